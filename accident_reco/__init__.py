@@ -1,0 +1,1 @@
+"""Road-accident severity and movie recommendations: one ML platform, one closed loop."""

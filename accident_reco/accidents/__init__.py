@@ -1,0 +1,1 @@
+"""BAAC domain: reading, features, training, evaluation. Plain Python: no Dagster, no HTTP."""

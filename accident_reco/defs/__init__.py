@@ -1,0 +1,1 @@
+"""Dagster only: thin assets, checks, sensors, jobs, partitions, resources, io managers."""

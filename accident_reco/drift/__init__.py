@@ -1,0 +1,1 @@
+"""Drift statistics, verdict and HTML report. Plain Python: no Dagster, no HTTP."""

@@ -1,0 +1,1 @@
+"""MovieLens domain: reading, training, recommending. Plain Python: no Dagster, no HTTP."""

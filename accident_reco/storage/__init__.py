@@ -1,0 +1,1 @@
+"""The only door to stored things: object store (fsspec) and warehouse (SQLAlchemy, Alembic)."""

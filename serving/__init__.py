@@ -1,0 +1,1 @@
+"""HTTP services over whatever the platform has promoted. Never imports Dagster or a training stack."""

@@ -1,0 +1,1 @@
+"""Issues tokens and keeps accounts (:7999)."""

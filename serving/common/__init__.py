@@ -1,0 +1,1 @@
+"""What the services share: problem+json, metrics, logging, token verification, limits."""

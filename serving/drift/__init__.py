@@ -1,0 +1,1 @@
+"""Drift verdicts, reports and the alert webhook (:8001)."""

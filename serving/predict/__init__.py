@@ -1,0 +1,1 @@
+"""Answers with the champion (:8000)."""
