@@ -1,7 +1,7 @@
 """From several `lieux` rows of a crossing to the one that describes the accident: the main road.
 
 The official description says that `lieux` describes "le lieu principal de l'accident même si celui-ci s'est déroulé à
-une intersection", yet since 2019 the files hold one row per road. The order of rows means nothing, so "first" is a draw.
+une intersection", yet since 2019 the files hold one row per road, in no stated order: taking the first is a draw.
 """
 
 from __future__ import annotations
