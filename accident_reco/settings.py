@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     )
 
     # How models are trained and promoted
+    git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")
 
@@ -141,6 +142,11 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """Directory of Dagster's own storage."""
         return self.home / "dagster"
+
+    @cached_property
+    def logs(self) -> Path:
+        """Directory of the processes' log files."""
+        return self.home / "logs"
 
     @cached_property
     def keys(self) -> Path:
