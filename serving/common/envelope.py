@@ -93,7 +93,9 @@ class Envelope:
                 await exchange.refuse(Problem(408, "The request's body did not arrive in time.", kind="slow-request"))
         except Exception:
             self.log.exception("request failed", request_id=exchange.request_id, path=scope["path"][:200])
-            await exchange.refuse(Problem(500, "Something went wrong on our side; quote the request id.", kind="internal"))
+            await exchange.refuse(
+                Problem(500, "Something went wrong on our side; quote the request id.", kind="internal")
+            )
 
     def _account(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route = route_template(scope)

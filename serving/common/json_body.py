@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 from fastapi import Request
+from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
@@ -65,8 +66,16 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
+        wants_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
 
         async def strict(request: Request) -> Response:
+            if wants_json and not _is_json(request.headers.get("content-type", "")):
+                raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

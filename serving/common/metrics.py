@@ -67,7 +67,7 @@ class Metrics:
             return generate_latest(self.registry)
         _forget_the_dead(workers_directory)
         everyone = CollectorRegistry()
-        MultiProcessCollector(everyone, path=str(workers_directory))  # type: ignore[no-untyped-call]
+        MultiProcessCollector(everyone, path=str(workers_directory))
         return generate_latest(everyone)
 
 

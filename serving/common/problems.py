@@ -99,7 +99,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Pydantic's errors without the input they were about."""
     found = []
     for error in errors[:MAX_ERRORS]:
-        location = [str(part) for part in error["loc"] if not str(part).startswith("function-")]
+        location = [str(part) for part in error["loc"] if not str(part).startswith("form:")]
         found.append({
             "pointer": "/".join(location)[:200],
             "code": str(error["type"]),
@@ -110,7 +110,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = {k: v for k, v in (error.headers or {}).items()}
+    headers = dict(error.headers or {})
     if isinstance(error, Problem):
         return problem_response(
             request.scope, error.status_code, error.detail, kind=error.kind, title=error.title,

@@ -57,11 +57,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        status, title = (431, b"Request Header Fields Too Large") if self._head_bytes > HEADER_BYTES else (400, b"Bad Request")
+        status, title = (
+            (431, b"Request Header Fields Too Large") if self._head_bytes > HEADER_BYTES else (400, b"Bad Request")
+        )
         body = b'{"type":"about:blank","title":"%b","status":%d}' % (title, status)
         self.transport.write(
-            b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, title, len(body), body)
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\n" % (status, title)
+            + b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
         )
         self.transport.close()
 

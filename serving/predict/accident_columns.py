@@ -22,7 +22,7 @@ _WIDE: Final = frozenset({"Num_Acc"})
 class Parties:
     """Rows to score, one per road user.
 
-    `inputs` are the rows as the caller said them, for the log; `accident` is each row's accident (-1 in the short form).
+    `inputs` are the rows as the caller said them, for the log; `accident` is each row's accident, -1 in the short form.
     """
 
     columns: Columns

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Request
-from numpy.typing import NDArray
 from starlette.responses import Response
 
 from serving.common.app import json_response, new_router
@@ -66,28 +65,35 @@ def router(context: Context) -> APIRouter:
         champion = context.champion(MODEL)
         started = time.perf_counter()
         if isinstance(body, AccidentsRequest):
-            n = sum(len(accident.users) for accident in body.accidents)  # type: ignore[attr-defined]
+            accidents: list[Any] = body.accidents
+            n = sum(len(accident.users) for accident in accidents)
             if n > MAX_USERS:
                 raise Problem(422, f"The accidents have {n} users together; at most {MAX_USERS} per call.",
                               kind="too-many-users")  # fmt: skip
-            parties = from_accidents(body.accidents)
+            parties = from_accidents(accidents)
         else:
             parties = from_records(body.records)
-        probabilities = np.asarray(champion.model.score(parties.columns), dtype=np.float64)
-        answer = _answer(champion, parties, probabilities)
-        predictions.labels(MODEL, champion.version).inc(len(probabilities))
+        scored = champion.model.answer(parties.columns)
+        answer = _answer(champion, parties, scored)
+        predictions.labels(MODEL, champion.version).inc(len(parties.inputs))
         seconds.labels(MODEL).observe(time.perf_counter() - started)
         return json_response(answer)
 
     return routes
 
 
-def _answer(champion: Champion[Any], parties: Parties, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+def _answer(champion: Champion[Any], parties: Parties, scored: Any) -> dict[str, Any]:
     threshold = float(champion.model.threshold)
     call = secrets.token_hex(12)
+    rows = zip(scored.probability.round(6).tolist(), scored.grave.tolist(), scored.uncertain.tolist(), strict=True)
     users = [
-        {"prediction_id": f"{call}-{i}", "probability": p, "severity": "grave" if p >= threshold else "light"}
-        for i, p in enumerate(probabilities.round(6).tolist())
+        {
+            "prediction_id": f"{call}-{i}",
+            "probability": probability,
+            "severity": "grave" if grave else "light",
+            "uncertain": uncertain,
+        }
+        for i, (probability, grave, uncertain) in enumerate(rows)
     ]
     answer: dict[str, Any] = {
         "model": MODEL,
@@ -102,7 +108,7 @@ def _answer(champion: Champion[Any], parties: Parties, probabilities: NDArray[np
         return answer
     n_accidents = int(parties.accident[-1]) + 1
     safe = np.ones(n_accidents)
-    np.multiply.at(safe, parties.accident, 1.0 - probabilities)
+    np.multiply.at(safe, parties.accident, 1.0 - scored.probability)
     accidents = [{"any_grave_probability": p, "users": []} for p in (1.0 - safe).round(6).tolist()]
     for position, user in zip(parties.accident.tolist(), users, strict=True):
         accidents[position]["users"].append(user)

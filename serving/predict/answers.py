@@ -21,6 +21,7 @@ class UserPrediction(BaseModel):
     prediction_id: str = Field(description="Id to send feedback about")
     probability: float = Field(ge=0, le=1, description="Probability of being killed or hospitalised")
     severity: Literal["grave", "light"] = Field(description="`grave` when the probability reaches the threshold")
+    uncertain: bool = Field(description="Neither class can be excluded at the coverage that the model states")
 
 
 class AccidentPrediction(BaseModel):

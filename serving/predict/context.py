@@ -32,9 +32,7 @@ class Context:
             why = slot.problem or (
                 "it is still being loaded" if slot.awaited or not slot.looked else "no version was promoted yet"
             )
-            raise Problem(
-                503, f"No {model} model serves: {why}.", kind="no-champion", headers={"Retry-After": "5"}
-            )
+            raise Problem(503, f"No {model} model serves: {why}.", kind="no-champion", headers={"Retry-After": "5"})
         return current
 
     def open_models(self) -> ModelStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,11 @@ from serving.predict.model_slot import Loader
 
 def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
     """The severity scorer; its smoke prediction is a driver about whom nothing else is known, and two such."""
-    from accident_reco.accidents.scorer import AccidentScorer
-
-    scorer = AccidentScorer.from_files(files, manifest)
+    scorer = import_module("accident_reco.accidents.scorer").AccidentScorer.from_files(files, manifest)
     if not 0.0 <= scorer.threshold <= 1.0:
         raise ValueError(f"threshold {scorer.threshold} is no probability")
     for n in (1, 2):
-        answer = np.asarray(scorer.score({"catu": np.full(n, 1, dtype=np.int32)}))
+        answer = scorer.probability({"catu": np.full(n, 1, dtype=np.int32)})
         if answer.shape != (n,) or not bool(((answer >= 0) & (answer <= 1)).all()):
             raise ValueError(f"the smoke prediction of {n} record(s) gave no {n} probabilities")
     return scorer
