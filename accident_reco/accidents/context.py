@@ -36,6 +36,8 @@ _CATV_BY_KIND: Final[dict[int, tuple[int, ...]]] = {
     12: (19, 39, 40),
 }
 N_KINDS: Final = len(KINDS)
+# On foot 0, on a moped or motorcycle 1, on a cycle 2, in a car or van 3, anything else 4.
+_GROUP_OF_KIND: Final = np.array([4, 4, 2, 2, 1, 1, 4, 3, 3, 4, 4, 4, 4])
 
 
 def _kind_table() -> NDArray[np.int64]:
@@ -52,6 +54,8 @@ _KIND_OF_CATV: Final = _kind_table()
 CONTEXT_COLUMNS: Final[tuple[str, ...]] = (
     "nb_users", "nb_vehicles", "nb_pedestrians", "nb_occupants", "nb_cycles", "nb_two_wheeled", "nb_light", "nb_heavy",
     "other_kind", "driver_an_nais", "driver_sexe", "other_an_nais", "other_sexe", "nb_unknown_users",
+    "others_vulnerable", "others_riding", "others_cycling", "others_in_cars", "others_unprotected",
+    "vehicle_unprotected",
 )  # fmt: skip
 
 
@@ -72,8 +76,8 @@ def accident_context(
 
     `user_accident` and `vehicle_accident` are positions 0..n_accidents-1; `user_vehicle` is the position of the user's
     vehicle in the vehicle arrays (for a pedestrian: the vehicle that hit them), -1 when there is none. `users` may hold
-    `catu`, `sexe`, `an_nais`; `vehicles` may hold `catv`; a column that is absent is unknown (-1) everywhere.
-    Vehicles without users count: a parked car is a party too.
+    `catu`, `sexe`, `an_nais`, `secu1`, `secu2`, `secu3`; `vehicles` may hold `catv`; other columns are ignored, and a
+    column that is absent is unknown (-1) everywhere. Vehicles without users count: a parked car is a party too.
 
     Columns (int32, -1 = unknown):
     nb_users, nb_vehicles, nb_pedestrians: in the accident; nb_occupants: users in the same vehicle, no pedestrians;
@@ -81,7 +85,11 @@ def accident_context(
     other_kind: heaviest vehicle besides the user's own, index into `KINDS`, 0 = no other vehicle;
     driver_an_nais, driver_sexe: driver of the user's own vehicle (for a pedestrian: of the vehicle that hit them);
     other_an_nais, other_sexe: first user outside the user's own vehicle (for a pedestrian: the driver who hit them);
-    nb_unknown_users: users whose sex and birth year are both unknown, as of people who fled.
+    nb_unknown_users: users whose sex and birth year are both unknown, as of people who fled;
+    others_vulnerable, others_riding, others_cycling, others_in_cars: users besides this one who are on foot or on two
+    wheels, on a moped or motorcycle, on a cycle, in a car or van;
+    others_unprotected: users besides this one known to wear neither belt nor helmet; vehicle_unprotected: those of them
+    in the user's own vehicle.
     """
     n_users, n_vehicles = len(user_accident), len(vehicle_accident)
     unknown = np.full(n_users, -1, dtype=np.int64)
@@ -119,29 +127,43 @@ def accident_context(
     other = np.where(on_foot & (own_driver >= 0), own_driver, other)
 
     sum_of = by_kind[user_accident]
-    return {
-        name: column.astype(np.int32)
-        for name, column in zip(
-            CONTEXT_COLUMNS,
-            (
-                nb_users[user_accident],
-                sum_of.sum(axis=1),
-                nb_pedestrians[user_accident],
-                np.where(user_vehicle < 0, -1, seated[slot]),
-                sum_of[:, 2:4].sum(axis=1),
-                sum_of[:, 4:6].sum(axis=1),
-                sum_of[:, 6:9].sum(axis=1),
-                sum_of[:, 9:].sum(axis=1),
-                other_kind,
-                _pick(an_nais, own_driver),
-                _pick(sexe, own_driver),
-                _pick(an_nais, other),
-                _pick(sexe, other),
-                nb_unknown,
-            ),
-            strict=True,
-        )
-    }
+    nb_occupants = np.where(user_vehicle < 0, -1, seated[slot])
+    people = _others(user_accident, n_accidents, on_foot, own_kind)
+    bare = ~on_foot & _unprotected(users)
+    bare_others, bare_aboard = unknown, unknown
+    if "secu1" in users:
+        bare_others = np.bincount(user_accident[bare], minlength=n_accidents)[user_accident] - bare
+        bare_aboard = np.bincount(slot[bare], minlength=n_vehicles + 1)[slot] - bare
+        bare_aboard = np.where(user_vehicle < 0, -1, bare_aboard)
+    columns = (
+        nb_users[user_accident], sum_of.sum(axis=1), nb_pedestrians[user_accident], nb_occupants,
+        sum_of[:, 2:4].sum(axis=1), sum_of[:, 4:6].sum(axis=1), sum_of[:, 6:9].sum(axis=1), sum_of[:, 9:].sum(axis=1),
+        other_kind, _pick(an_nais, own_driver), _pick(sexe, own_driver), _pick(an_nais, other), _pick(sexe, other),
+        nb_unknown, *people, bare_others, bare_aboard,
+    )  # fmt: skip
+    return {name: column.astype(np.int32) for name, column in zip(CONTEXT_COLUMNS, columns, strict=True)}
+
+
+def _others(
+    accident: IntArray, n_accidents: int, on_foot: NDArray[np.bool_], own_kind: IntArray
+) -> tuple[IntArray, ...]:
+    """Users of the same accident besides oneself: vulnerable, riding, cycling, in a car or van."""
+    group = np.where(on_foot, 0, _GROUP_OF_KIND[own_kind])
+    counts = np.bincount(accident * 5 + group, minlength=n_accidents * 5).reshape(n_accidents, 5)[accident]
+    counts[np.arange(len(accident)), group] -= 1
+    return counts[:, :3].sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]
+
+
+def _unprotected(users: Mapping[str, IntArray]) -> NDArray[np.bool_]:
+    """Users whose safety equipment is known and holds neither belt (1), helmet (2) nor child seat (3)."""
+    known: NDArray[np.bool_] = np.zeros(1, dtype=bool)
+    worn: NDArray[np.bool_] = np.zeros(1, dtype=bool)
+    for name in ("secu1", "secu2", "secu3"):
+        if name in users:
+            code = users[name]
+            known = known | ((code >= 0) & (code != 8))
+            worn = worn | ((code >= 1) & (code <= 3))
+    return known & ~worn
 
 
 def _pick(values: IntArray, position: IntArray) -> IntArray:

@@ -18,7 +18,7 @@ def test_a_car_a_motorcycle_and_a_parked_lorry():
     """A lorry nobody sits in is a party; the pedestrian's own vehicle is the one that hit them."""
     got = _context(
         [0, 0, 0, 0], [0, 0, 1, 1], [1, 2, 1, 3], [0, 0, 0], [7, 33, 14], 1,
-        sexe=[1, 2, -1, 2], an_nais=[1980, 2000, -1, 1950],
+        sexe=[1, 2, -1, 2], an_nais=[1980, 2000, -1, 1950], secu1=[1, 0, 2, 0],
     )  # fmt: skip
     assert tuple(got) == CONTEXT_COLUMNS
     assert all(column.dtype == np.int32 for column in got.values())
@@ -31,6 +31,12 @@ def test_a_car_a_motorcycle_and_a_parked_lorry():
     assert got["driver_an_nais"].tolist() == [1980, 1980, -1, -1]
     assert got["other_an_nais"].tolist() == [-1, -1, 1980, -1]
     assert got["nb_unknown_users"].tolist() == [1] * 4
+    assert got["others_vulnerable"].tolist() == [2, 2, 1, 1]
+    assert got["others_riding"].tolist() == [1, 1, 0, 1]
+    assert got["others_cycling"].tolist() == [0] * 4
+    assert got["others_in_cars"].tolist() == [1, 1, 2, 2]
+    assert got["others_unprotected"].tolist() == [1, 0, 1, 1]
+    assert got["vehicle_unprotected"].tolist() == [1, 0, 0, 0]
 
 
 def test_alone_on_the_road():
@@ -68,6 +74,7 @@ def test_many_accidents_at_once_equal_each_alone():
         "catu": rng.integers(1, 4, 200),
         "sexe": rng.choice([-1, 1, 2], 200),
         "an_nais": rng.choice([-1, 1950, 1999], 200),
+        "secu1": rng.choice([-1, 0, 1, 8], 200),
     }
     whole = accident_context(user_accident, user_vehicle, users, vehicle_accident, {"catv": catv}, n)
     for accident in range(n):
