@@ -29,6 +29,10 @@ class Groups:
         distinct, index = np.unique(np.asarray(keys), return_inverse=True)
         return cls(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
 
+    def where(self, mask: np.ndarray) -> Groups:
+        """The groups of the rows in `mask`; groups without rows stay and weigh nothing."""
+        return self if mask.all() else Groups(self.index[mask], self.number)
+
 
 def numeric(values: np.ndarray) -> np.ndarray:
     """Numbers as float64 with NaN for unknown; integers use -1 for unknown, infinities count as unknown."""
@@ -105,9 +109,9 @@ def numeric_design_effect(ranks: np.ndarray, groups: Groups | None) -> float:
     deviations = ranks - ranks.mean()
     total = float(deviations @ deviations)
     if total <= 0.0:
-        return _largest_effect(groups)
+        return largest_design_effect(groups)
     sums = np.bincount(groups.index, weights=deviations, minlength=groups.number)
-    return float(min(max(float(sums @ sums) / total, 1.0), _largest_effect(groups)))
+    return float(min(max(float(sums @ sums) / total, 1.0), largest_design_effect(groups)))
 
 
 def categorical_design_effect(codes: np.ndarray, size: int, groups: Groups | None) -> float:
@@ -132,13 +136,13 @@ def categorical_design_effect(codes: np.ndarray, size: int, groups: Groups | Non
     between = squares - 2.0 * shares * cross + shares**2 * float(sizes @ sizes)
     present = (shares > 0.0) & (shares < 1.0)
     if not present.any():
-        return _largest_effect(groups)
+        return largest_design_effect(groups)
     # deff_k = between_k / (n p_k (1 - p_k)); the mean weights each with (1 - p_k) and divides by K - 1.
     mean = float((between[present] / (rows * shares[present])).sum()) / max(int(present.sum()) - 1, 1)
-    return float(min(max(mean, 1.0), _largest_effect(groups)))
+    return float(min(max(mean, 1.0), largest_design_effect(groups)))
 
 
-def _largest_effect(groups: Groups) -> float:
+def largest_design_effect(groups: Groups) -> float:
     """The design effect when all rows of a group are alike (Kish): mean group size, weighted by size."""
     sizes = np.bincount(groups.index, minlength=groups.number).astype(np.float64)
-    return max(float(sizes @ sizes / sizes.sum()), 1.0)
+    return max(float(sizes @ sizes / max(sizes.sum(), 1.0)), 1.0)

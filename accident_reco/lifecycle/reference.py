@@ -20,7 +20,7 @@ Format (JSON, sorted keys, the same bytes for the same data):
   one and loses less than 1/GRID_POINTS: a coarse grid costs a little power, never a false alarm.
 - `values` are integers or texts, the `MAX_CATEGORIES` most frequent only; the rest of the known rows are `other`.
 - `effective_rows`: rows of one group (an accident, a user) resemble each other; this many independent rows would tell
-  as much about this column. Equal to `count` without groups.
+  as much about the known values of this column. Equal to `count - missing` without groups.
 """
 
 from __future__ import annotations
@@ -194,18 +194,20 @@ def _profile(values: np.ndarray, kind: Kind, groups: Groups | None) -> dict[str,
 
 
 def _numeric_profile(values: np.ndarray, groups: Groups | None) -> dict[str, Any]:
-    ordered = np.sort(values[~np.isnan(values)])
+    known = ~np.isnan(values)
+    present = values if known.all() else values[known]
+    ordered = np.sort(present)
     missing = len(values) - len(ordered)
     grid = _grid(ordered)
     at_or_below = np.searchsorted(ordered, grid, side="right")
     at = at_or_below - np.searchsorted(ordered, grid, side="left")
-    # Ranks on the grid, unknown lowest: what the KS statistic sees of a row.
-    ranks = np.where(np.isnan(values), -1, np.searchsorted(grid, values, side="left")).astype(np.float64)
+    ranks = np.searchsorted(grid, present, side="left").astype(np.float64)
+    effect = numeric_design_effect(ranks, None if groups is None else groups.where(known))
     return {
         "kind": "numeric",
         "count": len(values),
         "missing": missing,
-        "effective_rows": _rounded(len(values) / numeric_design_effect(ranks, groups)),
+        "effective_rows": _rounded(len(ordered) / effect),
         "mean": _rounded(ordered.mean()) if len(ordered) else 0.0,
         "std": _rounded(ordered.std()) if len(ordered) else 0.0,
         "grid": grid.tolist(),
@@ -233,11 +235,13 @@ def _categorical_profile(values: np.ndarray, groups: Groups | None) -> dict[str,
     frequent = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_CATEGORIES]
     kept = tuple(sorted(value for value, _ in frequent))
     codes = code_rows(values, kept)
+    known = codes <= len(kept)
+    effect = categorical_design_effect(codes[known], len(kept) + 1, None if groups is None else groups.where(known))
     return {
         "kind": "categorical",
         "count": len(values),
         "missing": missing,
-        "effective_rows": _rounded(len(values) / categorical_design_effect(codes, len(kept) + 2, groups)),
+        "effective_rows": _rounded((len(values) - missing) / effect),
         "values": list(kept),
         "counts": [counts[value] for value in kept],
         "other": len(values) - missing - sum(counts[value] for value in kept),
