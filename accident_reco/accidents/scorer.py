@@ -68,7 +68,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Answer:
-    """Per row: probability of a grave injury (killed or hospitalised), class at the threshold, and whether to doubt it."""
+    """Per row: probability of a grave injury (killed or hospitalised), class at the threshold, whether to doubt it."""
 
     probability: NDArray[np.float64]
     grave: NDArray[np.bool_]

@@ -60,7 +60,9 @@ class Trees:
     def to_npz(self) -> bytes:
         """Compressed arrays without pickles; the same bytes for the same trees."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **{part.name: getattr(self, part.name) for part in fields(self)})
+        np.savez_compressed(
+            buffer, allow_pickle=False, **{part.name: getattr(self, part.name) for part in fields(self)}
+        )
         return buffer.getvalue()
 
     @classmethod
