@@ -45,9 +45,7 @@ def pick(rng: np.random.Generator, weights: Mapping[int, float], size: int) -> C
     return codes[np.searchsorted(cumulative / cumulative[-1], rng.random(size), side="right").clip(max=len(codes) - 1)]
 
 
-def pick_by(
-    rng: np.random.Generator, tables: Mapping[int, m.Weights] | tuple[m.Weights, ...], group: Column
-) -> Column:
+def pick_by(rng: np.random.Generator, tables: Mapping[int, m.Weights] | tuple[m.Weights, ...], group: Column) -> Column:
     """Codes drawn by the weights of each row's group."""
     out = np.empty(len(group), dtype=np.int64)
     for key in np.unique(group).tolist():

@@ -159,8 +159,9 @@ def places_text(
         "pr": pc.if_else(no_post, nothing, integers(rng.integers(0, 120, count))),
         "pr1": pc.if_else(no_post, nothing, pr1),
         "plan": codes(places["plan"], nothing),
-        "lartpc": chosen(["", "2,5", "3"] if modern else ["", "025", "030"],
-                         pick(rng, {0: 0.99, 1: 0.005, 2: 0.005}, count)),
+        "lartpc": chosen(
+            ["", "2,5", "3"] if modern else ["", "025", "030"], pick(rng, {0: 0.99, 1: 0.005, 2: 0.005}, count)
+        ),
         "larrout": pc.if_else(pa.array(width < 0), nothing, wide) if modern else codes(width, "", 3),
         "surf": codes(places["surf"], nothing),
         "infra": codes(places["infra"], nothing),

@@ -71,7 +71,5 @@ def test_marginals_and_relations_are_believable() -> None:
 
 def test_hospitalised_shifts_in_2018() -> None:
     """From 2018 on fewer count as hospitalised; a drift check must find that in samples as it would in life."""
-    before, after = (
-        build_victims(sample_year(year, 10_000), year).victims.grav.eq(3).mean() for year in (2017, 2018)
-    )
+    before, after = (build_victims(sample_year(year, 10_000), year).victims.grav.eq(3).mean() for year in (2017, 2018))
     assert before > after + 0.04
