@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     accidents_source: str = Field(
         "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
     )
+    accidents_sample_years: str = Field(
+        "2021-2024",
+        pattern=r"^20\d\d(-20\d\d)?(,20\d\d(-20\d\d)?)*$",
+        description="Years that the source `sample` makes, such as `2021-2024` or `2019,2023`",
+    )
+    accidents_sample_people: int = Field(10_000, ge=10, le=5_000_000, description="Road users per made-up year, about")
     movies_source: str = Field("sample", description="`sample`, `official`, or a directory/URL with MovieLens files")
 
     # Where services listen
