@@ -1,0 +1,48 @@
+# Thin: what these start is Python in the project. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+export ACCIDENT_RECO_ACCIDENTS_SOURCE := $(if $(ACCIDENTS),$(ACCIDENTS),$(ACCIDENT_RECO_ACCIDENTS_SOURCE))
+export ACCIDENT_RECO_MOVIES_SOURCE := $(if $(MOVIES),$(MOVIES),$(ACCIDENT_RECO_MOVIES_SOURCE))
+ifeq ($(ACCIDENT_RECO_ACCIDENTS_SOURCE),)
+unexport ACCIDENT_RECO_ACCIDENTS_SOURCE
+endif
+ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
+unexport ACCIDENT_RECO_MOVIES_SOURCE
+endif
+
+.PHONY: help install up pipeline test lint lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## make the environment in .venv from the lock file
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("accident_reco needs Python 3.11 or newer; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	touch $@
+
+up: install ## fill and start the whole platform; ACCIDENTS=… and MOVIES=… choose the data
+	@$(BIN)/python -m accident_reco.launch up
+
+pipeline: install ## materialize what is missing, without servers
+	@$(BIN)/python -m accident_reco.launch pipeline
+
+lint: install ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## lint, types, import rules and all tests
+	$(BIN)/python -m pytest
+
+lock: install ## resolve the lock file anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --quiet --output-file requirements.lock

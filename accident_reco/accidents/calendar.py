@@ -1,0 +1,68 @@
+"""Weekday and French public holidays of a date, from a table made once: no date library on the request path.
+
+Public holidays are those of metropolitan France (Code du travail, art. L3133-1). Easter follows the anonymous
+Gregorian algorithm (Meeus, Astronomical Algorithms, ch. 8).
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 2059
+_SLOTS: Final = 12 * 31
+
+
+def easter(year: int) -> date:
+    """Easter Sunday of `year` in the Gregorian calendar."""
+    a, (b, c) = year % 19, divmod(year, 100)
+    d, e = divmod(b, 4)
+    g = (b - (b + 8) // 25 + 1) // 3
+    h = (19 * a + b - d - g + 15) % 30
+    i, k = divmod(c, 4)
+    m = (32 + 2 * e + 2 * i - h - k) % 7
+    n = (a + 11 * h + 22 * m) // 451
+    month, day = divmod(h + m - 7 * n + 114, 31)
+    return date(year, month, day + 1)
+
+
+def public_holidays(year: int) -> frozenset[date]:
+    """The eleven public holidays of metropolitan France in `year`."""
+    sunday = easter(year)
+    moving = {sunday + timedelta(days=days) for days in (1, 39, 50)}
+    fixed = {(1, 1), (5, 1), (5, 8), (7, 14), (8, 15), (11, 1), (11, 11), (12, 25)}
+    return frozenset(moving | {date(year, month, day) for month, day in fixed})
+
+
+@cache
+def day_table() -> NDArray[np.float32]:
+    """Rows weekday (0 = Monday) and day type (0 ordinary, 1 eve of a public holiday, 2 public holiday).
+
+    Shape (2, years × 12 × 31 + 1); the last column and days that do not exist are NaN.
+    """
+    table = np.full((2, (LAST_YEAR - FIRST_YEAR + 1) * _SLOTS + 1), np.nan, dtype=np.float32)
+    for year in range(FIRST_YEAR, LAST_YEAR + 1):
+        holidays = public_holidays(year) | {date(year + 1, 1, 1)}
+        eves = {day - timedelta(days=1) for day in holidays}
+        day = date(year, 1, 1)
+        while day.year == year:
+            slot = (year - FIRST_YEAR) * _SLOTS + (day.month - 1) * 31 + day.day - 1
+            table[0, slot] = day.weekday()
+            table[1, slot] = 2 if day in holidays else int(day in eves)
+            day += timedelta(days=1)
+    table.setflags(write=False)
+    return table
+
+
+def day_slots(an: NDArray[np.integer], mois: NDArray[np.integer], jour: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Columns of `day_table` for dates given as BAAC columns; any unknown or impossible part gives the NaN column."""
+    slots = an * np.int64(_SLOTS) + mois * np.int64(31) + (jour - (FIRST_YEAR * _SLOTS + 32))
+    # One comparison per part and a single selection: this runs for every request.
+    bad = (mois < 1) | (mois > 12) | (jour < 1) | (jour > 31) | (an < FIRST_YEAR) | (an > LAST_YEAR)
+    slots[bad] = -1
+    return slots

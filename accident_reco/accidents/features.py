@@ -1,0 +1,251 @@
+"""The feature builder: BAAC columns in, float32 matrix out. One function for training, batch scoring and serving.
+
+A column is a numpy array by its official name; integers use -1 for unknown, floats NaN, text None or "". A column that
+is absent is unknown everywhere. In the matrix unknown is NaN, always. What a feature set contains is decided here and
+nowhere else; what was learnt from data (the communes' sizes and places) is in the `FeatureSpec` of the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accident_reco.accidents.calendar import day_slots, day_table
+from accident_reco.accidents.context import CONTEXT_COLUMNS, N_KINDS, PEDESTRIAN, kind_of_catv
+
+FORMAT: Final = 1
+BIRTH_YEARS: Final = ("driver_an_nais", "other_an_nais")
+
+# Codes that are features as they are. Trees split them as numbers: codes are few, and a tree isolates one in two cuts.
+_CALL_CODES: Final[tuple[str, ...]] = (
+    "catu", "sexe", "trajet", "place", "locp", "actp", "etatp", "catv", "motor", "senc", "col", "lum", "atm", "agg",
+    "int", "catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "mois",
+    *(name for name in CONTEXT_COLUMNS if name not in BIRTH_YEARS),
+)  # fmt: skip
+_AFTERWARDS: Final[tuple[str, ...]] = ("obs", "obsm", "choc", "manv")
+CODES: Final[dict[str, tuple[str, ...]]] = {"call": _CALL_CODES, "full": (*_CALL_CODES, *_AFTERWARDS)}
+
+DERIVED: Final[tuple[str, ...]] = (
+    "age", "driver_age", "other_age", "hour", "weekday", "day_type", "speed_limit", "lat", "long", "department",
+    "commune_accidents", "kind", "opponent", "log_mass_ratio", "speed_change",
+    "unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined",
+)  # fmt: skip
+# Raw columns behind the derived features, besides codes.
+_DERIVED_FROM: Final[tuple[str, ...]] = (
+    "an", "jour", "hrmn", "an_nais", "vma", "secu1", "secu2", "secu3", *BIRTH_YEARS,
+)  # fmt: skip
+FLOAT_COLUMNS: Final[tuple[str, ...]] = ("lat", "long")
+TEXT_COLUMNS: Final[tuple[str, ...]] = ("dep", "com")
+
+# Rough masses in kg by kind of vehicle: what counts is who is much lighter than whom.
+_MASS: Final = np.array(
+    [np.nan, np.nan, 90, 95, 180, 280, 450, 1_400, 2_200, 8_000, 14_000, 20_000, 50_000], dtype=np.float32
+)
+_ON_FOOT_MASS: Final = np.float32(75.0)
+ON_FOOT_KIND: Final = N_KINDS
+
+# secu codes as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both, 8 undetermined.
+_SECU_BITS: Final = np.array([1, 2, 4, 8, 16, 32, 64, 96, 128, 0, 0], dtype=np.int64)
+_BITS: Final = (1 << np.arange(8, dtype=np.int64))[:, None]
+
+FEATURE_SETS: Final = tuple(CODES)
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which features a model takes, with what was learnt from its training rows. JSON in the bundle (`features.json`).
+
+    Args:
+        feature_set: `call` (known when the call comes in) or `full` (adds obstacle, impact and manoeuvre).
+        year: last year of the training rows, assumed where `an` is unknown.
+        communes: INSEE code → (accidents per 100,000 of the training rows, latitude, longitude).
+        one_accident: what a single accident adds to a commune's rate.
+        departments: department → (latitude, longitude) of its accidents' centre.
+    """
+
+    feature_set: str = "call"
+    year: int = 2024
+    communes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    one_accident: float = 0.0
+    departments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @cached_property
+    def codes(self) -> tuple[str, ...]:
+        """Raw columns that are features as they are."""
+        return CODES[self.feature_set]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the matrix's columns, in order."""
+        return (*self.codes, *DERIVED)
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Name of a feature → its column in the matrix."""
+        return {name: index for index, name in enumerate(self.names)}
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that the features are made of: what a caller may give."""
+        return (*self.codes, *_DERIVED_FROM, *FLOAT_COLUMNS, *TEXT_COLUMNS)
+
+    @classmethod
+    def learn(cls, columns: Mapping[str, NDArray[Any]], feature_set: str = "call") -> FeatureSpec:
+        """The spec for training rows (needs `Num_Acc`); labels are not looked at."""
+        if feature_set not in CODES:
+            raise ValueError(f"feature set {feature_set!r} is not one of {', '.join(CODES)}")
+        _, first = np.unique(columns["Num_Acc"], return_index=True)
+        accidents = {name: columns[name][first] for name in ("com", "dep", "lat", "long", "an") if name in columns}
+        scale = 1e5 / max(len(first), 1)
+        lat, long = (accidents.get(name, np.full(len(first), np.nan)) for name in FLOAT_COLUMNS)
+        communes = {
+            name: (float(f"{count * scale:.6g}"), at, on)
+            for name, (count, at, on) in _centres(accidents.get("com"), lat, long).items()
+        }
+        departments = {name: (at, on) for name, (_, at, on) in _centres(accidents.get("dep"), lat, long).items()}
+        year = int(accidents["an"].max()) if len(first) and "an" in accidents else cls.year
+        return cls(feature_set, year, communes, float(f"{scale:.6g}"), departments)
+
+    def to_json(self) -> bytes:
+        """`features.json`: the same bytes for the same spec."""
+        document = {
+            "format": FORMAT, "feature_set": self.feature_set, "names": self.names, "columns": self.columns,
+            "year": self.year, "one_accident": self.one_accident, "communes": self.communes,
+            "departments": self.departments,
+        }  # fmt: skip
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> FeatureSpec:
+        """Read `features.json`. Raises ValueError when this code builds other features than the file names."""
+        raw = json.loads(content)
+        if raw.get("format") != FORMAT or raw.get("feature_set") not in CODES:
+            raise ValueError(f"features.json: format {raw.get('format')!r}, feature set {raw.get('feature_set')!r}")
+        spec = cls(
+            raw["feature_set"], raw["year"], {k: tuple(v) for k, v in raw["communes"].items()}, raw["one_accident"],
+            {k: tuple(v) for k, v in raw["departments"].items()},
+        )  # fmt: skip
+        if list(spec.names) != raw["names"]:
+            raise ValueError("features.json names other features than this code builds; retrain the model")
+        return spec
+
+
+def build_features(
+    columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, *, seen: bool = False
+) -> NDArray[np.float32]:
+    """Feature matrix (n, len(spec.names)), float32, C-contiguous, NaN = unknown.
+
+    `seen` says that the rows are those the spec was learnt from: a commune's size then leaves the row's own accident
+    out, or a commune with one accident would look different in training than ever after.
+    """
+    n = len(next(iter(columns.values())))
+    out = np.full((len(spec.names), n), np.nan, dtype=np.float32)
+    codes = spec.codes
+    for index, name in enumerate(codes):
+        if name in columns:
+            out[index] = columns[name]
+    head = out[: len(codes)]
+    head[head < 0] = np.nan
+
+    unknown = np.full(n, -1, dtype=np.int64)
+    an, an_nais, vma, catv, hrmn = (columns.get(name, unknown) for name in ("an", "an_nais", "vma", "catv", "hrmn"))
+    an = np.where(an < 0, spec.year, an)
+    at = len(codes)
+    births = np.stack([an_nais, *(columns.get(name, unknown) for name in BIRTH_YEARS)])
+    out[at : at + 3] = np.where(births > 0, an - births, np.nan)
+    out[at + 3] = np.where(hrmn < 0, np.nan, hrmn // 100 + hrmn % 100 / 60)
+    out[at + 4 : at + 6] = day_table()[:, day_slots(an, columns.get("mois", unknown), columns.get("jour", unknown))]
+    # Limits above 130 km/h exist in the files (up to 900) but on no road.
+    speed = np.where((vma >= 5) & (vma <= 130), vma, np.nan)
+    out[at + 6] = speed
+    out[at + 7 : at + 11] = _place(columns, spec, n, seen)
+    out[at + 11 : at + 15] = _collision(head[spec.position["catu"]], head[spec.position["other_kind"]], catv, speed)
+    secu = [columns[name] for name in ("secu1", "secu2", "secu3") if name in columns]
+    if secu:
+        given = np.minimum(np.stack(secu), 10)
+        bits = np.bitwise_or.reduce(_SECU_BITS[given], axis=0)
+        out[at + 15 : at + 23] = np.where((given >= 0).any(axis=0), (bits & _BITS) != 0, np.nan)
+    return np.ascontiguousarray(out.T)
+
+
+def _collision(
+    catu: NDArray[np.float32], other_kind: NDArray[np.float32], catv: NDArray[np.integer], speed: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Own kind, the opponent's kind, log of the mass ratio, and the change of speed that momentum would dictate (km/h).
+
+    In a perfectly inelastic collision at the speed limit a party of mass m against one of mass M changes its speed by
+    v·M/(m+M): the one physical quantity that severity depends on most. Alone, it is the whole speed.
+    """
+    vehicle = np.where(catv < 0, np.float32(np.nan), kind_of_catv(catv)).astype(np.float32)
+    on_foot = catu == PEDESTRIAN
+    own = np.where(on_foot, np.float32(ON_FOOT_KIND), vehicle)
+    # A pedestrian's vehicle in BAAC is the one that hit them.
+    opponent = np.where(on_foot, vehicle, other_kind)
+    mass = np.where(on_foot, _ON_FOOT_MASS, _mass_of(vehicle))
+    other_mass = _mass_of(opponent)
+    share = np.where(opponent == 0, np.float32(1), other_mass / (mass + other_mass))
+    return np.stack([own, opponent, np.log(other_mass / mass), (speed * share).astype(np.float32)])
+
+
+def _mass_of(kind: NDArray[np.float32]) -> NDArray[np.float32]:
+    # NaN becomes kind 0, whose mass is NaN.
+    return _MASS[np.nan_to_num(kind).astype(np.int64)]
+
+
+def _place(columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, n: int, seen: bool) -> NDArray[np.float32]:
+    """Latitude, longitude, department number and size of the commune (accidents per 100,000).
+
+    Unknown coordinates fall back to the commune's centre, then to the department's.
+    """
+    out = np.full((4, n), np.nan, dtype=np.float32)
+    for row, name in enumerate(FLOAT_COLUMNS):
+        if name in columns:
+            out[row] = columns[name]
+    com, dep = columns.get("com"), columns.get("dep")
+    nowhere = (0.0, np.nan, np.nan)
+    if com is not None:
+        places = [spec.communes.get(code, nowhere) if code else (np.nan, np.nan, np.nan) for code in com.tolist()]
+        learnt = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
+        out[3] = np.maximum(learnt[0] - np.float32(spec.one_accident), 0) if seen else learnt[0]
+        out[:2] = np.where(np.isnan(out[:2]), learnt[1:], out[:2])
+    if dep is not None:
+        codes = dep.tolist()
+        out[2] = [department_number(code) for code in codes]
+        if np.isnan(out[:2]).any():
+            centres = np.array([spec.departments.get(code, nowhere[1:]) for code in codes], dtype=np.float32).T
+            out[:2] = np.where(np.isnan(out[:2]), centres, out[:2])
+    return out
+
+
+_CORSICA: Final = {"2A": 20.0, "2B": 20.5}
+
+
+def department_number(code: str | None) -> float:
+    """Department as a number: "01" → 1, "2A" → 20, "2B" → 20.5, "974" → 974, anything else unknown (NaN)."""
+    if not code:
+        return np.nan
+    return float(code) if code.isdecimal() else _CORSICA.get(code, np.nan)
+
+
+def _centres(
+    codes: NDArray[Any] | None, lat: NDArray[np.floating], long: NDArray[np.floating]
+) -> dict[str, tuple[int, float, float]]:
+    """Code → (accidents, median latitude, median longitude), sorted by code; unknown codes are left out."""
+    if codes is None:
+        return {}
+    names, inverse = np.unique(np.array([code or "" for code in codes.tolist()], dtype=str), return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(inverse, minlength=len(names)))[:-1])
+    found = {}
+    for name, rows in zip(names.tolist(), groups, strict=True):
+        known = rows[np.isfinite(lat[rows]) & np.isfinite(long[rows])]
+        if name and len(known):
+            at, on = float(np.median(lat[known])), float(np.median(long[known]))
+            found[name] = (len(rows), round(at, 4), round(on, 4))
+    return found

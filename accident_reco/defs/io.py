@@ -1,0 +1,86 @@
+"""IO managers: frames as Parquet and trained candidates as files, in the object store. Never the model store itself."""
+
+import io
+import json
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle, canonical_json, sha256
+from accident_reco.storage.objects import ObjectNotFound, ObjectStore
+
+
+class FrameIOManager(dg.ConfigurableIOManager):
+    """pandas frames as `assets/<key>/<partition>.parquet`; several partitions load as one frame, in order."""
+
+    platform: dg.ResourceDependency[Platform]
+
+    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | dict[str, pd.DataFrame]) -> None:
+        """Write a frame, or a frame per partition where one run makes several."""
+        if obj is None:
+            return
+        if isinstance(obj, pd.DataFrame):
+            partitions = list(context.asset_partition_keys) if context.has_asset_partitions else ["all"]
+            if len(partitions) > 1:
+                raise TypeError(f"a run over {len(partitions)} partitions returns a dict of frames, one per partition")
+            obj = {partitions[0]: obj}
+        for partition, frame in obj.items():
+            stream = io.BytesIO()
+            frame.to_parquet(stream, index=False, compression="zstd")
+            stream.seek(0)
+            self.platform.objects.write(_key(context.asset_key, partition), stream)
+        context.add_output_metadata({"rows": sum(len(frame) for frame in obj.values())})
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """The upstream frame; of a partitioned asset every partition that the run depends on and that exists."""
+        store = self.platform.objects
+        if not context.has_asset_partitions:
+            return read_frame(store, context.asset_key, "all")
+        frames = []
+        for partition in context.asset_partition_keys:
+            try:
+                frames.append(read_frame(store, context.asset_key, partition))
+            except ObjectNotFound:
+                context.log.info("%s has no partition %s yet", context.asset_key.to_user_string(), partition)
+        if not frames:
+            raise dg.Failure(f"{context.asset_key.to_user_string()} has no materialized partition; ingest a year first")
+        return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+
+
+def _key(asset: dg.AssetKey, partition: str) -> str:
+    return f"assets/{'/'.join(asset.path)}/{partition}.parquet"
+
+
+def read_frame(store: ObjectStore, asset: dg.AssetKey, partition: str) -> pd.DataFrame:
+    """One stored frame. Raises ObjectNotFound."""
+    return pd.read_parquet(io.BytesIO(store.read(_key(asset, partition))))
+
+
+class BundleIOManager(dg.ConfigurableIOManager):
+    """Candidates: the files by content, then one small document that names them, so that no half candidate is read."""
+
+    platform: dg.ResourceDependency[Platform]
+
+    def handle_output(self, context: dg.OutputContext, obj: Bundle) -> None:
+        """Write the files that are new, then the document."""
+        store = self.platform.objects
+        base = f"assets/{'/'.join(context.asset_key.path)}"
+        named = {name: sha256(data) for name, data in obj.files.items()}
+        for name, data in obj.files.items():
+            store.write(f"{base}/{obj.version}/{name}", data)
+        parts: dict[str, Any] = {part: getattr(obj, part) for part in ("model", "signature", "metrics", "lineage")}
+        store.write(f"{base}/candidate.json", canonical_json({**parts, "version": obj.version, "files": named}))
+
+    def load_input(self, context: dg.InputContext) -> Bundle:
+        """The latest candidate, verified."""
+        store = self.platform.objects
+        base = f"assets/{'/'.join(context.asset_key.path)}"
+        document = json.loads(store.read(f"{base}/candidate.json"))
+        version = document.pop("version")
+        files = {name: store.read(f"{base}/{version}/{name}") for name in document.pop("files")}
+        bundle = Bundle(files=files, **document)
+        if bundle.version != version:
+            raise ValueError(f"{base}/{version} is not the candidate that was trained; train it again")
+        return bundle

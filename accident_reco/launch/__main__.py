@@ -1,0 +1,60 @@
+"""Command line of the launcher. Prints one screen; everything else is in `$HOME/logs`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from accident_reco.launch.home import prepare_home
+from accident_reco.launch.platform import run_pipeline, run_platform
+from accident_reco.launch.processes import LaunchError
+from accident_reco.settings import Settings, SettingsError
+from accident_reco.storage.objects import StoreError
+
+
+class Stopped(BaseException):
+    """SIGTERM or Ctrl-C arrived."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 after an orderly stop, 1 after a failure, 2 for a wrong setting or command."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco.launch", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="materialize what is missing, then run every service until Ctrl-C")
+    commands.add_parser("pipeline", help="materialize what is missing, without servers")
+    chosen = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    started = time.monotonic()
+    try:
+        settings = Settings.load()
+        prepare_home(settings)
+        if chosen.command == "pipeline":
+            run_pipeline(settings, dict(os.environ))
+        else:
+            run_platform(settings, dict(os.environ), started)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except (LaunchError, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Stopped:
+        return 0 if chosen.command == "up" else 130
+    return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # Once is enough: a second Ctrl-C must not interrupt the orderly stop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What runs on one machine, in which order, and what the screen says of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from accident_reco.launch.home import child_environment
+from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
+from accident_reco.lifecycle.bundle import MODELS, Manifest
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.objects import open_store
+
+READY_SECONDS = 90.0
+HEADLINES = {"accidents": ("roc_auc", "average_precision", "ece"), "movies": ("rmse", "ndcg_at_10", "coverage")}
+SERVICES = ("predict",)
+
+
+def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:
+    """Materialize what is missing and say what serves.
+
+    Raises:
+        LaunchError: a step failed; what it said stands above.
+    """
+    with _children(settings, environ) as children:
+        _materialize(children)
+    _say(summary(settings))
+
+
+def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
+    """Materialize what is missing, start every service, and stay until a signal or a failure.
+
+    Raises:
+        LaunchError: a port is taken, a step failed, or a service ended.
+    """
+    ports = {"dagster": settings.dagster_port} | {name: getattr(settings, f"{name}_port") for name in SERVICES}
+    require_free_ports(settings.host, {variable(f"{name}_port"): port for name, port in ports.items()})
+    base = {name: f"http://{_shown(settings.host)}:{port}" for name, port in ports.items()}
+    with _children(settings, environ) as children:
+        _materialize(children)
+        _say("starting services …")
+        _start_dagster(children, settings)
+        for name in SERVICES:
+            children.start(name, [sys.executable, "-m", f"serving.{name}"])
+        ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
+        children.await_ready(ready, READY_SECONDS)
+        _say(summary(settings))
+        _say(_where(base, settings, time.monotonic() - started))
+        while True:
+            children.check()
+            time.sleep(0.5)
+
+
+def summary(settings: Settings) -> str:
+    """Which version of each model serves, from what data, how good on its holdout."""
+    models = ModelStore(open_store(settings.store))
+    lines = []
+    for model in MODELS:
+        champion = models.champion(model)
+        if champion is None:
+            lines.append(f"  {model:<10} no version was promoted yet")
+            continue
+        pointer, manifest = champion
+        lines.append(f"  {model:<10} {pointer.version}  from {manifest.data_source} data  {_headline(model, manifest)}")
+    return "\n".join(["", "production models", *lines])
+
+
+def _headline(model: str, manifest: Manifest) -> str:
+    known = [(name, manifest.metrics.get(name)) for name in HEADLINES[model]]
+    return "  ".join(f"{name} {value:.3f}" for name, value in known if isinstance(value, int | float))
+
+
+def _where(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
+    lines = [f"  {name:<10} {url}{'' if name == 'dagster' else '/docs'}" for name, url in base.items()]
+    lines.append(f"  {'logs':<10} {settings.logs}")
+    return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
+
+
+@contextmanager
+def _children(settings: Settings, environ: dict[str, str]) -> Iterator[Children]:
+    children = Children(child_environment(settings, environ), settings.logs)
+    try:
+        yield children
+    finally:
+        children.stop()
+
+
+def _materialize(children: Children) -> None:
+    """The pipeline as a child whose progress lines go straight to the terminal."""
+    child = children.start("pipeline", [sys.executable, "-m", "accident_reco.defs.pipeline"], echo=True)
+    code = child.process.wait()
+    children.started.remove(child)
+    if code != 0:
+        raise LaunchError(f"the pipeline ended with exit code {code}; nothing was started")
+
+
+def _start_dagster(children: Children, settings: Settings) -> None:
+    """One code server that web server and daemon share: half the memory of one each."""
+    port = free_port()
+    workspace = settings.dagster_home / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: accident_reco}}\n",
+        encoding="utf-8",
+    )
+    location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
+    children.start(
+        "code-server", [_script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *location]
+    )
+    children.start(
+        "dagster",
+        [
+            _script("dagster-webserver"),
+            "--host",
+            settings.host,
+            "--port",
+            str(settings.dagster_port),
+            "-w",
+            str(workspace),
+        ],
+    )
+    children.start("daemon", [_script("dagster-daemon"), "run", "-w", str(workspace)])
+
+
+def _script(name: str) -> str:
+    """A console script of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

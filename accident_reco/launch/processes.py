@@ -1,0 +1,144 @@
+"""Child processes: started in their own groups, logged to files, awaited until ready, always stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STOP_SECONDS = 8.0
+PR_SET_PDEATHSIG = 1
+
+
+class LaunchError(RuntimeError):
+    """The platform cannot start or go on; the message is all that a person needs."""
+
+
+@dataclass
+class Child:
+    """One process of the platform."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass
+class Children:
+    """Everything that was started, in order; `stop` ends all of it."""
+
+    environ: Mapping[str, str]
+    logs: Path
+    started: list[Child] = field(default_factory=list)
+
+    def start(self, name: str, command: Sequence[str], echo: bool = False) -> Child:
+        """Start a process. Its errors, and its output unless `echo` sends that to our own, go to a log file."""
+        log = self.logs / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                list(command),
+                env=dict(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=None if echo else output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the others in order
+                preexec_fn=_die_with_parent,  # no threads run yet in the launcher
+            )
+        child = Child(name, process, log)
+        self.started.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raises LaunchError when a child has ended on its own."""
+        for child in self.started:
+            code = child.process.poll()
+            if code is not None:
+                raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")
+
+    def await_ready(self, urls: Mapping[str, str], seconds: float) -> None:
+        """Wait until each URL answers 200.
+
+        Raises:
+            LaunchError: a child ended, or one is not ready in time.
+        """
+        deadline = time.monotonic() + seconds
+        waiting = dict(urls)
+        while waiting:
+            self.check()
+            waiting = {name: url for name, url in waiting.items() if not answers(url)}
+            if waiting and time.monotonic() > deadline:
+                raise LaunchError(f"not ready after {seconds:.0f} s: {', '.join(waiting)}; see {self.logs}")
+            if waiting:
+                time.sleep(0.1)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Ask every process group to end, newest first, then insist."""
+        for child in reversed(self.started):
+            _signal_group(child, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        for child in self.started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            _signal_group(child, signal.SIGKILL)  # grandchildren too: a run that is under way
+            child.process.wait()
+        self.started.clear()
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP GET gives a success."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own loopback URLs
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def require_free_ports(host: str, ports: Mapping[str, int]) -> None:
+    """Raises LaunchError naming every port that is taken and the variable that moves it."""
+    problems = []
+    for variable, port in ports.items():
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                problems.append(f"port {port} on {host}: {error.strerror}; set {variable} to a free one")
+    twice = {port for port in ports.values() if list(ports.values()).count(port) > 1}
+    problems += [f"port {port} is set for two services" for port in sorted(twice)]
+    if problems:
+        raise LaunchError("\n".join(problems))
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _signal_group(child: Child, number: int) -> None:
+    try:
+        os.killpg(child.process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # the whole group has ended
+
+
+def _die_with_parent() -> None:
+    """Linux: a child does not outlive a launcher that was killed."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return  # not Linux: only an orderly stop ends the children

@@ -1,0 +1,121 @@
+"""A bundle: all that a server needs to answer with one version. Content-addressed; does not know where it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMAT = 1
+MODELS = ("accidents", "movies")
+VERSION_CHARACTERS = 16
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string for a JSON value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One trained version with its evidence.
+
+    Args:
+        model: model name, `accidents` or `movies`.
+        files: file name → content; no path separators.
+        signature: inputs and outputs of the model, JSON.
+        metrics: contract names first (`roc_auc` …), those of the frozen holdout; JSON.
+        lineage: `sources`, `data_source`, `dagster_run_id`, `mlflow_run_id`, `git_commit`; JSON.
+        gate: the decision that let it serve, or refused it; JSON.
+    """
+
+    model: str
+    files: Mapping[str, bytes]
+    signature: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    gate: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """Hash over files and signature: the same inputs, code and seed give the same version."""
+        content = {name: sha256(data) for name, data in self.files.items()}
+        identity = {"model": self.model, "files": content, "signature": self.signature}
+        return sha256(canonical_json(identity))[:VERSION_CHARACTERS]
+
+    def manifest(self, created_at: str) -> Manifest:
+        """The manifest of this bundle."""
+        files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(self.files.items())}
+        document = {
+            "format": FORMAT,
+            "model": self.model,
+            "version": self.version,
+            "created_at": created_at,
+            "files": files,
+            "signature": self.signature,
+            "metrics": self.metrics,
+            "lineage": self.lineage,
+            "gate": self.gate,
+        }
+        return Manifest.parse(canonical_json(document))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says; `raw` is the stored bytes that `manifest_sha256` covers."""
+
+    raw: bytes
+    model: str
+    version: str
+    created_at: str
+    files: Mapping[str, Mapping[str, Any]]
+    signature: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    gate: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Manifest:
+        """Manifest from bytes. Raises ValueError when it is no manifest that this code can read."""
+        try:
+            document = json.loads(raw)
+            if document["format"] != FORMAT:
+                raise ValueError(f"manifest format {document['format']} is not {FORMAT}")
+            parts = {name: document[name] for name in cls.__dataclass_fields__ if name != "raw"}
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a manifest: {error!r}") from None
+        return cls(raw=raw, **parts)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the manifest's bytes, which the pointer names."""
+        return sha256(self.raw)
+
+    @property
+    def data_source(self) -> str:
+        """`sample`, `official`, or the directory that the model was trained from."""
+        return str(self.lineage.get("data_source", "unknown"))
+
+    def verify(self, files: Mapping[str, bytes]) -> None:
+        """Raises ValueError naming the first file that is missing or is not what was published."""
+        for name, stated in self.files.items():
+            if name not in files:
+                raise ValueError(f"{self.model} {self.version}: {name} is missing")
+            if len(files[name]) != stated["size"] or sha256(files[name]) != stated["sha256"]:
+                raise ValueError(
+                    f"{self.model} {self.version}: {name} is not the file that was published (sha256 differs)"
+                )
+        identity = {
+            "model": self.model,
+            "files": {name: stated["sha256"] for name, stated in self.files.items()},
+            "signature": self.signature,
+        }
+        if sha256(canonical_json(identity))[:VERSION_CHARACTERS] != self.version:
+            raise ValueError(f"{self.model} {self.version}: files and signature hash to another version")

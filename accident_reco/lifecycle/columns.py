@@ -1,0 +1,148 @@
+"""Columns as statistics see them: one rule for unknown, categories as codes, and what a grouped sample tells.
+
+Used to build reference profiles and to compare windows with them, so that both sides read a column alike. Plain numpy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+UNKNOWN_CODE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows by the group they belong to: `index[i]` in 0 … `number` - 1."""
+
+    index: np.ndarray
+    number: int
+
+    @classmethod
+    def of(cls, keys: np.ndarray | None) -> Groups | None:
+        """Number the distinct keys (any sortable dtype); None stays None: every row stands for itself."""
+        if keys is None:
+            return None
+        distinct, index = np.unique(np.asarray(keys), return_inverse=True)
+        return cls(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
+
+    def where(self, mask: np.ndarray) -> Groups:
+        """The groups of the rows in `mask`; groups without rows stay and weigh nothing."""
+        return self if mask.all() else Groups(self.index[mask], self.number)
+
+
+def numeric(values: np.ndarray) -> np.ndarray:
+    """Numbers as float64 with NaN for unknown; integers use -1 for unknown, infinities count as unknown."""
+    if values.dtype.kind in "iu":
+        floats = values.astype(np.float64)
+        floats[values == UNKNOWN_CODE] = np.nan
+        return floats
+    if values.dtype == object:
+        values = np.array([np.nan if value is None or value == "" else value for value in values], dtype=np.float64)
+    floats = np.array(values, dtype=np.float64)
+    floats[~np.isfinite(floats)] = np.nan
+    return floats
+
+
+def categories(values: np.ndarray) -> np.ndarray:
+    """Integer codes as int64 with -1 for unknown, or texts as an object array with None for unknown."""
+    if values.dtype.kind in "iub":
+        return values.astype(np.int64, copy=False)
+    if values.dtype.kind == "f":
+        known = np.isfinite(values)
+        return np.where(known, np.where(known, values, 0), UNKNOWN_CODE).astype(np.int64)
+    plain = values.tolist()
+    if all(value is None or (isinstance(value, (int, np.integer)) and value is not True) for value in plain):
+        return np.array([UNKNOWN_CODE if value is None else value for value in plain], dtype=np.int64)
+    texts = np.empty(len(plain), dtype=object)
+    texts[:] = [None if value is None or value != value or value == "" else str(value) for value in plain]
+    return texts
+
+
+def category_counts(values: np.ndarray) -> tuple[Counter[Any], int]:
+    """How often each known category occurs in the result of `categories`, and how many rows are unknown."""
+    if values.dtype == object:
+        counts: Counter[Any] = Counter(values.tolist())
+        unknown = counts.pop(None, 0)
+    else:
+        distinct, numbers = np.unique(values, return_counts=True)
+        counts = Counter(dict(zip(distinct.tolist(), numbers.tolist(), strict=True)))
+        unknown = counts.pop(UNKNOWN_CODE, 0)
+    return counts, unknown
+
+
+def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
+    """Each row's position in `known`; len(known) for any other category, len(known) + 1 for unknown."""
+    other, unknown = len(known), len(known) + 1
+    texts_known = any(isinstance(value, str) for value in known)
+    if values.dtype != object and not texts_known:
+        order = np.argsort(np.asarray(known, dtype=np.int64), kind="stable") if known else np.zeros(0, dtype=np.int64)
+        ordered = np.asarray(known, dtype=np.int64)[order] if known else np.zeros(0, dtype=np.int64)
+        codes = np.full(len(values), other, dtype=np.int64)
+        if known:
+            place = np.minimum(np.searchsorted(ordered, values), len(known) - 1)
+            hit = ordered[place] == values
+            codes[hit] = order[place[hit]]
+        codes[values == UNKNOWN_CODE] = unknown
+        return codes
+    # Texts on one side only ("75" against 75) meet as texts.
+    positions: dict[Any, int] = {str(value): position for position, value in enumerate(known)}
+    if values.dtype == object:
+        positions[None] = unknown
+        return np.fromiter((positions.get(value, other) for value in values.tolist()), np.int64, len(values))
+    codes = np.fromiter((positions.get(str(value), other) for value in values.tolist()), np.int64, len(values))
+    codes[values == UNKNOWN_CODE] = unknown
+    return codes
+
+
+def numeric_design_effect(ranks: np.ndarray, groups: Groups | None) -> float:
+    """Variance of the mean of `ranks` under grouping over its variance were rows independent; at least 1.
+
+    Cluster-robust (linearised) variance, as for survey means: sum over groups of the squared sums of deviations, over
+    the sum of squared deviations. Clipped below at 1: a sample is never credited with more than its rows.
+    """
+    if groups is None or len(ranks) < 2:
+        return 1.0
+    deviations = ranks - ranks.mean()
+    total = float(deviations @ deviations)
+    if total <= 0.0:
+        return largest_design_effect(groups)
+    sums = np.bincount(groups.index, weights=deviations, minlength=groups.number)
+    return float(min(max(float(sums @ sums) / total, 1.0), largest_design_effect(groups)))
+
+
+def categorical_design_effect(codes: np.ndarray, size: int, groups: Groups | None) -> float:
+    """The mean generalised design effect over categories (Rao and Scott 1981, first order); at least 1."""
+    rows = len(codes)
+    if groups is None or rows < 2:
+        return 1.0
+    shares = np.bincount(codes, minlength=size) / rows
+    # Per category k: sum over groups of (n_gk - n_g p_k)^2 = sum n_gk^2 - 2 p_k sum n_g n_gk + p_k^2 sum n_g^2.
+    sizes = np.bincount(groups.index, minlength=groups.number).astype(np.float64)
+    cells = groups.index * size + codes
+    if groups.number * size <= 4_000_000:
+        table = np.bincount(cells, minlength=groups.number * size).reshape(groups.number, size).astype(np.float64)
+        squares: np.ndarray = np.einsum("gk,gk->k", table, table)
+        cross: np.ndarray = sizes @ table
+    else:
+        occupied, occupancy = np.unique(cells, return_counts=True)
+        numbers = occupancy.astype(np.float64)
+        of_group, of_category = occupied // size, occupied % size
+        squares = np.bincount(of_category, weights=numbers**2, minlength=size)
+        cross = np.bincount(of_category, weights=numbers * sizes[of_group], minlength=size)
+    between = squares - 2.0 * shares * cross + shares**2 * float(sizes @ sizes)
+    present = (shares > 0.0) & (shares < 1.0)
+    if not present.any():
+        return largest_design_effect(groups)
+    # deff_k = between_k / (n p_k (1 - p_k)); the mean weights each with (1 - p_k) and divides by K - 1.
+    mean = float((between[present] / (rows * shares[present])).sum()) / max(int(present.sum()) - 1, 1)
+    return float(min(max(mean, 1.0), largest_design_effect(groups)))
+
+
+def largest_design_effect(groups: Groups) -> float:
+    """The design effect when all rows of a group are alike (Kish): mean group size, weighted by size."""
+    sizes = np.bincount(groups.index, minlength=groups.number).astype(np.float64)
+    return max(float(sizes @ sizes / max(sizes.sum(), 1.0)), 1.0)

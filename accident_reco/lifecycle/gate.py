@@ -1,0 +1,227 @@
+"""Decides promotions. Pure: no storage, no Dagster, no clock; callers pass what it needs and record what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Statistic = Callable[[npt.NDArray[np.float64]], float]
+"""Row weights, shape (n,) → value of a metric; weights of one give the plain metric."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the frozen holdout says of one version: metrics by their contract names."""
+
+    version: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SliceGain:
+    """Gain of the candidate on a part of the holdout."""
+
+    name: str
+    rows: int
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate against champion on the same rows; a positive gain favours the candidate in either sense."""
+
+    rows: int
+    groups: int
+    gain: Interval
+    slices: Sequence[SliceGain] = ()
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """What a candidate must reach.
+
+    Args:
+        metric: the metric that decides.
+        higher_is_better: its sense.
+        floor: no version serves on the wrong side of it, champion or not.
+        minimum_gain: less is not worth a change of model.
+        limits: metrics that may not be worse than the champion's by more than this (lower is better for all of them).
+        slice_rows: smaller slices prove nothing.
+        slice_tolerance: a slice is made worse when even the high end of its gain is below minus this.
+    """
+
+    metric: str
+    higher_is_better: bool
+    floor: float
+    minimum_gain: float
+    limits: Mapping[str, float] = field(default_factory=dict)
+    slice_rows: int = 300
+    slice_tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to promote and, in words, why."""
+
+    promote: bool
+    reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """JSON for the manifest, the audit and MLflow; what is not a finite number is null."""
+        return {"promote": self.promote, "reason": self.reason, "detail": _finite(self.detail)}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def decide(
+    candidate: Evaluation,
+    champion: Evaluation | None,
+    comparison: Comparison | None,
+    policy: GatePolicy,
+    barred: Sequence[str] = (),
+) -> Decision:
+    """Whether `candidate` may serve.
+
+    Args:
+        champion: what serves now, or None before the first promotion (and for a rollback, where only the floor counts).
+        comparison: both on the same holdout rows; needed whenever there is a champion.
+        barred: versions that were rolled back by a person; no policy promotes them again.
+    """
+    name, value = policy.metric, candidate.metrics.get(policy.metric, float("nan"))
+    detail: dict[str, Any] = {"candidate": candidate.version, "policy": asdict(policy), name: value}
+
+    def refuse(reason: str) -> Decision:
+        return Decision(False, reason, detail)
+
+    if candidate.version in barred:
+        return refuse(f"{candidate.version} was rolled back by a person; only a person may promote it again")
+    if champion and champion.version == candidate.version:
+        return refuse(f"{candidate.version} serves already: same data, code and seed give the same version")
+    sense = 1.0 if policy.higher_is_better else -1.0
+    if not sense * value >= sense * policy.floor:  # written so that NaN fails
+        return refuse(f"{name} {value:.4f} is {'below' if sense > 0 else 'above'} the floor {policy.floor:.4f}")
+    if champion is None:
+        return Decision(True, f"first version: {name} {value:.4f} passes the floor {policy.floor:.4f}", detail)
+    if comparison is None or comparison.rows == 0:
+        return refuse("candidate and champion were not compared on the same holdout rows")
+
+    gain = comparison.gain
+    detail |= {"champion": champion.version, "comparison": asdict(comparison)}
+    interval = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
+    shown = f"{name} {value:.4f} vs {value - sense * gain.value:.4f}: gain {gain.value:+.4f} {interval}"
+    if not gain.value >= policy.minimum_gain:
+        return refuse(f"{shown} is below {policy.minimum_gain:g}")
+    if not gain.low > 0:
+        return refuse(f"{shown} could be chance")
+    for limited, slack in policy.limits.items():
+        ours, theirs = candidate.metrics.get(limited, float("nan")), champion.metrics.get(limited, float("nan"))
+        if not ours <= theirs + slack:
+            return refuse(f"{shown}, but {limited} {ours:.4f} is worse than {theirs:.4f} by more than {slack:g}")
+    worse = [s for s in comparison.slices if s.rows >= policy.slice_rows and s.gain.high < -policy.slice_tolerance]
+    if worse:
+        named = ", ".join(f"{s.name} {s.gain.value:+.4f} on {s.rows} rows" for s in worse)
+        return refuse(f"{shown}, but it makes slices worse: {named}")
+    return Decision(True, f"{shown} over {comparison.groups} groups, no slice made worse", detail)
+
+
+def paired_bootstrap(
+    groups: npt.ArrayLike,
+    candidate: Statistic,
+    champion: Statistic,
+    *,
+    higher_is_better: bool,
+    draws: int = 400,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Gain of candidate over champion with a percentile interval, resampling whole groups (accidents, users).
+
+    Both statistics see the same weights in each draw, so what the rows share cancels (Efron & Tibshirani 1993, ch. 8).
+
+    Args:
+        groups: group of each row, shape (n,).
+    """
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    n_groups = int(index.max()) + 1 if len(index) else 0
+    sense = 1.0 if higher_is_better else -1.0
+    ones = np.ones(len(index))
+    value = sense * (candidate(ones) - champion(ones))
+    generator = np.random.default_rng(seed)
+    gains = np.empty(draws)
+    for draw in range(draws):
+        weights = np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups).astype(float)[index]
+        gains[draw] = sense * (candidate(weights) - champion(weights))
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(gains, [tail, 1 - tail])
+    return Interval(float(value), float(low), float(high))
+
+
+def mean_statistic(values: npt.ArrayLike) -> Statistic:
+    """Weighted mean of a per-row value."""
+    per_row = np.asarray(values, dtype=float)
+    return lambda weights: float(weights @ per_row / weights.sum())
+
+
+def rmse_statistic(errors: npt.ArrayLike) -> Statistic:
+    """Weighted root mean square of per-row errors."""
+    squares = np.asarray(errors, dtype=float) ** 2
+    return lambda weights: float(np.sqrt(weights @ squares / weights.sum()))
+
+
+def average_precision_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Statistic:
+    """Weighted average precision, sorted once: AP = Σ (Rₙ − Rₙ₋₁) Pₙ over distinct scores."""
+    scores = np.asarray(score, dtype=float)
+    order = np.argsort(-scores, kind="stable")
+    labels = np.asarray(y, dtype=float)[order]
+    last = np.append(np.diff(scores[order]) != 0, True)  # a threshold stands between distinct scores
+
+    def statistic(weights: npt.NDArray[np.float64]) -> float:
+        w = weights[order]
+        hits = np.cumsum(w * labels)[last]
+        drawn = np.cumsum(w)[last]
+        if not hits.size or hits[-1] == 0:
+            return float("nan")
+        precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+        return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
+
+    return statistic
+
+
+def roc_auc_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Statistic:
+    """Weighted area under the ROC curve, sorted once; ties count one half."""
+    scores = np.asarray(score, dtype=float)
+    order = np.argsort(-scores, kind="stable")
+    labels = np.asarray(y, dtype=float)[order]
+    last = np.append(np.diff(scores[order]) != 0, True)
+
+    def statistic(weights: npt.NDArray[np.float64]) -> float:
+        w = weights[order]
+        positives = np.concatenate([[0.0], np.cumsum(w * labels)[last]])
+        negatives = np.concatenate([[0.0], np.cumsum(w * (1 - labels))[last]])
+        if positives[-1] == 0 or negatives[-1] == 0:
+            return float("nan")
+        return float(np.trapezoid(positives, negatives) / (positives[-1] * negatives[-1]))
+
+    return statistic

@@ -1,0 +1,177 @@
+"""Reads the environment: the only module that does. Typed; reports every wrong setting at once.
+
+Add a field with a description and a default that works embedded; the README's settings table is checked against it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "ACCIDENT_RECO_"
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the message names each with its rule."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. `Settings.load()` is the way in: it turns problems into one message."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+
+    # Where things are kept
+    home: Path = Field(
+        Path(".accident_reco"), description="Directory that holds everything the embedded default writes"
+    )
+    store_url: str = Field("", description="Object store, any fsspec URL; default `file://$HOME/store`")
+    database_url: str = Field("", description="Warehouse, SQLAlchemy URL; default `sqlite:///$HOME/warehouse.db`")
+    mlflow_tracking_uri: str = Field(
+        "",
+        validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),
+        description="MLflow tracking server (no prefix); default `sqlite:///$HOME/mlflow.db`",
+    )
+
+    # Where data comes from
+    accidents_source: str = Field(
+        "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
+    )
+    movies_source: str = Field("sample", description="`sample`, `official`, or a directory/URL with MovieLens files")
+
+    # Where services listen
+    host: str = Field("127.0.0.1", description="Address that every service listens on")
+    dagster_port: int = Field(
+        8080,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices(PREFIX + "DAGSTER_PORT", PREFIX + "WEBSERVER_PORT", "dagster_port"),
+        description="Port of the Dagster web server",
+    )
+    auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
+    predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
+    drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+
+    # How models are trained and promoted
+    git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
+    seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FromFiles(settings_cls)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Settings from the environment.
+
+        Raises:
+            SettingsError: with every problem in one message, each with the variable's name, value and rule.
+        """
+        problems: list[str] = []
+        try:
+            settings = cls(**overrides)
+        except ValidationError as error:
+            problems += [_explain(dict(item)) for item in error.errors(include_url=False)]
+            raise SettingsError("wrong settings:\n" + "\n".join(f"  - {p}" for p in problems)) from None
+        for name, hint in unknown_settings(os.environ).items():
+            sys.stderr.write(f"warning: {name} is not a setting{hint}; it has no effect\n")
+        return settings
+
+    # What is derived: one place for each embedded default.
+    @cached_property
+    def store(self) -> str:
+        """URL of the object store."""
+        return self.store_url or (self.home / "store").as_uri()
+
+    @cached_property
+    def database(self) -> str:
+        """SQLAlchemy URL of the warehouse."""
+        return self.database_url or f"sqlite:///{self.home / 'warehouse.db'}"
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        """MLflow tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        """Directory of Dagster's own storage."""
+        return self.home / "dagster"
+
+    @cached_property
+    def logs(self) -> Path:
+        """Directory of the processes' log files."""
+        return self.home / "logs"
+
+    @cached_property
+    def keys(self) -> Path:
+        """Directory of generated secrets (files of mode 0600)."""
+        return self.home / "keys"
+
+
+class _FromFiles(PydanticBaseSettingsSource):
+    """`ACCIDENT_RECO_NAME_FILE=/run/secrets/x` gives `ACCIDENT_RECO_NAME` the content of that file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as error:
+            raise SettingsError(
+                f"wrong settings:\n  - {PREFIX}{field_name.upper()}_FILE: cannot read {path}: {error.strerror}"
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+def variable(field: str) -> str:
+    """Name of the environment variable that sets `field`."""
+    return "MLFLOW_TRACKING_URI" if field == "mlflow_tracking_uri" else PREFIX + field.upper()
+
+
+def unknown_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables with our prefix that no setting reads, each with a hint at the nearest real name."""
+    known = {variable(name) for name in Settings.model_fields} | {PREFIX + "WEBSERVER_PORT"}
+    known |= {name + "_FILE" for name in known}
+    unknown = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown[name] = f" (did you mean {near[0]}?)" if near else ""
+    return unknown
+
+
+def _explain(error: dict[str, Any]) -> str:
+    location = error["loc"][0] if error["loc"] else ""
+    name = str(location) if str(location).isupper() else variable(str(location))
+    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_URL"))
+    shown = "" if secret else f" = {error.get('input')!r}"
+    return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,146 @@
+"""Reads and writes the promotion audit and the requests for work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from accident_reco.storage.tables.lifecycle import promotions, work_requests
+from accident_reco.storage.warehouse import Warehouse
+
+OPEN = ("queued", "running")
+CLOSED = ("promoted", "refused", "failed", "done")
+
+
+def record_promotion(
+    warehouse: Warehouse,
+    *,
+    model: str,
+    version: str,
+    previous: str | None,
+    action: str,
+    promoted: bool,
+    reason: str,
+    detail: Mapping[str, Any],
+    run_id: str,
+) -> str:
+    """Append a decision to the audit and give its id."""
+    row = {
+        "id": uuid4().hex,
+        "model": model,
+        "version": version,
+        "previous": previous,
+        "action": action,
+        "promoted": promoted,
+        "reason": reason,
+        "detail": dict(detail),
+        "run_id": run_id,
+        "decided_at": datetime.now(UTC),
+    }
+    with warehouse.begin() as connection:
+        connection.execute(promotions.insert(), row)
+    return str(row["id"])
+
+
+def promotion_history(warehouse: Warehouse, model: str, limit: int = 50) -> list[dict[str, Any]]:
+    """Newest decisions first."""
+    query = select(promotions).where(promotions.c.model == model).order_by(promotions.c.decided_at.desc()).limit(limit)
+    with warehouse.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def rolled_back_versions(warehouse: Warehouse, model: str) -> list[str]:
+    """Versions that a person rolled away from and that no person has promoted since."""
+    query = (
+        select(promotions.c.action, promotions.c.version, promotions.c.previous)
+        .where(promotions.c.model == model, promotions.c.promoted)
+        .order_by(promotions.c.decided_at)
+    )
+    barred: dict[str, None] = {}
+    with warehouse.connect() as connection:
+        for action, version, previous in connection.execute(query):
+            if action == "rollback":
+                if previous:
+                    barred[previous] = None
+                barred.pop(version, None)
+    return list(barred)
+
+
+def request_work(
+    warehouse: Warehouse,
+    *,
+    kind: str,
+    model: str,
+    source: str,
+    requested_by: str,
+    reason: str,
+    detail: Mapping[str, Any] | None = None,
+    dedupe_key: str | None = None,
+) -> tuple[dict[str, Any], bool]:
+    """Queue a request. Gives the row and whether it is new: the same `dedupe_key` always gives the same row."""
+    at = datetime.now(UTC)
+    row = {
+        "id": uuid4().hex,
+        "kind": kind,
+        "model": model,
+        "source": source,
+        "requested_by": requested_by,
+        "reason": reason,
+        "detail": dict(detail or {}),
+        "dedupe_key": dedupe_key,
+        "status": "queued",
+        "requested_at": at,
+        "updated_at": at,
+    }
+    try:
+        with warehouse.begin() as connection:
+            connection.execute(work_requests.insert(), row)
+    except IntegrityError:
+        query = select(work_requests).where(work_requests.c.dedupe_key == dedupe_key)
+        with warehouse.connect() as connection:
+            return dict(connection.execute(query).mappings().one()), False
+    return row | {"outcome": None, "run_id": None}, True
+
+
+def work_request(warehouse: Warehouse, request_id: str) -> dict[str, Any] | None:
+    """One request, or None."""
+    with warehouse.connect() as connection:
+        row = connection.execute(select(work_requests).where(work_requests.c.id == request_id)).mappings().first()
+    return dict(row) if row else None
+
+
+def open_requests(warehouse: Warehouse, kind: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """Queued and running requests, oldest first."""
+    query = select(work_requests).where(work_requests.c.status.in_(OPEN)).order_by(work_requests.c.requested_at)
+    if kind:
+        query = query.where(work_requests.c.kind == kind)
+    with warehouse.connect() as connection:
+        return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
+def count_requests(warehouse: Warehouse, model: str, kind: str, since: datetime) -> int:
+    """How many requests of a kind a model got since a time (UTC)."""
+    query = select(func.count()).where(
+        work_requests.c.model == model, work_requests.c.kind == kind, work_requests.c.requested_at >= since
+    )
+    with warehouse.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def advance_request(
+    warehouse: Warehouse, request_id: str, status: str, *, run_id: str | None = None, outcome: str | None = None
+) -> bool:
+    """Move an open request on; a closed one stays as it is. Gives whether it moved."""
+    values: dict[str, Any] = {"status": status, "updated_at": datetime.now(UTC)}
+    if run_id is not None:
+        values["run_id"] = run_id
+    if outcome is not None:
+        values["outcome"] = outcome
+    query = update(work_requests).where(work_requests.c.id == request_id, work_requests.c.status.in_(OPEN))
+    with warehouse.begin() as connection:
+        return connection.execute(query.values(**values)).rowcount == 1

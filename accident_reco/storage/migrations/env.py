@@ -1,0 +1,13 @@
+"""Alembic environment: runs on the connection that `alembic_config` was given."""
+
+from alembic import context
+
+from accident_reco.storage.tables import all_tables
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=all_tables(),
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

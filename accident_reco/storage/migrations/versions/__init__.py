@@ -1,0 +1,1 @@
+"""Revisions, linear: one head."""

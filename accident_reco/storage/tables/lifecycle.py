@@ -1,0 +1,44 @@
+"""Tables of what both models share: promotion decisions and requests for work."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, DateTime, Index, String, Table, Text
+
+from accident_reco.storage.tables import metadata
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="Decision id, made by the platform"),
+    Column("model", String(32), nullable=False, comment="Model name: accidents or movies"),
+    Column("version", String(64), nullable=False, comment="Version that was decided on"),
+    Column("previous", String(64), comment="Version that served before"),
+    Column("action", String(16), nullable=False, comment="promote, refuse or rollback"),
+    Column("promoted", Boolean, nullable=False, comment="Whether the pointer moved"),
+    Column("reason", Text, nullable=False, comment="The gate's reason, word for word"),
+    Column("detail", JSON, nullable=False, comment="Numbers behind the reason"),
+    Column("run_id", String(64), nullable=False, comment="Dagster run, or who asked"),
+    Column("decided_at", DateTime(timezone=True), nullable=False, comment="UTC"),
+    Index("ix_promotions_model_decided_at", "model", "decided_at"),
+    comment="Append-only audit of every promotion, refusal and rollback",
+)
+
+work_requests = Table(
+    "work_requests",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="Request id, made by the platform"),
+    Column("kind", String(16), nullable=False, comment="training or rollback"),
+    Column("model", String(32), nullable=False, comment="Model name: accidents or movies"),
+    Column("source", String(32), nullable=False, comment="Who asked: api, alert, drift, data, performance"),
+    Column("requested_by", String(128), nullable=False, comment="Account or component that asked"),
+    Column("reason", Text, nullable=False, comment="Why, in words"),
+    Column("detail", JSON, nullable=False, comment="Arguments, such as the version of a rollback"),
+    Column("dedupe_key", String(128), unique=True, comment="Asking twice with one key makes one request"),
+    Column("status", String(16), nullable=False, comment="queued, running, promoted, refused, failed or done"),
+    Column("outcome", Text, comment="The gate's reason, or the error"),
+    Column("run_id", String(64), comment="Dagster run that works on it"),
+    Column("requested_at", DateTime(timezone=True), nullable=False, comment="UTC"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, comment="UTC"),
+    Index("ix_work_requests_status", "status", "kind"),
+    comment="Requests for work: servers write rows, a Dagster sensor turns rows into runs exactly once",
+)
