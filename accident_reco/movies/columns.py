@@ -16,7 +16,7 @@ _YEAR_AT_END = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)\s*$")
 
 @dataclass(frozen=True)
 class RatingScale:
-    """Lowest and highest rating and the step between two (MovieLens: 0.5 to 5 by 0.5, 1 to 5 by 1 in the older sets)."""
+    """Lowest and highest rating and the step between two (0.5 to 5 by 0.5; older sets 1 to 5 by 1)."""
 
     low: float = 0.5
     high: float = 5.0
@@ -50,11 +50,16 @@ class Ratings:
         return len(self.user_id)
 
     @classmethod
-    def of(cls, user_id: Iterable[int], movie_id: Iterable[int], rating: Iterable[float],
-           rated_at: Iterable[int]) -> "Ratings":
+    def of(
+        cls, user_id: Iterable[int], movie_id: Iterable[int], rating: Iterable[float], rated_at: Iterable[int]
+    ) -> "Ratings":
         """Build from anything that numpy can turn into columns."""
-        return cls(np.asarray(user_id, dtype=np.int64), np.asarray(movie_id, dtype=np.int64),
-                   np.asarray(rating, dtype=np.float32), np.asarray(rated_at, dtype=np.int64))
+        return cls(
+            np.asarray(user_id, dtype=np.int64),
+            np.asarray(movie_id, dtype=np.int64),
+            np.asarray(rating, dtype=np.float32),
+            np.asarray(rated_at, dtype=np.int64),
+        )
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "Ratings":
@@ -111,8 +116,9 @@ class Catalogue:
 
     def frame(self) -> pd.DataFrame:
         """The catalogue as a data frame with the year read from the title (-1 where it names none)."""
-        return pd.DataFrame({"movie_id": self.movie_id, "title": self.title, "genres": self.genres,
-                             "year": years_of(self.title)})
+        return pd.DataFrame(
+            {"movie_id": self.movie_id, "title": self.title, "genres": self.genres, "year": years_of(self.title)}
+        )
 
 
 def years_of(titles: Sequence[str]) -> np.ndarray:

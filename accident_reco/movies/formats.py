@@ -26,8 +26,27 @@ from accident_reco.movies.quarantine import RawChunk, malformed
 BLOCK_BYTES = 8 << 20
 
 # Order of the flags in u.item, from the set's u.genre.
-_FLAGS = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
-          "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
+_FLAGS = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
 # The older sets spell one genre differently, and two say "none" in words.
 _SPELLINGS = {"Children's": "Children", "unknown": "", "(no genres listed)": ""}
 
@@ -62,7 +81,8 @@ def rating_format(first_line: str, file: str) -> RatingFormat:
             return layout
     raise UnknownFormat(
         f"{file}: first line {line[:80]!r} is neither the header userId,movieId,rating,timestamp nor four numbers "
-        "separated by '::' or tabs; give a MovieLens ratings.csv, ratings.dat or u.data")
+        "separated by '::' or tabs; give a MovieLens ratings.csv, ratings.dat or u.data"
+    )
 
 
 @dataclass
@@ -111,11 +131,16 @@ class RatingReader:
 
         table = pa_csv.read_csv(
             io.BytesIO(block),
-            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(block) + 1,
-                                            encoding="latin-1" if not self.format.header else "utf8"),
+            read_options=pa_csv.ReadOptions(
+                column_names=names,
+                use_threads=False,
+                block_size=len(block) + 1,
+                encoding="latin-1" if not self.format.header else "utf8",
+            ),
             parse_options=pa_csv.ParseOptions(delimiter=separator, invalid_row_handler=note, ignore_empty_lines=False),
-            convert_options=pa_csv.ConvertOptions(column_types={name: pa.string() for name in names},
-                                                  strings_can_be_null=False),
+            convert_options=pa_csv.ConvertOptions(
+                column_types={name: pa.string() for name in names}, strings_can_be_null=False
+            ),
         ).combine_chunks()
         lines = np.arange(first_line, first_line + table.num_rows + len(broken), dtype=np.int64)
         if broken:
@@ -123,14 +148,23 @@ class RatingReader:
             numbered = [(number + first_line - 1, text) for number, text in broken]
             self.malformed.append(malformed(self.file, numbered, len(names)))
             lines = np.setdiff1d(lines, [number for number, _ in numbered])
-        columns = {ours: table.column(theirs) if theirs in names else pa.nulls(table.num_rows, pa.string())
-                   for ours, theirs in (("user_id", "userId"), ("movie_id", "movieId"), ("rating", "rating"),
-                                        ("rated_at", "timestamp"))}
+        columns = {
+            ours: table.column(theirs) if theirs in names else pa.nulls(table.num_rows, pa.string())
+            for ours, theirs in (
+                ("user_id", "userId"),
+                ("movie_id", "movieId"),
+                ("rating", "rating"),
+                ("rated_at", "timestamp"),
+            )
+        }
         return RawChunk(
-            file=self.file, line=lines,
+            file=self.file,
+            line=lines,
             text={name: partial(_text, column) for name, column in columns.items()},
-            user_id=_integers(columns["user_id"]), movie_id=_integers(columns["movie_id"]),
-            rating=_numbers(columns["rating"], np.nan), rated_at=_integers(columns["rated_at"]),
+            user_id=_integers(columns["user_id"]),
+            movie_id=_integers(columns["movie_id"]),
+            rating=_numbers(columns["rating"], np.nan),
+            rated_at=_integers(columns["rated_at"]),
         )
 
 
@@ -170,8 +204,9 @@ def read_movies(content: bytes, file: str) -> Catalogue:
     if len(first.split("|")) == 5 + len(_FLAGS):
         return _catalogue(_flagged_movies(content), file)
     raise UnknownFormat(
-        f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat (id::title"
-        "::genres) or u.item (id|title|…|19 flags); give one of these")
+        f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat "
+        "(id::title::genres) or u.item (id|title|…|19 flags); give one of these"
+    )
 
 
 def _csv_movies(content: bytes) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,5 +1,5 @@
-"""Fits the candidates and keeps what they learnt as plain arrays: scikit-surprise's SVD, KNNBaseline and BaselineOnly for
-ratings, implicit's ALS for rankings. Only this module imports a training library; nothing here ever pickles.
+"""Fits the candidates and keeps what they learnt as plain arrays: scikit-surprise's SVD, KNNBaseline and BaselineOnly
+for ratings, implicit's ALS for rankings. Only this module imports a training library; nothing here ever pickles.
 """
 
 import time
@@ -56,18 +56,24 @@ class FittedModel:
 def fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> FittedModel:
     """Fit one candidate, seeded. `data` must hold at least one rating."""
     if not len(data):
-        raise ValueError(f"no ratings to fit {kind} on: lower the minimum ratings per user and movie, or load more data")
+        raise ValueError(f"no ratings to fit {kind} on: lower the minimum ratings per user and movie, or add data")
     fitters: Mapping[str, Callable[..., tuple[Any, dict[str, np.ndarray], dict[str, float]]]] = {
-        "svd": _fit_svd, "knn": _fit_knn, "baseline": _fit_baseline, "als": _fit_als}
+        "svd": _fit_svd,
+        "knn": _fit_knn,
+        "baseline": _fit_baseline,
+        "als": _fit_als,
+    }
     started = time.perf_counter()
     algorithm, arrays, used = fitters[kind](data, scale, options)
     return FittedModel(kind, data.user_ids, data.movie_ids, arrays, used, time.perf_counter() - started, algorithm)
 
 
 def _biases(algorithm: Any) -> dict[str, np.ndarray]:
-    return {"user_bias": np.asarray(algorithm.bu, dtype=np.float64),
-            "movie_bias": np.asarray(algorithm.bi, dtype=np.float64),
-            "global_mean": np.array(algorithm.trainset.global_mean, dtype=np.float64)}
+    return {
+        "user_bias": np.asarray(algorithm.bu, dtype=np.float64),
+        "movie_bias": np.asarray(algorithm.bi, dtype=np.float64),
+        "global_mean": np.array(algorithm.trainset.global_mean, dtype=np.float64),
+    }
 
 
 def _fit_svd(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
@@ -78,12 +84,21 @@ def _fit_svd(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
     rated = np.bincount(data.movie, minlength=len(data.movie_ids)) > 0
     # Surprise leaves random factors on users and movies of other folds; its predictions never use them.
     known = np.bincount(data.user, minlength=len(data.user_ids)) > 0
-    return algorithm, {
-        **_biases(algorithm),
-        "user_factors": np.where(known[:, None], algorithm.pu, 0).astype(np.float32),
-        "movie_factors": np.where(rated[:, None], algorithm.qi, 0).astype(np.float32),
-    }, {"n_factors": options.svd_factors, "n_epochs": options.svd_epochs, "random_state": options.seed,
-        "reg_all": 0.02, "lr_all": 0.005}
+    return (
+        algorithm,
+        {
+            **_biases(algorithm),
+            "user_factors": np.where(known[:, None], algorithm.pu, 0).astype(np.float32),
+            "movie_factors": np.where(rated[:, None], algorithm.qi, 0).astype(np.float32),
+        },
+        {
+            "n_factors": options.svd_factors,
+            "n_epochs": options.svd_epochs,
+            "random_state": options.seed,
+            "reg_all": 0.02,
+            "lr_all": 0.005,
+        },
+    )
 
 
 def _fit_baseline(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
@@ -97,23 +112,42 @@ def _fit_baseline(data: IndexedRatings, scale: RatingScale, options: ModelOption
 def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
     from surprise import KNNBaseline
 
-    class SparseKNNBaseline(KNNBaseline):  # type: ignore[misc]
-        """KNNBaseline over movies whose similarities are kept sparse: Surprise's are five dense movie × movie matrices."""
+    class SparseKNNBaseline(KNNBaseline):
+        """KNNBaseline whose similarities are sparse: Surprise's own are five dense movie × movie matrices."""
 
         def compute_similarities(self) -> "Neighbours":
-            return similar_movies(data, self.trainset.global_mean, self.bu, self.bi,
-                                  shrinkage=options.knn_shrinkage, keep=options.knn_neighbours)
+            return similar_movies(
+                data,
+                self.trainset.global_mean,
+                self.bu,
+                self.bi,
+                shrinkage=options.knn_shrinkage,
+                keep=options.knn_neighbours,
+            )
 
     algorithm = SparseKNNBaseline(
-        k=options.knn_k, min_k=options.knn_min_k, verbose=False,
-        sim_options={"name": "pearson_baseline", "user_based": False, "shrinkage": options.knn_shrinkage})
+        k=options.knn_k,
+        min_k=options.knn_min_k,
+        verbose=False,
+        sim_options={"name": "pearson_baseline", "user_based": False, "shrinkage": options.knn_shrinkage},
+    )
     algorithm.fit(surprise_trainset(data, scale))
     similar: Neighbours = algorithm.sim
-    return algorithm, {
-        **_biases(algorithm), "neighbour_start": similar.start, "neighbour": similar.movie,
-        "neighbour_similarity": similar.similarity,
-    }, {"k": options.knn_k, "min_k": options.knn_min_k, "shrinkage": options.knn_shrinkage,
-        "neighbours": options.knn_neighbours}
+    return (
+        algorithm,
+        {
+            **_biases(algorithm),
+            "neighbour_start": similar.start,
+            "neighbour": similar.movie,
+            "neighbour_similarity": similar.similarity,
+        },
+        {
+            "k": options.knn_k,
+            "min_k": options.knn_min_k,
+            "shrinkage": options.knn_shrinkage,
+            "neighbours": options.knn_neighbours,
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -129,17 +163,25 @@ class Neighbours:
         one, other = pair
         if one == other:
             return 1.0
-        row = self.movie[self.start[one]:self.start[one + 1]]
+        row = self.movie[self.start[one] : self.start[one + 1]]
         at = int(np.searchsorted(row, other))
         return float(self.similarity[self.start[one] + at]) if at < len(row) and row[at] == other else 0.0
 
 
-def similar_movies(data: IndexedRatings, mean: float, user_bias: np.ndarray, movie_bias: np.ndarray, *,
-                   shrinkage: float, keep: int, block_cells: int = 4_000_000) -> Neighbours:
+def similar_movies(
+    data: IndexedRatings,
+    mean: float,
+    user_bias: np.ndarray,
+    movie_bias: np.ndarray,
+    *,
+    shrinkage: float,
+    keep: int,
+    block_cells: int = 4_000_000,
+) -> Neighbours:
     """Surprise's `pearson_baseline` between movies (Koren 2010, section 2.2), by sparse products over blocks of rows.
 
     Only positive similarities count in KNNBaseline, so only these are kept: a pair stays when it is among the `keep`
-    best of either movie. Values are float32, which is what the model then *is*: Surprise predicts from the same numbers.
+    best of either movie. Values are float32, which is what the model then *is*: Surprise predicts from these.
     """
     import scipy.sparse as sparse
 
@@ -176,9 +218,9 @@ def _best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray
     positive = value > 0
     chosen = []
     for row in range(len(start) - 1):
-        at = np.flatnonzero(positive[start[row]:start[row + 1]]) + start[row]
+        at = np.flatnonzero(positive[start[row] : start[row + 1]]) + start[row]
         if len(at) > keep:
-            at = at[np.argpartition(value[at], len(at) - keep)[len(at) - keep:]]
+            at = at[np.argpartition(value[at], len(at) - keep)[len(at) - keep :]]
         chosen.append(at)
     return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
 
@@ -188,21 +230,37 @@ def _fit_als(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
     from threadpoolctl import threadpool_limits
 
     # Ratings start from the same biases as BaselineOnly's; the factors only rank.
-    algorithm, arrays, _ = _fit_baseline(data, scale, options)
+    _, arrays, _ = _fit_baseline(data, scale, options)
     taste = data.matrix()
     taste.data = confidence(taste.data)
     # implicit runs its own threads and asks that BLAS runs none beside them.
     with threadpool_limits(1, "blas"):
         als = AlternatingLeastSquares(
-            factors=options.als_factors, regularization=options.als_regularization, alpha=options.als_alpha,
-            iterations=options.als_iterations, random_state=options.seed, num_threads=options.threads)
+            factors=options.als_factors,
+            regularization=options.als_regularization,
+            alpha=options.als_alpha,
+            iterations=options.als_iterations,
+            random_state=options.seed,
+            num_threads=options.threads,
+        )
         als.fit(taste, show_progress=False)
     factors = np.asarray(als.item_factors, dtype=np.float32)
-    return None, {
-        **arrays, "user_factors": np.asarray(als.user_factors, dtype=np.float32), "movie_factors": factors,
-        "gram": (factors.astype(np.float64).T @ factors).astype(np.float64),
-    }, {"factors": options.als_factors, "iterations": options.als_iterations,
-        "regularization": options.als_regularization, "alpha": options.als_alpha, "random_state": options.seed}
+    return (
+        None,
+        {
+            **arrays,
+            "user_factors": np.asarray(als.user_factors, dtype=np.float32),
+            "movie_factors": factors,
+            "gram": (factors.astype(np.float64).T @ factors).astype(np.float64),
+        },
+        {
+            "factors": options.als_factors,
+            "iterations": options.als_iterations,
+            "regularization": options.als_regularization,
+            "alpha": options.als_alpha,
+            "random_state": options.seed,
+        },
+    )
 
 
 def confidence(rating: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Decides which rating rows are kept, and says of every other one why not. Vectorised; no files, no clock of its own."""
+"""Decides which rating rows are kept, and says of every other one why not. Vectorised; no files, no own clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from accident_reco.movies.columns import MAX_ID, RatingScale, Ratings, pair_keys
+from accident_reco.movies.columns import MAX_ID, Ratings, RatingScale, pair_keys
 
 QUARANTINE_COLUMNS = ("file", "line", "user_id", "movie_id", "rating", "rated_at", "rule", "reason")
 # From here on a number of seconds lies beyond the year 5000: it is a number of milliseconds.
@@ -16,7 +16,7 @@ EARLIEST = 694_224_000  # 1992-01-01: before it, nobody rated anything on the we
 
 @dataclass(frozen=True)
 class RawChunk:
-    """Rows of a rating file as read: text columns and their numbers (NaN or -1 where the text is none), with line numbers."""
+    """Rows of a rating file as read: line numbers, text, and its numbers (NaN or -1 where the text is none)."""
 
     file: str
     line: np.ndarray
@@ -75,8 +75,10 @@ class RatingRules:
         rule[clean[again]] = len(_RULES)
         bad = np.flatnonzero(rule)
         kept = np.flatnonzero(rule == 0)
-        return (Ratings.of(chunk.user_id[kept], chunk.movie_id[kept], chunk.rating[kept], chunk.rated_at[kept]),
-                self._explain(chunk, bad, rule[bad]))
+        return (
+            Ratings.of(chunk.user_id[kept], chunk.movie_id[kept], chunk.rating[kept], chunk.rated_at[kept]),
+            self._explain(chunk, bad, rule[bad]),
+        )
 
     def _broken(self, chunk: RawChunk) -> list[np.ndarray]:
         known = np.asarray(self.known_movies)
@@ -102,11 +104,19 @@ class RatingRules:
         reasons = [
             f"{chunk.file} line {line}: {self._reason(name, user, movie, rating, when)}; row kept in quarantine"
             for name, line, user, movie, rating, when in zip(
-                names, chunk.line[rows].tolist(), text["user_id"], text["movie_id"], text["rating"], text["rated_at"],
-                strict=True)
+                names,
+                chunk.line[rows].tolist(),
+                text["user_id"],
+                text["movie_id"],
+                text["rating"],
+                text["rated_at"],
+                strict=True,
+            )
         ]
-        return pd.DataFrame({"file": chunk.file, "line": chunk.line[rows], **text, "rule": names, "reason": reasons},
-                            columns=list(QUARANTINE_COLUMNS))
+        return pd.DataFrame(
+            {"file": chunk.file, "line": chunk.line[rows], **text, "rule": names, "reason": reasons},
+            columns=list(QUARANTINE_COLUMNS),
+        )
 
     def _reason(self, rule: str, user: str, movie: str, rating: str, when: str) -> str:
         return {
@@ -120,15 +130,32 @@ class RatingRules:
         }[rule]
 
 
-_RULES = ("identifier", "rating_scale", "timestamp_milliseconds", "timestamp_future", "timestamp_missing",
-          "unknown_movie", "duplicate")
+_RULES = (
+    "identifier",
+    "rating_scale",
+    "timestamp_milliseconds",
+    "timestamp_future",
+    "timestamp_missing",
+    "unknown_movie",
+    "duplicate",
+)
 
 
 def malformed(file: str, lines: list[tuple[int, str]], columns: int) -> pd.DataFrame:
     """Quarantine rows for lines that do not even have the right number of columns."""
-    return pd.DataFrame({
-        "file": file, "line": [number for number, _ in lines],
-        "user_id": "", "movie_id": "", "rating": "", "rated_at": "", "rule": "malformed",
-        "reason": [f"{file} line {number}: {text[:80]!r} does not have {columns} columns; row kept in quarantine"
-                   for number, text in lines],
-    }, columns=list(QUARANTINE_COLUMNS))
+    return pd.DataFrame(
+        {
+            "file": file,
+            "line": [number for number, _ in lines],
+            "user_id": "",
+            "movie_id": "",
+            "rating": "",
+            "rated_at": "",
+            "rule": "malformed",
+            "reason": [
+                f"{file} line {number}: {text[:80]!r} does not have {columns} columns; row kept in quarantine"
+                for number, text in lines
+            ],
+        },
+        columns=list(QUARANTINE_COLUMNS),
+    )

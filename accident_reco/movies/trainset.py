@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from accident_reco.movies.columns import RatingScale, Ratings
-
+from accident_reco.movies.columns import Ratings, RatingScale
 
 KEEP_LISTS_UP_TO = 1_000_000
 
@@ -27,14 +26,20 @@ class IndexedRatings:
     rating: np.ndarray
 
     @classmethod
-    def of(cls, ratings: Ratings, user_ids: np.ndarray | None = None,
-           movie_ids: np.ndarray | None = None) -> "IndexedRatings":
+    def of(
+        cls, ratings: Ratings, user_ids: np.ndarray | None = None, movie_ids: np.ndarray | None = None
+    ) -> "IndexedRatings":
         """Index ratings, by the ids given (sorted, all present) or by those that occur."""
         ordered = ratings.ordered()
         users = np.unique(ordered.user_id) if user_ids is None else user_ids
         movies = np.unique(ordered.movie_id) if movie_ids is None else movie_ids
-        return cls(users, movies, np.searchsorted(users, ordered.user_id).astype(np.int32),
-                   np.searchsorted(movies, ordered.movie_id).astype(np.int32), ordered.rating)
+        return cls(
+            users,
+            movies,
+            np.searchsorted(users, ordered.user_id).astype(np.int32),
+            np.searchsorted(movies, ordered.movie_id).astype(np.int32),
+            ordered.rating,
+        )
 
     def __len__(self) -> int:
         return len(self.user)
@@ -47,8 +52,9 @@ class IndexedRatings:
         """Users × movies as a scipy CSR matrix of float32 stars."""
         import scipy.sparse as sparse
 
-        return sparse.csr_matrix((self.rating.astype(np.float32), (self.user, self.movie)),
-                                 shape=(len(self.user_ids), len(self.movie_ids)))
+        return sparse.csr_matrix(
+            (self.rating.astype(np.float32), (self.user, self.movie)), shape=(len(self.user_ids), len(self.movie_ids))
+        )
 
 
 class _Rows(Mapping[int, list[tuple[int, float]]]):
@@ -73,8 +79,11 @@ class _Rows(Mapping[int, list[tuple[int, float]]]):
 
     def __contains__(self, key: object) -> bool:
         # Surprise passes a text for an id that it does not know.
-        return (isinstance(key, int | np.integer) and 0 <= key < len(self._start) - 1
-                and bool(self._start[key + 1] > self._start[key]))
+        return bool(
+            isinstance(key, int | np.integer)
+            and 0 <= key < len(self._start) - 1
+            and self._start[key + 1] > self._start[key]
+        )
 
     def __iter__(self) -> Iterator[int]:
         return iter(np.flatnonzero(np.diff(self._start)).tolist())
@@ -106,7 +115,7 @@ def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
     """A `surprise.Trainset` over the columns; users and movies that have no row in `data` are unknown to it."""
     from surprise import Trainset
 
-    class ColumnarTrainset(Trainset):  # type: ignore[misc]
+    class ColumnarTrainset(Trainset):
         """Surprise's training set, with users and movies without a rating left out of its iteration."""
 
         def all_users(self) -> list[int]:
@@ -125,4 +134,10 @@ def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
     return ColumnarTrainset(
         _Rows(data.user, data.movie, data.rating, users),
         _Rows(data.movie[by_movie], data.user[by_movie], data.rating[by_movie], movies),
-        users, movies, len(data), (scale.low, scale.high), _Positions(data.user_ids), _Positions(data.movie_ids))
+        users,
+        movies,
+        len(data),
+        (scale.low, scale.high),
+        _Positions(data.user_ids),
+        _Positions(data.movie_ids),
+    )
