@@ -18,7 +18,6 @@ from accident_reco.lifecycle.columns import (
     categorical_design_effect,
     categories,
     code_rows,
-    largest_design_effect,
     numeric,
     numeric_design_effect,
 )
@@ -92,7 +91,7 @@ def _compare_numeric(name: str, reference: NumericColumn, values: np.ndarray, gr
     right = at_or_below / rows - reference.at_or_below / reference_rows
     left = (at_or_below - at) / rows - (reference.at_or_below - reference.at) / reference_rows
     distance = float(max(np.abs(right).max(), np.abs(left).max()))
-    effect = numeric_design_effect(place.astype(np.float64), None if groups is None else groups.where(known))
+    effect = numeric_design_effect(values, grid, None if groups is None else groups.probe())
     effective = rows / effect
     return Comparison(
         name, "numeric", "ks", rows, effective, distance,
@@ -107,25 +106,25 @@ def _compare_categorical(
     listed = len(reference.values)
     codes = code_rows(values, reference.values)
     known = codes <= listed
-    present = codes if known.all() else codes[known]
-    rows, reference_rows = len(present), reference.count - reference.missing
+    rows, reference_rows = int(known.sum()), reference.count - reference.missing
     missing = _missing(reference.missing, reference.count, len(values) - rows, len(values), groups)
     if rows == 0 or reference_rows == 0:
         return _untested(name, "categorical", missing)
     labels: list[object] = [*reference.values, "other categories"]
-    if reference.other == 0 and (present == listed).any():
+    novel = codes == listed
+    if reference.other == 0 and novel.any():
         # New values stay apart: one cell for all that the reference happened to miss would alarm on chance alone.
         # Apart, rare ones are pooled by the counts of both samples, which favours neither.
-        novel, place = np.unique(values[codes == listed], return_inverse=True)
-        present = present.copy()
-        present[present == listed] = listed + place.reshape(-1)
-        labels[listed:] = novel.tolist()
+        distinct, place = np.unique(values[novel], return_inverse=True)
+        codes[novel] = listed + place.reshape(-1)
+        labels[listed:] = distinct.tolist()
     size = len(labels)
-    counts = np.bincount(present, minlength=size).astype(np.float64)
+    codes[~known] = size
+    counts = np.bincount(codes, minlength=size + 1)[:size].astype(np.float64)
     reference_counts = np.zeros(size)
     reference_counts[:listed] = reference.counts
     reference_counts[listed] += reference.other
-    effect = categorical_design_effect(present, size, None if groups is None else groups.where(known))
+    effect = categorical_design_effect(codes, size, None if groups is None else groups.probe())
     effective = rows / effect
     statistic, p_value = chi_square(counts / effect, reference_counts * (reference.effective_rows / reference_rows))
     shares, reference_shares = counts / rows, reference_counts / reference_rows
@@ -197,7 +196,7 @@ def _missing(
     share, reference_share = (missing / count if count else 1.0), reference_missing / reference_count
     if count == 0:
         return reference_share, share, 1.0
-    effect = 1.0 if groups is None else largest_design_effect(groups)
+    effect = 1.0 if groups is None else groups.largest_design_effect
     _, p_value = chi_square(
         np.array([missing, count - missing]) / effect,
         np.array([reference_missing, reference_count - reference_missing]) / effect,
