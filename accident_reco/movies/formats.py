@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +89,7 @@ def rating_format(first_line: str, file: str) -> RatingFormat:
 class RatingReader:
     """Iterates over a rating file as `RawChunk`s; lines with the wrong number of columns gather in `malformed`."""
 
-    stream: BinaryIO
+    stream: IO[bytes]
     file: str
     block_bytes: int = BLOCK_BYTES
     malformed: list[pd.DataFrame] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Writes MovieLens-shaped files of a made-up world: true headers and quirks, any scale, the same seed the same bytes."""
+"""Writes MovieLens-shaped files of a made-up world: true headers and quirks, any scale, same seed same bytes."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def movies_csv(spec: SampleSpec) -> bytes:
     """The sample's `movies.csv`."""
     world = World.make(spec.movie_count, spec.seed)
     text = io.StringIO(newline="")
+    ids = movie_ids(np.arange(spec.movie_count)).tolist()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["movieId", "title", "genres"])
     for row, (title, year, flags) in enumerate(zip(world.title, world.year.tolist(), world.flags, strict=True)):
         names = "|".join(GENRES[number] for number in np.flatnonzero(flags)) or "(no genres listed)"
-        writer.writerow([movie_id(row), f"{title} ({year})", names])
+        writer.writerow([ids[row], f"{title} ({year})", names])
     return text.getvalue().encode()
 
 
@@ -65,16 +66,16 @@ def ratings_csv(spec: SampleSpec) -> Iterator[bytes]:
         person, movie, stars, when = rate(world, people, random)
         columns = {
             "user": person + first + 1,
-            "movie": movie_id(movie),
+            "movie": movie_ids(movie),
             "half": (stars * 2).astype(np.int64),
             "when": when,
         }
         yield _lines(_spoil(columns, spec, random))
 
 
-def movie_id(row: np.ndarray | int) -> np.ndarray | int:
-    """Id of a movie of the sample: like the real ones they have gaps."""
-    return row * 3 + 1
+def movie_ids(rows: np.ndarray) -> np.ndarray:
+    """Ids of movies of the sample: like the real ones they have gaps."""
+    return rows * 3 + 1
 
 
 def _spoil(columns: dict[str, np.ndarray], spec: SampleSpec, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -85,7 +86,7 @@ def _spoil(columns: dict[str, np.ndarray], spec: SampleSpec, random: np.random.G
     columns["half"][bad[kind == 0]] = 0
     columns["when"][bad[kind == 1]] *= 1_000
     columns["when"][bad[kind == 2]] = 4_102_444_800  # 2100
-    columns["movie"][bad[kind == 3]] = movie_id(spec.movie_count) + 1
+    columns["movie"][bad[kind == 3]] = spec.movie_count * 3 + 2
     again = np.sort(np.concatenate([np.arange(rows), bad[kind == 4]]))
     return {name: values[again] for name, values in columns.items()}
 

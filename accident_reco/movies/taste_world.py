@@ -21,8 +21,16 @@ _COMMON = np.array(
 STYLES = 5
 MET_PER_RATING = 9
 LATEST = 1_750_000_000  # June 2025: no sample rating is later
-_FIRST = ["Silent", "Golden", "Last", "Broken", "Hidden", "Distant", "Burning", "Electric", "Midnight", "Paper", "Crimson", "Hollow", "Wandering", "Frozen", "Savage", "Gentle", "Secret", "Endless", "Forgotten", "Bitter", "Lonely", "Perfect", "Strange", "Wild", "Little", "Grand"]  # fmt: skip
-_SECOND = ["Harbour", "River", "Garden", "City", "Summer", "Detective", "Orchestra", "Empire", "Letter", "Horizon", "Dancer", "Winter", "Machine", "Promise", "Stranger", "Road", "Kingdom", "Island", "Mirror", "Thief", "Train", "Season", "Witness", "Station", "Voyage", "Heart"]  # fmt: skip
+_FIRST = (
+    "Silent", "Golden", "Last", "Broken", "Hidden", "Distant", "Burning", "Electric", "Midnight", "Paper", "Crimson",
+    "Hollow", "Wandering", "Frozen", "Savage", "Gentle", "Secret", "Endless", "Forgotten", "Bitter", "Lonely",
+    "Perfect", "Strange", "Wild", "Little", "Grand",
+)  # fmt: skip
+_SECOND = (
+    "Harbour", "River", "Garden", "City", "Summer", "Detective", "Orchestra", "Empire", "Letter", "Horizon", "Dancer",
+    "Winter", "Machine", "Promise", "Stranger", "Road", "Kingdom", "Island", "Mirror", "Thief", "Train", "Season",
+    "Witness", "Station", "Voyage", "Heart",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,9 @@ class World:
         random = np.random.default_rng([seed, 1])
         flags = np.zeros((movies, len(GENRES)), dtype=bool)
         share = _COMMON / _COMMON.sum()
-        for _ in range(3):
+        for nth in range(3):
             drawn = random.choice(len(GENRES), size=movies, p=share)
-            add = random.random(movies) < (1.0 if _ == 0 else 0.55)
+            add = random.random(movies) < (1.0 if nth == 0 else 0.55)
             flags[np.flatnonzero(add), drawn[add]] = True
         flags[random.random(movies) < 0.004] = False  # a few have none, as in the real files
         year = np.clip(2019 - random.exponential(14, movies), 1920, 2018).astype(np.int64)
@@ -127,8 +135,6 @@ def _titles(movies: int, random: np.random.Generator) -> list[str]:
         name = f"{_FIRST[first]} {_SECOND[second]}"
         part = number // 97 + 2
         # Commas, articles at the end and quotes are what the published titles have, too.
-        titles.append(
-            {0: f"{name}, The", 1: f'"{name}"', 2: f"{name} {part}", 3: f"{name}: Part {part}"}.get(form, name)
-            + ("" if form > 3 else "")
-        )
+        forms = {0: f"{name}, The", 1: f'"{name}"', 2: f"{name} {part}", 3: f"{name}: Part {part}"}
+        titles.append(forms.get(form, name))
     return titles

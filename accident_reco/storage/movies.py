@@ -85,13 +85,8 @@ def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, da
 
 def write_movies(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame) -> int:
     """Replace the catalogue (`movie_id`, `title`, `genres`, `year`; -1 is no year) in one transaction."""
-    rows = {
-        "movie_id": catalogue["movie_id"],
-        "title": catalogue["title"],
-        "genres": catalogue["genres"],
-        "year": catalogue["year"].astype("Int64").where(catalogue["year"] > 0),
-        "load_id": np.full(len(catalogue), load_id),
-    }
+    year = catalogue["year"].astype("Int64").where(catalogue["year"] > 0)
+    rows = catalogue[["movie_id", "title", "genres"]].assign(year=year, load_id=load_id)
     with warehouse.begin() as connection:
         connection.execute(delete(movies))
         return warehouse.append(connection, movies, rows)
@@ -117,7 +112,7 @@ def _copy_upsert(connection: Connection, load_id: int, chunk: Sequence[list[Any]
     )
     text = io.StringIO("".join(f"{u}\t{m}\t{r}\t{t}\n" for u, m, r, t in zip(*chunk, strict=True)))
     cursor = connection.connection.cursor()
-    cursor.copy_expert("COPY incoming FROM STDIN", text)  # type: ignore[attr-defined]
+    cursor.copy_expert("COPY incoming FROM STDIN", text)
     connection.exec_driver_sql(
         _UPSERT.format(
             rows=f"SELECT user_id, movie_id, rating, rated_at, false, {int(load_id)} FROM incoming"  # noqa: S608
@@ -178,8 +173,8 @@ def read_ratings(warehouse: Warehouse) -> StoredRatings:
 
 
 def user_histories(warehouse: Warehouse, user_ids: Sequence[int], *, newer_than: int) -> dict[int, dict[str, Any]]:
-    """Ratings of some users: per user that has any, `movie_id`, `rating`, `rated_at` arrays, and `newer`, whether one of
-    them was received after `newer_than` (ms UTC).
+    """Ratings of some users: of each that has any the arrays `movie_id`, `rating`, `rated_at`, and `newer`: whether one
+    was received after `newer_than` (ms UTC).
     """
     with warehouse.connect() as connection:
         rows: Sequence[Row[Any]] = connection.execute(_HISTORY, {"users": list(user_ids)}).all()
@@ -293,5 +288,3 @@ def _stored(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[tup
         ratings.c.user_id.in_(users), ratings.c.movie_id.in_(wanted)
     )
     return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
-
-

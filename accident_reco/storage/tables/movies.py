@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Integer, String, Table, Text, text
 
 from accident_reco.storage.tables import metadata
 
@@ -25,13 +25,15 @@ ratings = Table(
     Column("rating", Float, nullable=False, comment="Stars, 0.5 to 5 (whole stars in the older sets)"),
     Column("rated_at", BigInteger, nullable=False, comment="Seconds since 1970 UTC"),
     Column("simulated", Boolean, nullable=False, comment="Made up by /generate-ratings; never in the holdout"),
-    Column("received_at", BigInteger, comment="Milliseconds since 1970 UTC when the API took it; empty for the source's"),
+    Column(
+        "received_at", BigInteger, comment="Milliseconds since 1970 UTC when the API took it; empty for the source's"
+    ),
     Column("load_id", Integer, comment="Import that brought this row (rating_loads); empty for what the API took"),
     Index(
         "ix_ratings_received_at",
         "received_at",
-        sqlite_where=Column("received_at").isnot(None),
-        postgresql_where=Column("received_at").isnot(None),
+        sqlite_where=text("received_at IS NOT NULL"),
+        postgresql_where=text("received_at IS NOT NULL"),
     ),
     comment="One rating per user and movie: of the source, or newer through the API",
     sqlite_with_rowid=False,
