@@ -37,9 +37,9 @@ class Fetched:
 
 
 class Source(Protocol):
-    """Where yearly files come from. `label` is the `data_source` that assets, cards and answers carry."""
+    """Where yearly files come from. `data_source` is what assets, cards and answers carry."""
 
-    label: str
+    data_source: str
 
     def years(self) -> list[int]:
         """Complete years at hand, ascending. Raises SourceError when there is none."""

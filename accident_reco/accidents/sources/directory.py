@@ -20,7 +20,7 @@ MAX_PAGES = 200
 class DirectorySource:
     """A place that holds published files, at any depth. Years that lack one of the four files are left out."""
 
-    label = "directory"
+    data_source = "directory"
 
     def __init__(self, location: str, downloader: Downloader | None = None) -> None:
         self.location = location.rstrip("/") or "/"

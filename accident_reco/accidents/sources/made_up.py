@@ -19,7 +19,7 @@ FIRST_YEAR = 2005
 class SampleSource:
     """Made-up years. `years` is what a first start ingests; any other year since 2005 is made when asked for."""
 
-    label = "sample"
+    data_source = "sample"
 
     def __init__(self, years: list[int], people: int, seed: int) -> None:
         self._years, self.people, self.seed = sorted(years), people, seed

@@ -48,7 +48,7 @@ class Resource:
 class OfficialSource:
     """Everything that the dataset lists, years with four files. `api` and `stable` differ in tests only."""
 
-    label = "official"
+    data_source = "official"
 
     def __init__(
         self, downloader: Downloader | None = None, api: str = API, stable: str = STABLE,
