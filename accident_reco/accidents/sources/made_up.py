@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.sources.base import Fetched, SourceError, spool
+from accident_reco.accidents.sources.base import Fetched, SourceError
 from accident_reco.accidents.victims import RawFile
+from accident_reco.storage.download import spool
 
 # Raise it when the generator's output changes, so that sample years are seen as corrected.
 GENERATOR = 1
