@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from accident_reco.defs import accidents_ingest
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
@@ -14,6 +15,9 @@ platform = Platform()
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
     return dg.Definitions(
+        assets=[accidents_ingest.accident_years, accidents_ingest.accident_warehouse_tables],
+        asset_checks=[accidents_ingest.fresh_enough, accidents_ingest.warehouse_holds_every_person],
+        jobs=[accidents_ingest.ingest_accidents, accidents_ingest.load_accidents],
         resources={
             "platform": platform,
             "frames": FrameIOManager(platform=platform),
