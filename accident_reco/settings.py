@@ -59,6 +59,26 @@ class Settings(BaseSettings):
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
 
+    # What HTTP services take and give
+    http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
+    max_body_bytes: int = Field(2 * 1024**2, ge=1024, description="Largest request body, in bytes")
+    max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest CSV upload, in bytes")
+    request_seconds: float = Field(30, gt=0, description="Longest a request may take, its body included")
+    upload_seconds: float = Field(900, gt=0, description="Longest a CSV upload may take, its answer included")
+    body_idle_seconds: float = Field(10, gt=0, description="Longest wait for the next piece of a body")
+    drain_seconds: float = Field(
+        0.2, ge=0, le=60, description="How long a stopping service says it is not ready before it stops listening"
+    )
+    max_connections: int = Field(1000, ge=1, description="Connections each worker holds; more are answered with 503")
+    metrics_public: bool = Field(False, description="Whether /metrics answers callers that are not on loopback")
+    trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is believed, by comma")
+    model_poll_seconds: float = Field(
+        0.5, ge=0.05, le=1, description="How often the predict service looks for a new champion"
+    )
+    public_auth_url: str = Field(
+        "", description="Where clients reach the auth service; default `http://127.0.0.1:$AUTH_PORT`"
+    )
+
     # How models are trained and promoted
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
@@ -112,6 +132,11 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow tracking URI."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def auth_url(self) -> str:
+        """Where clients (and the login of `/docs`) reach the auth service."""
+        return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
 
     @cached_property
     def dagster_home(self) -> Path:

@@ -14,12 +14,19 @@ import numpy as np
 UNKNOWN_CODE = -1
 
 
+PROBE_ROWS = 20_000
+PROBE_GROUPS = 2_000
+"""How alike rows of one group are is estimated from whole groups, no more than are needed for a steady figure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """Rows by the group they belong to: `index[i]` in 0 … `number` - 1."""
 
     index: np.ndarray
     number: int
+    largest_design_effect: float
+    """The design effect when all rows of a group are alike (Kish): mean group size, weighted by size; at least 1."""
 
     @classmethod
     def of(cls, keys: np.ndarray | None) -> Groups | None:
@@ -27,7 +34,29 @@ class Groups:
         if keys is None:
             return None
         distinct, index = np.unique(np.asarray(keys), return_inverse=True)
-        return cls(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
+        return cls.numbered(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
+
+    @classmethod
+    def numbered(cls, index: np.ndarray, number: int) -> Groups:
+        """Groups whose rows are numbered already; numbers without rows weigh nothing."""
+        sizes = np.bincount(index, minlength=number).astype(np.float64)
+        return cls(index, number, max(_squares(sizes) / max(float(sizes.sum()), 1.0), 1.0))
+
+    def where(self, mask: np.ndarray) -> Groups:
+        """The groups of the rows in `mask`."""
+        return self if mask.all() else Groups.numbered(self.index[mask], self.number)
+
+    def probe(self) -> Probe:
+        """Rows to estimate a design effect from (every k-th group, whole), and their groups."""
+        step = min(-(-len(self.index) // PROBE_ROWS), max(self.number // PROBE_GROUPS, 1))
+        if step <= 1:
+            return slice(None), self
+        rows = np.flatnonzero(self.index % step == 0)
+        return rows, Groups.numbered(self.index[rows] // step, -(-self.number // step))
+
+
+Probe = tuple[np.ndarray | slice, Groups]
+"""Rows of whole groups, and the groups of those rows."""
 
 
 def numeric(values: np.ndarray) -> np.ndarray:
@@ -94,51 +123,60 @@ def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
     return codes
 
 
-def numeric_design_effect(ranks: np.ndarray, groups: Groups | None) -> float:
-    """Variance of the mean of `ranks` under grouping over its variance were rows independent; at least 1.
+def numeric_design_effect(values: np.ndarray, grid: np.ndarray, probe: Probe | None) -> float:
+    """How much less grouped rows tell about where `values` (NaN = unknown) lie on `grid`; between 1 and Kish's effect.
 
-    Cluster-robust (linearised) variance, as for survey means: sum over groups of the squared sums of deviations, over
-    the sum of squared deviations. Clipped below at 1: a sample is never credited with more than its rows.
+    Variance of the mean rank under grouping over its variance were rows independent: the cluster-robust (linearised)
+    variance of survey means, the sum over groups of squared sums of deviations over the sum of squared deviations.
     """
-    if groups is None or len(ranks) < 2:
+    if probe is None:
         return 1.0
+    rows, groups = probe
+    values = values[rows]
+    known = ~np.isnan(values)
+    if known.sum() < 2:
+        return groups.largest_design_effect
+    groups = groups.where(known)
+    ranks = np.searchsorted(grid, values[known], side="left").astype(np.float64)
     deviations = ranks - ranks.mean()
-    total = float(deviations @ deviations)
+    total = _squares(deviations)
     if total <= 0.0:
-        return _largest_effect(groups)
+        return groups.largest_design_effect
     sums = np.bincount(groups.index, weights=deviations, minlength=groups.number)
-    return float(min(max(float(sums @ sums) / total, 1.0), _largest_effect(groups)))
+    return min(max(_squares(sums) / total, 1.0), groups.largest_design_effect)
 
 
-def categorical_design_effect(codes: np.ndarray, size: int, groups: Groups | None) -> float:
-    """The mean generalised design effect over categories (Rao and Scott 1981, first order); at least 1."""
-    rows = len(codes)
-    if groups is None or rows < 2:
+def categorical_design_effect(codes: np.ndarray, size: int, probe: Probe | None) -> float:
+    """The same for codes in 0 … size - 1 (others are unknown): the mean generalised design effect over categories.
+
+    Rao and Scott 1981, first order; between 1 and Kish's effect.
+    """
+    if probe is None:
         return 1.0
+    rows_of, groups = probe
+    codes = codes[rows_of]
+    known = codes < size
+    rows = int(known.sum())
+    if rows < 2:
+        return groups.largest_design_effect
+    groups, codes = groups.where(known), codes[known]
     shares = np.bincount(codes, minlength=size) / rows
     # Per category k: sum over groups of (n_gk - n_g p_k)^2 = sum n_gk^2 - 2 p_k sum n_g n_gk + p_k^2 sum n_g^2.
     sizes = np.bincount(groups.index, minlength=groups.number).astype(np.float64)
-    cells = groups.index * size + codes
-    if groups.number * size <= 4_000_000:
-        table = np.bincount(cells, minlength=groups.number * size).reshape(groups.number, size).astype(np.float64)
-        squares: np.ndarray = np.einsum("gk,gk->k", table, table)
-        cross: np.ndarray = sizes @ table
-    else:
-        occupied, occupancy = np.unique(cells, return_counts=True)
-        numbers = occupancy.astype(np.float64)
-        of_group, of_category = occupied // size, occupied % size
-        squares = np.bincount(of_category, weights=numbers**2, minlength=size)
-        cross = np.bincount(of_category, weights=numbers * sizes[of_group], minlength=size)
-    between = squares - 2.0 * shares * cross + shares**2 * float(sizes @ sizes)
+    cells, occupancy = np.unique(groups.index * size + codes, return_counts=True)
+    numbers = occupancy.astype(np.float64)
+    of_group, of_category = cells // size, cells % size
+    squares = np.bincount(of_category, weights=numbers**2, minlength=size)
+    cross = np.bincount(of_category, weights=numbers * sizes[of_group], minlength=size)
+    between = squares - 2.0 * shares * cross + shares**2 * _squares(sizes)
     present = (shares > 0.0) & (shares < 1.0)
     if not present.any():
-        return _largest_effect(groups)
+        return groups.largest_design_effect
     # deff_k = between_k / (n p_k (1 - p_k)); the mean weights each with (1 - p_k) and divides by K - 1.
     mean = float((between[present] / (rows * shares[present])).sum()) / max(int(present.sum()) - 1, 1)
-    return float(min(max(mean, 1.0), _largest_effect(groups)))
+    return min(max(mean, 1.0), groups.largest_design_effect)
 
 
-def _largest_effect(groups: Groups) -> float:
-    """The design effect when all rows of a group are alike (Kish): mean group size, weighted by size."""
-    sizes = np.bincount(groups.index, minlength=groups.number).astype(np.float64)
-    return max(float(sizes @ sizes / sizes.sum()), 1.0)
+def _squares(values: np.ndarray) -> float:
+    """Sum of squares without BLAS, whose threads cost more than so short a sum and add in no fixed order."""
+    return float(np.square(values).sum())

@@ -20,7 +20,7 @@ Format (JSON, sorted keys, the same bytes for the same data):
   one and loses less than 1/GRID_POINTS: a coarse grid costs a little power, never a false alarm.
 - `values` are integers or texts, the `MAX_CATEGORIES` most frequent only; the rest of the known rows are `other`.
 - `effective_rows`: rows of one group (an accident, a user) resemble each other; this many independent rows would tell
-  as much about this column. Equal to `count` without groups.
+  as much about the known values of this column. Equal to `count - missing` without groups.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ import numpy as np
 
 from accident_reco.lifecycle.columns import (
     Groups,
+    Probe,
     categorical_design_effect,
     categories,
     category_counts,
@@ -126,9 +127,10 @@ def build_reference(
     if groups is not None and len(groups) != rows:
         raise ProfileError(f"{len(groups)} group keys for {rows} rows")
     grouped = Groups.of(groups)
+    probe = None if grouped is None else grouped.probe()
 
-    def grouping(values: np.ndarray) -> Groups | None:
-        return grouped if len(values) == rows else None
+    def probed(values: np.ndarray) -> Probe | None:
+        return probe if len(values) == rows else None
 
     return {
         "format": FORMAT,
@@ -136,9 +138,9 @@ def build_reference(
         "data_source": data_source,
         "rows": rows,
         "groups": None if grouped is None else grouped.number,
-        "columns": {name: _profile(np.asarray(columns[name]), kinds[name], grouped) for name in sorted(kinds)},
-        "score": None if score is None else _profile(np.asarray(score), "numeric", grouping(score)),
-        "label": None if label is None else _profile(np.asarray(label), label_kind, grouping(label)),
+        "columns": {name: _profile(np.asarray(columns[name]), kinds[name], probe) for name in sorted(kinds)},
+        "score": None if score is None else _profile(np.asarray(score), "numeric", probed(score)),
+        "label": None if label is None else _profile(np.asarray(label), label_kind, probed(label)),
     }
 
 
@@ -183,29 +185,28 @@ def _column(raw: Mapping[str, Any]) -> Column:
     )
 
 
-def _profile(values: np.ndarray, kind: Kind, groups: Groups | None) -> dict[str, Any]:
+def _profile(values: np.ndarray, kind: Kind, probe: Probe | None) -> dict[str, Any]:
     if values.ndim != 1:
         raise ProfileError(f"a column must be one-dimensional, got the shape {values.shape}")
     if kind == "numeric":
-        return _numeric_profile(numeric(values), groups)
+        return _numeric_profile(numeric(values), probe)
     if kind == "categorical":
-        return _categorical_profile(categories(values), groups)
+        return _categorical_profile(categories(values), probe)
     raise ProfileError(f"kind must be 'numeric' or 'categorical', got {kind!r}")
 
 
-def _numeric_profile(values: np.ndarray, groups: Groups | None) -> dict[str, Any]:
+def _numeric_profile(values: np.ndarray, probe: Probe | None) -> dict[str, Any]:
     ordered = np.sort(values[~np.isnan(values)])
     missing = len(values) - len(ordered)
     grid = _grid(ordered)
     at_or_below = np.searchsorted(ordered, grid, side="right")
     at = at_or_below - np.searchsorted(ordered, grid, side="left")
-    # Ranks on the grid, unknown lowest: what the KS statistic sees of a row.
-    ranks = np.where(np.isnan(values), -1, np.searchsorted(grid, values, side="left")).astype(np.float64)
+    effect = numeric_design_effect(values, grid, probe)
     return {
         "kind": "numeric",
         "count": len(values),
         "missing": missing,
-        "effective_rows": _rounded(len(values) / numeric_design_effect(ranks, groups)),
+        "effective_rows": _rounded(len(ordered) / effect),
         "mean": _rounded(ordered.mean()) if len(ordered) else 0.0,
         "std": _rounded(ordered.std()) if len(ordered) else 0.0,
         "grid": grid.tolist(),
@@ -227,17 +228,17 @@ def _grid(ordered: np.ndarray) -> np.ndarray:
     return np.unique(np.array(rounded, dtype=np.float64))
 
 
-def _categorical_profile(values: np.ndarray, groups: Groups | None) -> dict[str, Any]:
+def _categorical_profile(values: np.ndarray, probe: Probe | None) -> dict[str, Any]:
     counts, missing = category_counts(values)
     # Ties in frequency are broken by the value, so that the bytes do not depend on the order of rows.
     frequent = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_CATEGORIES]
     kept = tuple(sorted(value for value, _ in frequent))
-    codes = code_rows(values, kept)
+    effect = categorical_design_effect(code_rows(values, kept), len(kept) + 1, probe)
     return {
         "kind": "categorical",
         "count": len(values),
         "missing": missing,
-        "effective_rows": _rounded(len(values) / categorical_design_effect(codes, len(kept) + 2, groups)),
+        "effective_rows": _rounded((len(values) - missing) / effect),
         "values": list(kept),
         "counts": [counts[value] for value in kept],
         "other": len(values) - missing - sum(counts[value] for value in kept),

@@ -140,8 +140,9 @@ def test_design_effects_are_the_variance_ratio() -> None:
         values = rng.normal(size=300)[group] + rng.normal(size=len(group))
         codes = (values > 0.5).astype(np.int64)
         groups = Groups.of(group)
-        numeric_effects.append(numeric_design_effect(values, groups))
-        categorical_effects.append(categorical_design_effect(codes, 2, groups))
+        assert groups is not None
+        numeric_effects.append(numeric_design_effect(values, np.sort(values), groups.probe()))
+        categorical_effects.append(categorical_design_effect(codes, 2, groups.probe()))
         means.append(values.mean())
         shares.append(codes.mean())
     true_numeric = np.var(means) / (2.0 / len(group))

@@ -1,0 +1,46 @@
+"""Real servers for tests: the app on uvicorn with our protocol, on a free port of loopback, in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from serving.common.run import GuardedHttpProtocol
+
+
+@contextmanager
+def live(app: FastAPI, ready: bool = True) -> Iterator[httpx.Client]:
+    """A client of the running app; with `ready`, once `/readyz` says so."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http=GuardedHttpProtocol, log_config=None, access_log=False, ws="none",
+        server_header=False, timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            if ready:
+                wait_for(lambda: client.get("/readyz").status_code == 200)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> None:
+    """Until `condition()` is true: what happens in another thread or process has no other signal."""
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        threading.Event().wait(0.02)

@@ -1,0 +1,195 @@
+"""Four files to one row per person: nobody lost, nobody doubled, every odd value told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from accident_reco.accidents.codebook import TABLES
+from accident_reco.accidents.reading import UnreadableFile
+from accident_reco.accidents.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
+from accident_reco.accidents.victims import RawFile, YearOfAccidents, build_victims
+
+from .baac import USAGERS, text, year
+
+
+@pytest.fixture(scope="module")
+def real(baac_dir: Path) -> YearOfAccidents:
+    stems = dict(zip(TABLES, ("caract", "lieux", "vehicules", "usagers"), strict=True))
+    files = {
+        table: RawFile(f"{stem}-2024.csv", (baac_dir / "2024" / f"{stem}-2024.csv").read_bytes())
+        for table, stem in stems.items()
+    }
+    return build_victims(files, 2024)
+
+
+def test_every_person_of_2024_once(real: YearOfAccidents) -> None:
+    """A join of lieux on Num_Acc alone multiplies people: 93,686 in, 93,686 out, in the order of the file."""
+    assert {name: (count.rows_in, count.rows_out) for name, count in real.counts.items()} == {
+        "caracteristiques": (40748, 40748),
+        "lieux": (52789, 52789),
+        "vehicules": (69511, 69511),
+        "usagers": (93686, 93686),
+    }
+    assert len(real.victims) == 93686
+    assert real.victims.id_usager.is_unique
+    assert real.victims.grav.value_counts().to_dict() == {1: 39518, 4: 37172, 3: 14513, 2: 2483}
+    assert real.victims.catv.isin([-1]).sum() <= 2  # every person found a vehicle
+
+
+def test_real_quirks(real: YearOfAccidents) -> None:
+    """Each quirk seen in the files of 2024 ends in the canonical form, and what was repaired is told."""
+    told = real.quarantine.groupby("rule").size().to_dict()
+    assert told == {
+        "code": 32,  # actp 7 and 8
+        "impossible_coordinates": 2,
+        "out_of_range": 31,  # vma 1 to 4
+        "speed_times_ten": 6,  # vma 500
+        "stray_quote": 5,
+        "swapped_coordinates": 7,
+    }
+    assert not (real.quarantine.disposition == "refused").any()
+    victims = real.victims
+    assert not victims.id_vehicule.str.contains(r"\s").any()
+    assert victims.vma.max() == 130
+    assert not victims.adr.isin(["N/A", "null", ""]).any()
+    assert victims.actp.max() == 11  # the letter B
+    assert victims.lat.notna().sum() == len(victims) - victims.lat.isna().sum() > 93_000
+    assert (victims.sexe == -1).sum() == 1764
+    assert victims.lartpc.notna().sum() > 0
+
+
+def test_types(real: YearOfAccidents) -> None:
+    """Codes are int16 with -1, Num_Acc int64, reals float64: every reader may rely on it."""
+    assert list(real.victims.columns[: len(VICTIM_COLUMNS)]) == list(VICTIM_COLUMNS)
+    assert {name: str(real.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+    for frame, table in ((real.accidents, TABLES[0]), (real.places, TABLES[1]), (real.vehicles, TABLES[2])):
+        assert set(COLUMNS[table]) <= set(frame.columns)
+
+
+def test_main_road_of_the_crossing() -> None:
+    """Two rows of lieux: the departmental road describes the accident, not the street that happens to come first."""
+    built = build_victims(year(), 2023)
+    first = built.victims[built.victims.Num_Acc == 202300000001]
+    assert first.voie.tolist() == ["7", "7"]
+    assert first.vma.tolist() == [50, 50]
+    assert first.pr1.tolist() == ["2218", "2218"]
+    assert built.places.principal.tolist() == [False, True, True]
+    assert built.places.rang.tolist() == [1, 2, 1]
+    assert built.counts["lieux"].rows_out == 3
+
+
+def test_values_of_one_person() -> None:
+    """NBSP ids, padded negatives, decimal commas, letters and blanks of one pedestrian on La Réunion."""
+    built = build_victims(year(), 2023)
+    person = built.victims.iloc[3]
+    assert person.id_usager == "203851191"
+    assert (person.lat, person.long) == (-20.9, 55.5)
+    assert (person.actp, person.etatp, person.secu3, person.occutc) == (10, 1, -1, 12)
+    assert person.adr is None
+    assert (person.hrmn, person.jour, person.mois) == (1805, 12, 11)
+    assert (person.lartpc, person.larrout) == (2.5, 14.0)
+    assert person.nb_users == 2
+    assert built.quarantine.empty
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "value", "rule", "message"),
+    [
+        ("usagers", 1, "grav", "7", "severity", "grav = 7 is not in {1, 2, 3, 4}; row kept in quarantine."),
+        ("usagers", 1, "grav", " -1", "severity", "grav = -1 is not in {1, 2, 3, 4}; row kept in quarantine."),
+        ("usagers", 0, "Num_Acc", "2023", "bad_key", "Num_Acc = 2023 is not an accident number"),
+        ("usagers", 0, "Num_Acc", "202300000009", "orphan", "Num_Acc = 202300000009 is not in caracteristiques"),
+        ("usagers", 2, "id_usager", "203851191", "duplicate_key", None),
+        ("caracteristiques", 1, "Num_Acc", "202300000001", "duplicate_key", "Num_Acc = 202300000001 is there already"),
+        ("caracteristiques", 1, "an", "2022", "wrong_year", "an = 2022 is not the year of the file (2023)"),
+        ("vehicules", 1, "id_vehicule", "155680557", "duplicate_key", "id_vehicule = 155680557 is there already"),
+        ("lieux", 2, "Num_Acc", "202300000007", "orphan", "Num_Acc = 202300000007 is not in caracteristiques"),
+    ],
+)
+def test_refused(table: str, row: int, column: str, value: str, rule: str, message: str | None) -> None:
+    """A row that cannot be used is in quarantine with file, line, value, rule, way out and its text; all is counted."""
+    built = build_victims(year({(table, row, column): value}), 2023)
+    found = built.quarantine[(built.quarantine.rule == rule) & (built.quarantine.source_table == table)]
+    assert found.disposition.tolist() == ["refused"]
+    note = found.iloc[0]
+    assert note.line == (row + 2 if message else 5)
+    assert note.message.startswith(f"{note.file} line {note.line}: ")
+    assert (message or "") in note.message
+    assert note.way_out
+    assert note.raw.startswith('"20')
+    assert all(count.balanced for count in built.counts.values())
+    assert built.counts[table].refused == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "value", "rule", "becomes"),
+    [
+        ("usagers", 0, "sexe", "9", "code", -1),
+        ("usagers", 0, "actp", "Z", "not_a_number", -1),
+        ("usagers", 0, "an_nais", "2031", "born_later", -1),
+        ("usagers", 0, "an_nais", "1886", "born_later", -1),
+        ("usagers", 0, "id_vehicule", "155680599", "no_vehicle", "155680599"),
+        ("lieux", 1, "vma", "900", "speed_times_ten", 90),
+        ("lieux", 1, "vma", "555", "out_of_range", -1),
+        ("lieux", 1, "nbv", "2,5", "not_a_number", -1),
+        ("caracteristiques", 0, "jour", "32", "out_of_range", -1),
+        ("caracteristiques", 0, "hrmn", "25:00", "out_of_range", -1),
+        ("caracteristiques", 0, "lat", "abc", "not_a_number", None),
+        ("caracteristiques", 0, "lat", "12,5", "impossible_coordinates", None),
+    ],
+)
+def test_repaired(table: str, row: int, column: str, value: str, rule: str, becomes: object) -> None:
+    """An odd value costs the value, never the person, and is told with line and rule."""
+    built = build_victims(year({(table, row, column): value}), 2023)
+    assert len(built.victims) == 4
+    note = built.quarantine[built.quarantine.rule == rule].iloc[0]
+    assert (note.disposition, note.line) == ("repaired", row + 2)
+    found = built.victims[column].iloc[0]
+    assert found == becomes or (becomes is None and np.isnan(found))
+
+
+def test_zero_is_not_filled_in() -> None:
+    """The description: blank, zero or a dot mean "not filled in" without a code 0. Nothing to report."""
+    built = build_victims(year({("lieux", 1, "plan"): "0", ("lieux", 1, "surf"): ".", ("lieux", 1, "nbv"): ""}), 2023)
+    assert built.victims[["plan", "surf", "nbv"]].iloc[0].tolist() == [-1, -1, -1]
+    assert built.quarantine.empty
+
+
+def test_day_that_the_month_lacks() -> None:
+    """31 November reads as a day unknown in November."""
+    built = build_victims(year({("caracteristiques", 1, "jour"): "31"}), 2023)
+    assert built.victims[["jour", "mois"]].iloc[3].tolist() == [-1, 11]
+    assert "is not a day of month 11 of 2023" in built.quarantine.message.iloc[0]
+
+
+def test_refused_people_stay_in_the_context() -> None:
+    """A driver of unknown severity cannot be learnt from but was there: the other person's context counts them."""
+    built = build_victims(year({("usagers", 2, "grav"): "0"}), 2023)
+    assert len(built.victims) == 3
+    assert built.victims.nb_users.iloc[2] == 2
+
+
+def test_accident_without_place_keeps_its_people() -> None:
+    """A missing lieux row leaves the road unknown and says so."""
+    built = build_victims(year({("lieux", 2, "Num_Acc"): "202300000001"}), 2023)
+    assert built.victims.catr.tolist() == [2, 2, -1, -1]
+    assert built.quarantine.rule.tolist() == ["no_place"]
+
+
+def test_order_of_accidents_does_not_matter() -> None:
+    """People find their accident whatever the order of the files."""
+    straight = build_victims(year(), 2023).victims
+    rows = [dict(row) for row in reversed(USAGERS)]
+    turned = build_victims(year(usagers=text(rows).encode()), 2023).victims
+    pd.testing.assert_frame_equal(turned.iloc[::-1].reset_index(drop=True), straight)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"hello", b"\xff\xfe", text(USAGERS).encode()])
+def test_not_the_table(content: bytes) -> None:
+    """An empty file, a page of an error, another table: one message that says what was found and what was expected."""
+    with pytest.raises(UnreadableFile, match=r"lieux-2023.csv line 1: this is not a lieux file: no column .*catr"):
+        build_victims(year(lieux=content), 2023)

@@ -1,0 +1,82 @@
+"""`/docs`: Swagger UI from this process, no other host involved, with a login that gets a token."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse, Response
+
+from accident_reco.settings import Settings
+from serving.common.problems import MEDIA_TYPE, Problem, ProblemDetails
+
+_ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+# The page's own script is inline; nothing may come from, or go to, a host other than ours and the auth service.
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self' {auth}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Add `/docs` with its assets, and make `/openapi.json` say what the services really answer."""
+    policy = _POLICY.format(auth=settings.auth_url)
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> HTMLResponse:
+        page = get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon-32x32.png",
+            swagger_ui_parameters={"persistAuthorization": False, "displayRequestDuration": True},
+        )
+        page.headers["content-security-policy"] = policy
+        return page
+
+    @app.get("/docs/{asset}", include_in_schema=False)
+    async def documentation_asset(asset: str, request: Request) -> Response:
+        media_type = _ASSETS.get(asset)
+        if media_type is None:
+            raise Problem(404, "There is no such file.")
+        content = files("fastapi_swagger.resources").joinpath(asset).read_bytes()
+        return Response(content, media_type=media_type, headers={"cache-control": "public, max-age=86400"})
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.update(problem.pop("$defs", {}))
+    components["ProblemDetails"] = problem
+    # FastAPI describes its own shape of validation error, which nobody gets to see here.
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    answer = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            if "422" in operation["responses"]:
+                operation["responses"]["422"] = {"description": "Invalid request", "content": {MEDIA_TYPE: answer}}
+            for status, description in (("413", "Body too large"), ("415", "Not JSON")):
+                if "requestBody" in operation:
+                    operation["responses"].setdefault(
+                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                    )
+    return schema

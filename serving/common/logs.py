@@ -1,0 +1,78 @@
+"""Structured JSON logs, one object a line on standard output; what looks like a secret never gets there."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+_SECRET = ("password", "secret", "token", "authorization", "api_key", "cookie")
+_ALLOWED = {"token_id", "api_key_id"}
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace values whose name says that they are secret."""
+    for name in event:
+        if name not in _ALLOWED and any(word in name.lower() for word in _SECRET):
+            event[name] = "[redacted]"
+    return event
+
+
+def _dumps(event: Any, default: Any = str) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+class _JsonLines(logging.Formatter):
+    """What libraries log through the standard library (uvicorn's start and stop), in the same shape."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, Any] = {
+            "service": self._service,
+            "level": record.levelname.lower(),
+            "timestamp": structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"],
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(event, default=str).decode()
+
+
+def configure(service: str, level: str) -> None:
+    """Set up logging of this process; called once by the process's entry point, never by a library or a test."""
+    number = getattr(logging, level.upper())
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonLines(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    # Each answered request is one line of the envelope; uvicorn's own would be a second one.
+    logging.getLogger("uvicorn.access").handlers[:] = []
+    logging.getLogger("uvicorn.access").propagate = False
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact,
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def get(name: str) -> Any:
+    """A logger that says which part of the service speaks."""
+    return structlog.get_logger(part=name)

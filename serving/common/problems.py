@@ -1,0 +1,146 @@
+"""Errors as every service tells them: RFC 9457 problem+json with the request id. No value a client sent is echoed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+MEDIA_TYPE = "application/problem+json"
+# An answer names the first problems of a body, not all of a thousand records.
+MAX_ERRORS = 20
+_TYPE_PREFIX = "urn:accident-reco:problem:"
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong in a request."""
+
+    pointer: str = Field(description="Where: JSON pointer into the body, or `query/name`, `path/name`, `header/name`")
+    code: str = Field(description="Kind of error, stable, for machines")
+    detail: str = Field(description="The rule that was broken, for people")
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="URI of the kind of problem; `about:blank` when the status says it all")
+    title: str = Field(description="The kind of problem in words")
+    status: int = Field(description="HTTP status code")
+    detail: str | None = Field(None, description="What happened this time, and the way out")
+    instance: str | None = Field(None, description="Path of the request")
+    request_id: str | None = Field(None, description="Id to quote; also in the X-Request-ID header")
+    errors: list[FieldError] | None = Field(None, description="What is wrong with the input, first ones first")
+
+
+class Problem(HTTPException):
+    """Raise to answer with a problem. `kind` becomes the type URI's last part."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str | None = None,
+        title: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(status_code=status, detail=detail, headers=headers)
+        self.kind = kind
+        self.title = title
+        self.errors = errors
+        self.members = members
+
+
+def request_id_of(scope: Scope) -> str | None:
+    """The id that the envelope gave this request."""
+    return scope.get("state", {}).get("request_id")
+
+
+def problem_response(
+    scope: Scope,
+    status: int,
+    detail: str | None = None,
+    *,
+    kind: str | None = None,
+    title: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[Mapping[str, str]] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> Response:
+    """A problem+json response; `members` are extension members."""
+    body: dict[str, Any] = {
+        "type": _TYPE_PREFIX + kind if kind else "about:blank",
+        "title": title or (kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase),
+        "status": status,
+    }
+    if detail:
+        body["detail"] = detail
+    body["instance"] = scope.get("path", "")
+    body["request_id"] = request_id_of(scope)
+    if errors:
+        body["errors"] = list(errors)
+    body.update(members or {})
+    # A path is bytes from outside: what UTF-8 cannot hold is replaced, never a reason for a 500.
+    body["instance"] = body["instance"].encode("utf-8", "replace").decode("utf-8")[:500]
+    return Response(orjson.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Pydantic's errors without the input they were about."""
+    found = []
+    for error in errors[:MAX_ERRORS]:
+        location = [str(part) for part in error["loc"] if not str(part).startswith("form:")]
+        found.append({
+            "pointer": "/".join(location)[:200],
+            "code": str(error["type"]),
+            "detail": str(error["msg"]).removeprefix("Value error, ")[:300],
+        })  # fmt: skip
+    return found
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if isinstance(error, Problem):
+        return problem_response(
+            request.scope, error.status_code, error.detail, kind=error.kind, title=error.title,
+            headers=headers, errors=error.errors, members=error.members,
+        )  # fmt: skip
+    detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
+    return problem_response(request.scope, error.status_code, detail, headers=headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    detail = f"{len(errors)} thing(s) are wrong with this request" + (
+        f"; the first {MAX_ERRORS} are listed" if len(errors) > MAX_ERRORS else ""
+    )
+    return problem_response(request.scope, 422, detail, kind="invalid-request", errors=field_errors(errors))
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems that an endpoint may answer with."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,68 @@
+"""The predict service, put together. Making the app opens nothing; its lifespan starts the slots."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from accident_reco.settings import Settings
+from serving.common import logs
+from serving.common.app import Readiness, Service, build
+from serving.common.metrics import Metrics
+from serving.predict import accidents, models
+from serving.predict.context import Context, make_context
+from serving.predict.loaders import LOADERS
+from serving.predict.model_slot import Loader
+
+NAME = "predict"
+_TAGS = (
+    {"name": "predict", "description": "Answers of the champions"},
+    {"name": "models", "description": "What serves, and why"},
+    {"name": "operations", "description": "Health and metrics"},
+)
+
+
+def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = None) -> FastAPI:
+    """The app. `loaders` replaces the table of models, for a test or an installation with one model only."""
+    metrics = Metrics()
+    context = make_context(settings, metrics, LOADERS if loaders is None else loaders)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        for slot in context.slots.values():
+            slot.start()
+        try:
+            yield
+        finally:
+            for slot in context.slots.values():
+                slot.stop()
+            context.warehouse.close()
+
+    service = Service(
+        name=NAME,
+        title="accident_reco predict",
+        description="Severity of road users' injuries and movie recommendations, answered by the promoted models.",
+        routers=[accidents.router(context), models.router(context)],
+        readiness=lambda: _readiness(context),
+        lifespan=lifespan,
+        tags=_TAGS,
+    )
+    app = build(settings, service, metrics)
+    app.state.context = context
+    return app
+
+
+def _readiness(context: Context) -> Readiness:
+    slots = context.slots.values()
+    ready = all(slot.ready for slot in slots) and any(slot.current is not None for slot in slots)
+    return Readiness(ready, {"models": {slot.name: slot.status() for slot in slots}})
+
+
+def app_of_process() -> FastAPI:
+    """The app as a process runs it: settings from the environment, logging set up."""
+    settings = Settings.load()
+    logs.configure(NAME, settings.log_level)
+    return create_app(settings)

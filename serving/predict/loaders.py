@@ -1,0 +1,27 @@
+"""One loader per model name: verified files to a model that has answered a smoke prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from accident_reco.lifecycle.bundle import Manifest
+from serving.predict.model_slot import Loader
+
+
+def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
+    """The severity scorer; its smoke prediction is a driver about whom nothing else is known, and two such."""
+    scorer = import_module("accident_reco.accidents.scorer").AccidentScorer.from_files(files, manifest)
+    if not 0.0 <= scorer.threshold <= 1.0:
+        raise ValueError(f"threshold {scorer.threshold} is no probability")
+    for n in (1, 2):
+        answer = scorer.probability({"catu": np.full(n, 1, dtype=np.int32)})
+        if answer.shape != (n,) or not bool(((answer >= 0) & (answer <= 1)).all()):
+            raise ValueError(f"the smoke prediction of {n} record(s) gave no {n} probabilities")
+    return scorer
+
+
+LOADERS: Mapping[str, Loader[Any]] = {"accidents": load_accidents}
