@@ -85,6 +85,27 @@ class Settings(BaseSettings):
         "", description="Where clients reach the auth service; default `http://127.0.0.1:$AUTH_PORT`"
     )
 
+    # Who may do what
+    auth_required: bool = Field(True, description="Whether predict and drift endpoints want a token or an API key")
+    auth_issuer: str = Field("accident_reco", min_length=1, description="`iss` of the tokens, and what services accept")
+    auth_audience: str = Field("accident_reco", min_length=1, description="`aud` of the tokens that services accept")
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="Lifetime of an access token")
+    refresh_token_days: int = Field(14, ge=1, le=365, description="Lifetime of a refresh token")
+    admin_password: str = Field(
+        "", description="Password of the first admin; default: random, kept in `$HOME/keys`, printed once"
+    )
+    docs_origins: str = Field(
+        "", description="Origins, by comma, whose pages may log in; default: predict and drift on loopback"
+    )
+    rate_per_second: float = Field(500, gt=0, description="Requests a second of one account, key or address")
+    rate_burst: int = Field(1000, ge=1, description="Requests that may come at once above that rate")
+
+    # What is kept of predictions
+    log_predictions: bool = Field(True, description="Whether predictions are logged in the warehouse")
+    log_queue_rows: int = Field(20_000, ge=100, description="Rows that wait to be logged; more are dropped and counted")
+    log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
+    feedback_window_days: int = Field(60, ge=1, description="How late a label of a prediction may come")
+
     # How drift is watched and what follows from it
     drift_window_rows: int = Field(5000, ge=100, description="Most rows of the log that one drift check looks at")
     drift_window_hours: float = Field(168, gt=0, description="Oldest row that a drift check looks at, in hours")
@@ -186,6 +207,14 @@ class Settings(BaseSettings):
     def auth_url(self) -> str:
         """Where clients (and the login of `/docs`) reach the auth service."""
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
+
+    @cached_property
+    def allowed_docs_origins(self) -> list[str]:
+        """Origins whose pages may ask the auth service for tokens."""
+        if self.docs_origins:
+            return [origin.strip().rstrip("/") for origin in self.docs_origins.split(",") if origin.strip()]
+        ports = (self.predict_port, self.drift_port)
+        return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
 
     @cached_property
     def dagster_home(self) -> Path:

@@ -18,10 +18,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _utc(row: Mapping[str, Any]) -> dict[str, Any]:
+def _utc(row: Any) -> dict[str, Any]:
     # SQLite forgets the zone; everything here was written as UTC.
     return {
-        name: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+        str(name): value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
         for name, value in row.items()
     }
 

@@ -20,8 +20,8 @@ def _utc(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
+def _row(row: Any) -> dict[str, Any]:
+    return {str(name): _utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:

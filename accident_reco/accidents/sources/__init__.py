@@ -13,9 +13,9 @@ __all__ = ["Fetched", "Source", "SourceError", "open_source"]
 def open_source(settings: Settings, progress: Callable[[str, int, int | None], None] | None = None) -> Source:
     """The source that the settings name; nothing is read or reached yet."""
     from accident_reco.accidents.sources.directory import DirectorySource
-    from accident_reco.accidents.sources.download import Downloader
     from accident_reco.accidents.sources.made_up import SampleSource, parse_years
     from accident_reco.accidents.sources.official import HOSTS, OfficialSource
+    from accident_reco.storage.download import Downloader
 
     name = settings.accidents_source
     if name == "sample":

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Protocol
 
 from accident_reco.accidents.codebook import TABLES
-
-# Kept in memory up to here while it is fetched, on disk beyond.
-SPOOL_BYTES = 16 << 20
-CHUNK = 1 << 20
 
 _NAME = re.compile(
     r"^(?P<stem>caract\w*?|carcteristiques|lieux|vehicules|usagers)[-_ ]?(?P<year>20\d\d)(?P<rest>[^/]*)\.csv$",
@@ -37,9 +31,9 @@ class Fetched:
 
 
 class Source(Protocol):
-    """Where yearly files come from. `label` is the `data_source` that assets, cards and answers carry."""
+    """Where yearly files come from. `data_source` is what assets, cards and answers carry."""
 
-    label: str
+    data_source: str
 
     def years(self) -> list[int]:
         """Complete years at hand, ascending. Raises SourceError when there is none."""
@@ -65,18 +59,6 @@ def table_and_year(name: str) -> tuple[str, int, bool] | None:
     stem = match["stem"].lower()
     table = "caracteristiques" if stem.startswith("car") else stem
     return table, int(match["year"]), match["rest"] == ""
-
-
-def spool(chunks: Iterable[bytes]) -> tuple[IO[bytes], str, int]:
-    """Chunks as a rewound stream, with their sha256 and size."""
-    stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
-    digest, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        stream.write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
-    stream.seek(0)
-    return stream, digest.hexdigest(), size
 
 
 def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from accident_reco.accidents.sources.base import CHUNK, Fetched, SourceError, by_year, complete, looked_for, spool
-from accident_reco.accidents.sources.download import Downloader, DownloadError
+from accident_reco.accidents.sources.base import Fetched, SourceError, by_year, complete, looked_for
+from accident_reco.storage.download import CHUNK, Downloader, DownloadError, spool
 
 MAX_FILES = 100_000
 MAX_PAGES = 200
@@ -20,7 +20,7 @@ MAX_PAGES = 200
 class DirectorySource:
     """A place that holds published files, at any depth. Years that lack one of the four files are left out."""
 
-    label = "directory"
+    data_source = "directory"
 
     def __init__(self, location: str, downloader: Downloader | None = None) -> None:
         self.location = location.rstrip("/") or "/"

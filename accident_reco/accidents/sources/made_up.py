@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.sources.base import Fetched, SourceError, spool
+from accident_reco.accidents.sources.base import Fetched, SourceError
 from accident_reco.accidents.victims import RawFile
+from accident_reco.storage.download import spool
 
 # Raise it when the generator's output changes, so that sample years are seen as corrected.
 GENERATOR = 1
@@ -19,7 +20,7 @@ FIRST_YEAR = 2005
 class SampleSource:
     """Made-up years. `years` is what a first start ingests; any other year since 2005 is made when asked for."""
 
-    label = "sample"
+    data_source = "sample"
 
     def __init__(self, years: list[int], people: int, seed: int) -> None:
         self._years, self.people, self.seed = sorted(years), people, seed

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.sources.base import CHUNK, Fetched, SourceError, table_and_year
-from accident_reco.accidents.sources.download import Download, Downloader, DownloadError
+from accident_reco.accidents.sources.base import Fetched, SourceError, table_and_year
+from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
 
 API: Final = "https://www.data.gouv.fr/api/1/datasets/"
 STABLE: Final = "https://www.data.gouv.fr/fr/datasets/r/"
@@ -48,7 +48,7 @@ class Resource:
 class OfficialSource:
     """Everything that the dataset lists, years with four files. `api` and `stable` differ in tests only."""
 
-    label = "official"
+    data_source = "official"
 
     def __init__(
         self, downloader: Downloader | None = None, api: str = API, stable: str = STABLE,

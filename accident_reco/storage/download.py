@@ -6,8 +6,10 @@ check and the connection; every redirect goes through the same door.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +19,11 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from accident_reco.accidents.sources.base import spool
-
 Resolver = Callable[[str, int], list[str]]
 MAX_REDIRECTS = 5
+# Kept in memory up to here while it is fetched, on disk beyond.
+SPOOL_BYTES = 16 << 20
+CHUNK = 1 << 20
 
 
 class DownloadError(RuntimeError):
@@ -43,6 +46,18 @@ class Download:
     stream: IO[bytes]
     sha256: str
     size: int
+
+
+def spool(chunks: Iterable[bytes]) -> tuple[IO[bytes], str, int]:
+    """Chunks as a rewound stream, with their sha256 and size."""
+    stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        stream.write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    stream.seek(0)
+    return stream, digest.hexdigest(), size
 
 
 def resolve(host: str, port: int) -> list[str]:
