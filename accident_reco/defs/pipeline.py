@@ -5,6 +5,7 @@ Runs the platform's own jobs in this process, on the Dagster instance of the hom
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -103,7 +104,8 @@ def main() -> int:
     """Bring the instance up to date, then run what is missing. Exit code 1 and one message on failure."""
     done = 0
     with dg.DagsterInstance.get() as instance:
-        instance.upgrade()
+        with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints what it looks at
+            instance.upgrade()
         try:
             definitions = defs()
             for step in missing_steps(instance, platform.models):

@@ -41,7 +41,7 @@ def run_step(definitions: dg.Definitions, instance: dg.DagsterInstance, step: St
     say(f"▶ {step.job}{span.rstrip()}: {step.why}")
     started = time.monotonic()
     run_id = make_new_run_id()
-    instance.add_event_listener(run_id, lambda entry, _cursor: _tell(getattr(entry, "dagster_event", None), say))
+    instance.add_event_listener(run_id, lambda entry: _tell(getattr(entry, "dagster_event", None), say))
     job = definitions.resolve_job_def(step.job)
     result = job.execute_in_process(
         instance=instance,
