@@ -61,8 +61,12 @@ def reports(warehouse: Warehouse, model: str, *, limit: int = 50, window: str | 
 def recent_verdicts(
     warehouse: Warehouse, model: str, version: str, until: datetime | None = None, limit: int = 20
 ) -> list[bool]:
-    """Whether each log window judged against `version` had drifted, newest first; too little data does not count."""
-    query = select(drift_reports.c.status).where(
+    """Whether each log window judged against `version` had drifted, newest first.
+
+    Too little data does not count, and neither does a window whose newest row was the newest one before: the same rows
+    are no second witness.
+    """
+    query = select(drift_reports.c.status, drift_reports.c.until).where(
         drift_reports.c.model == model,
         drift_reports.c.version == version,
         drift_reports.c.window_name == LOG_WINDOW,
@@ -70,9 +74,15 @@ def recent_verdicts(
     )
     if until is not None:
         query = query.where(drift_reports.c.computed_at <= until)
-    query = query.order_by(drift_reports.c.computed_at.desc(), drift_reports.c.id).limit(limit)
+    query = query.order_by(drift_reports.c.computed_at.desc(), drift_reports.c.id).limit(20 * limit)
+    verdicts: list[bool] = []
+    newest: datetime | None = None
     with warehouse.connect() as connection:
-        return [status == "drift" for status in connection.execute(query).scalars()]
+        for status, last_row in connection.execute(query):
+            if last_row is None or last_row != newest:
+                verdicts.append(status == "drift")
+            newest = last_row
+    return verdicts[:limit]
 
 
 def forget_old_pages(warehouse: Warehouse, model: str, keep: int) -> list[str]:

@@ -102,6 +102,16 @@ def test_partitions_and_thin_windows_do_not_count(warehouse) -> None:
     assert answer.action == "train"
 
 
+def test_the_same_rows_are_no_second_witness(warehouse) -> None:
+    """A night without traffic: the window is checked hourly, is red each time, and has nothing new to say."""
+    newest = datetime(2026, 3, 1, tzinfo=UTC)
+    reports = [save(warehouse, "drift", minutes=minute) for minute in (-4, -3, -2, -1)]
+    with warehouse.begin() as connection:
+        connection.execute(loop.drift_reports.update().values(until=newest))
+    assert loop.recent_verdicts(warehouse, "accidents", "v1") == [True]
+    assert consider(warehouse, POLICY, on_report(reports[-1]), now=now()).rule == "hysteresis"
+
+
 def test_a_late_look_sees_what_was_there_then(warehouse) -> None:
     """Paging through missed reports, a red one is judged by the windows up to it, not by later green ones."""
     save(warehouse, "drift", minutes=-3)
