@@ -190,8 +190,12 @@ class Settings(BaseSettings):
     accidents_coverage: float = Field(
         0.9, gt=0.5, lt=1, description="Share of either class whose true class the flag `uncertain` may not exclude"
     )
-    accidents_forest_trees: int = Field(150, ge=1, le=2_000, description="Trees of the random forest")
-    accidents_boosting_rounds: int = Field(500, ge=1, le=5_000, description="Rounds of gradient boosting")
+    accidents_forest_trees: int = Field(
+        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 150"
+    )
+    accidents_boosting_rounds: int = Field(
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 700"
+    )
     accidents_boosting_members: int = Field(1, ge=1, le=10, description="Boosters of different seeds that are averaged")
     accidents_max_people: int = Field(
         200_000, ge=1_000, description="Real people that training takes at most: whole accidents, chosen by hash"

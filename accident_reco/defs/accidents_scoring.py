@@ -8,10 +8,12 @@ from accident_reco.accidents.model.assembly import MODEL
 from accident_reco.accidents.model.rows import columns_of
 from accident_reco.accidents.scorer import AccidentScorer
 from accident_reco.defs.accidents_ingest import VICTIMS
-from accident_reco.defs.accidents_training import COMMON, production_model
+from accident_reco.defs.accidents_training import GROUP, OWNERS, production_model
 from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.store import NoSuchVersion
+
+SCORED = dg.AssetKey(["accidents", "scored_victims"])
 
 
 def score_people(scorer: AccidentScorer, victims: pd.DataFrame, version: str) -> pd.DataFrame:
@@ -21,10 +23,15 @@ def score_people(scorer: AccidentScorer, victims: pd.DataFrame, version: str) ->
     return keys.assign(probability=answer.probability, grave=answer.grave, uncertain=answer.uncertain, version=version)
 
 
-@dg.asset(
-    **COMMON, deps=[VICTIMS, production_model], partitions_def=years, backfill_policy=single_run,
-    kinds={"onnx", "parquet"}, io_manager_key="frames", code_version="1",
-    description="Every road user of a year with the champion's probability of a grave injury.",
+@dg.multi_asset(
+    name="scored_victims",
+    outs={
+        "scored_victims": dg.AssetOut(
+            key=SCORED, group_name=GROUP, owners=OWNERS, kinds={"onnx", "parquet"}, io_manager_key="frames",
+            code_version="1", description="Every road user of a year with the champion's probability.",
+        ),
+    },
+    deps=[VICTIMS, production_model], partitions_def=years, backfill_policy=single_run,
 )  # fmt: skip
 def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dict[str, pd.DataFrame]:
     """Score year by year."""
@@ -46,7 +53,7 @@ def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dic
     return scored
 
 
-@dg.asset_check(asset=scored_victims, description="Everybody has a probability between 0 and 1.")
+@dg.asset_check(asset=SCORED, description="Everybody has a probability between 0 and 1.")
 def everybody_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
     """One answer per road user."""
     probability = scored_victims["probability"]
@@ -55,9 +62,9 @@ def everybody_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
 
 train_accidents = dg.define_asset_job(
     "train_accidents",
-    selection=dg.AssetSelection.groups("accidents_training") - dg.AssetSelection.assets(scored_victims),
+    selection=dg.AssetSelection.groups("accidents_training") - dg.AssetSelection.assets(SCORED),
     description="From stored victims to the version that answers: synthesize, mix, train, judge, promote.",
 )
 score_accidents = dg.define_asset_job(
-    "score_accidents", selection=dg.AssetSelection.assets(scored_victims), description="Score whole years."
+    "score_accidents", selection=dg.AssetSelection.assets(SCORED), description="Score whole years."
 )

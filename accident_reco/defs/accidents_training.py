@@ -10,7 +10,7 @@ from accident_reco.accidents.model import assembly, candidate
 from accident_reco.accidents.model.evaluation import Holdout, compare, headline
 from accident_reco.accidents.model.people import population
 from accident_reco.accidents.model.plots import evaluation_pictures, markdown
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters, Parameters, described
+from accident_reco.accidents.model.training import Parameters, described
 from accident_reco.accidents.scorer import CARD_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.sequential import Synthesizer
 from accident_reco.defs.accidents_ingest import VICTIMS
@@ -101,7 +101,7 @@ def forest_model(
     context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
 ) -> Bundle:
     """Fit the forest."""
-    parameters = ForestParameters(trees=platform.settings.accidents_forest_trees)
+    parameters, _ = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
     bundle = _fit(platform, "forest", features, training_set, parameters)
     context.add_output_metadata(_numbers("validation", bundle.metrics))
     return bundle
@@ -115,10 +115,7 @@ def boosting_model(
     context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
 ) -> Bundle:
     """Fit the boosters."""
-    settings = platform.settings
-    parameters = BoostingParameters(
-        rounds=settings.accidents_boosting_rounds, members=settings.accidents_boosting_members
-    )
+    _, parameters = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
     bundle = _fit(platform, "boosting", features, training_set, parameters)
     context.add_output_metadata(_numbers("validation", bundle.metrics))
     return bundle

@@ -13,6 +13,7 @@ from accident_reco.accidents.model.candidate import Recipe, Trained, profile_kin
 from accident_reco.accidents.model.card import card
 from accident_reco.accidents.model.evaluation import Holdout, Report, report
 from accident_reco.accidents.model.metrics import average_precision, evaluate, roc_auc
+from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
 from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer, Rule
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import GatePolicy
@@ -32,6 +33,16 @@ def recipe_of(settings: Settings) -> Recipe:
         coverage=settings.accidents_coverage,
         seed=settings.seed,
         jobs=settings.training_jobs,
+    )
+
+
+def parameters_of(settings: Settings, people: int) -> tuple[ForestParameters, BoostingParameters]:
+    """Forest and boosters as configured, or as many trees as `people` real training people are worth."""
+    trees = settings.accidents_forest_trees or min(max(people // 500, 30), 150)
+    rounds = settings.accidents_boosting_rounds or min(max(people // 100, 80), 700)
+    return (
+        ForestParameters(trees=trees),
+        BoostingParameters(rounds=rounds, members=settings.accidents_boosting_members),
     )
 
 

@@ -53,8 +53,7 @@ def feature_table(frame: pd.DataFrame, feature_set: str) -> str | None:
     rows, _ = rows_of(frame)
     if np.isinf(rows.x).any():
         return "a feature is infinite"
-    void = np.isnan(rows.x).all(axis=0).tolist()
-    empty = [name for name, nobody in zip(names, void, strict=True) if nobody]
+    empty = [names[column] for column in np.flatnonzero(np.isnan(rows.x).all(axis=0))]
     return f"no row has a value of {', '.join(empty)}" if len(empty) > len(names) // 4 else None
 
 
