@@ -12,14 +12,16 @@ from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
 from serving.common.metrics import Metrics
-from serving.predict import accidents, models
+from serving.predict import accidents, feedback, models
 from serving.predict.context import Context, make_context
+from serving.predict.inference_log import log_refusals
 from serving.predict.loaders import LOADERS
 from serving.predict.model_slot import Loader
 
 NAME = "predict"
 _TAGS = (
     {"name": "predict", "description": "Answers of the champions"},
+    {"name": "feedback", "description": "What turned out to be true"},
     {"name": "models", "description": "What serves, and why"},
     {"name": "operations", "description": "Health and metrics"},
 )
@@ -33,6 +35,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         context.guard.start()
+        context.log.start()
         for slot in context.slots.values():
             slot.start()
         try:
@@ -41,16 +44,18 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             for slot in context.slots.values():
                 slot.stop()
             context.guard.stop()
+            context.log.stop()
             context.warehouse.close()
 
     service = Service(
         name=NAME,
         title="accident_reco predict",
         description="Severity of road users' injuries and movie recommendations, answered by the promoted models.",
-        routers=[accidents.router(context), models.router(context)],
+        routers=[accidents.router(context), feedback.router(context), models.router(context)],
         readiness=lambda: _readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
+        answered=log_refusals(context),
     )
     app = build(settings, service, metrics)
     app.state.context = context
