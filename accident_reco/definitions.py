@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from accident_reco.defs import accidents_ingest
+from accident_reco.defs import accidents_ingest, movies_ingest
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
@@ -15,6 +15,7 @@ platform = Platform()
 
 MODULES = (
     accidents_ingest,  # published files of a year → one row per road user, quarantine
+    movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
 )
 
 
