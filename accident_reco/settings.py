@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "ACCIDENT_RECO_"
@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     accidents_source: str = Field(
         "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
     )
+    accidents_sample_years: str = Field(
+        "2021-2024",
+        pattern=r"^20\d\d(-20\d\d)?(,20\d\d(-20\d\d)?)*$",
+        description="Years that the source `sample` makes, such as `2021-2024` or `2019,2023`",
+    )
+    accidents_sample_people: int = Field(10_000, ge=10, le=5_000_000, description="Road users per made-up year, about")
     movies_source: str = Field("sample", description="`sample`, `official`, or a directory/URL with MovieLens files")
 
     # Where services listen
@@ -79,10 +85,74 @@ class Settings(BaseSettings):
         "", description="Where clients reach the auth service; default `http://127.0.0.1:$AUTH_PORT`"
     )
 
+    # Who may do what
+    auth_required: bool = Field(True, description="Whether predict and drift endpoints want a token or an API key")
+    auth_issuer: str = Field("accident_reco", min_length=1, description="`iss` of the tokens, and what services accept")
+    auth_audience: str = Field("accident_reco", min_length=1, description="`aud` of the tokens that services accept")
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="Lifetime of an access token")
+    refresh_token_days: int = Field(14, ge=1, le=365, description="Lifetime of a refresh token")
+    admin_password: str = Field(
+        "", description="Password of the first admin; default: random, kept in `$HOME/keys`, printed once"
+    )
+    docs_origins: str = Field(
+        "", description="Origins, by comma, whose pages may log in; default: predict and drift on loopback"
+    )
+    rate_per_second: float = Field(500, gt=0, description="Requests a second of one account, key or address")
+    rate_burst: int = Field(1000, ge=1, description="Requests that may come at once above that rate")
+
+    # What is kept of predictions
+    log_predictions: bool = Field(True, description="Whether predictions are logged in the warehouse")
+    log_queue_rows: int = Field(20_000, ge=100, description="Rows that wait to be logged; more are dropped and counted")
+    log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
+    feedback_window_days: int = Field(60, ge=1, description="How late a label of a prediction may come")
+
+    # How drift is watched and what follows from it
+    drift_window_rows: int = Field(5000, ge=100, description="Most rows of the log that one drift check looks at")
+    drift_window_hours: float = Field(168, gt=0, description="Oldest row that a drift check looks at, in hours")
+    drift_share: float = Field(0.5, gt=0, le=1, description="Share of drifted features at which a dataset has drifted")
+    drift_alpha: float = Field(0.01, gt=0, lt=1, description="False discoveries accepted among drifted features")
+    drift_distance: float = Field(
+        0.08, gt=0, le=1, description="Least KS distance or total variation of a drifted feature"
+    )
+    drift_psi: float = Field(0.2, gt=0, description="Or its least population stability index")
+    drift_min_rows: int = Field(500, ge=1, description="Fewer rows than this are insufficient data")
+    drift_min_groups: int = Field(30, ge=1, description="Fewer accidents or users than this are insufficient data")
+    drift_schedule: str = Field("0 * * * *", description="When drift is checked, as cron (UTC)")
+    drift_sample_rows: int = Field(5000, ge=100, description="Rows a side in the drawn report of a drift check")
+    drift_pages_kept: int = Field(20, ge=1, description="Drawn reports kept per model; older ones keep their figures")
+    retrain_mode: Literal["off", "suggest", "auto"] = Field(
+        "auto", description="Whether the platform retrains by itself, says that it would, or does neither"
+    )
+    retrain_needed: int = Field(2, ge=1, description="Drifted windows among the latest ones that start a training")
+    retrain_window: int = Field(3, ge=1, description="How many of the latest windows count for that")
+    retrain_cooldown_seconds: float = Field(21600, ge=0, description="Least time between two automatic trainings")
+    retrain_daily_budget: int = Field(3, ge=0, description="Most automatic trainings of a model in 24 hours")
+    retrain_backoff_seconds: float = Field(
+        43200, ge=0, description="Wait after a candidate lost; doubles with each further loss, up to 7 days"
+    )
+    retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
+    retrain_performance_drop: float = Field(
+        0.03,
+        gt=0,
+        description="Loss of ROC AUC (accidents) or rise of RMSE (movies) on live labels that asks for training",
+    )
+    loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
+    alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
+    notify_url: str = Field("", description="Webhook told of failed runs and suggested trainings (JSON); empty: none")
+
     # How models are trained and promoted
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")
+
+    @model_validator(mode="after")
+    def _retrain_window_can_be_met(self) -> Settings:
+        if self.retrain_needed > self.retrain_window:
+            raise ValueError(
+                f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} can never be met: it is larger than "
+                f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
+            )
+        return self
 
     @field_validator("home", mode="after")
     @classmethod
@@ -137,6 +207,14 @@ class Settings(BaseSettings):
     def auth_url(self) -> str:
         """Where clients (and the login of `/docs`) reach the auth service."""
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
+
+    @cached_property
+    def allowed_docs_origins(self) -> list[str]:
+        """Origins whose pages may ask the auth service for tokens."""
+        if self.docs_origins:
+            return [origin.strip().rstrip("/") for origin in self.docs_origins.split(",") if origin.strip()]
+        ports = (self.predict_port, self.drift_port)
+        return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
 
     @cached_property
     def dagster_home(self) -> Path:

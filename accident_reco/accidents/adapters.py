@@ -173,5 +173,3 @@ def old_place(dep: str | None, com: str | None) -> tuple[str | None, str | None]
     if len(department) == 3:
         return department, f"{department[:2]}{within:03d}" if within >= 100 else f"{department}{within:02d}"
     return department, f"{department}{within:03d}"
-
-

@@ -61,7 +61,10 @@ def day_table() -> NDArray[np.float32]:
 
 def day_slots(an: NDArray[np.integer], mois: NDArray[np.integer], jour: NDArray[np.integer]) -> NDArray[np.int64]:
     """Columns of `day_table` for dates given as BAAC columns; any unknown or impossible part gives the NaN column."""
-    slots = an * np.int64(_SLOTS) + mois * np.int64(31) + (jour - (FIRST_YEAR * _SLOTS + 32))
+    # The columns may be 16 bits wide.
+    slots = (
+        an.astype(np.int64) * _SLOTS + mois.astype(np.int64) * 31 + jour.astype(np.int64) - (FIRST_YEAR * _SLOTS + 32)
+    )
     # One comparison per part and a single selection: this runs for every request.
     bad = (mois < 1) | (mois > 12) | (jour < 1) | (jour > 31) | (an < FIRST_YEAR) | (an > LAST_YEAR)
     slots[bad] = -1

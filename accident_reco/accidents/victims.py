@@ -98,9 +98,7 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Year
     places_frame = pd.DataFrame(places.columns, copy=False)
     places_frame.insert(1, "rang", rank_in_accident(at["lieux"]))
     places_frame.insert(2, "principal", np.isin(np.arange(len(places)), main))
-    counts = {
-        name: TableCount(table.raw.rows_in, len(table), notes.refused(name)) for name, table in tables.items()
-    }
+    counts = {name: TableCount(table.raw.rows_in, len(table), notes.refused(name)) for name, table in tables.items()}
     return YearOfAccidents(
         victims=pd.DataFrame(merged, copy=False),
         accidents=pd.DataFrame(accidents.columns, copy=False),

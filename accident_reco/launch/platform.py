@@ -14,10 +14,11 @@ from accident_reco.lifecycle.bundle import MODELS, Manifest
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
+from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
 HEADLINES = {"accidents": ("roc_auc", "average_precision", "ece"), "movies": ("rmse", "ndcg_at_10", "coverage")}
-SERVICES = ("predict",)
+SERVICES = ("auth", "predict")
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:
@@ -43,12 +44,15 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
     with _children(settings, environ) as children:
         _materialize(children)
         _say("starting services …")
+        password = ensure_admin(settings)
         _start_dagster(children, settings)
         for name in SERVICES:
             children.start(name, [sys.executable, "-m", f"serving.{name}"])
         ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
         children.await_ready(ready, READY_SECONDS)
         _say(summary(settings))
+        if password is not None:
+            _say(f"\nadmin password: {password}\n(user admin; shown this once, kept in {settings.keys})")
         _say(_where(base, settings, time.monotonic() - started))
         while True:
             children.check()

@@ -45,6 +45,14 @@ def test_every_row_alone_equals_the_batch(feature_set):
         assert alone.tobytes() == whole[row : row + 1].tobytes(), row
 
 
+def test_narrow_integers_give_the_same_features():
+    """The yearly files are kept in 16 bits, requests come in 64: nothing may overflow on the way."""
+    columns = _columns(200)
+    spec = FeatureSpec.learn(columns)
+    narrow = {k: v.astype(np.int16) if v.dtype.kind == "i" and k != "Num_Acc" else v for k, v in columns.items()}
+    np.testing.assert_array_equal(build_features(narrow, spec), build_features(columns, spec))
+
+
 def test_absent_column_is_unknown_everywhere():
     """Leaving a field out and sending -1 (None, NaN) for it are the same request."""
     columns = _columns(50)

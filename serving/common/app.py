@@ -23,8 +23,8 @@ from starlette.responses import Response
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
 from serving.common.envelope import Envelope, Lifecycle, RouteLimits
-from serving.common.json_body import StrictRoute
 from serving.common.metrics import CONTENT_TYPE, Metrics
+from serving.common.routing import StrictRoute
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,12 @@ class Service:
     tags: Sequence[Mapping[str, str]] = ()
 
 
-def new_router(*tags: str) -> APIRouter:
-    """A router whose JSON bodies are read strictly; every endpoint of ours is on one."""
-    return APIRouter(tags=list(tags), route_class=StrictRoute)
+def new_router(*tags: str, needs: Any = None) -> APIRouter:
+    """A router whose JSON bodies are read strictly; every endpoint of ours is on one.
+
+    `needs` is what `Guard.needs(scope)` gives, for all of the router's endpoints; without it they are open.
+    """
+    return APIRouter(tags=list(tags), route_class=StrictRoute, dependencies=[needs] if needs is not None else [])
 
 
 def metrics_directory(settings: Settings, service: str) -> Path:
@@ -98,10 +101,10 @@ def build(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
     app.state.metrics = metrics
     app.state.lifecycle = lifecycle
     app.router.route_class = StrictRoute
-    for router in service.routers:
+    routers = [*service.routers, _operations(settings, service, metrics, lifecycle)]
+    for router in routers:
         app.include_router(router)
-    app.include_router(_operations(settings, service, metrics, lifecycle))
-    docs.install(app, settings)
+    docs.install(app, settings, routers)
     problems.install(app)
     app.add_middleware(
         Envelope,

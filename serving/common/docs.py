@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 
 from accident_reco.settings import Settings
+from serving.common.guard import Needs
+from serving.common.identity import SCOPES
 from serving.common.problems import MEDIA_TYPE, Problem, ProblemDetails
 
 _ASSETS = {
@@ -25,7 +29,7 @@ _POLICY = (
 )
 
 
-def install(app: FastAPI, settings: Settings) -> None:
+def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> None:
     """Add `/docs` with its assets, and make `/openapi.json` say what the services really answer."""
     policy = _POLICY.format(auth=settings.auth_url)
 
@@ -52,17 +56,34 @@ def install(app: FastAPI, settings: Settings) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _describe(app)
+            app.openapi_schema = _describe(app, settings.auth_url, routers)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
+def _needed_scopes(routers: Sequence[APIRouter]) -> dict[tuple[str, str], str]:
+    """Scope that each operation needs, by path and method."""
+    found = {}
+    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        for dependency in route.dependencies:
+            if isinstance(dependency.dependency, Needs):
+                for method in route.methods or ():
+                    found[route.path, method] = dependency.dependency.scope
+    return found
+
+
+def _security_schemes(auth_url: str) -> dict[str, Any]:
+    login = {"type": "oauth2", "flows": {"password": {"tokenUrl": f"{auth_url}/token", "scopes": dict(SCOPES)}}}
+    return {"login": login, "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+
+
+def _describe(app: FastAPI, auth_url: str, routers: Sequence[APIRouter]) -> dict[str, Any]:
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    schema.setdefault("components", {})["securitySchemes"] = _security_schemes(auth_url)
+    components = schema["components"].setdefault("schemas", {})
     problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
     components.update(problem.pop("$defs", {}))
     components["ProblemDetails"] = problem
@@ -70,8 +91,18 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     answer = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    for operations in schema["paths"].values():
-        for operation in operations.values():
+    needed = _needed_scopes(routers)
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            scope = needed.get((path, method.upper()))
+            if scope is not None:
+                operation["security"] = [{"login": [scope]}, {"api_key": []}]
+                for status, description in (
+                    ("401", "No valid token or key"), ("403", f"Needs the scope {scope}"), ("429", "Too many requests"),
+                ):  # fmt: skip
+                    operation["responses"].setdefault(
+                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                    )
             if "422" in operation["responses"]:
                 operation["responses"]["422"] = {"description": "Invalid request", "content": {MEDIA_TYPE: answer}}
             for status, description in (("413", "Body too large"), ("415", "Not JSON")):

@@ -35,7 +35,7 @@ _SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1
 
 def router(context: Context) -> APIRouter:
     """The endpoint, over the slot of the accident model."""
-    routes = new_router("predict")
+    routes = new_router("predict", needs=context.guard.needs("predict"))
     predictions = context.metrics.counter("predictions", "Predictions answered", ("model", "version"))
     seconds = context.metrics.histogram(
         "prediction_duration_seconds", "Time to score a request once it was read", ("model",)

@@ -32,6 +32,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        context.guard.start()
         for slot in context.slots.values():
             slot.start()
         try:
@@ -39,6 +40,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         finally:
             for slot in context.slots.values():
                 slot.stop()
+            context.guard.stop()
             context.warehouse.close()
 
     service = Service(
@@ -58,7 +60,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
 def _readiness(context: Context) -> Readiness:
     slots = context.slots.values()
     ready = all(slot.ready for slot in slots) and any(slot.current is not None for slot in slots)
-    return Readiness(ready, {"models": {slot.name: slot.status() for slot in slots}})
+    return Readiness(ready, {"models": {slot.name: slot.status() for slot in slots}, **context.guard.status()})
 
 
 def app_of_process() -> FastAPI:

@@ -10,6 +10,7 @@ from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
+from serving.common.guard import Guard, make_guard
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
@@ -23,6 +24,7 @@ class Context:
     metrics: Metrics
     warehouse: Warehouse
     slots: Mapping[str, ModelSlot[Any]]
+    guard: Guard
 
     def champion(self, model: str) -> Champion[Any]:
         """The version that answers for `model` now. Raises Problem 503 while none does."""
@@ -55,4 +57,5 @@ def make_context(settings: Settings, metrics: Metrics, loaders: Mapping[str, Loa
         )
         for name, loader in loaders.items()
     }
-    return Context(settings, metrics, Warehouse(settings.database), slots)
+    warehouse = Warehouse(settings.database)
+    return Context(settings, metrics, warehouse, slots, make_guard(settings, warehouse))

@@ -30,7 +30,7 @@ def slot_of(context: Context, model: str) -> ModelSlot[Any]:
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over all slots."""
-    routes = new_router("models")
+    routes = new_router("models", needs=context.guard.needs("predict"))
 
     @routes.get("/models", summary="Models and their champions", response_model=list[ModelSummary])
     async def list_models() -> Response:

@@ -72,8 +72,14 @@ def _coded(table: str, rubric: Mapping[str, tuple[str, str, str]]) -> list[Field
 
 
 _PLAIN = [
-    Field("Num_Acc", "caracteristiques", "Numéro de l'accident", "Accident number", low=200_500_000_000,
-          high=209_999_999_999),
+    Field(
+        "Num_Acc",
+        "caracteristiques",
+        "Numéro de l'accident",
+        "Accident number",
+        low=200_500_000_000,
+        high=209_999_999_999,
+    ),
     Field("an", "caracteristiques", "Année", "Year", low=2005, high=2099),
     Field("mois", "caracteristiques", "Mois", "Month", low=1, high=12),
     Field("jour", "caracteristiques", "Jour", "Day of the month", low=1, high=31),
@@ -89,15 +95,30 @@ _PLAIN = [
     Field("nbv", "lieux", "Nombre de voies", "Number of lanes", low=1, high=50),
     Field("pr", "lieux", "PR de rattachement", "Kilometre post"),
     Field("pr1", "lieux", "Distance au PR", "Distance to the kilometre post, in metres"),
-    Field("lartpc", "lieux", "Largeur du terre-plein central", "Width of the central reservation", low=0.1, high=100,
-          real=True, unit="m"),
-    Field("larrout", "lieux", "Largeur de la chaussée", "Width of the carriageway", low=0.5, high=100, real=True,
-          unit="m"),
+    Field(
+        "lartpc",
+        "lieux",
+        "Largeur du terre-plein central",
+        "Width of the central reservation",
+        low=0.1,
+        high=100,
+        real=True,
+        unit="m",
+    ),
+    Field(
+        "larrout", "lieux", "Largeur de la chaussée", "Width of the carriageway", low=0.5, high=100, real=True, unit="m"
+    ),
     Field("vma", "lieux", "Vitesse maximale autorisée", "Speed limit", low=5, high=130, unit="km/h"),
     Field("id_vehicule", "vehicules", "Identifiant du véhicule", "Vehicle id (since 2019)"),
     Field("num_veh", "vehicules", "Numéro du véhicule", "Vehicle letter within the accident"),
-    Field("occutc", "vehicules", "Occupants du transport en commun", "People in the public transport vehicle", low=0,
-          high=999),
+    Field(
+        "occutc",
+        "vehicules",
+        "Occupants du transport en commun",
+        "People in the public transport vehicle",
+        low=0,
+        high=999,
+    ),
     Field("id_usager", "usagers", "Identifiant de l'usager", "Road user id (since 2021)"),
     Field("an_nais", "usagers", "Année de naissance", "Year of birth", low=1885, high=2099),
 ]

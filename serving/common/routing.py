@@ -1,4 +1,4 @@
-"""Reads JSON bodies for every endpoint: strict JSON only, bounded depth, refusals that do not echo the input."""
+"""The route class of every endpoint: whoever may ask is settled first, then JSON is read strictly and within bounds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from serving.common.guard import Needs
 from serving.common.problems import Problem
 
 MAX_DEPTH: Final = 16
@@ -68,7 +69,12 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         wants_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
 
+        # Whoever may not ask is turned away before the body is read.
+        needed = [d.dependency for d in self.dependencies if isinstance(d.dependency, Needs)]
+
         async def strict(request: Request) -> Response:
+            for need in needed:
+                await need.check(request)
             if wants_json and not _is_json(request.headers.get("content-type", "")):
                 raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             return await handler(StrictRequest(request.scope, request.receive))

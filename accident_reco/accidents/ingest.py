@@ -1,0 +1,97 @@
+"""Years from a source to stored files, stored frames, a summary and its verdict. No Dagster."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from accident_reco.accidents.checks import CheckOutcome, check_year, summarise
+from accident_reco.accidents.codebook import words
+from accident_reco.accidents.lake import RAW, RawRecord, fetch_raw, read_raw, save_year, summaries, write_frame
+from accident_reco.accidents.reading import UnreadableFile
+from accident_reco.accidents.sources import Source, SourceError
+from accident_reco.accidents.victims import build_victims
+from accident_reco.storage.objects import ObjectStore
+
+
+@dataclass
+class Ingested:
+    """What was done for a year: files that are stored (fetched now or before), and the merge if asked for."""
+
+    year: int
+    files: dict[str, tuple[RawRecord, bool]]
+    summary: dict[str, Any] | None = None
+    quarantine: pd.DataFrame | None = None
+
+
+@dataclass
+class BadYear:
+    """A year that could not be had or merged, and why."""
+
+    year: int
+    reason: str
+
+
+def ingest_years(
+    store: ObjectStore, source: Source, years: Iterable[int], tables: Sequence[str], merge: bool
+) -> Iterator[Ingested | BadYear]:
+    """Year by year, so that a bad year keeps no other from being done and memory holds one year at a time.
+
+    Fetches the tables named, as far as the store does not hold the source's current files; then merges, if asked to,
+    what is stored.
+    """
+    for year in years:
+        try:
+            done = Ingested(year, {table: fetch_raw(store, source, year, table) for table in tables})
+            if merge:
+                done.summary, done.quarantine = merge_year(store, year)
+        except (SourceError, UnreadableFile) as error:
+            yield BadYear(year, str(error))
+        else:
+            yield done
+
+
+def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Merges a stored year and stores victims, quarantine, the other frames and the summary; gives the last two.
+
+    Raises:
+        SourceError: a published file is not in the store.
+        UnreadableFile: a published file is not what it should be.
+    """
+    files, records = read_raw(store, year)
+    built = build_victims(files, year)
+    write_frame(store, f"{RAW}/quarantine/{year}.parquet", built.quarantine)
+    sha256 = write_frame(store, f"{RAW}/victims/{year}.parquet", built.victims)
+    summary = summarise(built, year, {table: asdict(record) for table, record in records.items()}, sha256)
+    save_year(store, year, built, summary)
+    return summary, built.quarantine
+
+
+def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
+    """Checks of the given years, each against the stored years of its source."""
+    stored = summaries(store)
+    found = []
+    for year in years:
+        source = stored[year]["data_source"]
+        found.append(check_year({other: s for other, s in stored.items() if s["data_source"] == source}, year))
+    return found
+
+
+def severity_plot(summary: dict[str, Any]) -> bytes:
+    """A small bar chart (PNG) of how badly the people of a year were hurt."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 1.8), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    codes = [code for code in (1, 4, 3, 2) if str(code) in summary["grav"]]
+    axes.barh([words("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8")
+    axes.set_title(f"{summary['an']}: {summary['victims']:,} people ({summary['data_source']})", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.invert_yaxis()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,175 @@
+"""One candidate from training rows: trees, calibration, bundle files. Evaluation on the holdout is in `evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from accident_reco.accidents.features import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
+from accident_reco.accidents.model.calibration import fit_rule
+from accident_reco.accidents.model.export import to_onnx
+from accident_reco.accidents.model.rows import Columns, columns_of, in_validation, is_grave, masked_copy, take
+from accident_reco.accidents.model.training import Parameters, TrainingRows, fit
+from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE, AccidentScorer
+from accident_reco.accidents.trees import Trees
+from accident_reco.lifecycle.holdout import in_holdout
+
+# Columns of the feature table besides the features themselves.
+NUM_ACC, LABEL, WEIGHT, ORIGIN = "Num_Acc", "grave", "weight", "origin"
+REAL, MASKED, SYNTHETIC = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How training rows are made and judged.
+
+    Args:
+        feature_set: `call` or `full`.
+        synthetic_weight: what a synthetic row counts against a real one.
+        mask_most: rows are learnt a second time with up to this share of their fields unknown; 0 for never.
+        validation_share: of the training accidents, for calibration and choices.
+        miss_cost: how many false alarms one missed grave injury is worth.
+        coverage: of the conformal doubt.
+        refit: whether the trees see the validation rows too, once calibration is done.
+        seed, jobs: randomness and threads.
+    """
+
+    feature_set: str = "call"
+    synthetic_weight: float = 0.2
+    mask_most: float = 0.8
+    validation_share: float = 0.1
+    miss_cost: float = 4.0
+    coverage: float = 0.9
+    refit: bool = True
+    seed: int = 20
+    jobs: int = 2
+
+
+def training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Real people outside of the holdout, and synthetic ones up to `share` of the result (0.5: one for each real one).
+
+    Columns are those of the synthetic frame; `synthetic` tells the two apart. Raises ValueError when the synthetic rows
+    are too few.
+    """
+    names = [name for name in synthetic.columns if name != "synthetic"]
+    real = victims.loc[~in_holdout(victims[NUM_ACC].to_numpy()), names].assign(synthetic=False)
+    wanted = round(len(real) * share / (1 - share))
+    if wanted > len(synthetic):
+        raise ValueError(f"{wanted} synthetic people are needed for a share of {share:g}, there are {len(synthetic)}")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(synthetic))[:wanted])
+    return pd.concat([real, synthetic.iloc[chosen]], ignore_index=True)
+
+
+def spec_of(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
+    """The feature spec that the real training rows teach."""
+    return FeatureSpec.learn(columns_of(training[~training["synthetic"]]), feature_set)
+
+
+def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """Matrix of all rows that trees are fitted on: real, real with gaps, synthetic; with label, weight and origin."""
+    spec = spec_of(training, recipe.feature_set)
+    columns = columns_of(training)
+    real, synthetic = take(columns, ~columns["synthetic"]), take(columns, columns["synthetic"])
+    parts = [(REAL, 1.0, real, True), (SYNTHETIC, recipe.synthetic_weight, synthetic, False)]
+    if recipe.mask_most:
+        parts.insert(1, (MASKED, 1.0, masked_copy(real, spec, recipe.mask_most, recipe.seed), True))
+    frames = []
+    for origin, weight, rows, seen in parts:
+        if not len(rows[NUM_ACC]) or not weight:
+            continue
+        frame = pd.DataFrame(build_features(rows, spec, seen=seen), columns=list(spec.names), copy=False)
+        label = is_grave(rows["grav"])
+        about = {NUM_ACC: rows[NUM_ACC], LABEL: label, WEIGHT: np.full(len(label), weight, dtype=np.float32),
+                 ORIGIN: np.full(len(label), origin, dtype=np.int8)}  # fmt: skip
+        for name, values in about.items():
+            frame[f"_{name}"] = values
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def rows_of(features: pd.DataFrame) -> tuple[TrainingRows, NDArray[np.int64]]:
+    """Training rows and their accidents, from the feature table."""
+    names = [name for name in features.columns if not str(name).startswith("_")]
+    matrix = np.ascontiguousarray(features[names].to_numpy(dtype=np.float32))
+    rows = TrainingRows(matrix, features[f"_{LABEL}"].to_numpy(np.int8), features[f"_{WEIGHT}"].to_numpy(np.float32))
+    return rows, features[f"_{NUM_ACC}"].to_numpy(np.int64)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted candidate: bundle files, and what it says of the real validation rows, to choose by."""
+
+    files: dict[str, bytes]
+    validation_margin: NDArray[np.float32]
+    validation_label: NDArray[np.int8]
+    trees: Trees
+
+
+def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, recipe: Recipe) -> Trained:
+    """Fit, calibrate on real validation rows, refit on everything, export."""
+    spec = spec_of(training, recipe.feature_set)
+    rows, num_acc = rows_of(features)
+    validation = in_validation(num_acc, recipe.validation_share)
+    trees = fit(rows.where(~validation), parameters, recipe.seed, recipe.jobs)
+    judged = columns_of(training[in_validation(training[NUM_ACC].to_numpy(), recipe.validation_share)])
+    matrix, label = build_features(judged, spec, seen=True), is_grave(judged["grav"])
+    margin = scorer_of(trees, spec).margin(matrix)
+    rule = fit_rule(margin, label, recipe.miss_cost, recipe.coverage, recipe.seed)
+    if recipe.refit:
+        trees = fit(rows, parameters, recipe.seed, recipe.jobs)
+    files = {
+        MODEL_FILE: to_onnx(trees, len(spec.names)),
+        FEATURES_FILE: spec.to_json(),
+        DECISION_FILE: rule.to_json(),
+        TREES_FILE: trees.to_npz(),
+    }
+    return Trained(files, margin, label, trees)
+
+
+def scorer_of(trees: Trees, spec: FeatureSpec) -> AccidentScorer:
+    """A scorer of bare trees, before there is a rule: probabilities are not to be asked for."""
+    from accident_reco.accidents.scorer import Rule, _session
+
+    ends = np.array([0.0, 1.0])
+    return AccidentScorer(_session(to_onnx(trees, len(spec.names))), spec, Rule(ends, ends, 0.5, 1.0, 0.0, 0.0))
+
+
+def signature_of(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Inputs and outputs of a bundle: raw columns in, probability, class and doubt out."""
+    spec = FeatureSpec.from_json(files[FEATURES_FILE])
+
+    def kind(name: str) -> str:
+        return "float64" if name in FLOAT_COLUMNS else "str" if name in TEXT_COLUMNS else "int32"
+
+    return {
+        "feature_set": spec.feature_set,
+        "inputs": [{"name": name, "type": kind(name), "optional": True} for name in spec.columns],
+        "outputs": [
+            {"name": "probability", "type": "float64"},
+            {"name": "grave", "type": "bool"},
+            {"name": "uncertain", "type": "bool"},
+        ],
+    }
+
+
+PROFILE_LEFT_OUT: Final = frozenset({"an", "mois", "jour", "com"})
+NUMERIC: Final = frozenset({"hrmn", "an_nais", "driver_an_nais", "other_an_nais", "lat", "long", "vma", "nbv"})
+
+
+def profile_kinds(spec: FeatureSpec) -> dict[str, Any]:
+    """Kind of every raw column in the reference profile. Time itself and single communes are no drift."""
+    return {
+        name: "numeric" if name in NUMERIC or name.startswith(("nb_", "others_")) else "categorical"
+        for name in spec.columns
+        if name not in PROFILE_LEFT_OUT
+    }
+
+
+def real_columns(training: pd.DataFrame) -> Columns:
+    """The real training rows."""
+    return columns_of(training[~training["synthetic"]])

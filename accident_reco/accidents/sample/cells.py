@@ -1,0 +1,62 @@
+"""Columns of numbers to columns of published text, vectorised: padding, decimal commas, grouped ids, joined lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+NBSP = "\u00a0"
+
+
+def codes(
+    values: NDArray[np.integer], unknown: str = " -1", width: int = 0, extra: dict[int, str] | None = None
+) -> pa.Array:
+    """Small integers as text; -1 is written as `unknown`, `width` pads with zeros, `extra` names single values."""
+    if not len(values):
+        return pa.array([], pa.string())
+    top = int(values.max(initial=0))
+    table = [unknown, *(f"{value:0{width}d}" for value in range(top + 1))]
+    for value, text in (extra or {}).items():
+        if value <= top:
+            table[value + 1] = text
+    return pa.array(table).take(pa.array(values.astype(np.int64) + 1))
+
+
+def integers(values: NDArray[np.integer]) -> pa.Array:
+    """Any integers as text."""
+    return pa.array(values).cast(pa.string())
+
+
+def padded(values: NDArray[np.integer], width: int) -> pa.Array:
+    """Non-negative integers with leading zeros."""
+    return pc.utf8_slice_codeunits(integers(values + 10**width), 1)
+
+
+def decimals(values: NDArray[np.float64]) -> pa.Array:
+    """Degrees as published since 2019: eight decimals, a comma, and a space before the minus sign."""
+    scaled = np.round(np.abs(values) * 1e6).astype(np.int64) * 100
+    whole, rest = integers(scaled // 10**8), padded(scaled % 10**8, 8)
+    sign = pc.if_else(pa.array(values < 0), " -", "")
+    return pc.binary_join_element_wise(sign, pc.binary_join_element_wise(whole, rest, ","), "")
+
+
+def grouped(values: NDArray[np.int64]) -> pa.Array:
+    """Nine-digit ids in groups of three with no-break spaces, as published since 2019."""
+    groups = (values // 10**6, values // 10**3 % 10**3, values % 10**3)
+    return pc.binary_join_element_wise(integers(groups[0]), padded(groups[1], 3), padded(groups[2], 3), NBSP)
+
+
+def chosen(texts: list[str], index: NDArray[np.integer]) -> pa.Array:
+    """Text by position."""
+    return pa.array(texts).take(pa.array(index.astype(np.int64)))
+
+
+def csv_text(columns: dict[str, pa.Array], separator: str, quoted: bool, newline: str, final: bool) -> str:
+    """Header and lines; with `quoted` every field is in quotes. `final` ends the last line too."""
+    between = f'"{separator}"' if quoted else separator
+    edge = '"' if quoted else ""
+    lines = pc.binary_join_element_wise(*columns.values(), between)
+    body = f"{edge}{newline}{edge}".join([between.join(columns), *lines.to_pylist()])
+    return edge + body + edge + (newline if final else "")

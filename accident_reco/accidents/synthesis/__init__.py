@@ -1,0 +1,1 @@
+"""Synthetic road users: a sequential synthesizer, the constraints its people keep, and how good they are."""

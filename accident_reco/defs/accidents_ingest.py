@@ -1,0 +1,160 @@
+"""Accident data by year: published files, victims, quarantine, and what must hold before they teach a model."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from accident_reco.accidents import ingest, lake
+from accident_reco.accidents.checks import CheckOutcome, fresh
+from accident_reco.accidents.codebook import TABLES
+from accident_reco.accidents.sources import open_source
+from accident_reco.defs.partitions import single_run, years
+from accident_reco.defs.resources import Platform
+
+# Metadata of what was made, by asset and year.
+Made = dict[tuple[dg.AssetKey, int], dict[str, Any]]
+
+GROUP = "accidents_ingest"
+OWNERS = ["team:accidents"]
+DESCRIPTIONS = {
+    "caracteristiques": "When, where and in which light and weather each accident happened, as published.",
+    "lieux": "The roads of each accident (one to five rows), as published.",
+    "vehicules": "The vehicles of each accident, as published.",
+    "usagers": "The people of each accident, as published.",
+}
+VICTIMS = dg.AssetKey(["accidents", "victims"])
+QUARANTINE = dg.AssetKey(["accidents", "quarantine"])
+RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
+CHECKS = {
+    "every_person_once": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
+    "keys_unique": "No accident, vehicle or user is there twice.",
+    "referential_integrity": "People find their vehicle, accidents their place, rows their accident.",
+    "code_ranges": "Every code is in the codebook or unknown; at most 2 % of a column were repaired.",
+    "year_on_year": "People per month and share of gravely hurt lie within the band of the year before.",
+    "no_file_twice": "No published file is byte for byte the file of another year.",
+}
+
+
+def _spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.AssetKey]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        deps=deps,
+        description=description,
+        kinds=kinds,
+        group_name=GROUP,
+        owners=OWNERS,
+        partitions_def=years,
+        skippable=True,
+    )
+
+
+@dg.multi_asset(
+    name="accident_years",
+    specs=[
+        *(_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
+        _spec(VICTIMS, "One row per road user: accident, main road, vehicle, person and context.", {"parquet"}, RAW),
+        _spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, way out.", {"parquet"}, RAW),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()
+    ],
+    can_subset=True,
+    backfill_policy=single_run,
+)
+def accident_years(
+    context: dg.AssetExecutionContext, platform: Platform
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Fetches and merges year by year, one step for all, so that a bad year fails alone: the others are done first."""
+    chosen = context.selected_asset_keys
+    source = open_source(platform.settings)
+    tables = [table for table, key in zip(TABLES, RAW, strict=True) if key in chosen]
+    wanted = [int(key) for key in context.partition_keys]
+    made: Made = {}
+    bad: list[str] = []
+    for year in ingest.ingest_years(
+        platform.objects, source, wanted, tables, merge=bool({VICTIMS, QUARANTINE} & chosen)
+    ):
+        if isinstance(year, ingest.BadYear):
+            context.log.error("%s: %s", year.year, year.reason)
+            bad.append(f"{year.year}: {year.reason}")
+        else:
+            made |= {place: facts for place, facts in _told(year).items() if place[0] in chosen}
+            context.log.info("%s is done", year.year)
+    outcomes = [o for found in ingest.verdicts(platform.objects, [y for k, y in made if k == VICTIMS]) for o in found]
+    results = [_check_result(check.name, outcomes) for check in context.selected_asset_check_keys]
+    if bad:
+        for (key, an), facts in made.items():
+            context.log_event(dg.AssetMaterialization(key, partition=str(an), metadata=facts))
+        yield from results if outcomes else []
+        raise dg.Failure("; ".join(bad), metadata={"bad_years": len(bad), "good_years": len({an for _, an in made})})
+    for (key, an), facts in made.items():
+        context.add_asset_metadata(facts, asset_key=key, partition_key=str(an))
+    for key in dict.fromkeys(key for key, _ in made):
+        yield dg.MaterializeResult(key)
+    yield from results
+
+
+def _told(year: ingest.Ingested) -> Made:
+    """What a person sees of a year in the assets' history."""
+    told: Made = {}
+    for table, (record, fetched) in year.files.items():
+        told[dg.AssetKey(["accidents", table]), year.year] = {
+            "file": record.name,
+            "source_url": record.url,
+            "sha256": record.sha256,
+            "bytes": record.size,
+            "data_source": record.data_source,
+            "fetched": fetched,
+        }
+    if year.summary is not None and year.quarantine is not None:
+        summary = year.summary
+        picture = base64.b64encode(ingest.severity_plot(summary)).decode()
+        examples = "\n".join(f"- {message}" for message in year.quarantine.message.head(5)) or "nothing"
+        told[VICTIMS, year.year] = {
+            "dagster/row_count": summary["victims"],
+            "grave_share": summary["grave_share"],
+            "refused_people": summary["counts"]["usagers"][2],
+            "data_source": summary["data_source"],
+            "sha256": summary["victims_sha256"],
+            "severity": dg.MetadataValue.md(f"![severity](data:image/png;base64,{picture})"),
+            **{f"{table}_rows": count[0] for table, count in summary["counts"].items()},
+        }
+        told[QUARANTINE, year.year] = {
+            "dagster/row_count": len(year.quarantine),
+            "rules": dg.MetadataValue.json(summary["rules"]),
+            "examples": dg.MetadataValue.md(examples),
+            "data_source": summary["data_source"],
+        }
+    return told
+
+
+def _check_result(name: str, all_outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
+    outcomes = [outcome for outcome in all_outcomes if outcome.name == name]
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    shown = failed or outcomes
+    return dg.AssetCheckResult(
+        asset_key=VICTIMS,
+        check_name=name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(outcome.reason for outcome in shown[:5]),
+        metadata={"years": len(outcomes), "failed": [outcome.reason for outcome in failed]},
+    )
+
+
+@dg.asset_check(asset=VICTIMS, description="The newest year is recent enough for what is published by now.")
+def fresh_enough(platform: Platform) -> dg.AssetCheckResult:
+    """Warns when the newest year lags behind publication."""
+    from datetime import UTC, datetime
+
+    outcome = fresh(lake.summaries(platform.objects), datetime.now(UTC))
+    return dg.AssetCheckResult(passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.reason)
+
+
+ingest_accidents = dg.define_asset_job(
+    "ingest_accidents",
+    selection=dg.AssetSelection.assets(*RAW, VICTIMS, QUARANTINE),
+    description="Published files of one year or a range of years to one row per road user.",
+)

@@ -1,0 +1,134 @@
+"""How well the champion does on labels that came in: contract metrics with bounds, and whether they are worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accident_reco.drift.window import Labelled
+from accident_reco.lifecycle.gate import (
+    Statistic,
+    average_precision_statistic,
+    mean_statistic,
+    paired_bootstrap,
+    rmse_statistic,
+    roc_auc_statistic,
+)
+
+MIN_LABELS = 200
+"""Fewer labels say nothing: an AUC of 200 rows with 40 positives is known to about ± 0.08."""
+MIN_OF_EACH_CLASS = 20
+DRAWS = 200
+ECE_BINS = 15
+
+DECIDES = {"accidents": "roc_auc", "movies": "rmse"}
+HIGHER_IS_BETTER = {
+    "roc_auc": True,
+    "average_precision": True,
+    "ece": False,
+    "brier": False,
+    "rmse": False,
+    "mae": False,
+}
+
+
+@dataclass(frozen=True)
+class LivePerformance:
+    """Metrics on live labels, each `{"value", "low", "high", "at_training"}`, and what the deciding one says."""
+
+    labels: int
+    metrics: Mapping[str, Mapping[str, float | None]]
+    dropped: bool
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        """JSON for the warehouse and the API."""
+        return {
+            "labels": self.labels,
+            "metrics": {name: dict(metric) for name, metric in self.metrics.items()},
+            "dropped": self.dropped,
+            "reason": self.reason,
+        }
+
+
+def live_performance(
+    model: str, labelled: Labelled | None, at_training: Mapping[str, Any], tolerance: float
+) -> LivePerformance:
+    """Measure and compare with the champion's metrics on its holdout.
+
+    Performance has dropped when even the favourable end of the 95 % interval of the deciding metric (ROC AUC, RMSE) is
+    worse than at training by more than `tolerance`: many labels are needed to say so, chance says it seldom.
+    """
+    labels = 0 if labelled is None else len(labelled.score)
+    if labelled is None or labels < MIN_LABELS:
+        return LivePerformance(labels, {}, False, f"{labels} labels, at least {MIN_LABELS} are needed")
+    statistics = _of_ratings(labelled) if model == "movies" else _of_classes(labelled)
+    if statistics is None:
+        return LivePerformance(
+            labels, {}, False, f"fewer than {MIN_OF_EACH_CLASS} labels of one class among {labels}: too few to measure"
+        )
+    metrics = {}
+    for name, statistic in statistics.items():
+        interval = paired_bootstrap(
+            labelled.groups, statistic, lambda _weights: 0.0, higher_is_better=True, draws=DRAWS
+        )
+        before = at_training.get(name)
+        metrics[name] = {
+            "value": _finite(interval.value),
+            "low": _finite(interval.low),
+            "high": _finite(interval.high),
+            "at_training": _finite(before) if isinstance(before, int | float) else None,
+        }
+    dropped, reason = _compare(DECIDES[model], metrics, labels, tolerance)
+    return LivePerformance(labels, metrics, dropped, reason)
+
+
+def _compare(
+    name: str, metrics: Mapping[str, Mapping[str, float | None]], labels: int, tolerance: float
+) -> tuple[bool, str]:
+    metric = metrics[name]
+    value, low, high, before = metric["value"], metric["low"], metric["high"], metric["at_training"]
+    if value is None or low is None or high is None or before is None:
+        return False, f"{name} cannot be compared with the one at training"
+    shown = f"{name} {value:.3f} [{low:.3f}, {high:.3f}] on {labels} labels, {before:.3f} at training"
+    worse = before - high if HIGHER_IS_BETTER[name] else low - before
+    if worse > tolerance:
+        return True, f"{shown}: worse by more than {tolerance:g}"
+    return False, shown
+
+
+def _of_classes(labelled: Labelled) -> dict[str, Statistic] | None:
+    truth, score = labelled.truth, labelled.score
+    if min(truth.sum(), (1 - truth).sum()) < MIN_OF_EACH_CLASS:
+        return None
+    return {
+        "roc_auc": roc_auc_statistic(truth, score),
+        "average_precision": average_precision_statistic(truth, score),
+        "ece": calibration_error_statistic(truth, score),
+        "brier": mean_statistic((truth - score) ** 2),
+    }
+
+
+def _of_ratings(labelled: Labelled) -> dict[str, Statistic]:
+    errors = labelled.truth - labelled.score
+    return {"rmse": rmse_statistic(errors), "mae": mean_statistic(np.abs(errors))}
+
+
+def calibration_error_statistic(truth: np.ndarray, score: np.ndarray, bins: int = ECE_BINS) -> Statistic:
+    """Weighted expected calibration error over equally filled bins (Nguyen and O'Connor 2015), cut once."""
+    order = np.argsort(score, kind="stable")
+    bin_of = np.empty(len(score), dtype=np.int64)
+    bin_of[order] = np.arange(len(score)) * bins // len(score)
+
+    def statistic(weights: np.ndarray) -> float:
+        gap = np.bincount(bin_of, weights=weights * (score - truth), minlength=bins)
+        return float(np.abs(gap).sum() / weights.sum())
+
+    return statistic
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,132 @@
+"""What a drift check looks at: rows of the prediction log, new ratings or a partition, as columns. No queries here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from accident_reco.lifecycle.reference import Column, ReferenceProfile
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Answers whose truth came in: what live performance is measured on. Arrays of one length."""
+
+    score: np.ndarray
+    truth: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Window:
+    """Columns by the reference's names (1-d, one length), the group of each row, scores and labels where known."""
+
+    name: str
+    columns: Mapping[str, np.ndarray]
+    groups: np.ndarray | None = None
+    score: np.ndarray | None = None
+    label: np.ndarray | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    labelled: Labelled | None = None
+    note: str = ""
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", max((len(values) for values in self.columns.values()), default=0))
+
+    def first(self, rows: int) -> dict[str, np.ndarray]:
+        """At most `rows` rows, spread evenly over the window."""
+        if self.rows <= rows:
+            return dict(self.columns)
+        places = np.linspace(0, self.rows - 1, rows).astype(np.int64)
+        return {name: values[places] for name, values in self.columns.items()}
+
+
+def column_of(values: Sequence[Any], column: Column) -> np.ndarray:
+    """JSON values of one column as the profile reads them; absent, null, "" and -1 are unknown, and so is nonsense."""
+    if column.kind == "numeric":
+        return np.array([_number(value) for value in values], dtype=np.float64)
+    if column.values and not isinstance(column.values[0], str):
+        return np.array([_code(value) for value in values], dtype=np.int64)
+    texts = np.empty(len(values), dtype=object)
+    texts[:] = [None if value is None or value in ("", -1) else str(value) for value in values]
+    return texts
+
+
+def columns_of_inputs(inputs: Sequence[Mapping[str, Any]], reference: ReferenceProfile) -> dict[str, np.ndarray]:
+    """Logged raw inputs as columns of the reference.
+
+    A column that no row has is left out: a service that does not send it is no news about the world.
+    """
+    columns = {}
+    for name, column in reference.columns.items():
+        values = [row.get(name) for row in inputs]
+        if any(value is not None for value in values):
+            columns[name] = column_of(values, column)
+    return columns
+
+
+def window_of_log(
+    rows: Iterable[Mapping[str, Any]],
+    reference: ReferenceProfile,
+    labelled: Iterable[Mapping[str, Any]] = (),
+    name: str = "log",
+) -> Window:
+    """Rows of the prediction log (newest first) as a window; people of one accident of one request are one group.
+
+    `labelled` are rows with `grave`: what live performance is measured on.
+    """
+    kept = list(rows)
+    inputs = [row["inputs"] if isinstance(row["inputs"], Mapping) else {} for row in kept]
+    truths = [row for row in labelled if row.get("score") is not None]
+    live = None
+    if truths:
+        live = Labelled(
+            np.array([row["score"] for row in truths], dtype=np.float64),
+            np.array([bool(row["grave"]) for row in truths], dtype=np.float64),
+            _keys(truths),
+        )
+    return Window(
+        name,
+        columns_of_inputs(inputs, reference),
+        _keys(kept) if kept else None,
+        np.array([np.nan if row["score"] is None else row["score"] for row in kept], dtype=np.float64),
+        None if live is None else live.truth.astype(np.int64),
+        min((row["at"] for row in kept), default=None),
+        max((row["at"] for row in kept), default=None),
+        live,
+    )
+
+
+def _keys(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The accident of each logged row: its number where it came, its place in the request, or the row itself."""
+    keys = []
+    for row in rows:
+        inputs = row["inputs"] if isinstance(row["inputs"], Mapping) else {}
+        number = inputs.get("Num_Acc")
+        place = inputs.get("accident")
+        if number is not None:
+            keys.append(f"n{number}")
+        else:
+            keys.append(f"i{row['id']}" if place is None else f"r{row['request_id']}/{place}")
+    return np.array(keys)
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+    return float("nan") if number == -1 else number
+
+
+def _code(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return -1

@@ -1,0 +1,142 @@
+"""Windows of both models: the prediction log, new ratings, a materialized year. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from accident_reco.drift.window import Labelled, Window, window_of_log
+from accident_reco.lifecycle.bundle import Manifest
+from accident_reco.lifecycle.reference import ReferenceProfile
+from accident_reco.settings import Settings
+from accident_reco.storage.drift import LOG_WINDOW
+from accident_reco.storage.inference import labelled_predictions, prediction_window
+from accident_reco.storage.objects import ObjectStore
+from accident_reco.storage.warehouse import Warehouse
+
+GRAVE = (2, 3)
+"""`grav` codes of the target: killed, hospitalised."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The window to judge and, where there are rows for it, the one before."""
+
+    current: Window
+    previous: Window | None
+
+
+def log_windows(
+    settings: Settings,
+    warehouse: Warehouse,
+    manifest: Manifest,
+    reference: ReferenceProfile,
+    files: Mapping[str, bytes],
+) -> Windows:
+    """What came in lately: the newest rows of the last hours, and as many before them."""
+    since = datetime.now(UTC) - timedelta(hours=settings.drift_window_hours)
+    if manifest.model == "movies":
+        return _of_ratings(settings, warehouse, manifest, since, files)
+    rows = prediction_window(warehouse, manifest.model, since=since, limit=2 * settings.drift_window_rows)
+    labelled = labelled_predictions(warehouse, manifest.model, since=since, limit=10 * settings.drift_window_rows)
+    of_champion = [row for row in labelled if row["version"] == manifest.version]
+    current, before = rows[: settings.drift_window_rows], rows[settings.drift_window_rows :]
+    return Windows(
+        window_of_log([_scored_by(row, manifest.version) for row in current], reference, of_champion),
+        window_of_log(before, reference) if before else None,
+    )
+
+
+def year_window(
+    objects: ObjectStore, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], year: int
+) -> Window:
+    """A materialized year of accidents. Labels and performance are those of its holdout, which no version trained on.
+
+    Raises ObjectNotFound when the year is not in the store.
+    """
+    from accident_reco.accidents.lake import load_frame
+    from accident_reco.accidents.scorer import AccidentScorer
+    from accident_reco.lifecycle.holdout import in_holdout
+
+    frame = load_frame(objects, "victims", year)
+    scorer = AccidentScorer.from_files(files, manifest)
+    raw = {name: frame[name].to_numpy() for name in scorer.columns if name in frame}
+    score = scorer.probability(raw)
+    number = frame["Num_Acc"].to_numpy(dtype=np.int64)
+    grave = np.isin(frame["grav"].to_numpy(), GRAVE)
+    held_out = in_holdout(number)
+    return Window(
+        f"partition:{year}",
+        {name: frame[name].to_numpy() for name in reference.columns if name in frame},
+        number,
+        score,
+        grave.astype(np.int64),
+        labelled=Labelled(score[held_out], grave[held_out].astype(np.float64), number[held_out]),
+    )
+
+
+def _scored_by(row: dict[str, Any], version: str) -> dict[str, Any]:
+    """Scores of other versions are no scores of this one."""
+    return row if row["version"] == version else row | {"score": None}
+
+
+def _of_ratings(
+    settings: Settings, warehouse: Warehouse, manifest: Manifest, since: datetime, files: Mapping[str, bytes]
+) -> Windows:
+    from accident_reco.storage.movies import received_ratings
+
+    start, end = int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1
+    received = received_ratings(warehouse, start, end)
+    rows = len(received["rating"])
+    cut = max(rows - settings.drift_window_rows, 0)
+    before = max(cut - settings.drift_window_rows, 0)
+    current = {name: values[cut:] for name, values in received.items()}
+    previous = {name: values[before:cut] for name, values in received.items()}
+    return Windows(
+        _ratings_window(current, _live_ratings(manifest, files, current)),
+        _ratings_window(previous, None) if cut > before else None,
+    )
+
+
+def _ratings_window(received: Mapping[str, np.ndarray], labelled: Labelled | None) -> Window:
+    from accident_reco.movies.drift_columns import rating_columns
+
+    rows = len(received["rating"])
+    if rows == 0:
+        return Window(LOG_WINDOW, {})
+    at = received["received_at"]
+    return Window(
+        LOG_WINDOW,
+        rating_columns(received["movie_id"], received["rating"]),
+        received["user_id"],
+        None,
+        received["rating"].astype(np.float64),
+        datetime.fromtimestamp(int(at.min()) / 1000, UTC),
+        datetime.fromtimestamp(int(at.max()) / 1000, UTC),
+        labelled,
+    )
+
+
+def _live_ratings(
+    manifest: Manifest, files: Mapping[str, bytes], received: Mapping[str, np.ndarray]
+) -> Labelled | None:
+    """What the champion expects of the new ratings that people gave (simulated ones are no truth)."""
+    from accident_reco.movies.recommender import Recommender
+
+    real = np.flatnonzero(~received["simulated"].astype(bool)) if len(received["rating"]) else np.zeros(0, dtype=int)
+    if not len(real):
+        return None
+    recommender = Recommender.from_files(files, manifest)
+    users, movies = received["user_id"][real], received["movie_id"][real]
+    expected = np.full(len(real), np.nan)
+    for user in np.unique(users):
+        mine = users == user
+        expected[mine] = recommender.predict(int(user), movies[mine])
+    known = np.isfinite(expected)
+    if not known.any():
+        return None
+    return Labelled(expected[known], received["rating"][real][known].astype(np.float64), users[known])

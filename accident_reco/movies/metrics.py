@@ -1,0 +1,130 @@
+"""Measures a version on the holdout: error of the stars and worth of the first ten. Nothing is trained or decided here.
+
+Ranking: for each user with a liked movie in the holdout (`LIKED` stars or more), all movies of the version that the
+user has not rated in training are ranked; the liked ones are the hits. NDCG@10 with binary gain over the best possible
+order (Järvelin and Kekäläinen 2002); recall@10 over all liked ones; coverage is the share of the catalogue's rated
+movies that appears in anybody's ten; novelty the mean of -log2 of the share of users who rated the shown movie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from accident_reco.lifecycle.holdout import hash_keys
+from accident_reco.movies import rerank
+from accident_reco.movies.columns import Ratings
+from accident_reco.movies.recommender import History, Recommender
+
+TOP = 10
+LIKED = 4.0
+MAX_RANKED_USERS = 5_000
+"""Beyond this many users the ranking metrics are taken on a fixed, hash-chosen part of them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics by their contract names, and what the gate compares pair by pair.
+
+    `error`, `error_user`: per holdout row, signed stars and its user. `ndcg`, `recall`, `ranked_user`: per ranked user.
+    """
+
+    metrics: dict[str, float]
+    error: np.ndarray
+    error_user: np.ndarray
+    ndcg: np.ndarray
+    recall: np.ndarray
+    ranked_user: np.ndarray
+    history: np.ndarray
+    """Training ratings of each ranked user: the slices of the gate."""
+
+
+def measure(version: Recommender, train: Ratings, holdout: Ratings, max_users: int = MAX_RANKED_USERS) -> Measured:
+    """Judge one version as it would serve: known users by their own factors, others folded in from their training rows.
+
+    Args:
+        train: what is known of each user (sorted by user); never what is judged.
+        holdout: rows to predict; sorted by user.
+    """
+    error = np.empty(len(holdout))
+    ndcg: list[float] = []
+    recall: list[float] = []
+    ranked: list[int] = []
+    histories: list[int] = []
+    shown: list[np.ndarray] = []
+    allowed = ranked_users(holdout, max_users)
+    discount = 1 / np.log2(np.arange(2, TOP + 2))
+    for user, judged, known in _by_user(train, holdout):
+        history = History(train.movie_id[known], train.rating[known], train.rated_at[known])
+        predicted = version.predict(user, holdout.movie_id[judged], history)
+        error[judged] = predicted - holdout.rating[judged]
+        liked = holdout.movie_id[judged][holdout.rating[judged] >= LIKED]
+        if not len(liked) or user not in allowed:
+            continue
+        first = best_ids(version, user, history)
+        hits = np.isin(first, liked)
+        ideal = discount[: min(TOP, len(liked))].sum()
+        ndcg.append(float((hits * discount[: len(first)]).sum() / ideal))
+        recall.append(float(hits.sum() / len(liked)))
+        ranked.append(user)
+        histories.append(len(history.movie_id))
+        shown.append(first)
+    metrics = {
+        "rmse": _mean(error**2) ** 0.5,
+        "mae": _mean(np.abs(error)),
+        "ndcg_at_10": _mean(np.array(ndcg)),
+        "recall_at_10": _mean(np.array(recall)),
+        **_variety(version, shown),
+    }
+    return Measured(
+        metrics, error, holdout.user_id, np.array(ndcg), np.array(recall), np.array(ranked, dtype=np.int64),
+        np.array(histories, dtype=np.int64),
+    )  # fmt: skip
+
+
+def ranked_users(holdout: Ratings, max_users: int) -> set[int]:
+    """The users whose lists are judged: all, or the `max_users` with the lowest hash, the same for every version."""
+    users = np.unique(holdout.user_id)
+    if len(users) > max_users:
+        users = users[np.argsort(hash_keys(users), kind="stable")[:max_users]]
+    return set(users.tolist())
+
+
+def best_ids(version: Recommender, user: int, history: History) -> np.ndarray:
+    """Ids of the ten that the version would show first, without what the user has rated in training."""
+    taste = version.taste(user, history)
+    score = version.popularity.copy() if taste is None else version.head.ranking(taste)
+    score[version.rating_count == 0] = -np.inf
+    at = np.searchsorted(version.movie_id, history.movie_id)
+    at = at[at < len(version.movie_id)]
+    score[at[np.isin(version.movie_id[at], history.movie_id)]] = -np.inf
+    return version.movie_id[rerank.top(score, TOP)]
+
+
+def _by_user(train: Ratings, holdout: Ratings) -> Iterator[tuple[int, slice, slice]]:
+    users, start = np.unique(holdout.user_id, return_index=True)
+    ends = np.append(start[1:], len(holdout))
+    known_from = np.searchsorted(train.user_id, users, side="left")
+    known_to = np.searchsorted(train.user_id, users, side="right")
+    for user, one, two, three, four in zip(
+        users.tolist(), start.tolist(), ends.tolist(), known_from.tolist(), known_to.tolist(), strict=True
+    ):
+        yield user, slice(one, two), slice(three, four)
+
+
+def _variety(version: Recommender, shown: list[np.ndarray]) -> dict[str, float]:
+    if not shown:
+        return {"coverage": float("nan"), "novelty": float("nan")}
+    rows = np.searchsorted(version.movie_id, np.concatenate(shown))
+    rated = int((version.rating_count > 0).sum())
+    share = version.rating_count[rows] / max(len(version.user_id), 1)
+    return {
+        "coverage": len(np.unique(rows)) / max(rated, 1),
+        "novelty": float(-np.log2(np.maximum(share, 1e-9)).mean()),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

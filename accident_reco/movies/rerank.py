@@ -1,0 +1,47 @@
+"""Turns scores into a short list: the best, or the best that are not all alike. Pure numpy."""
+
+import numpy as np
+
+
+def pool_size(count: int, diversity: float) -> int:
+    """How many candidates a list of `count` is chosen from."""
+    return count if diversity <= 0 else max(50, 4 * count)
+
+
+def top(score: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the `count` highest scores, best first, equal ones in ascending position; -inf never."""
+    count = min(count, len(score))
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    if count < len(score):
+        least = np.partition(score, len(score) - count)[len(score) - count]
+        best = np.flatnonzero(score >= least)
+    else:
+        best = np.arange(len(score))
+    best = best[np.argsort(-score[best], kind="stable")][:count]
+    return best[np.isfinite(score[best])]
+
+
+def diversify(pool: np.ndarray, score: np.ndarray, alike: np.ndarray, count: int, diversity: float) -> np.ndarray:
+    """Maximal marginal relevance (Carbonell and Goldstein 1998): each next pick is good and unlike those before.
+
+    Args:
+        pool: candidates, best first, with their `score`, shape (n,).
+        alike: likeness within the pool, shape (n, n), 0 to 1.
+        diversity: 0 orders by score alone, 1 by difference alone.
+    """
+    if len(pool) <= 1:
+        return pool
+    spread = float(score.max() - score.min())
+    relevance = (score - score.min()) / spread if spread > 0 else np.ones(len(pool))
+    chosen: list[int] = [0]
+    closest = alike[0].astype(np.float64)
+    left = np.ones(len(pool), dtype=bool)
+    left[0] = False
+    while len(chosen) < min(count, len(pool)):
+        value = np.where(left, (1 - diversity) * relevance - diversity * closest, -np.inf)
+        best = int(value.argmax())
+        chosen.append(best)
+        left[best] = False
+        closest = np.maximum(closest, alike[best])
+    return pool[chosen]

@@ -1,0 +1,290 @@
+"""Reads and writes movies and ratings. Ratings move in columns and chunks; rules and formats are the caller's.
+
+An import never leaves the table half empty: rows are upserted chunk by chunk in short transactions and marked with the
+import's number; only when all are in, what older imports brought and this one did not is removed. What the API took is
+newer than any file and stays.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+
+from accident_reco.storage.tables.movies import movies, rating_loads, rating_quarantine, ratings
+from accident_reco.storage.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = Mapping[str, np.ndarray]
+"""`user_id`, `movie_id` (int64), `rating` (float32), `rated_at` (int64, seconds UTC), of one length."""
+
+CHUNK_ROWS = 50_000
+_READ_ROWS = 100_000
+_REMOVE_USERS = 5_000
+
+_UPSERT = """
+    INSERT INTO ratings (user_id, movie_id, rating, rated_at, simulated, load_id) {rows}
+    ON CONFLICT (user_id, movie_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
+        simulated = excluded.simulated, received_at = NULL, load_id = excluded.load_id
+    WHERE ratings.load_id IS NOT NULL OR ratings.simulated
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One import as `rating_loads` tells it; `fresh` is False when the same files were in already."""
+
+    load_id: int
+    rows: int
+    quarantined: int
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class StoredRatings:
+    """All ratings as columns, with which are simulated, and the newest `received_at` among them (0: none)."""
+
+    columns: dict[str, np.ndarray]
+    simulated: np.ndarray
+    received_until: int
+
+
+# Imports
+
+
+def finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
+    """The last complete import, if it was of these very files."""
+    query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
+    with warehouse.connect() as connection:
+        last = connection.execute(query.limit(1)).first()
+    if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != (
+        ratings_sha256, movies_sha256, data_source,
+    ):  # fmt: skip
+        return None
+    return Load(last.load_id, last.rows, last.quarantined, fresh=False)
+
+
+def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> int:
+    """Number a new import."""
+    row = {
+        "data_source": data_source,
+        "ratings_sha256": ratings_sha256,
+        "movies_sha256": movies_sha256,
+        "started_at": datetime.now(UTC),
+    }
+    with warehouse.begin() as connection:
+        return int(connection.execute(insert(rating_loads).values(row).returning(rating_loads.c.load_id)).scalar_one())
+
+
+def write_movies(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame) -> int:
+    """Replace the catalogue (`movie_id`, `title`, `genres`, `year`; -1 is no year) in one transaction."""
+    year = catalogue["year"].astype("Int64").where(catalogue["year"] > 0)
+    rows = catalogue[["movie_id", "title", "genres"]].assign(year=year, load_id=load_id)
+    with warehouse.begin() as connection:
+        connection.execute(delete(movies))
+        return warehouse.append(connection, movies, rows)
+
+
+def write_ratings(warehouse: Warehouse, load_id: int, columns: Columns) -> None:
+    """Upsert ratings of an import, in chunks of one short transaction each. (user, movie) must not repeat in it."""
+    for start in range(0, len(columns["user_id"]), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        chunk = [columns[name][rows].tolist() for name in ("user_id", "movie_id", "rating", "rated_at")]
+        with warehouse.begin() as connection:
+            if warehouse.is_sqlite:
+                statement = _UPSERT.format(rows=f"VALUES (?, ?, ?, ?, 0, {int(load_id)})")
+                connection.exec_driver_sql(statement, list(zip(*chunk, strict=True)))
+            else:
+                _copy_upsert(connection, load_id, chunk)
+
+
+def _copy_upsert(connection: Connection, load_id: int, chunk: Sequence[list[Any]]) -> None:
+    """PostgreSQL's bulk path: COPY into a temporary table, then one upsert."""
+    connection.exec_driver_sql(
+        "CREATE TEMPORARY TABLE incoming (user_id int, movie_id int, rating float8, rated_at int8) ON COMMIT DROP"
+    )
+    text = io.StringIO("".join(f"{u}\t{m}\t{r}\t{t}\n" for u, m, r, t in zip(*chunk, strict=True)))
+    cursor = connection.connection.cursor()
+    cursor.copy_expert("COPY incoming FROM STDIN", text)
+    connection.exec_driver_sql(
+        _UPSERT.format(
+            rows=f"SELECT user_id, movie_id, rating, rated_at, false, {int(load_id)} FROM incoming"  # noqa: S608
+        )
+    )
+
+
+def write_quarantine(warehouse: Warehouse, load_id: int, refused: pd.DataFrame) -> None:
+    """Keep refused rows with their reasons."""
+    if len(refused):
+        with warehouse.begin() as connection:
+            warehouse.append(connection, rating_quarantine, refused.assign(load_id=load_id))
+
+
+def finish_load(warehouse: Warehouse, load_id: int, rows: int, quarantined: int) -> Load:
+    """Remove what older imports brought and this one did not, then call the import complete."""
+    old = ratings.c.load_id < load_id
+    with warehouse.connect() as connection:
+        bounds = connection.execute(select(func.min(ratings.c.user_id), func.max(ratings.c.user_id)).where(old)).one()
+    if bounds[0] is not None:
+        for first in range(bounds[0], bounds[1] + 1, _REMOVE_USERS):
+            some = ratings.c.user_id.between(first, first + _REMOVE_USERS - 1)
+            with warehouse.begin() as connection:
+                connection.execute(delete(ratings).where(some, old))
+    with warehouse.begin() as connection:
+        connection.execute(delete(rating_quarantine).where(rating_quarantine.c.load_id < load_id))
+        done = {"rows": rows, "quarantined": quarantined, "finished_at": datetime.now(UTC)}
+        connection.execute(update(rating_loads).where(rating_loads.c.load_id == load_id).values(done))
+    return Load(load_id, rows, quarantined, fresh=True)
+
+
+# Reading
+
+
+def read_movies(warehouse: Warehouse) -> list[tuple[int, str, str]]:
+    """The catalogue: (movie_id, title, genres), by id."""
+    query = select(movies.c.movie_id, movies.c.title, movies.c.genres).order_by(movies.c.movie_id)
+    with warehouse.connect() as connection:
+        return [(row.movie_id, row.title, row.genres) for row in connection.execute(query)]
+
+
+def read_ratings(warehouse: Warehouse) -> StoredRatings:
+    """All ratings as columns; rows pass through in chunks and are never all Python objects at once."""
+    query = select(
+        ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated,
+        ratings.c.received_at,
+    )  # fmt: skip
+    kinds = (np.int64, np.int64, np.float32, np.int64, np.bool_, np.int64)
+    parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds]
+    with warehouse.connect() as connection:
+        streamed = connection.execution_options(stream_results=True, max_row_buffer=_READ_ROWS).execute(query)
+        for chunk in streamed.partitions(_READ_ROWS):
+            for part, kind, values in zip(parts, kinds, zip(*chunk, strict=True), strict=True):
+                part.append(np.fromiter((0 if v is None else v for v in values), dtype=kind, count=len(chunk)))
+    user, movie, stars, when, simulated, received = (np.concatenate(part) for part in parts)
+    columns = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when}
+    return StoredRatings(columns, simulated, int(received.max(initial=0)))
+
+
+def user_histories(warehouse: Warehouse, user_ids: Sequence[int], *, newer_than: int) -> dict[int, dict[str, Any]]:
+    """Ratings of some users: of each that has any the arrays `movie_id`, `rating`, `rated_at`, and `newer`: whether one
+    was received after `newer_than` (ms UTC).
+    """
+    with warehouse.connect() as connection:
+        rows: Sequence[Row[Any]] = connection.execute(_HISTORY, {"users": list(user_ids)}).all()
+    found: dict[int, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row)
+    return {
+        user: {
+            "movie_id": np.array([row[1] for row in mine], dtype=np.int64),
+            "rating": np.array([row[2] for row in mine], dtype=np.float32),
+            "rated_at": np.array([row[3] for row in mine], dtype=np.int64),
+            "newer": any(row[4] is not None and row[4] > newer_than for row in mine),
+        }
+        for user, mine in found.items()
+    }
+
+
+_HISTORY = select(
+    ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.received_at
+).where(ratings.c.user_id.in_(bindparam("users", expanding=True)))
+
+
+def received_ratings(warehouse: Warehouse, since: int, until: int) -> dict[str, np.ndarray]:
+    """Ratings that the API took from `since` to before `until` (ms UTC), simulated ones too: a window for drift."""
+    names = ("user_id", "movie_id", "rating", "rated_at", "simulated", "received_at")
+    query = (
+        select(*(ratings.c[name] for name in names))
+        .where(ratings.c.received_at >= since, ratings.c.received_at < until)
+        .order_by(ratings.c.received_at, ratings.c.user_id, ratings.c.movie_id)
+    )
+    with warehouse.connect() as connection:
+        rows = connection.execute(query).all()
+    return {name: np.array([row[place] for row in rows]) for place, name in enumerate(names)}
+
+
+def known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
+    """Which of the ids are in the catalogue."""
+    wanted = list(set(movie_ids))
+    found: set[int] = set()
+    with warehouse.connect() as connection:
+        for start in range(0, len(wanted), 500):
+            query = select(movies.c.movie_id).where(movies.c.movie_id.in_(wanted[start : start + 500]))
+            found |= set(connection.execute(query).scalars())
+    return found
+
+
+def sample_users(warehouse: Warehouse, count: int, seed: int) -> tuple[list[int], int]:
+    """Some users that exist, chosen by seed, and the highest user id (0 without users)."""
+    with warehouse.connect() as connection:
+        low, high = connection.execute(select(func.min(ratings.c.user_id), func.max(ratings.c.user_id))).one()
+        if high is None:
+            return [], 0
+        chosen: dict[int, None] = {}
+        generator = np.random.default_rng(seed)
+        for target in generator.integers(low, high + 1, 3 * count).tolist():
+            if len(chosen) >= count:
+                break
+            nearest = select(func.min(ratings.c.user_id)).where(ratings.c.user_id >= target)
+            chosen[int(connection.execute(nearest).scalar_one())] = None
+    return list(chosen), int(high)
+
+
+# What the API takes
+
+
+def add_ratings(warehouse: Warehouse, columns: Columns, *, simulated: bool, received_at: int) -> dict[str, int]:
+    """Take ratings through the API, in one transaction: new, changed or the same as before (which changes nothing).
+
+    A real rating replaces a simulated one; a simulated one never replaces anything. (user, movie) must not repeat.
+
+    Returns:
+        `inserted`, `updated`, `unchanged`; for simulated ratings `unchanged` counts those that met another.
+    """
+    inserted = updated = 0
+    names = ("user_id", "movie_id", "rating", "rated_at")
+    rows = list(zip(*(columns[name].tolist() for name in names), strict=True))
+    with warehouse.begin() as connection:
+        for start in range(0, len(rows), 400):
+            part = rows[start : start + 400]
+            before = _stored(connection, part)
+            fresh, changed = [], []
+            for user, movie, stars, when in part:
+                row = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when,
+                       "simulated": simulated, "received_at": received_at, "load_id": None}  # fmt: skip
+                old = before.get((user, movie))
+                if old is None:
+                    fresh.append(row)
+                elif not simulated and (old[0] != stars or old[1]):
+                    changed.append({**row, "key_user": user, "key_movie": movie})
+            if fresh:
+                connection.execute(insert(ratings), fresh)
+            if changed:
+                connection.execute(_CHANGE, changed)
+            inserted, updated = inserted + len(fresh), updated + len(changed)
+    return {"inserted": inserted, "updated": updated, "unchanged": len(rows) - inserted - updated}
+
+
+_CHANGE = (
+    update(ratings)
+    .where(ratings.c.user_id == bindparam("key_user"), ratings.c.movie_id == bindparam("key_movie"))
+    .values(
+        {name: bindparam(name) for name in ("rating", "rated_at", "simulated", "received_at", "load_id")}
+    )
+)  # fmt: skip
+
+
+def _stored(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[tuple[int, int], tuple[float, bool]]:
+    """Stars and simulated flag of those of the (user, movie) pairs that are stored."""
+    users, wanted = {row[0] for row in rows}, {row[1] for row in rows}
+    query = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.simulated).where(
+        ratings.c.user_id.in_(users), ratings.c.movie_id.in_(wanted)
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}

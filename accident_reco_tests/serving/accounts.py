@@ -1,0 +1,60 @@
+"""A warehouse with accounts, and both services on it, for tests of what needs a login."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from accident_reco.settings import Settings
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.live import live
+from serving.auth.app import create_app
+from serving.auth.bootstrap import ensure_admin
+
+
+def prepared(home: Path, **settings: object) -> tuple[Settings, str]:
+    """Settings of a migrated home, and the admin's password."""
+    made = Settings(home=home, **settings)  # type: ignore[arg-type]
+    Warehouse(made.database).upgrade()
+    password = ensure_admin(made)
+    assert password is not None
+    return made, password
+
+
+@dataclass
+class Auth:
+    """A running auth service with its admin."""
+
+    client: httpx.Client
+    settings: Settings
+    password: str
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url).rstrip("/")
+
+    def login(self, name: str = "admin", password: str | None = None, scope: str = "") -> dict[str, str]:
+        answer = self.client.post(
+            "/token", data={"username": name, "password": password or self.password, "scope": scope}
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def headers(self, name: str = "admin", password: str | None = None, scope: str = "") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.login(name, password, scope)['access_token']}"}
+
+    def add_user(self, name: str, password: str, role: str = "user") -> None:
+        body = {"name": name, "password": password, "role": role}
+        assert self.client.post("/users", json=body, headers=self.headers()).status_code == 201
+
+
+@contextmanager
+def running_auth(home: Path, **settings: object) -> Iterator[Auth]:
+    """The auth service on a fresh home."""
+    made, password = prepared(home, **settings)
+    with live(create_app(made)) as client:
+        yield Auth(client, made, password)

@@ -1,0 +1,244 @@
+"""The auth service over real HTTP: logins, rotation, accounts, keys, audit; what must be alike and what must end."""
+
+from __future__ import annotations
+
+import stat
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+from sqlalchemy import delete, update
+from sqlalchemy.exc import DBAPIError
+
+from accident_reco.settings import Settings
+from accident_reco.storage import accounts, inference
+from accident_reco.storage.tables.accounts import audit_log
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
+from serving.auth.bootstrap import ensure_admin
+from serving.auth.keys import KeyRing
+from serving.auth.login import backoff
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
+    with running_auth(tmp_path_factory.mktemp("auth")) as running:
+        running.add_user("ada", PASSWORD)
+        yield running
+
+
+def test_first_start_makes_one_admin_with_a_random_password(tmp_path: Path) -> None:
+    """The password is given once and kept in a file that only its owner reads; a second start gives none."""
+    settings, password = prepared(tmp_path)
+    assert len(password) >= 20
+    assert ensure_admin(settings) is None
+    kept = settings.keys / "admin-password"
+    assert kept.read_text().strip() == password
+    for file in settings.keys.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+def test_a_stated_admin_password_is_not_shown(tmp_path: Path) -> None:
+    """Where the settings give the password, nothing is printed and nothing is kept."""
+    settings = Settings(home=tmp_path, admin_password="stated by the operator")
+    Warehouse(settings.database).upgrade()
+    assert ensure_admin(settings) is None
+    assert not (settings.keys / "admin-password").exists()
+
+
+def test_access_token_carries_what_the_contract_names(auth: Auth) -> None:
+    """iss, aud, sub, scope, jti, kid; Ed25519; verifiable with the published key alone."""
+    answer = auth.login("ada", PASSWORD)
+    assert answer["scope"] == "feedback monitor predict"
+    (entry,) = auth.client.get("/.well-known/jwks.json").json()["keys"]
+    assert "d" not in entry
+    claims = jwt.decode(
+        answer["access_token"], jwt.PyJWK(entry).key, algorithms=["EdDSA"], audience="accident_reco",
+        issuer="accident_reco",
+    )  # fmt: skip
+    assert claims["sub"] == "ada"
+    assert claims["jti"]
+    assert claims["exp"] - claims["iat"] == 15 * 60
+    assert jwt.get_unverified_header(answer["access_token"])["kid"] == entry["kid"]
+
+
+def test_a_login_may_ask_for_less(auth: Auth) -> None:
+    """Scopes that were asked for and are allowed; asking only for others is refused."""
+    assert auth.login("ada", PASSWORD, scope="predict admin")["scope"] == "predict"
+    refused = auth.client.post("/token", data={"username": "ada", "password": PASSWORD, "scope": "admin"})
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "invalid_scope"
+
+
+def test_refresh_rotates_and_reuse_ends_the_login(auth: Auth) -> None:
+    """A refresh token works once; the second use revokes every token that came from the same login."""
+    first = auth.login("ada", PASSWORD)["refresh_token"]
+
+    def refresh(token: str) -> object:
+        return auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": token})
+
+    second = refresh(first).json()["refresh_token"]  # type: ignore[attr-defined]
+    assert second != first
+    for stolen in (first, second):
+        answer = refresh(stolen)
+        assert answer.status_code == 400  # type: ignore[attr-defined]
+        assert answer.json()["error"] == "invalid_grant"  # type: ignore[attr-defined]
+    actions = [line["action"] for line in auth.client.get("/audit", headers=auth.headers()).json()]
+    assert "token.reuse" in actions
+
+
+def test_revoking_ends_the_login(auth: Auth) -> None:
+    """Logout: the refresh token is worth nothing; unknown tokens are answered alike."""
+    token = auth.login("ada", PASSWORD)["refresh_token"]
+    assert auth.client.post("/token/revoke", data={"token": token}).status_code == 200
+    assert auth.client.post("/token/revoke", data={"token": "unknown"}).status_code == 200
+    answer = auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": token})
+    assert answer.status_code == 400
+
+
+def test_unknown_user_and_wrong_password_are_alike(tmp_path: Path) -> None:
+    """Same status, same text, same work: nobody learns which accounts exist."""
+    with running_auth(tmp_path) as auth:
+        texts: dict[str, set[str]] = {"admin": set(), "nobody": set()}
+        seconds: dict[str, list[float]] = {"admin": [], "nobody": []}
+        for _ in range(4):
+            for name in texts:
+                started = time.perf_counter()
+                answer = auth.client.post("/token", data={"username": name, "password": "wrong password"})
+                seconds[name].append(time.perf_counter() - started)
+                assert answer.status_code == 401
+                texts[name].add(answer.json()["detail"])
+        assert texts["admin"] == texts["nobody"] == {"Wrong user name or password."}
+        slower, faster = sorted((statistics.median(times) for times in seconds.values()), reverse=True)
+        # Both hash once; an account that is not hashed for would be answered an order of magnitude sooner.
+        assert slower < 3 * faster
+
+
+def test_failed_logins_are_slowed_down_per_account(tmp_path: Path) -> None:
+    """After five failures the account waits, right password or not, known account or not."""
+    with running_auth(tmp_path) as auth:
+        for name in ("admin", "nobody"):
+            for _ in range(5):
+                assert auth.client.post("/token", data={"username": name, "password": "x"}).status_code == 401
+            blocked = auth.client.post("/token", data={"username": name, "password": auth.password})
+            assert blocked.status_code == 429
+            assert int(blocked.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "failures", "seconds"),
+    [("account", 1, 0), ("account", 4, 0), ("account", 5, 1), ("account", 7, 4), ("account", 40, 900),
+     ("address", 19, 0), ("address", 20, 1), ("address", 10_000, 900)],
+)  # fmt: skip
+def test_backoff(kind: str, failures: int, seconds: float) -> None:
+    """None at first, doubling, never more than a quarter of an hour."""
+    assert backoff(kind, failures) == seconds
+
+
+def test_accounts_are_managed_by_admins(auth: Auth) -> None:
+    """Create, read, change, remove; each step in the audit log; what a user may not see is 403."""
+    headers = auth.headers()
+    auth.add_user("grace", PASSWORD)
+    assert auth.client.post("/users", json={"name": "grace", "password": PASSWORD}, headers=headers).status_code == 409
+    assert auth.client.get("/users/grace", headers=headers).json()["role"] == "user"
+    refresh = auth.login("grace", PASSWORD)["refresh_token"]
+    changed = auth.client.patch("/users/grace", json={"disabled": True}, headers=headers)
+    assert changed.json()["disabled"] is True
+    assert auth.client.post("/token", data={"username": "grace", "password": PASSWORD}).status_code == 401
+    answer = auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": refresh})
+    assert answer.status_code == 400, "a disabled account's login goes on"
+    assert auth.client.delete("/users/grace", headers=headers).status_code == 204
+    assert auth.client.get("/users/grace", headers=headers).status_code == 404
+    assert auth.client.get("/users", headers=auth.headers("ada", PASSWORD)).status_code == 403
+    lines = auth.client.get("/audit", headers=headers).json()
+    did = [(line["action"], line["target"], line["actor"]) for line in lines]
+    for action in ("user.create", "user.change", "user.delete"):
+        assert (action, "grace", "admin") in did
+    assert PASSWORD not in auth.client.get("/audit", headers=headers).text
+
+
+def test_the_last_admin_stays(auth: Auth) -> None:
+    """Nobody locks everybody out."""
+    headers = auth.headers()
+    for answer in (
+        auth.client.delete("/users/admin", headers=headers),
+        auth.client.patch("/users/admin", json={"role": "user"}, headers=headers),
+        auth.client.patch("/users/admin", json={"disabled": True}, headers=headers),
+    ):
+        assert answer.status_code == 409
+    assert auth.client.get("/users/admin", headers=headers).json()["role"] == "admin"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x"}, {"name": "Ada"}, {"name": "a" * 65}, {"name": "../etc"}, {"password": "short"},
+        {"password": None}, {"role": "root"}, {"is_admin": True},
+    ],
+)  # fmt: skip
+def test_accounts_that_are_not_made(auth: Auth, body: dict[str, object]) -> None:
+    """Names and passwords by rule; no field that is not documented."""
+    valid = {"name": "linus", "password": PASSWORD}
+    assert auth.client.post("/users", json=valid | body, headers=auth.headers()).status_code == 422
+
+
+def test_keys_of_machines(auth: Auth) -> None:
+    """Shown once, kept hashed, scoped, revocable."""
+    headers = auth.headers()
+    made = auth.client.post("/api-keys", json={"name": "probe", "scopes": ["admin"]}, headers=headers).json()
+    by_header = {"X-API-Key": made["key"]}
+    assert auth.client.get("/users", headers=by_header).status_code == 200
+    assert auth.client.get("/users", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 200
+    listed = auth.client.get("/api-keys", headers=headers)
+    assert made["key"] not in listed.text
+    assert "secret_hash" not in listed.text
+    row = accounts.api_key(Warehouse(auth.settings.database), made["id"])
+    assert row is not None
+    assert row["secret_hash"] not in made["key"]
+    assert auth.client.delete(f"/api-keys/{made['id']}", headers=headers).status_code == 204
+    assert auth.client.delete(f"/api-keys/{made['id']}", headers=headers).status_code == 404
+    assert auth.client.get("/users", headers={"X-API-Key": made["key"][:-1] + "x"}).status_code == 401
+
+
+def test_the_database_refuses_to_rewrite_the_audit_log(auth: Auth) -> None:
+    """Append-only is not a convention: an UPDATE or DELETE fails."""
+    warehouse = Warehouse(auth.settings.database)
+    for statement in (update(audit_log).values(actor="nobody"), delete(audit_log)):
+        with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+            connection.execute(statement)
+
+
+def test_rotation_signs_with_the_new_key_and_verifies_with_both(tmp_path: Path) -> None:
+    """Two keys are published during rotation; a third rotation withdraws the first."""
+    ring = KeyRing(tmp_path)
+    ring.ensure()
+    first = ring.signing().kid
+    second = ring.rotate()
+    assert ring.signing().kid == second
+    assert first.encode() in ring.jwks()
+    assert second.encode() in ring.jwks()
+    ring.rotate()
+    assert first.encode() not in ring.jwks()
+    assert len(list(tmp_path.glob("jwt-*.pem"))) == 2
+
+
+def test_erasing_what_an_account_asked_for(auth: Auth) -> None:
+    """The account's predictions go, others' stay, and the audit log says who erased."""
+    warehouse = Warehouse(auth.settings.database)
+    common = {
+        "request_id": "r", "at": accounts.now(), "model": "accidents", "version": "v", "source": "json", "status": 200,
+        "score": 0.5, "answer": "grave", "latency_ms": 1.0, "inputs": {},
+    }  # fmt: skip
+    inference.insert_predictions(
+        warehouse, [{**common, "id": "1", "user_name": "ada"}, {**common, "id": "2", "user_name": "admin"}]
+    )
+    answer = auth.client.delete("/users/ada/data", headers=auth.headers())
+    assert answer.json() == {"predictions": 1, "feedback": 0}
+    assert inference.prediction(warehouse, "1") is None
+    assert inference.prediction(warehouse, "2") is not None
+    assert auth.client.get("/audit", headers=auth.headers()).json()[1]["action"] == "user.erase"

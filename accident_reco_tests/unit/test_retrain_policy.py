@@ -1,0 +1,93 @@
+"""The retrain policy: a table of cases by the rule that decides, and the order of rules."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from accident_reco.lifecycle.retrain import RetrainPolicy, RetrainState, decide_retrain
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+POLICY = RetrainPolicy()
+
+
+def ago(hours: float) -> datetime:
+    return NOW - timedelta(hours=hours)
+
+
+RED = RetrainState(windows=(True, True, False))
+
+CASES = [
+    # hysteresis: two of the last three windows, the latest among them
+    ("drift", RED, POLICY, "train", "trigger", "11 of 20 features drifted"),
+    ("drift", RetrainState(windows=(True, False, True)), POLICY, "train", "trigger", "11 of 20"),
+    ("drift", RetrainState(windows=(True, False, False, True, True)), POLICY, "wait", "hysteresis",
+     "1 of the last 3 windows drifted, 2 of 3 are needed"),
+    ("drift", RetrainState(windows=(True,)), POLICY, "wait", "hysteresis", "1 of the last 1 windows drifted"),
+    ("drift", RetrainState(windows=(False, True, True)), POLICY, "wait", "hysteresis", "the latest window"),
+    ("drift", RetrainState(), POLICY, "wait", "hysteresis", "the latest window"),
+    ("drift", RetrainState(windows=(True,)), RetrainPolicy(needed=1, window=1), "train", "trigger", "11 of 20"),
+    # an alert, new data and lost performance bring their own persistence
+    ("alert", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
+    ("performance", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
+    ("data", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
+    # mode
+    ("drift", RED, RetrainPolicy(mode="off"), "wait", "off", "automatic retraining is off"),
+    ("alert", RED, RetrainPolicy(mode="off"), "wait", "off", "automatic retraining is off"),
+    ("drift", RED, RetrainPolicy(mode="suggest"), "suggest", "suggest", "training is suggested: 11 of 20"),
+    ("drift", RetrainState(windows=(True,)), RetrainPolicy(mode="suggest"), "wait", "hysteresis", "1 of the last 1"),
+    # single flight
+    ("drift", RetrainState(windows=(True, True), training="req1"), POLICY, "wait", "single_flight", "training req1"),
+    ("alert", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is under way"),
+    # cool-down
+    ("drift", RetrainState(windows=(True, True), started=(ago(5.9),)), POLICY, "wait", "cooldown",
+     "cooling down until 2026-03-01 12:06:00 UTC: the last training started at 2026-03-01 06:06:00 UTC"),
+    ("drift", RetrainState(windows=(True, True), started=(ago(6.0),)), POLICY, "train", "trigger", "11 of 20"),
+    ("data", RetrainState(started=(ago(1),)), POLICY, "wait", "cooldown", "cooling down"),
+    # daily budget: the day slides
+    ("drift", RetrainState(windows=(True, True), started=(ago(23), ago(15), ago(7))), POLICY, "wait", "budget",
+     "3 trainings in 24 hours, the budget is 3"),
+    ("drift", RetrainState(windows=(True, True), started=(ago(24), ago(15), ago(7))), POLICY, "train", "trigger", "11"),
+    ("drift", RED, RetrainPolicy(daily_budget=0), "wait", "budget", "0 trainings in 24 hours, the budget is 0"),
+    # back-off after lost candidates: doubles, has a limit, and new data lifts it
+    ("drift", RetrainState(windows=(True, True), losses=1, last_loss_at=ago(11)), POLICY, "wait", "backoff",
+     "backing off until 2026-03-01 13:00:00 UTC: the last candidate lost"),
+    ("drift", RetrainState(windows=(True, True), losses=1, last_loss_at=ago(12)), POLICY, "train", "trigger", "11"),
+    ("drift", RetrainState(windows=(True, True), losses=2, last_loss_at=ago(23)), POLICY, "wait", "backoff",
+     "backing off until 2026-03-01 13:00:00 UTC: 2 candidates lost in a row"),
+    ("drift", RetrainState(windows=(True, True), losses=2, last_loss_at=ago(24)), POLICY, "train", "trigger", "11"),
+    ("drift", RetrainState(windows=(True, True), losses=40, last_loss_at=ago(167)), POLICY, "wait", "backoff", "40 "),
+    ("drift", RetrainState(windows=(True, True), losses=40, last_loss_at=ago(168)), POLICY, "train", "trigger", "11"),
+    ("data", RetrainState(losses=3, last_loss_at=ago(8)), POLICY, "train", "trigger", "11 of 20"),
+    # a person: only single flight
+    ("api", RetrainState(started=(ago(1),) * 9, losses=3, last_loss_at=ago(1)), RetrainPolicy(mode="off"), "train",
+     "asked", "a person asked: 11 of 20"),
+    ("api", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is under way"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "state", "policy", "action", "rule", "words"), CASES)
+def test_table(source, state, policy, action, rule, words) -> None:
+    """One line per rule and per edge of it."""
+    decision = decide_retrain(source, "11 of 20 features drifted", state, policy, NOW)
+    assert (decision.action, decision.rule) == (action, rule), decision.reason
+    assert words in decision.reason
+    assert decision.detail["source"] == source
+
+
+def test_a_policy_that_can_never_be_met_is_refused() -> None:
+    """Four of the last three windows would silently mean: never."""
+    with pytest.raises(ValueError, match="needed = 4 must lie between 1 and window = 3"):
+        RetrainPolicy(needed=4, window=3)
+
+
+def test_an_episode_of_red_windows_starts_one_training() -> None:
+    """Red every 15 minutes for a day, each training losing: trainings come at the policy's pace, not the reports'."""
+    policy = RetrainPolicy(cooldown=timedelta(hours=1), daily_budget=5, backoff=timedelta(hours=3))
+    started: list[datetime] = []
+    for tick in range(96):
+        at = NOW + timedelta(minutes=15 * tick)
+        losses = len(started)
+        state = RetrainState((True,) * 3, None, tuple(started), losses, started[-1] if started else None)
+        if decide_retrain("drift", "red", state, policy, at).action == "train":
+            started.append(at)
+    assert [int((at - NOW).total_seconds() // 3600) for at in started] == [0, 3, 9, 21]

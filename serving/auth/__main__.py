@@ -1,0 +1,46 @@
+"""`python -m serving.auth [serve|init|rotate-keys]`: the auth service, its first key and admin, a new signing key."""
+
+import argparse
+import sys
+
+from serving.common.run import serve
+
+
+def main() -> int:
+    """Run a command; the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.auth", description="The auth service and its keys")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="serve",
+        choices=("serve", "init", "rotate-keys"),
+        help="serve (default); init: first key and admin; rotate-keys: sign with a new key from now on",
+    )
+    command = parser.parse_args().command
+    if command == "serve":
+        return serve("auth", "serving.auth.app:app_of_process", "auth_port")
+    return _manage(command)
+
+
+def _manage(command: str) -> int:
+    from accident_reco.settings import Settings, SettingsError
+    from accident_reco.storage.warehouse import Warehouse
+    from serving.auth.bootstrap import ensure_admin
+    from serving.auth.keys import KeyRing
+
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if command == "rotate-keys":
+        sys.stdout.write(f"new signing key: {KeyRing(settings.keys).rotate()}; the one before still verifies\n")
+        return 0
+    Warehouse(settings.database).upgrade()
+    password = ensure_admin(settings)
+    sys.stdout.write(f"admin password: {password}\n" if password else "an admin exists already\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The auth service, put together. Making the app opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware.cors import CORSMiddleware
+
+from accident_reco.settings import Settings
+from accident_reco.storage import accounts
+from accident_reco.storage.warehouse import Warehouse
+from serving.auth import admin, login
+from serving.auth.context import Context
+from serving.auth.issuing import Issuer
+from serving.auth.keys import KeyRing
+from serving.auth.passwords import Passwords
+from serving.common import logs
+from serving.common.app import Readiness, Service, build
+from serving.common.guard import Guard
+from serving.common.jwks import Jwks
+from serving.common.metrics import Metrics
+
+NAME = "auth"
+_TAGS = (
+    {"name": "tokens", "description": "Log in, stay logged in, log out"},
+    {"name": "accounts", "description": "Accounts, keys of machines, audit"},
+    {"name": "operations", "description": "Health and metrics"},
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app. A key and an admin must exist before it can issue tokens (see `bootstrap`)."""
+    # Accounts are never open to everybody, whatever the other services are set to.
+    settings = settings.model_copy(update={"auth_required": True})
+    metrics = Metrics()
+    warehouse = Warehouse(settings.database)
+    keys = KeyRing(settings.keys)
+    context = Context(
+        settings=settings,
+        metrics=metrics,
+        warehouse=warehouse,
+        keys=keys,
+        passwords=Passwords(),
+        issuer=Issuer(settings, warehouse, keys),
+        guard=Guard(settings, warehouse, Jwks(keys.jwks, cache=None)),
+    )
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        context.guard.jwks.refresh()
+        await context.passwords.warm_up()
+        try:
+            yield
+        finally:
+            warehouse.close()
+
+    service = Service(
+        name=NAME,
+        title="accident_reco auth",
+        description="Issues the tokens that the other services verify, and keeps accounts.",
+        routers=[login.router(context), admin.router(context)],
+        readiness=lambda: _readiness(context),
+        lifespan=lifespan,
+        tags=_TAGS,
+    )
+    app = build(settings, service, metrics)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_docs_origins,
+        allow_methods=["POST"],
+        allow_headers=["Authorization", "Content-Type", "X-Requested-With"],
+    )
+    app.state.context = context
+    return app
+
+
+def _readiness(context: Context) -> Readiness:
+    try:
+        context.keys.signing()
+        ready = accounts.has_admin(context.warehouse)
+    except (RuntimeError, OSError, SQLAlchemyError) as error:
+        return Readiness(False, {"problem": type(error).__name__})
+    return Readiness(ready, {} if ready else {"problem": "there is no admin; run: python -m serving.auth init"})
+
+
+def app_of_process() -> FastAPI:
+    """The app as a process runs it: settings from the environment, logging set up."""
+    settings = Settings.load()
+    logs.configure(NAME, settings.log_level)
+    return create_app(settings)
