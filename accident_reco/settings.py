@@ -51,6 +51,17 @@ class Settings(BaseSettings):
     )
     accidents_sample_people: int = Field(10_000, ge=10, le=5_000_000, description="Road users per made-up year, about")
     movies_source: str = Field("sample", description="`sample`, `official`, or a directory/URL with MovieLens files")
+    movies_dataset: str = Field(
+        "ml-latest-small",
+        pattern=r"^ml-[a-z0-9-]{1,20}$",
+        description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
+    )
+    movies_sample_ratings: int = Field(
+        60_000, ge=2_000, le=50_000_000, description="Ratings of the movie sample, about"
+    )
+    movies_sample_movies: int = Field(
+        0, ge=0, le=500_000, description="Movies of the movie sample; 0: a sixtieth of the ratings"
+    )
 
     # Where services listen
     host: str = Field("127.0.0.1", description="Address that every service listens on")
@@ -139,6 +150,26 @@ class Settings(BaseSettings):
     loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
     notify_url: str = Field("", description="Webhook told of failed runs and suggested trainings (JSON); empty: none")
+
+    # How movie models are trained and chosen
+    movies_min_user_ratings: int = Field(5, ge=1, description="Ratings that a user needs to take part in training")
+    movies_min_movie_ratings: int = Field(3, ge=1, description="Ratings that a movie needs to take part in training")
+    movies_holdout_share: float = Field(
+        0.2, gt=0, lt=0.9, description="Share of (user, movie) pairs that judge and never train; frozen once in use"
+    )
+    movies_rmse_tolerance: float = Field(
+        0.05,
+        ge=0,
+        description="How far above the best RMSE (a share) a movie candidate may lie and still win by NDCG@10",
+    )
+    movies_floor: float = Field(0.02, ge=0, le=1, description="NDCG@10 below which no movie version serves")
+    movies_minimum_gain: float = Field(0.002, ge=0, description="Gain in NDCG@10 that is worth a new movie version")
+    movies_rmse_slack: float = Field(
+        0.02, ge=0, description="RMSE that a new movie version may lose against the champion"
+    )
+    movies_half_life_days: float = Field(
+        1460.0, gt=0, description="Age at which a rating counts half for what is popular"
+    )
 
     # How models are trained and promoted
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
