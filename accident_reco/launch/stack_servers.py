@@ -178,6 +178,18 @@ def start_alertmanager(children: Children, folder: Path, port: int, config: Path
     return f"http://{LOOPBACK}:{port}/-/ready"
 
 
+def start_node_exporter(children: Children, port: int) -> None:
+    """Figures of the machine: processors, memory, disks."""
+    children.start("node-exporter", [debian("prometheus-node-exporter"), f"--web.listen-address={LOOPBACK}:{port}"])
+
+
+def start_postgres_exporter(children: Children, port: int, postgres_port: int, password: str) -> None:
+    """Figures of PostgreSQL: sizes, connections, transactions."""
+    url = f"postgresql://postgres:{password}@{LOOPBACK}:{postgres_port}/postgres?sslmode=disable"
+    command = [debian("prometheus-postgres-exporter"), f"--web.listen-address={LOOPBACK}:{port}"]
+    children.start("postgres-exporter", command, environ={"DATA_SOURCE_NAME": url})
+
+
 def start_redis(children: Children, folder: Path, port: int, password: str) -> Callable[[], bool]:
     """Redis, in memory; gives its readiness probe."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,18 +14,47 @@ from accident_reco.storage.warehouse import Warehouse
 READ = "SELECT"
 APPEND = "SELECT, INSERT"
 CHANGE = "SELECT, INSERT, UPDATE"
+ERASE = "SELECT, UPDATE, DELETE"
 OWN = "SELECT, INSERT, UPDATE, DELETE"
 
 # Role kind → table → rights. What is not named is refused: a new table is invisible until somebody decides here.
 ACCESS: Mapping[str, Mapping[str, str]] = {
-    "auth": {},
+    "auth": {
+        "users": OWN,
+        "api_keys": OWN,
+        "refresh_tokens": OWN,
+        "login_failures": OWN,
+        "audit_log": APPEND,
+        "predictions": ERASE,
+        "feedback": ERASE,
+    },
     "services": {
+        "api_keys": READ,
+        "predictions": OWN,
+        "feedback": OWN,
+        "ratings": CHANGE,
+        "movies": READ,
+        "rating_loads": READ,
         "promotions": READ,
         "work_requests": CHANGE,
+        "drift_reports": CHANGE,
+        "retrain_decisions": READ,
+        "alerts": APPEND,
+        "notifications": CHANGE,
     },
     "reader": {
+        "predictions": READ,
+        "feedback": READ,
+        "ratings": READ,
+        "movies": READ,
+        "rating_loads": READ,
+        "rating_quarantine": READ,
         "promotions": READ,
         "work_requests": READ,
+        "drift_reports": READ,
+        "retrain_decisions": READ,
+        "alerts": READ,
+        "notifications": READ,
     },
 }
 

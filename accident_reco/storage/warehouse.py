@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def _copy(connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str
     columns = ", ".join(quote.quote(name) for name in names)
     sql = f"COPY {quote.format_table(table)} ({columns}) FROM STDIN WITH (FORMAT csv)"
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="all_valid")
-    with connection.connection.cursor() as cursor:
+    with closing(connection.connection.cursor()) as cursor:
         for start in range(0, data.num_rows, CHUNK_ROWS):
             buffer = io.BytesIO()
             pyarrow.csv.write_csv(data.slice(start, CHUNK_ROWS), buffer, options)
