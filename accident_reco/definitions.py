@@ -1,22 +1,42 @@
-"""The whole platform on one screen: assets, checks, jobs, sensors, schedules and resources, merged by name."""
+"""The whole platform on one screen: the modules whose assets, checks, jobs, sensors and schedules make it, by name."""
 
 from __future__ import annotations
 
-import dagster as dg
+from typing import Any
 
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from accident_reco.defs import accidents_ingest, movies_ingest
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
 platform = Platform()
+
+MODULES = (
+    accidents_ingest,  # published files of a year → one row per road user, quarantine
+    movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+)
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
     return dg.Definitions(
+        assets=dg.load_assets_from_modules(MODULES),
+        asset_checks=dg.load_asset_checks_from_modules(MODULES),
+        jobs=_named(dg.JobDefinition, UnresolvedAssetJobDefinition),
+        sensors=_named(dg.SensorDefinition),
+        schedules=_named(dg.ScheduleDefinition),
         resources={
             "platform": platform,
             "frames": FrameIOManager(platform=platform),
             "bundles": BundleIOManager(platform=platform),
         },
     )
+
+
+def _named(*kinds: type) -> list[Any]:
+    """What the modules define of these kinds, each once."""
+    found = {id(thing): thing for module in MODULES for thing in vars(module).values() if isinstance(thing, kinds)}
+    return list(found.values())

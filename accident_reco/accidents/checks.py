@@ -23,6 +23,7 @@ MAX_REPAIRED: Final = 0.02
 # People per month of the year before, and share of gravely hurt: wider than any change from 2005 to 2024 but lockdown.
 VOLUME_BAND: Final = (0.6, 1.6)
 GRAVE_BAND: Final = (0.75, 1.35)
+SIGMAS: Final = 4.0
 # From 2018 on "hospitalised" is counted otherwise; the publisher says that the years are not comparable.
 GRAVE_BREAK: Final = 2018
 FRESH_YEARS: Final = 3
@@ -146,9 +147,14 @@ def year_on_year(year: Summary, before: Summary | None) -> CheckOutcome:
     share = year["grave_share"] / max(before["grave_share"], 1e-9)
     comparable = not before["an"] < GRAVE_BREAK <= year["an"]
     problems = []
+    # Small samples scatter: a share must lie outside the band by more than chance explains.
+    spread = (
+        year["grave_share"] * (1 - year["grave_share"]) * (1 / max(year["victims"], 1) + 1 / max(before["victims"], 1))
+    ) ** 0.5
+    chance = abs(year["grave_share"] - before["grave_share"]) <= SIGMAS * spread
     if not VOLUME_BAND[0] <= volume <= VOLUME_BAND[1]:
         problems.append(f"{volume:.0%} of the people per month of {before['an']} (band {_band(VOLUME_BAND)})")
-    if comparable and not GRAVE_BAND[0] <= share <= GRAVE_BAND[1]:
+    if comparable and not chance and not GRAVE_BAND[0] <= share <= GRAVE_BAND[1]:
         problems.append(f"share of gravely hurt {year['grave_share']:.1%}, {share:.0%} of {before['an']}'s "
                         f"{before['grave_share']:.1%} (band {_band(GRAVE_BAND)})")  # fmt: skip
     reason = "; ".join(problems) or f"{volume:.0%} of the people and {share:.0%} of the grave share of {before['an']}"

@@ -1,4 +1,4 @@
-"""Years from a source to stored files, stored frames, a summary and its verdict. No Dagster."""
+"""Years from a source to stored files, stored frames, a summary, its verdict, and warehouse rows. No Dagster."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from typing import Any
 import pandas as pd
 
 from accident_reco.accidents.checks import CheckOutcome, check_year, summarise
-from accident_reco.accidents.codebook import words
-from accident_reco.accidents.lake import RAW, RawRecord, fetch_raw, read_raw, save_year, summaries, write_frame
+from accident_reco.accidents.codebook import FIELDS, words
+from accident_reco.accidents.lake import (
+    FRAMES,
+    RAW,
+    RawRecord,
+    current_years,
+    fetch_raw,
+    load_frame,
+    read_raw,
+    save_year,
+    summaries,
+    write_frame,
+)
 from accident_reco.accidents.reading import UnreadableFile
 from accident_reco.accidents.sources import Source, SourceError
 from accident_reco.accidents.victims import build_victims
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.storage.accidents import forget_years, load_year, loaded_years, save_codebook, save_metrics
 from accident_reco.storage.objects import ObjectStore
+from accident_reco.storage.warehouse import Warehouse
 
 
 @dataclass
@@ -95,3 +109,44 @@ def severity_plot(summary: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -> dict[str, list[int]]:
+    """Brings the warehouse to the stored years of a source: what changed is replaced, what is gone or foreign removed.
+
+    Gives the years `loaded`, `unchanged` and `removed`.
+    """
+    years, there = current_years(store, data_source), loaded_years(warehouse)
+    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(there) - set(years))}
+    forget_years(warehouse, done["removed"])
+    save_codebook(
+        warehouse,
+        [(field.name, code, fr, en) for field in FIELDS.values() for code, (fr, en) in (field.codes or {}).items()],
+    )
+    for year, summary in years.items():
+        version = (summary["data_source"], summary["victims_sha256"])
+        if year in there and (there[year]["data_source"], there[year]["victims_sha256"]) == version:
+            done["unchanged"].append(year)
+            continue
+        frames = {name: load_frame(store, name, year) for name in FRAMES}
+        facts = {
+            "data_source": summary["data_source"],
+            "victims_sha256": summary["victims_sha256"],
+            "refused": sum(count[2] for count in summary["counts"].values()),
+            "repaired": sum(summary["repaired"].values()),
+            "months": summary["months"],
+        }
+        load_year(warehouse, year, frames, facts)
+        done["loaded"].append(year)
+    return done
+
+
+def record_model_metrics(models: ModelStore, warehouse: Warehouse, names: Iterable[str]) -> int:
+    """Puts the metrics of every stored model version into the warehouse; gives the number of versions."""
+    count = 0
+    for name in names:
+        for version in models.versions(name):
+            manifest = models.manifest(name, version)
+            save_metrics(warehouse, name, version, manifest.metrics, manifest.data_source, manifest.created_at)
+            count += 1
+    return count

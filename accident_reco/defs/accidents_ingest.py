@@ -12,6 +12,7 @@ from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.sources import open_source
 from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
+from accident_reco.storage.accidents import loaded_years, row_counts
 
 # Metadata of what was made, by asset and year.
 Made = dict[tuple[dg.AssetKey, int], dict[str, Any]]
@@ -26,6 +27,7 @@ DESCRIPTIONS = {
 }
 VICTIMS = dg.AssetKey(["accidents", "victims"])
 QUARANTINE = dg.AssetKey(["accidents", "quarantine"])
+WAREHOUSE = dg.AssetKey(["accidents", "warehouse_tables"])
 RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
 CHECKS = {
     "every_person_once": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
@@ -153,8 +155,56 @@ def fresh_enough(platform: Platform) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.reason)
 
 
+@dg.asset(
+    key=WAREHOUSE,
+    deps=[VICTIMS, QUARANTINE],
+    group_name=GROUP,
+    kinds={"sql"},
+    owners=OWNERS,
+    description="Accidents, places, vehicles, victims, quarantine, codebook and model metrics as SQL tables and views.",
+)
+def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+    """Replaces the years that changed, each in one transaction, and leaves the others alone."""
+    platform.warehouse.upgrade()
+    done = ingest.load_warehouse(platform.objects, platform.warehouse, open_source(platform.settings).data_source)
+    versions = ingest.record_model_metrics(platform.models, platform.warehouse, ["accidents"])
+    counts = row_counts(platform.warehouse)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(counts.values()),
+            **{f"{table}_rows": count for table, count in counts.items()},
+            **{f"years_{what}": ", ".join(map(str, found)) or "none" for what, found in done.items()},
+            "model_versions": versions,
+            "data_source": open_source(platform.settings).data_source,
+        }
+    )
+
+
+@dg.asset_check(
+    asset=WAREHOUSE, blocking=True, description="The warehouse holds exactly the people of the stored years."
+)
+def warehouse_holds_every_person(platform: Platform) -> dg.AssetCheckResult:
+    """Rows of the warehouse against the summaries of the stored years."""
+    stored = lake.current_years(platform.objects, open_source(platform.settings).data_source)
+    expected = {year: summary["victims"] for year, summary in stored.items()}
+    found = {year: row["people"] for year, row in loaded_years(platform.warehouse).items()}
+    total = row_counts(platform.warehouse)["victims"]
+    passed = expected == found and total == sum(expected.values())
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=f"{total:,} people in {len(found)} years" + ("" if passed else f"; stored are {expected}"),
+        metadata={"people": total, "years": len(found)},
+    )
+
+
 ingest_accidents = dg.define_asset_job(
     "ingest_accidents",
     selection=dg.AssetSelection.assets(*RAW, VICTIMS, QUARANTINE),
     description="Published files of one year or a range of years to one row per road user.",
+)
+
+load_accidents = dg.define_asset_job(
+    "load_accidents",
+    selection=dg.AssetSelection.assets(WAREHOUSE),
+    description="Years that changed since they were loaded into the warehouse.",
 )

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from accident_reco.movies.columns import RatingScale
+from accident_reco.movies.formats import RatingReader
 from accident_reco.movies.importing import RatingFile
 from accident_reco.movies.sources import Fetched, MovieSource, SourceError
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
@@ -71,3 +73,10 @@ def raw_file(store: ObjectStore, which: Which) -> tuple[RatingFile, RawRecord]:
     if record is None:
         raise SourceError(f"no {which.removeprefix('raw_')} file is stored; materialize movies/{which} first")
     return RatingFile(record.name, record.sha256, lambda: store.open(record.key)), record
+
+
+def rating_scale(store: ObjectStore) -> RatingScale:
+    """The scale of the stored ratings file. Raises SourceError, or UnknownFormat for a file that is none."""
+    file, _ = raw_file(store, "raw_ratings")
+    with file.open() as stream:
+        return RatingReader(stream, file.name).scale

@@ -106,7 +106,7 @@ def parity(model: FittedModel, version: Recommender, rows: Rows, pairs: int = PA
         if known.start == known.stop:
             continue  # Surprise has no fold-in to compare with
         ours = version.predict(user, np.array([movie]), history)[0]
-        worst = max(worst, abs(float(ours) - model.surprise.predict(user, movie).est))
+        worst = max(worst, float(abs(ours - model.surprise.predict(user, movie).est)))
     return worst
 
 

@@ -52,10 +52,14 @@ def spool(chunks: Iterable[bytes]) -> tuple[IO[bytes], str, int]:
     """Chunks as a rewound stream, with their sha256 and size."""
     stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
     digest, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        stream.write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
+    try:
+        for chunk in chunks:
+            stream.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    except BaseException:
+        stream.close()
+        raise
     stream.seek(0)
     return stream, digest.hexdigest(), size
 
@@ -132,7 +136,11 @@ class Downloader:
                 client.stream(
                     "GET",
                     target,
-                    headers={"Host": parts.netloc, "User-Agent": "accident-reco", "Accept-Encoding": "identity"},
+                    headers={
+                        "Host": parts.netloc.rpartition("@")[2],
+                        "User-Agent": "accident-reco",
+                        "Accept-Encoding": "identity",
+                    },
                     extensions={"sni_hostname": parts.hostname or ""},
                 ) as response,
             ):
@@ -173,7 +181,8 @@ class Downloader:
         if expected is not None and expected > self.max_bytes:
             raise DownloadError(f"{url}: {expected:,} bytes announced, the cap is {self.max_bytes:,}")
         size = 0
-        for chunk in response.iter_raw(1 << 16):
+        # As it arrives: a chunk size would wait for a full chunk, and a dripping server would outlive the deadline.
+        for chunk in response.iter_raw():
             size += len(chunk)
             if size > self.max_bytes:
                 raise DownloadError(f"{url}: more than {self.max_bytes:,} bytes, the cap")

@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+import orjson
+from sqlalchemy import DateTime, column, delete, func, insert, select, table, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.tables.inference import feedback, predictions
 from accident_reco.storage.warehouse import Warehouse
 
+# The log's writer shares the interpreter with the answers: JSON is written by orjson, and only times need converting.
+_BULK_INSERT = insert(
+    table(
+        "predictions",
+        *(column(c.name, c.type if isinstance(c.type, DateTime) else None) for c in predictions.columns),
+    )
+)
 # Rows deleted in one transaction: short enough for the log's inserts to get through meanwhile.
 DELETE_CHUNK = 5_000
 
@@ -27,8 +35,13 @@ def _row(row: Any) -> dict[str, Any]:
 def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows of the log in one transaction."""
     if rows:
+        ready = [{**row, "inputs": _json(row["inputs"]), "answer": _json(row["answer"])} for row in rows]
         with warehouse.begin() as connection:
-            connection.execute(insert(predictions), list(rows))
+            connection.execute(_BULK_INSERT, ready)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def prediction_window(

@@ -1,1 +1,1 @@
-"""Measurements to run by hand or by `make bench`; not tests, since their figures depend on the machine."""
+"""Measurements of the real thing; not part of the test run."""

@@ -1,17 +1,102 @@
-"""The graph as a whole: it loads, and every asset tells what it is."""
+"""The graph as a whole: it loads, every asset tells what it is, and what feeds a model is guarded."""
+
+import subprocess
+import sys
 
 import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from accident_reco.definitions import defs
 from accident_reco.defs.partitions import years
 
+CONTRACT = {
+    "accidents/caracteristiques", "accidents/lieux", "accidents/vehicules", "accidents/usagers", "accidents/victims",
+    "accidents/quarantine", "accidents/scored_victims", "accidents/synthetic_victims", "accidents/training_set",
+    "accidents/features", "accidents/candidate_model", "accidents/production_model", "accidents/warehouse_tables",
+    "accidents/drift_report",
+    "movies/raw_ratings", "movies/raw_movies", "movies/warehouse_tables", "movies/ratings_split", "movies/svd_model",
+    "movies/knn_model", "movies/baseline_model", "movies/candidate_model", "movies/production_model",
+    "movies/drift_report",
+}  # fmt: skip
+"""Asset keys that others rely on."""
 
-def test_definitions_load() -> None:
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return defs()
+
+
+@pytest.fixture(scope="module")
+def graph(definitions: dg.Definitions) -> AssetGraph:
+    return definitions.resolve_asset_graph()
+
+
+def test_definitions_load(definitions: dg.Definitions) -> None:
     """What `dagster definitions validate` checks."""
-    dg.Definitions.validate_loadable(defs())
+    dg.Definitions.validate_loadable(definitions)
 
 
 def test_years_start_with_the_first_published_file() -> None:
     """Partitions are years, from 2005 on."""
     assert years.get_partition_keys()[:2] == ["2005", "2006"]
     assert "2024" in years.get_partition_keys()
+
+
+def test_asset_keys_keep_the_contract(graph: AssetGraph) -> None:
+    """Dashboards, backfills and callers name these keys."""
+    keys = {key.to_user_string() for key in graph.materializable_asset_keys}
+    assert keys >= CONTRACT, sorted(CONTRACT - keys)
+
+
+def test_every_asset_tells_what_it_is(graph: AssetGraph) -> None:
+    """Group, owner, kinds and description: without them the asset graph is a heap of boxes."""
+    mute = []
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        told = (node.group_name != "default", node.owners, node.kinds, node.description)
+        if not all(told):
+            mute.append((key.to_user_string(), told))
+    assert mute == []
+
+
+def test_what_feeds_a_model_has_a_blocking_check(graph: AssetGraph) -> None:
+    """Everything upstream of a production model stops bad data before it is learnt."""
+    guarded = {key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking}
+    for model in ("accidents", "movies"):
+        production = dg.AssetKey([model, "production_model"])
+        upstream = {production} | graph.get_ancestor_asset_keys(production)
+        open_doors = {key.to_user_string() for key in upstream - guarded if graph.get(key).is_materializable}
+        assert open_doors == set()
+
+
+def test_no_job_mixes_partitioned_and_unpartitioned_assets(definitions: dg.Definitions, graph: AssetGraph) -> None:
+    """A mixed job runs its unpartitioned assets once per partition: a two-year backfill would train twice."""
+    named = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
+    assert len(named) >= 6
+    for job in named:
+        selected = job.asset_layer.selected_asset_keys if job.asset_layer else set()
+        kinds = {graph.get(key).is_partitioned for key in selected if key in graph.materializable_asset_keys}
+        assert len(kinds) <= 1, job.name
+
+
+@pytest.mark.parametrize("service", ["predict", "auth", "drift"])
+def test_servers_leave_the_training_stack_out(service: str) -> None:
+    """A server that imports MLflow or scikit-learn starts in ten seconds and weighs half a gigabyte."""
+    heavy = "dagster mlflow sklearn surprise evidently lightgbm implicit matplotlib pandas"
+    script = (
+        f"import sys, importlib; importlib.import_module('serving.{service}.app'); "
+        f"print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
+    """The code server loads in seconds: heavy imports live inside the function that needs them."""
+    script = (
+        "import sys, accident_reco.definitions; accident_reco.definitions.defs(); "
+        "print(*sorted({'mlflow', 'evidently', 'sklearn', 'surprise', 'lightgbm', 'matplotlib'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

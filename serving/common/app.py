@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
-from serving.common.envelope import Envelope, Lifecycle, RouteLimits
+from serving.common.envelope import Answered, Envelope, Lifecycle, RouteLimits
 from serving.common.metrics import CONTENT_TYPE, Metrics
 from serving.common.routing import StrictRoute
 
@@ -46,6 +46,7 @@ class Service:
     readiness: Callable[[], Readiness]
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
     special_limits: Mapping[str, RouteLimits] = field(default_factory=dict)
+    answered: Answered | None = None
     tags: Sequence[Mapping[str, str]] = ()
 
 
@@ -112,6 +113,7 @@ def build(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
         limits=usual_limits(settings),
         special=service.special_limits,
         lifecycle=lifecycle,
+        answered=service.answered,
     )
     return app
 

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 # Probes and scrapes every few seconds would drown what happened.
 _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+
+
+Answered = Callable[[Scope, str, int, float], None]
+"""Told of every answer: scope, route template, status, seconds. Must be quick and must not raise."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class Envelope:
         limits: RouteLimits,
         special: Mapping[str, RouteLimits],
         lifecycle: Lifecycle,
+        answered: Answered | None = None,
     ) -> None:
         self.app = app
+        self.answered = answered
         self.metrics = metrics
         self.limits = limits
         self.special = special
@@ -102,6 +108,8 @@ class Envelope:
         # 499: the client left before there was an answer.
         status = exchange.status or 499
         self.metrics.answered(scope["method"], route, status, seconds)
+        if self.answered is not None:
+            self.answered(scope, route, status, seconds)
         if scope["path"] not in _QUIET or status >= 500:
             self.log.info(
                 "request",

@@ -16,6 +16,7 @@ from serving.predict.accident_columns import Parties, from_accidents, from_recor
 from serving.predict.accident_input import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.predict.answers import AccidentsAnswer
 from serving.predict.context import Context
+from serving.predict.inference_log import Call
 from serving.predict.model_slot import Champion
 
 MODEL: Final = "accidents"
@@ -74,19 +75,47 @@ def router(context: Context) -> APIRouter:
         else:
             parties = from_records(body.records)
         scored = champion.model.answer(parties.columns)
-        answer = _answer(champion, parties, scored)
+        users = predictions_of(scored)
+        answer = _answer(champion, parties, scored, users)
         predictions.labels(MODEL, champion.version).inc(len(parties.inputs))
-        seconds.labels(MODEL).observe(time.perf_counter() - started)
+        elapsed = time.perf_counter() - started
+        seconds.labels(MODEL).observe(elapsed)
+        context.log.offer(logged(champion, request, "json", elapsed, parties.inputs, users))
         return json_response(answer)
 
     return routes
 
 
-def _answer(champion: Champion[Any], parties: Parties, scored: Any) -> dict[str, Any]:
-    threshold = float(champion.model.threshold)
+def logged(
+    champion: Champion[Any],
+    request: Request,
+    source: str,
+    seconds: float,
+    inputs: list[dict[str, Any]],
+    users: list[dict[str, Any]],
+) -> Call:
+    """The call as the log keeps it."""
+    state = request.scope["state"]
+    return Call(
+        model=MODEL,
+        version=champion.version,
+        request_id=state["request_id"],
+        user_name=state["subject"],
+        source=source,
+        status=200,
+        latency_ms=seconds * 1000,
+        ids=[user["prediction_id"] for user in users],
+        inputs=inputs,
+        scores=[user["probability"] for user in users],
+        answers=[user["severity"] for user in users],
+    )
+
+
+def predictions_of(scored: Any) -> list[dict[str, Any]]:
+    """The answer for each row."""
     call = secrets.token_hex(12)
     rows = zip(scored.probability.round(6).tolist(), scored.grave.tolist(), scored.uncertain.tolist(), strict=True)
-    users = [
+    return [
         {
             "prediction_id": f"{call}-{i}",
             "probability": probability,
@@ -95,11 +124,14 @@ def _answer(champion: Champion[Any], parties: Parties, scored: Any) -> dict[str,
         }
         for i, (probability, grave, uncertain) in enumerate(rows)
     ]
+
+
+def _answer(champion: Champion[Any], parties: Parties, scored: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "model": MODEL,
         "version": champion.version,
         "data_source": champion.data_source,
-        "threshold": threshold,
+        "threshold": float(champion.model.threshold),
         "context": parties.context,
         "warnings": parties.warnings,
     }

@@ -13,6 +13,7 @@ from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, make_guard
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
+from serving.predict.inference_log import InferenceLog
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 
 
@@ -25,6 +26,7 @@ class Context:
     warehouse: Warehouse
     slots: Mapping[str, ModelSlot[Any]]
     guard: Guard
+    log: InferenceLog
 
     def champion(self, model: str) -> Champion[Any]:
         """The version that answers for `model` now. Raises Problem 503 while none does."""
@@ -58,4 +60,11 @@ def make_context(settings: Settings, metrics: Metrics, loaders: Mapping[str, Loa
         for name, loader in loaders.items()
     }
     warehouse = Warehouse(settings.database)
-    return Context(settings, metrics, warehouse, slots, make_guard(settings, warehouse))
+    log = InferenceLog(
+        warehouse,
+        metrics,
+        queue_rows=settings.log_queue_rows,
+        retention_days=settings.log_retention_days,
+        enabled=settings.log_predictions,
+    )
+    return Context(settings, metrics, warehouse, slots, make_guard(settings, warehouse), log)

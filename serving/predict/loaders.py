@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from serving.predict.model_slot import Loader
 
 def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
     """The severity scorer; its smoke prediction is a driver about whom nothing else is known, and two such."""
-    scorer = import_module("accident_reco.accidents.scorer").AccidentScorer.from_files(files, manifest)
+    from accident_reco.accidents.scorer import AccidentScorer
+
+    scorer = AccidentScorer.from_files(files, manifest)
     if not 0.0 <= scorer.threshold <= 1.0:
         raise ValueError(f"threshold {scorer.threshold} is no probability")
     for n in (1, 2):

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003_movies"
-down_revision = "0001_lifecycle"
+down_revision = "0002_accidents"
 branch_labels = None
 depends_on = None
 

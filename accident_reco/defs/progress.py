@@ -1,0 +1,71 @@
+"""Runs one job in this process and tells on the terminal what it makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterEventType
+from dagster._core.utils import make_new_run_id
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a job; a range of years where it is partitioned."""
+
+    job: str
+    why: str
+    first: str | None = None
+    last: str | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Dagster's tags for a range in a single run."""
+        if self.first is None or self.last is None:
+            return {}
+        return {"dagster/asset_partition_range_start": self.first, "dagster/asset_partition_range_end": self.last}
+
+
+def run_step(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, say: Say) -> None:
+    """Run one job in this process and tell each asset as it is made.
+
+    Raises:
+        dg.DagsterExecutionStepExecutionError: a step failed; its cause is the domain's own error.
+    """
+    span = f" {step.first}-{step.last}" if step.first and step.last != step.first else f" {step.first or ''}"
+    say(f"▶ {step.job}{span.rstrip()}: {step.why}")
+    started = time.monotonic()
+    run_id = make_new_run_id()
+    instance.add_event_listener(run_id, lambda entry: _tell(getattr(entry, "dagster_event", None), say))
+    job = definitions.resolve_job_def(step.job)
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        tags=step.tags,
+        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
+        raise_on_error=True,
+    )
+    if not result.success:
+        raise RuntimeError(f"{step.job} failed")
+    say(f"✔ {step.job}{span.rstrip()} in {time.monotonic() - started:.1f} s")
+
+
+def _tell(event: DagsterEvent | None, say: Say) -> None:
+    if event is None:
+        return
+    if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+        data: Any = event.event_specific_data
+        materialization = data.materialization
+        rows = materialization.metadata.get("dagster/row_count") or materialization.metadata.get("rows")
+        partition = f" [{materialization.partition}]" if materialization.partition else ""
+        amount = f": {rows.value:,} rows" if rows is not None and isinstance(rows.value, int) else ""
+        say(f"    {materialization.asset_key.to_user_string()}{partition}{amount}")
+    elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+        data = event.event_specific_data
+        if not data.passed:
+            say(f"    ✘ check {data.check_name} of {data.asset_key.to_user_string()}: {data.description or 'failed'}")

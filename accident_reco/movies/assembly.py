@@ -1,0 +1,84 @@
+"""What the assets of the movie model share: options from the settings, rows from frames, the sources of a version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.movies import gating, lake
+from accident_reco.movies.arrays import PopularityOptions
+from accident_reco.movies.choice import ChoiceRule
+from accident_reco.movies.columns import Catalogue, Ratings
+from accident_reco.movies.models import ModelOptions
+from accident_reco.movies.split import Split, SplitOptions, split
+from accident_reco.movies.training import Options, Rows
+from accident_reco.settings import Settings
+from accident_reco.storage import movies as storage
+from accident_reco.storage.objects import ObjectStore
+from accident_reco.storage.warehouse import Warehouse
+
+HOLDOUT = "holdout"
+
+
+def options_of(settings: Settings) -> Options:
+    """Training options as configured."""
+    return Options(
+        ModelOptions(seed=settings.seed),
+        SplitOptions(
+            settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
+        ),
+        PopularityOptions(half_life_days=settings.movies_half_life_days),
+    )
+
+
+def rule_of(settings: Settings) -> ChoiceRule:
+    """The rule that chooses among candidates."""
+    return ChoiceRule(rmse_tolerance=settings.movies_rmse_tolerance)
+
+
+def policy_of(settings: Settings) -> GatePolicy:
+    """The gate's policy for movies."""
+    return gating.policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
+
+
+def split_of(warehouse: Warehouse, options: SplitOptions) -> tuple[Split, int, int]:
+    """The split of all stored ratings, how many of them are simulated, and the newest `received_at` among them."""
+    stored = storage.read_ratings(warehouse)
+    found = split(Ratings(**stored.columns), stored.simulated, options)
+    return found, int(stored.simulated.sum()), stored.received_until
+
+
+def split_frame(found: Split) -> pd.DataFrame:
+    """One frame of both parts, narrow columns, `holdout` telling them apart."""
+    frames = []
+    for part, held in ((found.train, False), (found.holdout, True)):
+        frame = part.frame().astype({"user_id": np.int32, "movie_id": np.int32})
+        frames.append(frame.assign(**{HOLDOUT: held}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def rows_of(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> Rows:
+    """What candidates are trained and judged on, from the split's frame."""
+    held = frame[HOLDOUT].to_numpy(dtype=bool)
+    everything = Ratings.from_frame(frame)
+    return Rows(everything.take(~held), everything.take(held), catalogue_of(warehouse), lake.rating_scale(store))
+
+
+def catalogue_of(warehouse: Warehouse) -> Catalogue:
+    """The stored catalogue."""
+    found = storage.read_movies(warehouse)
+    return Catalogue.of([row[0] for row in found], [row[1] for row in found], [row[2] for row in found])
+
+
+def sources_of(store: ObjectStore) -> tuple[str, list[dict[str, str]]]:
+    """Data source and the raw files with their digests, for a version's lineage."""
+    records = [lake.raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
+    return records[0].data_source, [{"name": record.name, "sha256": record.sha256} for record in records]
+
+
+def headline(metrics: Any) -> str:
+    """The one line that a person reads first."""
+    return f"NDCG@10 {metrics['ndcg_at_10']:.3f}, recall@10 {metrics['recall_at_10']:.3f}, RMSE {metrics['rmse']:.3f}"

@@ -1,0 +1,178 @@
+"""Accident years through Dagster: a range as one run, a bad year alone, checks that block, the warehouse after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from accident_reco.accidents import lake
+from accident_reco.accidents.sample import sample_year
+from accident_reco.defs import accidents_ingest as ingest
+from accident_reco.defs.resources import Platform
+from accident_reco.storage.accidents import read_view, row_counts
+
+PEOPLE = "300"
+
+
+class World:
+    """A home, an instance, and the ingest part of the platform."""
+
+    def __init__(self, home: Path) -> None:
+        self.platform = Platform(home=str(home))
+        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
+        self.definitions = dg.Definitions(
+            assets=[ingest.accident_years, ingest.accident_warehouse_tables],
+            asset_checks=[ingest.fresh_enough, ingest.warehouse_holds_every_person],
+            jobs=[ingest.ingest_accidents, ingest.load_accidents],
+            resources={"platform": self.platform},
+        )
+
+    def close(self) -> None:
+        self.platform.warehouse.close()
+        self.instance.dispose()
+
+    def ingest(self, first: str, last: str | None = None) -> dg.ExecuteInProcessResult:
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
+        return self.definitions.resolve_job_def("ingest_accidents").execute_in_process(
+            instance=self.instance, tags=tags, raise_on_error=False
+        )
+
+    def load(self) -> dg.ExecuteInProcessResult:
+        job = self.definitions.resolve_job_def("load_accidents")
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
+
+    def years(self) -> set[str]:
+        return self.instance.get_materialized_partitions(ingest.VICTIMS)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE", PEOPLE)
+    made = World(tmp_path / "home")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with made-up files of 2021 to 2023, as published, for tests to damage."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for year in (2021, 2022, 2023):
+        for file in sample_year(year, 300).values():
+            (folder / file.name).write_bytes(file.data)
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", str(folder))
+    return folder
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def test_range_of_years_is_one_run(world: World) -> None:
+    """2016 to 2020, both eras, in a single run: every year has its own materialization with its own figures."""
+    result = world.ingest("2016", "2020")
+    assert result.success
+    assert world.years() == {"2016", "2017", "2018", "2019", "2020"}
+    checks = _checks(result)
+    assert len(checks) == 7
+    # 2020 is old by now: a warning, which blocks nothing.
+    assert [name for name, passed in checks.items() if not passed] == ["fresh_enough"]
+    rows = {
+        event.partition: event.step_materialization_data.materialization.metadata
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key == ingest.VICTIMS
+    }
+    assert rows["2016"]["usagers_rows"].value != rows["2017"]["usagers_rows"].value
+    assert rows["2016"]["data_source"].value == "sample"
+
+
+def test_bad_year_fails_alone_and_is_retried_alone(world: World, published: Path) -> None:
+    """A damaged file in the middle of a range: its neighbours are done, it is named, and it alone is run again."""
+    good = (published / "usagers-2022.csv").read_bytes()
+    (published / "usagers-2022.csv").write_bytes(b"<html>503 Service Unavailable</html>")
+    result = world.ingest("2021", "2023")
+    assert not result.success
+    assert world.years() == {"2021", "2023"}
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description is not None
+    assert told.description.startswith("2022: usagers-2022.csv line 1: this is not a usagers file: no column")
+    (published / "usagers-2022.csv").write_bytes(good)
+    assert world.ingest("2022").success
+    assert world.years() == {"2021", "2022", "2023"}
+
+
+def test_year_that_the_source_lacks(world: World, published: Path) -> None:
+    """A missing year is said to be missing, with the years that are there; the others are done."""
+    (published / "lieux-2021.csv").unlink()
+    result = world.ingest("2021", "2022")
+    assert not result.success
+    assert world.years() == {"2022"}
+
+
+def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, published: Path) -> None:
+    """The warehouse follows a correction of one year and leaves the other years' rows as they were."""
+    assert world.ingest("2021", "2023").success
+    assert world.load().success
+    before = {row["an"]: row["notes"] for row in read_view(world.platform.warehouse, "quarantine_by_rule")}
+    usagers = published / "usagers-2022.csv"
+    lines = usagers.read_text(encoding="utf-8").split("\n")
+    cells = lines[5].split(";")
+    lines[5] = ";".join([*cells[:7], '"9"', *cells[8:]])
+    usagers.write_text("\n".join(lines), encoding="utf-8")
+    assert world.ingest("2022").success
+    result = world.load()
+    assert result.success
+    metadata = result.asset_materializations_for_node("accidents__warehouse_tables")[0].metadata
+    assert (metadata["years_loaded"].value, metadata["years_unchanged"].value) == ("2022", "2021, 2023")
+    after = read_view(world.platform.warehouse, "quarantine_by_rule")
+    assert {(row["an"], row["column_name"], row["notes"]) for row in after if row["an"] == 2022} >= {(2022, "sexe", 1)}
+    assert {row["an"]: row["notes"] for row in after if row["an"] != 2022} == {
+        year: notes for year, notes in before.items() if year != 2022
+    }
+
+
+def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
+    """Running a range again fetches only what changed, and the same bytes give the same version."""
+    assert world.ingest("2021", "2022").success
+    first = {year: summary["victims_sha256"] for year, summary in lake.summaries(world.platform.objects).items()}
+    result = world.ingest("2021", "2022")
+    fetched = [
+        event.step_materialization_data.materialization.metadata["fetched"].value
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key in ingest.RAW
+    ]
+    assert fetched == [False] * 8
+    assert {y: s["victims_sha256"] for y, s in lake.summaries(world.platform.objects).items()} == first
+
+
+def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
+    """The users of 2021 published again as 2022: refused rows and the twin are both found, and the check blocks."""
+    (published / "usagers-2022.csv").write_bytes((published / "usagers-2021.csv").read_bytes())
+    result = world.ingest("2021", "2022")
+    failed = {name for name, passed in _checks(result).items() if not passed}
+    assert {"no_file_twice", "every_person_once"} <= failed
+    assert not result.success
+
+
+def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample years in the store, then real files of one year: the warehouse holds the real year only."""
+    assert world.ingest("2021", "2022").success
+    assert world.load().success
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for file in sample_year(2023, 200, seed=5).values():
+        (folder / file.name).write_bytes(file.data)
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", str(folder))
+    later = World(Path(world.platform.home))
+    assert later.ingest("2023").success
+    assert later.load().success
+    people = lake.summaries(later.platform.objects)[2023]["victims"]
+    assert row_counts(later.platform.warehouse)["victims"] == people
+    assert list(lake.current_years(later.platform.objects, "directory")) == [2023]
+    later.close()
