@@ -172,6 +172,39 @@ class Settings(BaseSettings):
     )
 
     # How models are trained and promoted
+    accidents_feature_set: Literal["call", "full"] = Field(
+        "call", description="`call`: known when the call comes in; `full` adds obstacle, impact and manoeuvre"
+    )
+    accidents_synthetic_share: float = Field(
+        0.5, ge=0, le=0.9, description="Share of synthetic people in the training set; 0.5 is one for each real one"
+    )
+    accidents_synthetic_weight: float = Field(
+        0.2, ge=0, le=1, description="What a synthetic person counts in training against a real one"
+    )
+    accidents_mask_most: float = Field(
+        0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
+    )
+    accidents_miss_cost: float = Field(
+        4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"
+    )
+    accidents_coverage: float = Field(
+        0.9, gt=0.5, lt=1, description="Share of either class whose true class the flag `uncertain` may not exclude"
+    )
+    accidents_forest_trees: int = Field(
+        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 150"
+    )
+    accidents_boosting_rounds: int = Field(
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 700"
+    )
+    accidents_boosting_members: int = Field(1, ge=1, le=10, description="Boosters of different seeds that are averaged")
+    accidents_max_people: int = Field(
+        200_000, ge=1_000, description="Real people that training takes at most: whole accidents, chosen by hash"
+    )
+    accidents_floor: float = Field(0.7, ge=0.5, le=1, description="ROC AUC below which no accident model serves")
+    accidents_minimum_gain: float = Field(
+        0.0005, ge=0, description="Gain of ROC AUC below which a change of accident model is not worth it"
+    )
+    training_jobs: int = Field(2, ge=1, le=64, description="Threads that training may use")
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")

@@ -191,7 +191,7 @@ def main() -> None:
         with running(home, log_predictions="false") as server:
             bare = throughput(server, {"records": [RECORD]})
         print(
-            f"throughput      {logged:.0f}/s logged, {bare:.0f}/s without: the log costs {(1 - logged / bare) * 100:.1f} %"
+            f"throughput      {logged:.0f}/s logged, {bare:.0f}/s without: logging costs {1 - logged / bare:.1%}"
         )
 
 

@@ -30,6 +30,8 @@ MAX_RECORDS: Final = 1000
 MAX_PER_ACCIDENT: Final = 200
 MAX_USERS: Final = 5000
 MAX_TEXT: Final = 200
+# Accident numbers are only keys here: any that a 64-bit integer holds.
+MAX_NUMBER: Final = 10**15
 
 # `grav` is what is predicted; the keys that tie published tables together have no meaning inside one request.
 ACCIDENT_FIELDS: Final = tuple(n for n in (*schema.CARACTERISTIQUES, *schema.LIEUX) if n in codebook.FIELDS)
@@ -76,6 +78,8 @@ class BaacValue:
                 letter = core_schema.literal_schema(list(_LETTERS))
                 return core_schema.union_schema([code, letter], mode="left_to_right"), rule
             return code, rule
+        if name == "Num_Acc":
+            return core_schema.int_schema(strict=True, ge=-1, le=MAX_NUMBER), f"Num_Acc takes -1 to {MAX_NUMBER}"
         if name == "hrmn":
             clock = core_schema.str_schema(strict=True, pattern=_HOUR)
             number = core_schema.int_schema(strict=True, ge=-1, le=2359)
@@ -99,6 +103,8 @@ class BaacValue:
         if spec.codes is not None:
             letters = [{"type": "string", "enum": list(_LETTERS)}] if spec.name == "actp" else []
             return [{"type": "integer", "enum": self._allowed}, *letters]
+        if spec.name == "Num_Acc":
+            return [{"type": "integer", "minimum": -1, "maximum": MAX_NUMBER}]
         if spec.name == "hrmn":
             return [{"type": "string", "pattern": _HOUR}, {"type": "integer", "minimum": -1, "maximum": 2359}]
         if spec.kind == "text":

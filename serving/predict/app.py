@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
+from serving.common.envelope import RouteLimits
 from serving.common.metrics import Metrics
-from serving.predict import accidents, feedback, models
+from serving.predict import accidents, accidents_csv, feedback, models
 from serving.predict.context import Context, make_context
 from serving.predict.inference_log import log_refusals
 from serving.predict.loaders import LOADERS
@@ -51,10 +52,20 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         name=NAME,
         title="accident_reco predict",
         description="Severity of road users' injuries and movie recommendations, answered by the promoted models.",
-        routers=[accidents.router(context), feedback.router(context), models.router(context)],
+        routers=[
+            accidents.router(context),
+            accidents_csv.router(context),
+            feedback.router(context),
+            models.router(context),
+        ],
         readiness=lambda: _readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
+        special_limits={
+            accidents_csv.PATH: RouteLimits(
+                settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds
+            )
+        },
         answered=log_refusals(context),
     )
     app = build(settings, service, metrics)
