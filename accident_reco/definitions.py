@@ -7,7 +7,17 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+<<<<<<< HEAD
 from accident_reco.defs import accidents_ingest, drift, movies_ingest, rollback
+=======
+from accident_reco.defs import (
+    accidents_ingest,
+    accidents_scoring,
+    accidents_training,
+    accidents_training_checks,
+    movies_ingest,
+)
+>>>>>>> main
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
@@ -15,6 +25,9 @@ platform = Platform()
 
 MODULES = (
     accidents_ingest,  # published files of a year → one row per road user, quarantine
+    accidents_training,  # synthetic people, training set, features, two candidates, the gate
+    accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
+    accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
 )
 
