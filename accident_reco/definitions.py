@@ -7,17 +7,15 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-<<<<<<< HEAD
-from accident_reco.defs import accidents_ingest, drift, movies_ingest, rollback
-=======
 from accident_reco.defs import (
     accidents_ingest,
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    drift,
     movies_ingest,
+    rollback,
 )
->>>>>>> main
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
