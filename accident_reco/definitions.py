@@ -7,7 +7,16 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from accident_reco.defs import accidents_ingest, accidents_watch, movies_ingest
+from accident_reco.defs import (
+    accidents_ingest,
+    accidents_scoring,
+    accidents_training,
+    accidents_training_checks,
+    accidents_watch,
+    drift,
+    movies_ingest,
+    rollback,
+)
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
@@ -16,6 +25,9 @@ platform = Platform()
 MODULES = (
     accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
     accidents_watch,  # new and corrected years
+    accidents_training,  # synthetic people, training set, features, two candidates, the gate
+    accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
+    accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
 )
 
@@ -23,7 +35,8 @@ MODULES = (
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
-    return dg.Definitions(
+    settings = platform.settings
+    pipelines = dg.Definitions(
         assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=_named(dg.JobDefinition, UnresolvedAssetJobDefinition),
@@ -35,6 +48,8 @@ def defs() -> dg.Definitions:
             "bundles": BundleIOManager(platform=platform),
         },
     )
+    # The closed loop has settings in its definitions: when to check, how often to look.
+    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
 
 
 def _named(*kinds: type) -> list[Any]:

@@ -34,6 +34,18 @@ class Settings(BaseSettings):
     )
     store_url: str = Field("", description="Object store, any fsspec URL; default `file://$HOME/store`")
     database_url: str = Field("", description="Warehouse, SQLAlchemy URL; default `sqlite:///$HOME/warehouse.db`")
+    auth_database_url: str = Field(
+        "", description="Warehouse as the auth service logs in, a role with fewer rights; default `DATABASE_URL`"
+    )
+    services_database_url: str = Field(
+        "", description="Warehouse as predict and drift log in, a role with fewer rights; default `DATABASE_URL`"
+    )
+    reader_database_url: str = Field(
+        "", description="Warehouse as dashboards log in, a role that only reads; empty: no such role"
+    )
+    dagster_database_url: str = Field(
+        "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
+    )
     mlflow_tracking_uri: str = Field(
         "",
         validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),
@@ -75,6 +87,14 @@ class Settings(BaseSettings):
     auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+
+    # Where the servers of `make stack` listen
+    postgres_port: int = Field(5432, ge=1, le=65535, description="Port of PostgreSQL in `make stack`")
+    s3_port: int = Field(8333, ge=1, le=55535, description="Port of the S3 store in `make stack`, and 10,000 above")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
+    prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
+    alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
+    exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
     # What HTTP services take and give
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
@@ -172,6 +192,39 @@ class Settings(BaseSettings):
     )
 
     # How models are trained and promoted
+    accidents_feature_set: Literal["call", "full"] = Field(
+        "call", description="`call`: known when the call comes in; `full` adds obstacle, impact and manoeuvre"
+    )
+    accidents_synthetic_share: float = Field(
+        0.5, ge=0, le=0.9, description="Share of synthetic people in the training set; 0.5 is one for each real one"
+    )
+    accidents_synthetic_weight: float = Field(
+        0.2, ge=0, le=1, description="What a synthetic person counts in training against a real one"
+    )
+    accidents_mask_most: float = Field(
+        0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
+    )
+    accidents_miss_cost: float = Field(
+        4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"
+    )
+    accidents_coverage: float = Field(
+        0.9, gt=0.5, lt=1, description="Share of either class whose true class the flag `uncertain` may not exclude"
+    )
+    accidents_forest_trees: int = Field(
+        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 150"
+    )
+    accidents_boosting_rounds: int = Field(
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 700"
+    )
+    accidents_boosting_members: int = Field(1, ge=1, le=10, description="Boosters of different seeds that are averaged")
+    accidents_max_people: int = Field(
+        200_000, ge=1_000, description="Real people that training takes at most: whole accidents, chosen by hash"
+    )
+    accidents_floor: float = Field(0.7, ge=0.5, le=1, description="ROC AUC below which no accident model serves")
+    accidents_minimum_gain: float = Field(
+        0.0005, ge=0, description="Gain of ROC AUC below which a change of accident model is not worth it"
+    )
+    training_jobs: int = Field(2, ge=1, le=64, description="Threads that training may use")
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")

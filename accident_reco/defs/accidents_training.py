@@ -1,0 +1,211 @@
+"""Accident models: synthetic people, training set, features, two candidates in parallel, the gate, batch scores."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from accident_reco.accidents.model import assembly, candidate
+from accident_reco.accidents.model.evaluation import Holdout, compare, headline
+from accident_reco.accidents.model.people import population
+from accident_reco.accidents.model.plots import evaluation_pictures, markdown
+from accident_reco.accidents.model.training import Parameters, described
+from accident_reco.accidents.scorer import CARD_FILE, FEATURES_FILE, AccidentScorer
+from accident_reco.accidents.synthesis.sequential import Synthesizer
+from accident_reco.defs.accidents_ingest import VICTIMS
+from accident_reco.defs.mlflow_tracking import follow_pointer, track
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle, Manifest, sha256
+from accident_reco.lifecycle.gate import Comparison
+from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.lifecycle.lineage import lineage
+from accident_reco.lifecycle.promotion import Outcome, promote, rollback
+from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
+
+GROUP = "accidents_training"
+OWNERS = ["team:accidents"]
+COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owners": OWNERS}
+
+
+class Promotion(dg.Config):
+    """What to do with the pointer: judge the candidate, or roll back to an older version."""
+
+    rollback: bool = False
+    version: str | None = None
+
+
+@dg.asset(
+    **COMMON, deps=[VICTIMS], kinds={"scikitlearn", "lightgbm", "parquet"}, io_manager_key="frames", code_version="1",
+    description="As many made-up road users as real training people, in their likeness; nobody of the holdout is seen.",
+)  # fmt: skip
+def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
+    """Synthesize from the real people outside of the holdout."""
+    settings = platform.settings
+    people = population(platform.objects, settings)
+    real = people.victims[~in_holdout(people.victims["Num_Acc"].to_numpy())]
+    share = settings.accidents_synthetic_share
+    rows = round(len(real) * share / (1 - share))
+    made = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
+    context.add_output_metadata({"data_source": people.data_source, "from_real_people": len(real)})
+    return made
+
+
+@dg.asset(
+    **COMMON, deps=[VICTIMS], kinds={"pandas", "parquet"}, io_manager_key="frames", code_version="1",
+    description="Real people outside of the holdout and synthetic ones, one for one by default.",
+)  # fmt: skip
+def training_set(
+    context: dg.AssetExecutionContext, platform: Platform, synthetic_victims: pd.DataFrame
+) -> pd.DataFrame:
+    """Mix real and synthetic people."""
+    settings = platform.settings
+    people = population(platform.objects, settings)
+    rows = candidate.training_frame(
+        people.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
+    )
+    grave = rows.assign(grave=rows["grav"].isin((2, 3))).groupby("synthetic")["grave"].mean()
+    context.add_output_metadata({
+        "data_source": people.data_source, "years": str(people.years), "synthetic_share": float(rows.synthetic.mean()),
+        "grave_real": float(grave.get(False, 0)), "grave_synthetic": float(grave.get(True, 0)),
+    })  # fmt: skip
+    return rows
+
+
+@dg.asset(
+    **COMMON, kinds={"numpy", "parquet"}, io_manager_key="frames", code_version="1",
+    description="What the trees see: real people, the same with gaps, and synthetic ones, with label and weight.",
+)  # fmt: skip
+def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
+    """Build the matrix with the same builder that serves."""
+    table = candidate.feature_frame(training_set, assembly.recipe_of(platform.settings))
+    context.add_output_metadata({
+        "features": len([name for name in table if not str(name).startswith("_")]),
+        "rows_by_origin": dg.MetadataValue.json({str(k): int(v) for k, v in table["_origin"].value_counts().items()}),
+    })  # fmt: skip
+    return table
+
+
+def _fit(platform: Platform, name: str, table: pd.DataFrame, rows: pd.DataFrame, parameters: Parameters) -> Bundle:
+    trained = candidate.train(table, rows, parameters, assembly.recipe_of(platform.settings))
+    signature = {**candidate.signature_of(trained.files), "algorithm": name}
+    parts = {"parameters": {key: str(value) for key, value in described(parameters).items()}}
+    return Bundle(assembly.MODEL, trained.files, signature, assembly.validation_metrics(trained), parts)
+
+
+@dg.asset(
+    **COMMON, kinds={"scikitlearn", "onnx"}, io_manager_key="bundles", code_version="1",
+    description="Random forest, calibrated on real validation people.",
+)  # fmt: skip
+def forest_model(
+    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
+) -> Bundle:
+    """Fit the forest."""
+    parameters, _ = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
+    bundle = _fit(platform, "forest", features, training_set, parameters)
+    context.add_output_metadata(_numbers("validation", bundle.metrics))
+    return bundle
+
+
+@dg.asset(
+    **COMMON, kinds={"lightgbm", "onnx"}, io_manager_key="bundles", code_version="1",
+    description="Gradient boosting, calibrated on real validation people.",
+)  # fmt: skip
+def boosting_model(
+    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
+) -> Bundle:
+    """Fit the boosters."""
+    _, parameters = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
+    bundle = _fit(platform, "boosting", features, training_set, parameters)
+    context.add_output_metadata(_numbers("validation", bundle.metrics))
+    return bundle
+
+
+@dg.asset(
+    **COMMON, deps=[VICTIMS], kinds={"onnx", "mlflow"}, io_manager_key="bundles", code_version="1",
+    description="The better of the two on validation people, evaluated on the frozen holdout, with profile and card.",
+)  # fmt: skip
+def candidate_model(
+    context: dg.AssetExecutionContext, platform: Platform, forest_model: Bundle, boosting_model: Bundle,
+    training_set: pd.DataFrame,
+) -> Bundle:  # fmt: skip
+    """Choose, evaluate, complete, track."""
+    settings = platform.settings
+    people = population(platform.objects, settings)
+    candidates = {"boosting": boosting_model, "forest": forest_model}
+    chosen = assembly.best(candidates)
+    made = assembly.assemble(chosen, candidates, training_set, people.victims, people.data_source, settings)
+    pictures = evaluation_pictures(made.holdout.label, made.report)
+    run_id = track(context, platform, _tracked(made.bundle, candidates, pictures, people.data_source))
+    origin = lineage(
+        data_source=people.data_source, sources=people.sources, dagster_run_id=context.run.run_id,
+        mlflow_run_id=run_id, git_commit=settings.git_commit,
+        candidates={name: {"version": c.version, **_headline(c.metrics)} for name, c in candidates.items()},
+    )  # fmt: skip
+    bundle = Bundle(assembly.MODEL, made.bundle.files, made.bundle.signature, made.bundle.metrics, origin)
+    context.add_output_metadata({
+        "version": bundle.version, "algorithm": chosen, "data_source": people.data_source,
+        "headline": headline(bundle.metrics), "mlflow_run_id": run_id or "spooled",
+        **_numbers("holdout", bundle.metrics),
+        **{name.removesuffix(".png"): dg.MetadataValue.md(markdown(p, name)) for name, p in pictures.items()},
+        "card": dg.MetadataValue.md(bundle.files[CARD_FILE].decode()),
+    })  # fmt: skip
+    return bundle
+
+
+@dg.asset(
+    **COMMON, deps=[VICTIMS], kinds={"onnx"}, code_version="1",
+    description="The version that answers: the candidate if the gate lets it, or an older one after a rollback.",
+)  # fmt: skip
+def production_model(
+    context: dg.AssetExecutionContext, config: Promotion, platform: Platform, candidate_model: Bundle
+) -> dg.MaterializeResult:
+    """Move the pointer, or tell why not."""
+    settings, policy = platform.settings, assembly.gate_policy(platform.settings)
+    run_id = context.run.run_id
+    if config.rollback or config.version:
+        outcome = rollback(platform.models, platform.warehouse, assembly.MODEL, policy, run_id, config.version)
+    else:
+        holdout = Holdout.of(population(platform.objects, settings).victims)
+
+        def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
+            ours = AccidentScorer.from_files(candidate_model.files)
+            return compare(ours, AccidentScorer.from_files(files, manifest), holdout, settings.seed)
+
+        outcome = promote(platform.models, platform.warehouse, candidate_model, against, policy, run_id)
+    if outcome.decision.promote and outcome.pointer:
+        follow_pointer(context, platform, assembly.MODEL, outcome.pointer.version, outcome.pointer.previous)
+    return dg.MaterializeResult(metadata=_decision(outcome))
+
+
+def _decision(outcome: Outcome) -> dict[str, Any]:
+    serving = outcome.pointer.version if outcome.pointer else "none"
+    return {
+        "promoted": outcome.decision.promote, "reason": outcome.decision.reason, "candidate": outcome.version,
+        "serving": serving, "decision": dg.MetadataValue.json(outcome.decision.document()),
+    }  # fmt: skip
+
+
+def _numbers(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {f"{prefix}_{name}": float(value) for name, value in metrics.items()}
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(metrics[name]) for name in ("roc_auc", "average_precision", "ece")}
+
+
+def _tracked(
+    bundle: Bundle, candidates: Mapping[str, Bundle], pictures: Mapping[str, bytes], data_source: str
+) -> TrackedRun:
+    params = {
+        f"{name}.{key}": value for name, c in candidates.items() for key, value in c.lineage["parameters"].items()
+    }
+    metrics = dict(bundle.metrics) | {
+        f"validation_{name}_{metric}": value for name, c in candidates.items() for metric, value in c.metrics.items()
+    }
+    shown = {name: bundle.files[name] for name in (CARD_FILE, FEATURES_FILE, "decision.json", "model.onnx")}
+    tags = {VERSION_TAG: bundle.version, "data_source": data_source, "algorithm": str(bundle.signature["algorithm"])}
+    hashes = {f"sha256.{name}": sha256(content) for name, content in bundle.files.items()}
+    return TrackedRun(
+        assembly.MODEL, f"{assembly.MODEL}-{bundle.version}", params, metrics, tags | hashes, {**shown, **pictures}
+    )

@@ -1,0 +1,96 @@
+"""Blocking checks between the steps of a training: bad data stops before it is learnt, a bad model before it serves."""
+
+import dagster as dg
+import pandas as pd
+
+from accident_reco.accidents.model import assembly, verify
+from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer
+from accident_reco.defs.accidents_training import (
+    boosting_model,
+    candidate_model,
+    features,
+    forest_model,
+    production_model,
+    synthetic_victims,
+    training_set,
+)
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.gate import Evaluation, decide
+from accident_reco.lifecycle.reference import read_reference
+
+
+def _result(wrong: str | None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=wrong is None, severity=dg.AssetCheckSeverity.ERROR, description=wrong or "as it must be"
+    )
+
+
+@dg.asset_check(asset=synthetic_victims, blocking=True, description="Every made-up person could have existed.")
+def constraints_held(synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
+    """A pedestrian has no seat, a bicycle no motorway, and so on."""
+    return _result(verify.synthetic_people(synthetic_victims))
+
+
+@dg.asset_check(asset=training_set, blocking=True, description="No held-out accident, both classes, the stated mix.")
+def nobody_of_the_holdout(platform: Platform, training_set: pd.DataFrame) -> dg.AssetCheckResult:
+    """A held-out person in training would make every later number a lie."""
+    return _result(verify.training_people(training_set, platform.settings.accidents_synthetic_share))
+
+
+@dg.asset_check(asset=features, blocking=True, description="The columns are the spec's, finite, and not empty.")
+def features_as_specified(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
+    """What serving will build is what is learnt."""
+    return _result(verify.feature_table(features, platform.settings.accidents_feature_set))
+
+
+@dg.asset_check(
+    asset=forest_model, blocking=True, additional_ins={"features": dg.AssetIn(features.key)},
+    description="ONNX answers as the forest does; the bundle is small.",
+)  # fmt: skip
+def forest_exported(forest_model: Bundle, features: pd.DataFrame) -> dg.AssetCheckResult:
+    """Within 1e-5, alone as in a batch."""
+    return _result(_exported(forest_model, features))
+
+
+@dg.asset_check(
+    asset=boosting_model, blocking=True, additional_ins={"features": dg.AssetIn(features.key)},
+    description="ONNX answers as the boosters do; the bundle is small.",
+)  # fmt: skip
+def boosting_exported(boosting_model: Bundle, features: pd.DataFrame) -> dg.AssetCheckResult:
+    """Within 1e-5, alone as in a batch."""
+    return _result(_exported(boosting_model, features))
+
+
+def _exported(bundle: Bundle, table: pd.DataFrame) -> str | None:
+    names = [name for name in table.columns if not str(name).startswith("_")]
+    return verify.exported_model(
+        bundle.files, table[names].sample(verify.ROWS, random_state=0, replace=True).to_numpy()
+    )
+
+
+@dg.asset_check(asset=candidate_model, blocking=True, description="Complete, readable, and above the gate's floor.")
+def complete_and_above_the_floor(platform: Platform, candidate_model: Bundle) -> dg.AssetCheckResult:
+    """The gate's own function, without a champion: the absolute floor alone."""
+    AccidentScorer.from_files(candidate_model.files)
+    read_reference(candidate_model.files[REFERENCE_FILE])
+    if not candidate_model.files[CARD_FILE]:
+        return _result("the model card is empty")
+    policy = assembly.gate_policy(platform.settings)
+    decision = decide(Evaluation(candidate_model.version, candidate_model.metrics), None, None, policy)
+    return dg.AssetCheckResult(
+        passed=decision.promote, severity=dg.AssetCheckSeverity.ERROR, description=decision.reason
+    )
+
+
+@dg.asset_check(
+    asset=production_model, blocking=True, description="The version that the pointer names loads and answers."
+)
+def champion_answers(platform: Platform) -> dg.AssetCheckResult:
+    """Verified bytes, a signature that fits, a smoke prediction."""
+    champion = platform.models.champion(assembly.MODEL)
+    if champion is None:
+        return _result("no version serves yet: the gate refused the first candidate")
+    manifest = champion[1]
+    AccidentScorer.from_files(platform.models.files(manifest), manifest)
+    return _result(None)
