@@ -192,6 +192,13 @@ class Recommender:
             "ratings": int(self.rating_count[row]),
         }
 
+    def title_of(self, movie_id: int) -> str:
+        """Title of a movie. Raises UnknownMovie."""
+        rows, known = self._rows(np.array([movie_id]))
+        if not known[0]:
+            raise UnknownMovie(f"this version has no movie {movie_id}")
+        return self.titles[rows[0]]
+
     def search(self, query: str, count: int = 20) -> list[dict[str, Any]]:
         """Movies whose title contains every word of the query, the most rated first."""
         words = query.casefold().split()
