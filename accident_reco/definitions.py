@@ -12,7 +12,9 @@ from accident_reco.defs import (
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    drift,
     movies_ingest,
+    rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
@@ -31,7 +33,8 @@ MODULES = (
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
-    return dg.Definitions(
+    settings = platform.settings
+    pipelines = dg.Definitions(
         assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=_named(dg.JobDefinition, UnresolvedAssetJobDefinition),
@@ -43,6 +46,8 @@ def defs() -> dg.Definitions:
             "bundles": BundleIOManager(platform=platform),
         },
     )
+    # The closed loop has settings in its definitions: when to check, how often to look.
+    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
 
 
 def _named(*kinds: type) -> list[Any]:
