@@ -37,7 +37,9 @@ class MoviesRequest(Strict):
     user_id: UserId | None = None
     ratings: Annotated[
         list[GivenRating] | None,
-        Field(min_length=1, max_length=MAX_RATINGS, description="Ratings of this request, one or more; nothing is kept"),
+        Field(
+            min_length=1, max_length=MAX_RATINGS, description="Ratings of this request, one or more; nothing is kept"
+        ),
     ] = None
     count: Annotated[int, Field(strict=True, ge=1, le=100, description="How many movies")] = 10
     genres: Annotated[Genres, Field(description="Only movies of any of these genres")] = []

@@ -63,8 +63,8 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/predict/movies",
         summary="Movies for a user, for somebody who brings ratings, or for a stranger",
-        description="A stored user is answered from the model, or folded in from the stored ratings when these are newer. "
-        "`ratings` describe somebody who is not stored; one is enough. Nobody: what is popular.",
+        description="A stored user is answered from the model, or folded in from the stored ratings when these are "
+        "newer. `ratings` describe somebody who is not stored; one is enough. Nobody: what is popular.",
         response_model=MoviesAnswer,
         responses=responses(503),
         openapi_extra={"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
