@@ -15,6 +15,8 @@ from accident_reco.defs import (
     accidents_watch,
     drift,
     movies_ingest,
+    movies_training,
+    movies_training_checks,
     rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
@@ -29,6 +31,8 @@ MODULES = (
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    movies_training_checks,  # what stops a movie training
 )
 
 

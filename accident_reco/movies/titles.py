@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class Titles(Sequence[str]):
+class Titles:
     """Titles by position, and the search in them."""
 
     def __init__(self, titles: Sequence[str]) -> None:
@@ -16,7 +16,7 @@ class Titles(Sequence[str]):
         self._text = "\n".join(folded)
         self._start = np.concatenate([[0], np.cumsum([len(text) + 1 for text in folded])])[:-1]
 
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+    def __getitem__(self, row: int) -> str:
         return self._titles[row]
 
     def __len__(self) -> int:
