@@ -12,6 +12,7 @@ from accident_reco.defs import (
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    accidents_watch,
     drift,
     movies_ingest,
     rollback,
@@ -22,7 +23,8 @@ from accident_reco.defs.resources import Platform
 platform = Platform()
 
 MODULES = (
-    accidents_ingest,  # published files of a year → one row per road user, quarantine
+    accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
+    accidents_watch,  # new and corrected years
     accidents_training,  # synthetic people, training set, features, two candidates, the gate
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion

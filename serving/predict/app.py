@@ -13,7 +13,7 @@ from serving.common import logs
 from serving.common.app import Readiness, Service, build
 from serving.common.envelope import RouteLimits
 from serving.common.metrics import Metrics
-from serving.predict import accidents, accidents_csv, feedback, models
+from serving.predict import accidents, accidents_csv, feedback, models, rollback, v2
 from serving.predict.context import Context, make_context
 from serving.predict.inference_log import log_refusals
 from serving.predict.loaders import LOADERS
@@ -24,6 +24,7 @@ _TAGS = (
     {"name": "predict", "description": "Answers of the champions"},
     {"name": "feedback", "description": "What turned out to be true"},
     {"name": "models", "description": "What serves, and why"},
+    {"name": "open inference protocol", "description": "The same models for KServe and Triton clients"},
     {"name": "operations", "description": "Health and metrics"},
 )
 
@@ -57,6 +58,9 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             accidents_csv.router(context),
             feedback.router(context),
             models.router(context),
+            rollback.router(context),
+            v2.health_router(context),
+            v2.router(context),
         ],
         readiness=lambda: _readiness(context),
         lifespan=lifespan,
