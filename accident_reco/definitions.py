@@ -15,6 +15,9 @@ from accident_reco.defs import (
     accidents_watch,
     drift,
     movies_ingest,
+    movies_training,
+    movies_training_checks,
+    retrain,
     rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
@@ -29,6 +32,8 @@ MODULES = (
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    movies_training_checks,  # what stops a movie training
 )
 
 
@@ -49,7 +54,8 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
+    return dg.Definitions.merge(pipelines, *loop)
 
 
 def _named(*kinds: type) -> list[Any]:
