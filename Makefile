@@ -13,7 +13,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline test lint lock
+.PHONY: help install up pipeline stack test lint lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ up: install ## fill and start the whole platform; ACCIDENTS=… and MOVIES=… c
 
 pipeline: install ## materialize what is missing, without servers
 	@$(BIN)/python -m accident_reco.launch pipeline
+
+stack: install ## the whole platform on PostgreSQL, S3, MLflow, Prometheus and Alertmanager, without containers
+	@$(BIN)/python -m accident_reco.launch stack
 
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .

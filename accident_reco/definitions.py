@@ -12,7 +12,13 @@ from accident_reco.defs import (
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    accidents_watch,
+    drift,
     movies_ingest,
+    movies_training,
+    movies_training_checks,
+    retrain,
+    rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
@@ -20,18 +26,22 @@ from accident_reco.defs.resources import Platform
 platform = Platform()
 
 MODULES = (
-    accidents_ingest,  # published files of a year → one row per road user, quarantine
+    accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
+    accidents_watch,  # new and corrected years
     accidents_training,  # synthetic people, training set, features, two candidates, the gate
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    movies_training_checks,  # what stops a movie training
 )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
-    return dg.Definitions(
+    settings = platform.settings
+    pipelines = dg.Definitions(
         assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=_named(dg.JobDefinition, UnresolvedAssetJobDefinition),
@@ -43,6 +53,9 @@ def defs() -> dg.Definitions:
             "bundles": BundleIOManager(platform=platform),
         },
     )
+    # The closed loop has settings in its definitions: when to check, how often to look.
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
+    return dg.Definitions.merge(pipelines, *loop)
 
 
 def _named(*kinds: type) -> list[Any]:

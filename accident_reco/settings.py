@@ -34,6 +34,18 @@ class Settings(BaseSettings):
     )
     store_url: str = Field("", description="Object store, any fsspec URL; default `file://$HOME/store`")
     database_url: str = Field("", description="Warehouse, SQLAlchemy URL; default `sqlite:///$HOME/warehouse.db`")
+    auth_database_url: str = Field(
+        "", description="Warehouse as the auth service logs in, a role with fewer rights; default `DATABASE_URL`"
+    )
+    services_database_url: str = Field(
+        "", description="Warehouse as predict and drift log in, a role with fewer rights; default `DATABASE_URL`"
+    )
+    reader_database_url: str = Field(
+        "", description="Warehouse as dashboards log in, a role that only reads; empty: no such role"
+    )
+    dagster_database_url: str = Field(
+        "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
+    )
     mlflow_tracking_uri: str = Field(
         "",
         validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),
@@ -75,6 +87,14 @@ class Settings(BaseSettings):
     auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+
+    # Where the servers of `make stack` listen
+    postgres_port: int = Field(5432, ge=1, le=65535, description="Port of PostgreSQL in `make stack`")
+    s3_port: int = Field(8333, ge=1, le=55535, description="Port of the S3 store in `make stack`, and 10,000 above")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
+    prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
+    alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
+    exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
     # What HTTP services take and give
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")

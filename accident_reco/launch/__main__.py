@@ -13,6 +13,7 @@ from types import FrameType
 from accident_reco.launch.home import prepare_home
 from accident_reco.launch.platform import run_pipeline, run_platform
 from accident_reco.launch.processes import LaunchError
+from accident_reco.launch.stack import run_stack
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.objects import StoreError
 
@@ -27,12 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="materialize what is missing, then run every service until Ctrl-C")
     commands.add_parser("pipeline", help="materialize what is missing, without servers")
+    commands.add_parser("stack", help="the same on PostgreSQL, S3, MLflow and Prometheus, all started here")
     chosen = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     started = time.monotonic()
     try:
         settings = Settings.load()
+        if chosen.command == "stack":
+            run_stack(settings, dict(os.environ))
+            return 0
         prepare_home(settings)
         if chosen.command == "pipeline":
             run_pipeline(settings, dict(os.environ))
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except Stopped:
-        return 0 if chosen.command == "up" else 130
+        return 130 if chosen.command == "pipeline" else 0
     return 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from accident_reco.settings import Settings
+from sqlalchemy import make_url
+
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.roles import grant
 from accident_reco.storage.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,10 +18,33 @@ def prepare_home(settings: Settings) -> None:
     for folder in (settings.home, settings.dagster_home, settings.logs):
         folder.mkdir(parents=True, exist_ok=True)
     settings.keys.mkdir(mode=0o700, exist_ok=True)
-    shutil.copyfile(ROOT / "dagster.yaml", settings.dagster_home / "dagster.yaml")
+    (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
+    if not warehouse.is_sqlite:
+        grant(warehouse, lesser_roles(settings))
     warehouse.close()
+
+
+def dagster_yaml(settings: Settings) -> str:
+    """The project's dagster.yaml, with PostgreSQL storage where that is set; its URL stays in the environment."""
+    text = (ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    if settings.dagster_database_url:
+        text += f"\nstorage:\n  postgres:\n    postgres_url: {{env: {variable('dagster_database_url')}}}\n"
+    return text
+
+
+def lesser_roles(settings: Settings) -> dict[str, str]:
+    """PostgreSQL roles that the settings name besides the owner: kind of rights → role."""
+    urls = {kind: getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")}
+    return {kind: str(make_url(url).username) for kind, url in urls.items() if url}
+
+
+def service_environment(settings: Settings, service: str) -> dict[str, str]:
+    """The warehouse as one service may use it; the other roles' addresses are not for it."""
+    own = settings.auth_database_url if service == "auth" else settings.services_database_url
+    named = ("auth_database_url", "services_database_url", "reader_database_url", "dagster_database_url")
+    return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named}
 
 
 def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, str]:
@@ -27,6 +52,7 @@ def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, 
     return environ | {
         "ACCIDENT_RECO_HOME": str(settings.home),
         "DAGSTER_HOME": str(settings.dagster_home),
+        variable("dagster_database_url"): settings.dagster_database_url,
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_DISABLE_TELEMETRY": "yes",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from accident_reco.launch.home import child_environment
+from accident_reco.launch.home import child_environment, service_environment
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
 from accident_reco.lifecycle.bundle import MODELS, Manifest
 from accident_reco.lifecycle.store import ModelStore
@@ -18,7 +18,7 @@ from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
 HEADLINES = {"accidents": ("roc_auc", "average_precision", "ece"), "movies": ("rmse", "ndcg_at_10", "coverage")}
-SERVICES = ("auth", "predict")
+SERVICES = ("auth", "predict", "drift")
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:
@@ -47,7 +47,8 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         password = ensure_admin(settings)
         _start_dagster(children, settings)
         for name in SERVICES:
-            children.start(name, [sys.executable, "-m", f"serving.{name}"])
+            command = [sys.executable, "-m", f"serving.{name}"]
+            children.start(name, command, environ=service_environment(settings, name))
         ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
         children.await_ready(ready, READY_SECONDS)
         _say(summary(settings))

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    stop_signal: int = signal.SIGTERM
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
@@ -44,20 +45,32 @@ class Children:
     logs: Path
     started: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, command: Sequence[str], echo: bool = False) -> Child:
-        """Start a process. Its errors, and its output unless `echo` sends that to our own, go to a log file."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        echo: bool = False,
+        environ: Mapping[str, str] | None = None,
+        stop_signal: int = signal.SIGTERM,
+    ) -> Child:
+        """Start a process. Its errors, and its output unless `echo` sends that to our own, go to a log file.
+
+        Args:
+            environ: variables of this process alone, over those that all share.
+            stop_signal: what asks this program for an orderly end.
+        """
         log = self.logs / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 list(command),
-                env=dict(self.environ),
+                env={**self.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=None if echo else output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the others in order
                 preexec_fn=_die_with_parent,  # no threads run yet in the launcher
             )
-        child = Child(name, process, log)
+        child = Child(name, process, log, stop_signal)
         self.started.append(child)
         return child
 
@@ -68,26 +81,33 @@ class Children:
             if code is not None:
                 raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")
 
-    def await_ready(self, urls: Mapping[str, str], seconds: float) -> None:
-        """Wait until each URL answers 200.
+    def await_ready(self, probes: Mapping[str, str | Callable[[], bool]], seconds: float) -> None:
+        """Wait until each URL answers 200 and each function says yes.
 
         Raises:
             LaunchError: a child ended, or one is not ready in time.
         """
         deadline = time.monotonic() + seconds
-        waiting = dict(urls)
+        waiting = dict(probes)
         while waiting:
             self.check()
-            waiting = {name: url for name, url in waiting.items() if not answers(url)}
+            waiting = {name: probe for name, probe in waiting.items() if not _ready(probe)}
             if waiting and time.monotonic() > deadline:
                 raise LaunchError(f"not ready after {seconds:.0f} s: {', '.join(waiting)}; see {self.logs}")
             if waiting:
                 time.sleep(0.1)
 
+    def kill(self, name: str) -> None:
+        """End the newest child of a name at once, as an outage would, and forget it."""
+        child = next(child for child in reversed(self.started) if child.name == name)
+        _signal_group(child, signal.SIGKILL)
+        child.process.wait()
+        self.started.remove(child)
+
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Ask every process group to end, newest first, then insist."""
         for child in reversed(self.started):
-            _signal_group(child, signal.SIGTERM)
+            _signal_group(child, child.stop_signal)
         deadline = time.monotonic() + seconds
         for child in self.started:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -104,6 +124,10 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _ready(probe: str | Callable[[], bool]) -> bool:
+    return answers(probe) if isinstance(probe, str) else probe()
 
 
 def require_free_ports(host: str, ports: Mapping[str, int]) -> None:

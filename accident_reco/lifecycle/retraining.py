@@ -67,12 +67,19 @@ def policy_of(settings: Settings) -> RetrainPolicy:
 
 
 def consider(
-    warehouse: Warehouse, policy: RetrainPolicy, trigger: Trigger, *, now: datetime, until: datetime | None = None
+    warehouse: Warehouse,
+    policy: RetrainPolicy,
+    trigger: Trigger,
+    *,
+    now: datetime,
+    until: datetime | None = None,
+    busy: str | None = None,
 ) -> Considered:
     """Decide on a trigger, record the decision with its reason, and queue the training if there is to be one.
 
     Args:
         until: leave drift reports after this time out, for a trigger that is looked at late.
+        busy: a training that runs without a request (a person started it by hand).
     """
     known = loop.decision_on(warehouse, trigger.model, trigger.source, trigger.id)
     if known is not None:
@@ -83,7 +90,7 @@ def consider(
         decision = RetrainDecision("train", "trigger", queued["reason"], {"source": trigger.source})
         return _record(warehouse, trigger, decision, queued["id"], now)
     decision = decide_retrain(
-        trigger.source, trigger.evidence, state_of(warehouse, policy, trigger, now, until), policy, now
+        trigger.source, trigger.evidence, state_of(warehouse, policy, trigger, now, until, busy), policy, now
     )
     request_id = trigger.request_id
     if decision.action == "train" and request_id is None:
@@ -102,7 +109,12 @@ def consider(
 
 
 def state_of(
-    warehouse: Warehouse, policy: RetrainPolicy, trigger: Trigger, now: datetime, until: datetime | None
+    warehouse: Warehouse,
+    policy: RetrainPolicy,
+    trigger: Trigger,
+    now: datetime,
+    until: datetime | None,
+    busy: str | None = None,
 ) -> RetrainState:
     """What the policy has to know; a trigger that is a request itself is not in its own way."""
     windows: list[bool] = []
@@ -112,7 +124,7 @@ def state_of(
     since = now - max(BUDGET_WINDOW, policy.cooldown)
     return RetrainState(
         windows=windows,
-        training=loop.open_training(warehouse, trigger.model, trigger.request_id),
+        training=loop.open_training(warehouse, trigger.model, trigger.request_id) or busy,
         started=loop.automatic_trainings(warehouse, trigger.model, since, trigger.request_id),
         losses=losses,
         last_loss_at=last_loss_at,

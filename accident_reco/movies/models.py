@@ -2,6 +2,8 @@
 for ratings, implicit's ALS for rankings. Only this module imports a training library; nothing here ever pickles.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,10 +70,26 @@ def fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptio
     return FittedModel(kind, data.user_ids, data.movie_ids, arrays, used, time.perf_counter() - started, algorithm)
 
 
-def _biases(algorithm: Any) -> dict[str, np.ndarray]:
+def _fitted(algorithm: Any, data: IndexedRatings, scale: RatingScale) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
+    """Fit one of Surprise's algorithms on the renumbered ratings, so that it draws the random numbers that it draws on
+    a training set of its own; gives them with the positions of their users and movies in `data`.
+    """
+    compact, users, movies = data.compact()
+    algorithm.fit(surprise_trainset(compact, scale))
+    return compact, users, movies
+
+
+def _spread(values: np.ndarray, places: np.ndarray, size: int, kind: type = np.float64) -> np.ndarray:
+    """Values at their places among `size`, zero elsewhere: what Surprise adds for the unknown."""
+    spread = np.zeros((size, *np.shape(values)[1:]), dtype=kind)
+    spread[places] = values
+    return spread
+
+
+def _biases(algorithm: Any, data: IndexedRatings, users: np.ndarray, movies: np.ndarray) -> dict[str, np.ndarray]:
     return {
-        "user_bias": np.asarray(algorithm.bu, dtype=np.float64),
-        "movie_bias": np.asarray(algorithm.bi, dtype=np.float64),
+        "user_bias": _spread(algorithm.bu, users, len(data.user_ids)),
+        "movie_bias": _spread(algorithm.bi, movies, len(data.movie_ids)),
         "global_mean": np.array(algorithm.trainset.global_mean, dtype=np.float64),
     }
 
@@ -80,50 +98,37 @@ def _fit_svd(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
     from surprise import SVD
 
     algorithm = SVD(n_factors=options.svd_factors, n_epochs=options.svd_epochs, random_state=options.seed)
-    algorithm.fit(surprise_trainset(data, scale))
-    rated = np.bincount(data.movie, minlength=len(data.movie_ids)) > 0
-    # Surprise leaves random factors on users and movies of other folds; its predictions never use them.
-    known = np.bincount(data.user, minlength=len(data.user_ids)) > 0
-    return (
-        algorithm,
-        {
-            **_biases(algorithm),
-            "user_factors": np.where(known[:, None], algorithm.pu, 0).astype(np.float32),
-            "movie_factors": np.where(rated[:, None], algorithm.qi, 0).astype(np.float32),
-        },
-        {
-            "n_factors": options.svd_factors,
-            "n_epochs": options.svd_epochs,
-            "random_state": options.seed,
-            "reg_all": 0.02,
-            "lr_all": 0.005,
-        },
-    )
+    _, users, movies = _fitted(algorithm, data, scale)
+    arrays = {
+        **_biases(algorithm, data, users, movies),
+        "user_factors": _spread(algorithm.pu, users, len(data.user_ids), np.float32),
+        "movie_factors": _spread(algorithm.qi, movies, len(data.movie_ids), np.float32),
+    }
+    used = {"n_factors": options.svd_factors, "n_epochs": options.svd_epochs, "random_state": options.seed}
+    return algorithm, arrays, used
 
 
 def _fit_baseline(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
     from surprise import BaselineOnly
 
     algorithm = BaselineOnly(verbose=False)
-    algorithm.fit(surprise_trainset(data, scale))
-    return algorithm, _biases(algorithm), {"reg_u": 15, "reg_i": 10, "n_epochs": 10}
+    _, users, movies = _fitted(algorithm, data, scale)
+    return algorithm, _biases(algorithm, data, users, movies), {"reg_u": 15, "reg_i": 10, "n_epochs": 10}
 
 
 def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
     from surprise import KNNBaseline
 
+    compact, _, _ = data.compact()
+
     class SparseKNNBaseline(KNNBaseline):
         """KNNBaseline whose similarities are sparse: Surprise's own are five dense movie × movie matrices."""
 
-        def compute_similarities(self) -> "Neighbours":
+        def compute_similarities(self) -> Neighbours:
             return similar_movies(
-                data,
-                self.trainset.global_mean,
-                self.bu,
-                self.bi,
-                shrinkage=options.knn_shrinkage,
+                compact, self.trainset.global_mean, self.bu, self.bi, shrinkage=options.knn_shrinkage,
                 keep=options.knn_neighbours,
-            )
+            )  # fmt: skip
 
     algorithm = SparseKNNBaseline(
         k=options.knn_k,
@@ -131,23 +136,15 @@ def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
         verbose=False,
         sim_options={"name": "pearson_baseline", "user_based": False, "shrinkage": options.knn_shrinkage},
     )
-    algorithm.fit(surprise_trainset(data, scale))
-    similar: Neighbours = algorithm.sim
-    return (
-        algorithm,
-        {
-            **_biases(algorithm),
-            "neighbour_start": similar.start,
-            "neighbour": similar.movie,
-            "neighbour_similarity": similar.similarity,
-        },
-        {
-            "k": options.knn_k,
-            "min_k": options.knn_min_k,
-            "shrinkage": options.knn_shrinkage,
-            "neighbours": options.knn_neighbours,
-        },
-    )
+    _, users, movies = _fitted(algorithm, data, scale)
+    similar: Neighbours = algorithm.sim.renumbered(movies, len(data.movie_ids))
+    arrays = {
+        **_biases(algorithm, data, users, movies),
+        "neighbour_start": similar.start,
+        "neighbour": similar.movie,
+        "neighbour_similarity": similar.similarity,
+    }
+    return algorithm, arrays, {"k": options.knn_k, "min_k": options.knn_min_k, "neighbours": options.knn_neighbours}
 
 
 @dataclass(frozen=True)
@@ -166,6 +163,19 @@ class Neighbours:
         row = self.movie[self.start[one] : self.start[one + 1]]
         at = int(np.searchsorted(row, other))
         return float(self.similarity[self.start[one] + at]) if at < len(row) and row[at] == other else 0.0
+
+    @classmethod
+    def of(cls, table: Any) -> Neighbours:
+        """From a scipy CSR table."""
+        table.sort_indices()
+        return cls(table.indptr.astype(np.int64), table.indices.astype(np.int32), table.data)
+
+    def renumbered(self, places: np.ndarray, size: int) -> Neighbours:
+        """The same similarities, movie `m` being called `places[m]` of `size`."""
+        import scipy.sparse as sparse
+
+        row = np.repeat(places, np.diff(self.start))
+        return Neighbours.of(sparse.csr_matrix((self.similarity, (row, places[self.movie])), shape=(size, size)))
 
 
 def similar_movies(
@@ -208,9 +218,7 @@ def similar_movies(
         kept.append((row[chosen], both.indices[chosen], value[chosen].astype(np.float32)))
     row, column, value = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     best = sparse.csr_matrix((value, (row, column)), shape=(movies, movies))
-    symmetric = best.maximum(best.T).tocsr()
-    symmetric.sort_indices()
-    return Neighbours(symmetric.indptr.astype(np.int64), symmetric.indices.astype(np.int32), symmetric.data)
+    return Neighbours.of(best.maximum(best.T).tocsr())
 
 
 def _best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray:

@@ -4,6 +4,8 @@ Surprise keeps two dictionaries of lists of tuples, some 400 bytes a rating. Her
 make the list of one user or one movie when asked for it. Inner ids are positions in the sorted arrays of ids.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +30,7 @@ class IndexedRatings:
     @classmethod
     def of(
         cls, ratings: Ratings, user_ids: np.ndarray | None = None, movie_ids: np.ndarray | None = None
-    ) -> "IndexedRatings":
+    ) -> IndexedRatings:
         """Index ratings, by the ids given (sorted, all present) or by those that occur."""
         ordered = ratings.ordered()
         users = np.unique(ordered.user_id) if user_ids is None else user_ids
@@ -44,7 +46,23 @@ class IndexedRatings:
     def __len__(self) -> int:
         return len(self.user)
 
-    def take(self, rows: np.ndarray) -> "IndexedRatings":
+    def compact(self) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
+        """Only the users and movies that have a row, numbered in the order of their first one, as Surprise does it.
+
+        Returns:
+            The renumbered ratings (their `movie_ids` are not sorted), and the former positions of users and movies.
+        """
+        users = np.unique(self.user)
+        found, first = np.unique(self.movie, return_index=True)
+        movies = found[np.argsort(first, kind="stable")]
+        number = np.empty(len(self.movie_ids), dtype=np.int32)
+        number[movies] = np.arange(len(movies), dtype=np.int32)
+        user = np.searchsorted(users, self.user).astype(np.int32)
+        ids = self.user_ids[users], self.movie_ids[movies]
+        renumbered = IndexedRatings(*ids, user, number[self.movie], self.rating)
+        return renumbered, users, movies
+
+    def take(self, rows: np.ndarray) -> IndexedRatings:
         """The rows of a mask (or of ascending positions), with the same ids."""
         return IndexedRatings(self.user_ids, self.movie_ids, self.user[rows], self.movie[rows], self.rating[rows])
 
@@ -96,13 +114,14 @@ class _Positions(Mapping[int, int]):
     """Raw id → inner id, by binary search."""
 
     def __init__(self, ids: np.ndarray) -> None:
-        self._ids = ids
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
 
     def __getitem__(self, raw: int) -> int:
         at = int(np.searchsorted(self._ids, raw))
         if at == len(self._ids) or self._ids[at] != raw:
             raise KeyError(raw)
-        return at
+        return int(self._order[at])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._ids.tolist())

@@ -151,6 +151,35 @@ def losses_in_a_row(warehouse: Warehouse, model: str) -> tuple[int, datetime | N
     return int(count), None if last is None else _utc({"at": last})["at"]
 
 
+def decision_of_run(warehouse: Warehouse, run_id: str) -> tuple[bool, str] | None:
+    """Whether a run promoted its candidate and the gate's reason, or None when it decided nothing."""
+    query = (
+        select(promotions.c.promoted, promotions.c.reason)
+        .where(promotions.c.run_id == run_id)
+        .order_by(promotions.c.decided_at.desc())
+        .limit(1)
+    )
+    with warehouse.connect() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else (bool(row.promoted), str(row.reason))
+
+
+def rollbacks_since(warehouse: Warehouse, model: str, since: datetime) -> list[dict[str, Any]]:
+    """Rollbacks that moved the pointer after a time, oldest first."""
+    query = (
+        select(promotions)
+        .where(
+            promotions.c.model == model,
+            promotions.c.action == "rollback",
+            promotions.c.promoted,
+            promotions.c.decided_at > since,
+        )
+        .order_by(promotions.c.decided_at)
+    )
+    with warehouse.connect() as connection:
+        return [_utc(row) for row in connection.execute(query).mappings()]
+
+
 def closed_trainings(warehouse: Warehouse, model: str) -> int:
     """How many training requests of a model have come to an end."""
     query = select(func.count()).where(
@@ -187,6 +216,18 @@ def record_decision(warehouse: Warehouse, row: Mapping[str, Any]) -> dict[str, A
         if kept is None:
             raise
         return kept
+
+
+def acted_on(warehouse: Warehouse, model: str, source: str, prefix: str) -> bool:
+    """Whether a trigger whose id starts with `prefix` has led to a training or a suggestion."""
+    query = select(func.count()).where(
+        retrain_decisions.c.model == model,
+        retrain_decisions.c.source == source,
+        retrain_decisions.c.trigger_id.startswith(prefix, autoescape=True),
+        retrain_decisions.c.action != "wait",
+    )
+    with warehouse.connect() as connection:
+        return bool(connection.execute(query).scalar_one())
 
 
 def decisions(warehouse: Warehouse, model: str, limit: int = 50) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,9 @@ from accident_reco.storage.objects import CHUNK, ObjectExists, ObjectNotFound, O
 
 LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 ABSENT = {"NoSuchKey", "404", "NotFound"}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
+# A store that is gone must be told within seconds: the client's own patience multiplies with that of s3fs.
+PATIENCE = {"connect_timeout": 3, "read_timeout": 30, "retries": {"total_max_attempts": 2, "mode": "standard"}}
 
 
 class S3Store(ObjectStore):
@@ -32,9 +35,8 @@ class S3Store(ObjectStore):
             import s3fs
 
             # Listings are never cached: another process writes what we look for.
-            self._made = s3fs.S3FileSystem(
-                use_listings_cache=False, config_kwargs={"connect_timeout": 5, "read_timeout": 30}
-            )
+            self._made = s3fs.S3FileSystem(use_listings_cache=False, config_kwargs=PATIENCE)
+            self._made.retries = 3
         return self._made
 
     def _key(self, key: str) -> str:
@@ -45,28 +47,32 @@ class S3Store(ObjectStore):
     @contextmanager
     def _told(self, key: str, doing: str) -> Iterator[None]:
         """Turns what the client raises into our errors, by the service's own code."""
+        from aiohttp import ClientError as WireError
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             yield
-        except (OSError, BotoCoreError, ClientError) as error:
-            cause = error if isinstance(error, ClientError) else error.__cause__
-            code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
+        except (OSError, BotoCoreError, ClientError, WireError) as error:
+            code = _code(error)
             where = f"{self.url}/{key}"
             if code in LOST_RACE:
                 raise SwapConflict(f"{where} changed since it was read; read it again and decide anew") from None
             if code in ABSENT:
                 raise ObjectNotFound(f"{where} does not exist") from None
-            raise StoreError(
-                f"{where}: {doing} failed: {code or error}: check the bucket, AWS_ENDPOINT_URL and the AWS_* keys"
-            ) from error
+            hint = "check that AWS_ENDPOINT_URL answers"
+            if code == "NoSuchBucket":
+                hint = f"make the bucket {self.bucket} or correct the store's URL"
+            elif code in REFUSED:
+                hint = f"check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights on {self.bucket}"
+            raise StoreError(f"{where}: {doing} failed: {code or error}; {hint}") from error
 
     def _call(self, method: str, key: str, **arguments: Any) -> Any:
         with self._told(key, method):
             return self._fs.call_s3(method, Bucket=self.bucket, Key=self._key(key), **arguments)
 
     def open(self, key: str) -> IO[bytes]:
-        self._call("head_object", key)
+        if not self.exists(key):
+            raise ObjectNotFound(f"{self.url}/{key} does not exist")
         with self._told(key, "open"):
             return self._fs.open(f"{self.bucket}/{self._key(key)}", "rb", block_size=8 * CHUNK)
 
@@ -79,12 +85,19 @@ class S3Store(ObjectStore):
             return
         with self._told(key, "write"):
             upload = self._fs.open(f"{self.bucket}/{self._key(key)}", "wb", block_size=8 * CHUNK)
-            try:
-                shutil.copyfileobj(data, upload, CHUNK)
-            except BaseException:
-                upload.discard()  # a multipart upload that is not completed never becomes visible
-                raise
-            upload.close()
+        # A multipart upload that is not completed never becomes visible.
+        try:
+            while chunk := data.read(CHUNK):  # an error of the source is not the store's: it passes as it is
+                with self._told(key, "write"):
+                    upload.write(chunk)
+            with self._told(key, "write"):
+                upload.close()
+        except BaseException:
+            upload.closed = True  # else the interpreter's exit would try to finish it, and hang
+            # Where the store is gone, its own rule for unfinished uploads clears the parts.
+            with suppress(StoreError), self._told(key, "discard"):
+                upload.discard()
+            raise
 
     def create(self, key: str, data: bytes) -> str:
         try:
@@ -108,28 +121,48 @@ class S3Store(ObjectStore):
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        writer = {"writer": secrets.token_hex(8)}
         try:
-            return self._call("put_object", key, Body=data, **condition)["ETag"]
-        except SwapConflict:
-            # The client retries lost answers: then the object we meet is the one we wrote ourselves.
-            current, tag = self.read_tagged(key)
-            if current == data:
-                return tag
-            raise
+            return self._call("put_object", key, Body=data, Metadata=writer, **condition)["ETag"]
+        except (SwapConflict, ObjectNotFound) as lost:
+            # A retry after a lost answer meets the object that the first try wrote: it carries our mark.
+            if self.exists(key):
+                current = self._call("head_object", key)
+                if current.get("Metadata") == writer:
+                    return current["ETag"]
+            raise SwapConflict(f"{self.url}/{key} changed since it was read; read it again and decide anew") from lost
 
     def exists(self, key: str) -> bool:
         try:
             self._call("head_object", key)
         except ObjectNotFound:
+            # An answer without a body cannot say whether the object or the whole bucket is missing.
+            with self._told(key, "looking"):
+                self._fs.call_s3("list_objects_v2", Bucket=self.bucket, MaxKeys=1)
             return False
         return True
 
     def list(self, prefix: str = "") -> list[str]:
-        base = f"{self.bucket}/{self._key(prefix)}".rstrip("/")
-        with self._told(prefix, "list"):
-            found = self._fs.find(base)
-        skip = len(self.bucket) + 1 + (len(self.prefix) + 1 if self.prefix else 0)
-        return sorted(name[skip:] for name in found)
+        folder = self._key(prefix.strip("/")).rstrip("/")
+        page: dict[str, Any] = {"Bucket": self.bucket, "Prefix": f"{folder}/" if folder else ""}
+        found: list[str] = []
+        while True:
+            with self._told(prefix, "list"):
+                answer = self._fs.call_s3("list_objects_v2", **page)
+            found += [item["Key"] for item in answer.get("Contents", []) if not item["Key"].endswith("/")]
+            if not answer.get("IsTruncated"):
+                return sorted(key.removeprefix(f"{self.prefix}/") if self.prefix else key for key in found)
+            page["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
         self._call("delete_object", key)
+
+
+def _code(error: BaseException | None) -> str:
+    """The service's own word for what went wrong; s3fs hides it in the cause."""
+    while error is not None:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if code:
+            return str(code)
+        error = error.__cause__
+    return ""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import JSON, Column, Connection, Engine, Integer, Table, create_engine, event, func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import CompileError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
 BUSY_TIMEOUT_S = 30
 CHUNK_ROWS = 20_000
+MIGRATION_LOCK = 0x6163_7265  # any number that every version of the platform agrees on
 
 
 class Warehouse:
@@ -48,7 +53,8 @@ class Warehouse:
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
             else:
-                self._engine = create_engine(self.url, pool_pre_ping=True)
+                # A database that is gone is told in seconds; a connection that died while idle is replaced unseen.
+                self._engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
         return self._engine
 
     @contextmanager
@@ -60,23 +66,27 @@ class Warehouse:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection for reading."""
-        with self.engine.connect() as connection:
+        with self.engine.connect().execution_options(postgresql_readonly=True) as connection:
             yield connection
 
     def upgrade(self) -> None:
-        """Bring the schema to the newest revision."""
+        """Bring the schema to the newest revision; of several processes that try at once, the others wait."""
         from alembic import command
 
         from accident_reco.storage.migrations import alembic_config
 
         with self.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             command.upgrade(alembic_config(connection), "head")
 
     def append(self, connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:
         """Insert columns in bulk; columns that the table does not have are an error. Gives the row count.
 
-        NaN, NaT and None become NULL.
+        NaN, NaT and None become NULL. PostgreSQL takes them by COPY, so defaults made in Python do not apply there.
         """
+        if not self.is_sqlite:
+            return _copy(connection, table, rows)
         columns = {str(name): _plain(rows[str(name)]) for name in rows}
         n = len(next(iter(columns.values()))) if columns else 0
         names = list(columns)
@@ -96,6 +106,41 @@ class Warehouse:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+
+def _copy(connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:
+    """COPY … FROM STDIN, a chunk at a time. Quoted is a value, even an empty one; unquoted and empty is NULL."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    names = [str(name) for name in rows]
+    unknown = [name for name in names if name not in table.c]
+    if unknown:
+        raise CompileError(f"Unconsumed column names: {', '.join(unknown)}")  # as an INSERT would say it
+    data = pa.table({name: _arrow(rows[name], table.c[name]) for name in names})
+    quote = connection.dialect.identifier_preparer
+    columns = ", ".join(quote.quote(name) for name in names)
+    sql = f"COPY {quote.format_table(table)} ({columns}) FROM STDIN WITH (FORMAT csv)"
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    with closing(connection.connection.cursor()) as cursor:
+        for start in range(0, data.num_rows, CHUNK_ROWS):
+            buffer = io.BytesIO()
+            pyarrow.csv.write_csv(data.slice(start, CHUNK_ROWS), buffer, options)
+            buffer.seek(0)
+            cursor.copy_expert(sql, buffer)
+    return data.num_rows
+
+
+def _arrow(values: Any, column: Column[Any]) -> pa.Array:
+    import pandas as pd
+    import pyarrow as pa
+
+    series = pd.Series(values)
+    if isinstance(column.type, JSON):
+        return pa.array([json.dumps(value) for value in series], pa.string())
+    if isinstance(column.type, Integer) and series.dtype.kind == "f":
+        series = series.astype("Int64")  # NaN made floats of them; PostgreSQL would refuse "3.0"
+    return pa.Array.from_pandas(series)
 
 
 def _plain(values: Any) -> list[Any]:

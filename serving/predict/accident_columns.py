@@ -134,7 +134,8 @@ def from_accidents(accidents: Sequence[BaseModel]) -> Parties:
         len(accidents),
     )
     inputs = [
-        _as_said(shared[a], vehicles[v] if v >= 0 else {}, user)
+        # Its place in the request keeps people of one accident together in the log.
+        _as_said(shared[a], vehicles[v] if v >= 0 else {}, user) | {"accident": a}
         for a, v, user in zip(user_accident, user_vehicle, users, strict=True)
     ]
     for name in CONTEXT_COLUMNS:

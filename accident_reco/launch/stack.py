@@ -1,0 +1,155 @@
+"""Runs the whole production stack natively on one machine: its servers here, the platform as `launch up` on top.
+
+The platform is the same program with other variables; they are written to `$HOME/stack/environment` for other commands.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
+from accident_reco.launch.stack_config import (
+    BUCKETS,
+    OWNERS,
+    addresses,
+    alertmanager_config,
+    database_urls,
+    prometheus_config,
+    s3_environment,
+    secret,
+    stack_environment,
+)
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.roles import ensure_databases
+
+READY_SECONDS = 120.0
+PLATFORM_SECONDS = 900.0
+PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
+
+
+def run_stack(settings: Settings, environ: dict[str, str]) -> None:
+    """Start every server, then the platform, and stay until a signal or a failure.
+
+    Raises:
+        LaunchError: a port is taken, a program is missing, or something ended.
+    """
+    with stack_servers(settings, environ) as (children, stack):
+        platform = Children(stack, settings.logs)
+        try:
+            child = platform.start("platform", [sys.executable, "-m", "accident_reco.launch", "up"], echo=True)
+            _await_platform(platform, settings)
+            start_exporter(children, settings, stack)
+            start_monitoring(children, settings)
+            sys.stdout.write(_where(settings) + "\n")
+            sys.stdout.flush()
+            while child.process.poll() is None:
+                children.check()
+                time.sleep(0.5)
+            raise LaunchError(f"the platform ended with exit code {child.process.returncode}; see {child.log}")
+        finally:
+            platform.stop(seconds=15.0)  # it stops its own children first: the log is flushed while databases live
+
+
+@contextmanager
+def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
+    """PostgreSQL, S3 and MLflow, ready with roles, databases and buckets; gives them and the platform's variables."""
+    folder = stack_folder(settings)
+    require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
+    keys = secrets_folder(settings)
+    urls = database_urls(settings, keys)
+    admin = secret(keys, "postgres-superuser")
+    stack = environ | stack_environment(settings, keys, urls)
+    children = Children(environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}, settings.logs)
+    try:
+        postgres = servers.start_postgres(children, folder / "postgres", settings.postgres_port, admin)
+        s3 = s3_environment(settings, keys)
+        store = servers.start_s3(
+            children, folder / "s3", servers.seaweed_ports(settings.s3_port), s3["AWS_ACCESS_KEY_ID"],
+            s3["AWS_SECRET_ACCESS_KEY"], BUCKETS,
+        )  # fmt: skip
+        children.await_ready({"postgres": postgres, "s3": store}, READY_SECONDS)
+        superuser = f"postgresql+psycopg2://postgres:{admin}@{servers.LOOPBACK}:{settings.postgres_port}/postgres"
+        ensure_databases(
+            superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
+        )
+        mlflow = servers.start_mlflow(children, settings.mlflow_port, urls["mlflow"], "s3://mlflow/artifacts", **s3)
+        children.await_ready({"mlflow": mlflow}, READY_SECONDS)
+        write_environment(folder / "environment", stack, environ)
+        yield children, stack
+    finally:
+        children.stop()
+
+
+def start_exporter(children: Children, settings: Settings, stack: dict[str, str]) -> None:
+    """Dagster's metrics, read from its storage."""
+    environ = stack | {"DAGSTER_HOME": str(settings.dagster_home)}
+    command = [sys.executable, "-m", "accident_reco.defs.exporter"]
+    children.start("exporter", command, environ=environ)
+    children.await_ready({"exporter": f"http://{servers.LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
+
+
+def start_monitoring(children: Children, settings: Settings, interval: str | None = None) -> None:
+    """Exporters of the machine and of PostgreSQL, Prometheus with the rules, Alertmanager."""
+    folder, keys = stack_folder(settings), secrets_folder(settings)
+    node, database = free_port(), free_port()
+    admin = secret(keys, "postgres-superuser")
+    servers.start_node_exporter(children, node)
+    servers.start_postgres_exporter(children, database, settings.postgres_port, admin)
+    known = addresses(settings, node, database)
+    config = folder / "prometheus.yml"
+    config.write_text(prometheus_config(known, interval), encoding="utf-8")
+    routing = folder / "alertmanager.yml"
+    wait = interval and "1s"
+    routing.write_text(alertmanager_config(known, keys / "alert-secret", wait), encoding="utf-8")
+    prometheus = servers.start_prometheus(children, folder / "prometheus", settings.prometheus_port, config)
+    alertmanager = servers.start_alertmanager(children, folder / "alertmanager", settings.alertmanager_port, routing)
+    children.await_ready({"prometheus": prometheus, "alertmanager": alertmanager}, READY_SECONDS)
+
+
+def stack_folder(settings: Settings) -> Path:
+    """Where the servers keep their data."""
+    folder = settings.home / "stack"
+    for made in (folder, settings.logs):
+        made.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def secrets_folder(settings: Settings) -> Path:
+    """Where the generated passwords are kept."""
+    folder = stack_folder(settings) / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]) -> None:
+    """The variables that the stack adds, for a shell: `set -a; . FILE; set +a`. They hold passwords: mode 0600."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in stack.items() if environ.get(name) != value]
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _await_platform(platform: Children, settings: Settings) -> None:
+    """The first start fills everything, which takes minutes."""
+    ready = f"http://{servers.LOOPBACK}:{settings.predict_port}/readyz"
+    platform.await_ready({"platform": ready}, PLATFORM_SECONDS)
+
+
+def _where(settings: Settings) -> str:
+    shown = {
+        "mlflow": settings.mlflow_port,
+        "prometheus": settings.prometheus_port,
+        "alertmanager": settings.alertmanager_port,
+    }
+    lines = [f"  {name:<13} http://{servers.LOOPBACK}:{port}" for name, port in shown.items()]
+    lines.append(f"  {'postgresql':<13} {servers.LOOPBACK}:{settings.postgres_port}: platform, dagster, mlflow")
+    lines.append(f"  {'s3':<13} http://{servers.LOOPBACK}:{settings.s3_port}, bucket artifacts")
+    lines.append(f"  {'environment':<13} {stack_folder(settings) / 'environment'}")
+    return "\n".join(["", "stack", *lines])

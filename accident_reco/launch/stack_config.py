@@ -1,0 +1,115 @@
+"""Configuration of a natively run stack: the deployment's own files with loopback addresses and real paths put in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from accident_reco.launch.home import ROOT
+from accident_reco.launch.stack_servers import LOOPBACK
+from accident_reco.settings import Settings, variable
+
+DEPLOY = ROOT / "deploy"
+ALERT_SECRET_PATH = "/run/secrets/alert_secret"  # noqa: S105  # where compose and Kubernetes mount it
+BUCKETS = ("artifacts", "mlflow")
+# Kind of login → role and database. The first three own their database.
+LOGINS = {
+    "database_url": ("platform", "platform"),
+    "dagster_database_url": ("dagster", "dagster"),
+    "mlflow": ("mlflow", "mlflow"),
+    "auth_database_url": ("platform_auth", "platform"),
+    "services_database_url": ("platform_services", "platform"),
+    "reader_database_url": ("platform_reader", "platform"),
+}
+OWNERS = ("database_url", "dagster_database_url", "mlflow")
+
+
+def secret(folder: Path, name: str) -> str:
+    """A generated secret, kept in a file of mode 0600 and the same at every start."""
+    path = folder / name
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(24))
+    return path.read_text(encoding="utf-8")
+
+
+def database_urls(settings: Settings, folder: Path) -> dict[str, str]:
+    """SQLAlchemy URL of every login, passwords included."""
+    return {
+        kind: f"postgresql+psycopg2://{role}:{quote(secret(folder, f'postgres-{role}'))}"
+        f"@{LOOPBACK}:{settings.postgres_port}/{database}"
+        for kind, (role, database) in LOGINS.items()
+    }
+
+
+def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str]) -> dict[str, str]:
+    """What turns the embedded platform into one on the stack: nothing but these variables."""
+    named = {variable(kind): url for kind, url in urls.items() if kind != "mlflow"}
+    return named | {
+        variable("store_url"): "s3://artifacts/platform",
+        variable("alert_secret"): secret(folder, "alert-secret"),
+        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{settings.mlflow_port}",
+        **s3_environment(settings, folder),
+    }
+
+
+def s3_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """The standard variables of S3 clients."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{LOOPBACK}:{settings.s3_port}",
+        "AWS_ACCESS_KEY_ID": secret(folder, "s3-access-key"),
+        "AWS_SECRET_ACCESS_KEY": secret(folder, "s3-secret-key"),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
+    """Names of the deployment → where they listen here."""
+    ports = {
+        "auth:7999": settings.auth_port,
+        "predict:8000": settings.predict_port,
+        "drift:8001": settings.drift_port,
+        "exporter:9400": settings.exporter_port,
+        "alertmanager:9093": settings.alertmanager_port,
+        "localhost:9090": settings.prometheus_port,
+        "node-exporter:9100": node,
+        "postgres-exporter:9187": postgres,
+    }
+    return {name: f"{LOOPBACK}:{port}" for name, port in ports.items()}
+
+
+def prometheus_config(known: Mapping[str, str], interval: str | None = None) -> str:
+    """deploy/prometheus for this machine. Raises KeyError where it names an address that nobody here has."""
+    document = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    document["rule_files"] = [str(DEPLOY / "prometheus" / path) for path in document["rule_files"]]
+    groups = [job["static_configs"] for job in document["scrape_configs"]]
+    groups += [manager["static_configs"] for manager in document["alerting"]["alertmanagers"]]
+    for static in (entry for group in groups for entry in group):
+        static["targets"] = [known[target] for target in static["targets"]]
+    if interval:
+        document["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
+        for job in document["scrape_configs"]:
+            job.pop("scrape_timeout", None)
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def alertmanager_config(known: Mapping[str, str], alert_secret: Path, group_wait: str | None = None) -> str:
+    """deploy/alertmanager for this machine."""
+    document = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    for hook in (hook for receiver in document["receivers"] for hook in receiver.get("webhook_configs", [])):
+        host, _, path = hook["url"].removeprefix("http://").partition("/")
+        hook["url"] = f"http://{known[host]}/{path}"
+        authorization = hook["http_config"]["authorization"]
+        if authorization["credentials_file"] == ALERT_SECRET_PATH:
+            authorization["credentials_file"] = str(alert_secret)
+    routes: list[dict[str, Any]] = [document["route"], *document["route"]["routes"]]
+    for route in routes if group_wait else []:
+        route["group_wait"] = group_wait
+    return yaml.safe_dump(document, sort_keys=False)

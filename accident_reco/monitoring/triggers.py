@@ -1,0 +1,97 @@
+"""What may ask for a training, found in warehouse and store: drift or lost performance, new data, requests.
+
+Cheap: a sensor's tick reads some rows and small documents. Decisions are `lifecycle.retraining`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from accident_reco.lifecycle.retrain import Source
+from accident_reco.lifecycle.retraining import Trigger
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.settings import Settings
+from accident_reco.storage import drift as loop
+from accident_reco.storage.objects import ObjectNotFound, ObjectStore
+from accident_reco.storage.warehouse import Warehouse
+
+COMPARABLE_SINCE = 2019
+"""Years that models are trained on: `grav` and the files changed before it, and older years teach nothing new."""
+
+
+def trigger_of_report(row: Mapping[str, Any], source: Source) -> Trigger | None:
+    """The trigger that a report is for `drift` or `performance`; None when it shows neither, or is no log window."""
+    if row["window_name"] != loop.LOG_WINDOW:
+        return None
+    if source == "drift" and row["status"] == "drift":
+        return Trigger(row["model"], "drift", row["id"], row["reason"], row["version"])
+    live = row["document"].get("performance", {})
+    if source == "performance" and live.get("dropped"):
+        return Trigger(row["model"], "performance", row["id"], live["reason"], row["version"])
+    return None
+
+
+def trigger_of_request(request: Mapping[str, Any]) -> Trigger:
+    """The trigger that a queued training request is."""
+    return Trigger(request["model"], request["source"], request["id"], request["reason"], request_id=request["id"])
+
+
+def trigger_of_new_data(
+    settings: Settings, objects: ObjectStore, warehouse: Warehouse, model: str, now: datetime
+) -> Trigger | str:
+    """New data that the champion has not seen, or in words why there is none.
+
+    While the policy holds such a trigger back it is asked again each hour, under an id of that hour.
+    """
+    models = ModelStore(objects)
+    champion = models.champion(model)
+    if champion is None:
+        return "no champion yet"
+    found = (
+        _new_ratings(settings, warehouse, champion[1].created_at)
+        if model == "movies"
+        else _new_years(objects, champion[1].lineage, champion[1].data_source)
+    )
+    if isinstance(found, str):
+        return found
+    identity, evidence = found
+    prefix = f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}:{champion[1].version}"
+    if loop.acted_on(warehouse, model, "data", prefix):
+        return f"{evidence}: dealt with"
+    return Trigger(model, "data", f"{prefix}:{now:%Y%m%dT%H}", evidence)
+
+
+def _new_ratings(settings: Settings, warehouse: Warehouse, created_at: str) -> tuple[str, str] | str:
+    from accident_reco.storage.movies import received_ratings
+
+    since = datetime.fromisoformat(created_at)
+    received = received_ratings(warehouse, int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1)
+    real = int((~received["simulated"].astype(bool)).sum()) if len(received["rating"]) else 0
+    shown = f"{real} new ratings since the champion was made"
+    if real < settings.retrain_new_rows:
+        return f"{shown}, {settings.retrain_new_rows} are needed"
+    return f"{created_at}:{real // settings.retrain_new_rows}", shown
+
+
+def _new_years(objects: ObjectStore, lineage: Mapping[str, Any], data_source: str) -> tuple[str, str] | str:
+    """Years with published files that are not among the sources that the champion names."""
+    known = {str(source.get("sha256")) for source in lineage.get("sources", [])}
+    fresh: dict[str, list[str]] = {}
+    for key in objects.list("assets/accidents/victims/"):
+        year = key.rsplit("/", 1)[-1].removesuffix(".json")
+        if not key.endswith(".json") or int(year) < COMPARABLE_SINCE:
+            continue
+        try:
+            summary = json.loads(objects.read(key))
+        except ObjectNotFound:  # removed between the listing and the reading
+            continue
+        hashes = {str(file["sha256"]) for file in summary["files"].values()}
+        if summary["data_source"] == data_source and not hashes <= known:
+            fresh[year] = sorted(hashes)
+    if not fresh:
+        return "every ingested year is among the champion's sources"
+    return json.dumps(fresh, sort_keys=True), f"files that the champion has not seen: {', '.join(sorted(fresh))}"

@@ -1,0 +1,132 @@
+"""Who may do what in PostgreSQL: databases with their owners, and table rights of the roles that services log in with.
+
+One list of rights, applied after each migration. SQLite has no roles; there nothing here is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+
+from accident_reco.storage.warehouse import Warehouse
+
+READ = "SELECT"
+APPEND = "SELECT, INSERT"
+CHANGE = "SELECT, INSERT, UPDATE"
+ERASE = "SELECT, UPDATE, DELETE"
+OWN = "SELECT, INSERT, UPDATE, DELETE"
+
+# Role kind → table → rights. What is not named is refused: a new table is invisible until somebody decides here.
+ACCESS: Mapping[str, Mapping[str, str]] = {
+    "auth": {
+        "users": OWN,
+        "api_keys": OWN,
+        "refresh_tokens": OWN,
+        "login_failures": OWN,
+        "audit_log": APPEND,
+        "predictions": ERASE,
+        "feedback": ERASE,
+    },
+    "services": {
+        "api_keys": READ,
+        "predictions": OWN,
+        "feedback": OWN,
+        "ratings": CHANGE,
+        "movies": READ,
+        "rating_loads": READ,
+        "promotions": READ,
+        "work_requests": CHANGE,
+        "drift_reports": CHANGE,
+        "retrain_decisions": READ,
+        "alerts": APPEND,
+        "notifications": CHANGE,
+    },
+    "reader": {
+        "accident_years": READ,
+        "accidents": READ,
+        "places": READ,
+        "vehicles": READ,
+        "victims": READ,
+        "quarantine": READ,
+        "codebook": READ,
+        "model_metrics": READ,
+        "predictions": READ,
+        "feedback": READ,
+        "ratings": READ,
+        "movies": READ,
+        "rating_loads": READ,
+        "rating_quarantine": READ,
+        "promotions": READ,
+        "work_requests": READ,
+        "drift_reports": READ,
+        "retrain_decisions": READ,
+        "alerts": READ,
+        "notifications": READ,
+    },
+}
+
+
+class RoleError(ValueError):
+    """A role's address does not fit; the message names it."""
+
+
+def ensure_databases(admin_url: str, owners: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Make each role and each owner's database that is missing, and set the passwords that the URLs carry.
+
+    Nobody but its owner and the roles of `others` may connect to a database. Safe to repeat.
+
+    Args:
+        admin_url: a superuser's URL.
+        owners: URLs whose role owns its database.
+        others: URLs of roles with fewer rights in an owner's database.
+    """
+    engine = create_engine(admin_url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            for url in map(make_url, owners):
+                _ensure_role(connection, url)
+                known = text("SELECT 1 FROM pg_database WHERE datname = :name")
+                if not connection.execute(known, {"name": url.database}).first():
+                    connection.execute(text(f"CREATE DATABASE {_name(url.database)} OWNER {_name(url.username)}"))
+                connection.execute(text(f"REVOKE ALL ON DATABASE {_name(url.database)} FROM PUBLIC"))
+            for url in map(make_url, others):
+                _ensure_role(connection, url)
+                connection.execute(text(f"GRANT CONNECT ON DATABASE {_name(url.database)} TO {_name(url.username)}"))
+    finally:
+        engine.dispose()
+
+
+def grant(warehouse: Warehouse, roles: Mapping[str, str]) -> None:
+    """Give each role exactly the rights of its kind; run by the owner, after a migration.
+
+    Args:
+        roles: kind (`auth`, `services`, `reader`) → role name.
+    """
+    with warehouse.begin() as connection:
+        for kind, role in roles.items():
+            name = _name(role)
+            connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"))
+            connection.execute(text(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {name}"))
+            connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name}"))
+            for table, rights in ACCESS[kind].items():
+                connection.execute(text(f"GRANT {rights} ON {_name(table)} TO {name}"))
+            if any("INSERT" in rights for rights in ACCESS[kind].values()):
+                connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}"))
+
+
+def _ensure_role(connection: Connection, url: URL) -> None:
+    known = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": url.username}).first()
+    password = str(url.password or "")
+    if not password or "'" in password or "\\" in password:
+        raise RoleError(f"role {url.username}: its URL needs a password without quotes and backslashes")
+    verb = "ALTER" if known else "CREATE"
+    limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
+    # Literal: utility statements take no parameters. NUL and quotes are refused above.
+    connection.exec_driver_sql(f"{verb} ROLE {_name(url.username)} {limits} PASSWORD '{password}'".replace("%", "%%"))
+
+
+def _name(value: str | None) -> str:
+    if not value or not value.replace("_", "").isalnum() or not value.isascii():
+        raise RoleError(f"{value!r}: names of roles, databases and tables are ASCII letters, digits and underscores")
+    return f'"{value}"'

@@ -1,0 +1,163 @@
+"""Real servers, started once for all stack tests on free loopback ports, and stopped at the end.
+
+They are the same starters as `make stack` uses, in a folder of their own that PostgreSQL's user may enter.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.processes import Children, free_port
+from accident_reco.storage.objects import ObjectStore, open_store
+from accident_reco.storage.warehouse import Warehouse
+
+_names = count()
+
+
+@pytest.fixture(autouse=True)
+def _stack_marker(request: pytest.FixtureRequest) -> None:
+    """Every test here needs the `stack` marker, so that `-m 'not stack'` leaves all of them out."""
+    assert request.node.get_closest_marker("stack"), "mark the module: pytestmark = pytest.mark.stack"
+
+
+@pytest.fixture(scope="session")
+def stack_folder() -> Iterator[Path]:
+    """Short-lived and enterable: pytest's own folders are closed to the user that PostgreSQL runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="accident-reco-stack-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def children(stack_folder: Path) -> Iterator[Children]:
+    """Everything that stack tests start lives and ends here."""
+    logs = stack_folder / "logs"
+    logs.mkdir()
+    running = Children(dict(os.environ) | {"MLFLOW_DISABLE_TELEMETRY": "true"}, logs)
+    yield running
+    running.stop()
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running PostgreSQL and its superuser."""
+
+    port: int
+    password: str
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> URL:
+        """SQLAlchemy URL."""
+        return URL.create("postgresql+psycopg2", user, password or self.password, servers.LOOPBACK, self.port, database)
+
+    def new_database(self) -> str:
+        """An empty database's URL, password included."""
+        name = f"test_{next(_names)}"
+        engine = create_engine(self.url(), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self.url(name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def postgres(children: Children, stack_folder: Path) -> Postgres:
+    """A real PostgreSQL. Durability is off: no test cuts the power."""
+    port, password = free_port(), secrets.token_urlsafe(12)
+    quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    probe = servers.start_postgres(children, stack_folder / "postgres", port, password, quick)
+    children.await_ready({"postgres": probe}, 30)
+    return Postgres(port, password)
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """URL of an empty PostgreSQL database."""
+    return postgres.new_database()
+
+
+@pytest.fixture
+def warehouse(database: str) -> Iterator[Warehouse]:
+    """A migrated warehouse on PostgreSQL."""
+    warehouse = Warehouse(database)
+    warehouse.upgrade()
+    yield warehouse
+    warehouse.close()
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 API with two buckets, `artifacts` and `models`."""
+
+    ports: tuple[int, ...]
+    access_key: str
+    secret_key: str
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+        return f"http://{servers.LOOPBACK}:{self.ports[0]}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The standard variables that lead to it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+def start_s3(children: Children, folder: Path, like: S3 | None = None) -> S3:
+    """An S3 server of one's own (tests that stop it must not stop the shared one), or a stopped one again."""
+    made = like or S3(servers.seaweed_ports(), secrets.token_hex(8), secrets.token_hex(16))
+    buckets = ["artifacts", "models"]
+    ready = servers.start_s3(children, folder, made.ports, made.access_key, made.secret_key, buckets)
+    children.await_ready({"s3": ready}, 30)
+    return made
+
+
+@pytest.fixture(scope="session")
+def s3_server(children: Children, stack_folder: Path) -> S3:
+    """The shared S3 server."""
+    return start_s3(children, stack_folder / "s3")
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The shared S3 server, reachable by the standard variables during one test."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # a client of an earlier test may know other keys
+    for name, value in s3_server.environ.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def store_url(s3: S3) -> str:
+    """A prefix that no other test uses."""
+    return f"s3://artifacts/test-{next(_names)}"
+
+
+@pytest.fixture
+def store(store_url: str) -> ObjectStore:
+    """An empty object store on S3."""
+    return open_store(store_url)
+
+
+def hidden(url: str) -> str:
+    """A database URL for messages."""
+    return make_url(url).render_as_string(hide_password=True)

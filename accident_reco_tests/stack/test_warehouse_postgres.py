@@ -1,0 +1,303 @@
+"""The warehouse on a real PostgreSQL: migrations, bulk load by COPY, roles with least rights, outages."""
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
+
+from accident_reco.storage import accounts, inference, movies
+from accident_reco.storage.lifecycle import advance_request, promotion_history, record_promotion, request_work
+from accident_reco.storage.migrations import alembic_config
+from accident_reco.storage.roles import ACCESS, RoleError, ensure_databases, grant
+from accident_reco.storage.tables import all_tables
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.stack.conftest import Postgres
+
+pytestmark = pytest.mark.stack
+
+
+def test_from_empty_makes_exactly_the_tables_in_code(warehouse: Warehouse) -> None:
+    """PostgreSQL's own catalogue agrees with the code, comments and types included."""
+    with warehouse.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, all_tables()) == []
+        comments = connection.execute(text("SELECT count(*) FROM pg_description WHERE objsubid > 0 AND classoid = "
+                                           "'pg_class'::regclass AND objoid >= 16384")).scalar_one()  # fmt: skip
+    assert comments == sum(len(table.columns) for table in all_tables().tables.values())
+
+
+def test_from_the_previous_revision_rows_survive(database: str) -> None:
+    """An upgrade of a filled database keeps its rows, and going back one revision and forth again ends the same."""
+    warehouse = Warehouse(database)
+    warehouse.upgrade()
+    row, _ = request_work(
+        warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="kept", dedupe_key="k"
+    )
+    with warehouse.begin() as connection:
+        config = alembic_config(connection)
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        revision = ScriptDirectory.from_config(config).get_revision(newest)
+        for table in [t for t in reversed(all_tables().sorted_tables) if _made_in(revision.path, t.name)]:
+            connection.execute(text(f'DROP TABLE "{table.name}"'))
+        command.stamp(config, revision.down_revision)
+    warehouse.upgrade()
+    with warehouse.begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), all_tables()) == []
+        kept = connection.execute(text("SELECT reason FROM work_requests WHERE id = :id"), {"id": row["id"]}).scalar()
+    assert kept == "kept"
+    warehouse.close()
+
+
+def _made_in(path: str, table: str) -> bool:
+    with open(path, encoding="utf-8") as file:
+        return f'create_table(\n        "{table}"' in file.read()
+
+
+def test_upgrades_at_once_wait_for_each_other(database: str) -> None:
+    """Three containers start together: one migrates, the others find it done; nobody fails."""
+    failures: list[Exception] = []
+
+    def upgrade() -> None:
+        warehouse = Warehouse(database)
+        try:
+            warehouse.upgrade()
+        except Exception as error:
+            failures.append(error)
+        finally:
+            warehouse.close()
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+_own = MetaData()
+odd = Table(
+    "odd",
+    _own,
+    Column("id", Integer, primary_key=True),
+    Column("words", Text),
+    Column("figure", Float),
+    Column("code", Integer),
+    Column("at", DateTime(timezone=True)),
+    Column("detail", JSON),
+    Column("Mixed Case", String),
+)
+WORDS = ["plain", "", None, 'quo"te', "semi;colon, comma", "line\nbreak", "\\N", "\\.", "NULL", "é€🚗", " -1", "\t"]
+
+
+def test_copy_keeps_every_value(warehouse: Warehouse) -> None:
+    """Quotes, line breaks, backslashes, the words NULL and \\N, empty against missing: COPY is where they get lost."""
+    n = len(WORDS)
+    at = pd.to_datetime(["2024-01-01 12:30:00.123456"] * (n - 1) + [None]).tz_localize("Europe/Paris")
+    frame = pd.DataFrame({
+        "id": np.arange(n),
+        "words": WORDS,
+        "figure": [0.1 + 0.2, np.nan, 1e-300, -0.0] + [1.5] * (n - 4),
+        "code": [3.0, np.nan] + [7.0] * (n - 2),
+        "at": at,
+        "detail": [{"a": 'b"c', "n": None}, [], None] + [1] * (n - 3),
+        "Mixed Case": "x",
+    })  # fmt: skip
+    with warehouse.begin() as connection:
+        _own.create_all(connection)
+        assert warehouse.append(connection, odd, frame) == n
+    with warehouse.connect() as connection:
+        rows = connection.execute(select(odd).order_by(odd.c.id)).mappings().all()
+    assert [row["words"] for row in rows] == WORDS
+    assert [row["figure"] for row in rows][:4] == [0.1 + 0.2, None, 1e-300, 0.0]
+    assert [row["code"] for row in rows][:3] == [3, None, 7]
+    assert rows[0]["at"] == datetime(2024, 1, 1, 11, 30, 0, 123456, UTC)
+    assert rows[-1]["at"] is None
+    assert rows[0]["detail"] == {"a": 'b"c', "n": None}
+    assert rows[1]["detail"] == []
+
+
+def test_copy_of_plain_arrays_is_chunked_and_counted(warehouse: Warehouse) -> None:
+    """Columns without pandas, more than two chunks of them; the order of columns is the caller's."""
+    n = 45_001
+    with warehouse.begin() as connection:
+        _own.create_all(connection)
+        assert warehouse.append(connection, odd, {"figure": np.arange(n) / 7, "id": np.arange(n)}) == n
+        assert warehouse.append(connection, odd, {}) == 0
+        total = connection.execute(text("SELECT count(*), sum(figure) FROM odd")).one()
+    assert total == (n, pytest.approx((np.arange(n) / 7).sum()))
+
+
+def test_a_broken_row_leaves_the_table_as_it_was(warehouse: Warehouse) -> None:
+    """A replace whose last row breaks a rule changes nothing: readers never see the hole."""
+    with warehouse.begin() as connection:
+        _own.create_all(connection)
+    assert warehouse.replace(odd, {"id": np.arange(3)}, odd.c.id >= 0) == 3
+    with pytest.raises(Exception, match="duplicate key"):
+        warehouse.replace(odd, {"id": np.array([10, 11, 11])}, odd.c.id >= 0)
+    with pytest.raises(Exception, match="Unconsumed column names: idd"):
+        warehouse.replace(odd, {"idd": np.arange(3)}, odd.c.id >= 0)
+    with warehouse.connect() as connection:
+        assert connection.execute(select(odd.c.id)).scalars().all() == [0, 1, 2]
+
+
+def test_reading_connections_refuse_to_write(warehouse: Warehouse) -> None:
+    """A write that slipped into a read would be lost on SQLite; here it is told at once."""
+    with warehouse.connect() as connection, pytest.raises(InternalError, match="read-only transaction"):
+        connection.execute(all_tables().tables["promotions"].delete())
+
+
+def test_the_audit_and_the_requests(warehouse: Warehouse) -> None:
+    """What the loop lives on behaves as on SQLite: one row per key, closed once, times in UTC."""
+    ask = {"kind": "training", "model": "movies", "source": "alert", "requested_by": "ops", "reason": "drift"}
+    first, new = request_work(warehouse, **ask, dedupe_key="k")
+    again, repeated = request_work(warehouse, **ask, dedupe_key="k")
+    assert (new, repeated, first["id"]) == (True, False, again["id"])
+    assert advance_request(warehouse, first["id"], "promoted", outcome="gain")
+    assert not advance_request(warehouse, first["id"], "running")
+    record_promotion(
+        warehouse, model="movies", version="a", previous=None, action="promote", promoted=True, reason="r",
+        detail={"gain": 0.1}, run_id="r",
+    )  # fmt: skip
+    row = promotion_history(warehouse, "movies")[0]
+    assert (row["detail"], row["decided_at"].tzinfo is not None) == ({"gain": 0.1}, True)
+
+
+KINDS = ("auth", "services", "reader")
+
+
+@pytest.fixture(scope="module")
+def roles(postgres: Postgres) -> dict[str, Warehouse]:
+    """A database made the way a stack makes it: an owner and three lesser roles."""
+    urls = {
+        kind: postgres.url("least", f"least_{kind}", f"pass-{kind}%40").render_as_string(hide_password=False)
+        for kind in ("owner", *KINDS)
+    }
+    admin = postgres.url().render_as_string(hide_password=False)
+    for _ in range(2):  # safe to repeat
+        ensure_databases(admin, [urls["owner"]], [urls[kind] for kind in KINDS])
+    owner = Warehouse(urls["owner"])
+    owner.upgrade()
+    for _ in range(2):
+        grant(owner, {kind: f"least_{kind}" for kind in KINDS})
+    made = {kind: Warehouse(url) for kind, url in urls.items()}
+    yield made
+    for warehouse in [owner, *made.values()]:
+        warehouse.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_role_may_exactly_what_the_list_says(roles: dict[str, Warehouse], kind: str) -> None:
+    """Every table × every right, asked of PostgreSQL: nothing more, nothing less; no role changes the schema."""
+    with roles["owner"].connect() as connection:
+        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+        found = {}
+        for table in tables:
+            rights = [
+                right
+                for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+                if connection.execute(
+                    text("SELECT has_table_privilege(:role, :table, :right)"),
+                    {"role": f"least_{kind}", "table": table, "right": right},
+                ).scalar()
+            ]
+            if rights:
+                found[table] = ", ".join(rights)
+    assert found == dict(ACCESS[kind])
+    for sql in ("CREATE TABLE mine (x int)", "ALTER TABLE promotions ADD x int", "DELETE FROM alembic_version"):
+        with (
+            pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
+            roles[kind].begin() as connection,
+        ):
+            connection.execute(text(sql))
+
+
+def test_every_table_was_decided_on() -> None:
+    """A new table is named for the roles that need it, or listed here as the pipeline's own."""
+    named = {table for rights in ACCESS.values() for table in rights}
+    assert named <= set(all_tables().tables)
+    assert set(all_tables().tables) - named == set(), "decide in storage/roles.py who may see it"
+
+
+def test_roles_of_other_databases_cannot_enter(roles: dict[str, Warehouse], postgres: Postgres) -> None:
+    """Dagster's or MLflow's password opens no door to the warehouse."""
+    other = postgres.url("other", "other_owner", "secret").render_as_string(hide_password=False)
+    ensure_databases(postgres.url().render_as_string(hide_password=False), [other])
+    intruder = Warehouse(postgres.url("least", "other_owner", "secret").render_as_string(hide_password=False))
+    with pytest.raises(OperationalError, match="permission denied for database"), intruder.connect():
+        pass
+    with pytest.raises(RoleError, match="needs a password"):
+        ensure_databases(postgres.url().render_as_string(hide_password=False), [], ["postgresql://x:o'o@h/least"])
+
+
+def test_a_lost_connection_is_replaced_unseen(warehouse: Warehouse) -> None:
+    """PostgreSQL was restarted over night: the next call works, without a restart of ours."""
+    with warehouse.connect() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    killer = Warehouse(warehouse.url.render_as_string(hide_password=False))
+    with killer.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    killer.close()
+    with warehouse.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_nobody_listens_is_told_without_the_password() -> None:
+    """A database that is down: an error at once, with the address and without the secret."""
+    warehouse = Warehouse("postgresql+psycopg2://u:hunter2@127.0.0.1:9/w")
+    with pytest.raises(DBAPIError) as error, warehouse.connect():
+        pass
+    assert "127.0.0.1" in str(error.value)
+    assert "hunter2" not in str(error.value) + repr(warehouse) + json.dumps(str(warehouse.url))
+
+
+def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
+    """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention."""
+    load = movies.start_load(warehouse, "a" * 64, "b" * 64, "sample")
+    titles = ["Toy Story (1995)", 'O\'Brien; "x"']
+    catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
+    assert movies.write_movies(warehouse, load, catalogue) == 2
+    columns = {
+        "user_id": np.array([1, 1, 2]), "movie_id": np.array([1, 2, 1]),
+        "rating": np.array([4.5, 3.0, 0.5], np.float32), "rated_at": np.array([1, 2, 2**33]),
+    }  # fmt: skip
+    for _ in range(2):  # an interrupted import starts again
+        movies.write_ratings(warehouse, load, columns)
+    movies.finish_load(warehouse, load, 3, 0)
+    assert movies.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
+    stored = movies.read_ratings(warehouse)
+    assert stored.columns["rated_at"].max() == 2**33
+    assert movies.add_ratings(
+        warehouse, {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
+        simulated=False, received_at=10,
+    )["updated"] == 1  # fmt: skip
+
+    accounts.add_user(warehouse, "ada", "hash", "user")
+    with pytest.raises(accounts.AccountExists):
+        accounts.add_user(warehouse, "ada", "hash", "user")
+    accounts.add_refresh_token(warehouse, "h", "f", "ada", "predict", timedelta(days=1))
+    assert [accounts.use_refresh_token(warehouse, "h")[0] for _ in range(3)] == ["ok", "reused", "revoked"]
+
+    at = datetime.now(UTC)
+    row = {
+        "request_id": "r", "at": at, "model": "accidents", "version": "v", "user_name": "ada", "source": "json",
+        "status": 200, "score": 0.5, "answer": {"grave": True}, "latency_ms": 1.0, "inputs": {"catu": 1},
+    }  # fmt: skip
+    inference.insert_predictions(warehouse, [row | {"id": f"p{n}"} for n in range(3)])
+    label = {
+        "prediction_id": "p1", "model": "accidents", "severity": 2, "grave": True, "user_name": "eve",
+        "predicted_at": at, "at": at,
+    }  # fmt: skip
+    assert [inference.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
+    found = inference.labelled_predictions(warehouse, "accidents")
+    assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
+    assert inference.erase_user(warehouse, "ada") == {"predictions": 3, "feedback": 1}
+    assert inference.drop_older_than(warehouse, timedelta(0)) == 0

@@ -1,0 +1,1 @@
+"""The movie domain: formats, rules, models, answers."""

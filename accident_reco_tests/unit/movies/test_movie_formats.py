@@ -1,0 +1,146 @@
+"""The published formats, told apart by header and shape, and what the quarantine says of bad rows."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accident_reco.movies.columns import RatingScale, years_of
+from accident_reco.movies.formats import RatingReader, UnknownFormat, read_movies
+from accident_reco.movies.quarantine import RatingRules, SeenPairs
+from accident_reco_tests.unit.movies.conftest import NOW
+
+CSV = b"userId,movieId,rating,timestamp\n1,10,4.0,964982703\n1,20,0.5,964981247\n2,10,5.0,1445714835\n"
+DAT = b"1::10::4::964982703\n1::20::1::964981247\n2::10::5::975000000\n"
+TABS = b"196\t242\t3\t881250949\n186\t302\t3\t891717742\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "scale", "first"),
+    [
+        (CSV, RatingScale(0.5, 5, 0.5), (1, 10, 4.0, 964982703)),
+        (DAT, RatingScale(1, 5, 1), (1, 10, 4.0, 964982703)),
+        (TABS, RatingScale(1, 5, 1), (196, 242, 3.0, 881250949)),
+    ],
+)
+def test_each_format_is_told_by_its_first_line(content: bytes, scale: RatingScale, first: tuple[float, ...]) -> None:
+    """ratings.csv by header, ratings.dat by its double colons, u.data by its tabs."""
+    reader = RatingReader(io.BytesIO(content), "file")
+    chunk = next(iter(reader))
+    assert reader.scale == scale
+    assert (chunk.user_id[0], chunk.movie_id[0], chunk.rating[0], chunk.rated_at[0]) == first
+    assert len(chunk.line) == content.count(b"\n") - (content is CSV)
+
+
+def test_small_blocks_read_the_same_rows() -> None:
+    """A block that ends inside a line, and a last line without a newline, lose nothing and keep line numbers right."""
+    whole = next(iter(RatingReader(io.BytesIO(CSV), "f")))
+    parts = list(RatingReader(io.BytesIO(CSV.rstrip()), "f", block_bytes=7))
+    assert len(parts) > 1
+    for name in ("user_id", "movie_id", "rating", "rated_at", "line"):
+        assert np.concatenate([getattr(part, name) for part in parts]).tolist() == getattr(whole, name).tolist()
+
+
+def test_columns_may_come_in_another_order() -> None:
+    """The header counts, not the place."""
+    chunk = next(iter(RatingReader(io.BytesIO(b"timestamp,rating,movieId,userId\n964982703,4.5,10,1\n"), "f")))
+    assert (chunk.user_id[0], chunk.movie_id[0], chunk.rating[0], chunk.rated_at[0]) == (1, 10, 4.5, 964982703)
+
+
+def test_unknown_format_names_file_and_line() -> None:
+    """A saved error page is not a rating file."""
+    with pytest.raises(UnknownFormat, match=r"ratings\.csv: first line '<html>'.*ratings\.dat or u\.data"):
+        RatingReader(io.BytesIO(b"<html>\n"), "ratings.csv")
+
+
+def test_every_bad_row_is_refused_with_its_reason() -> None:
+    """One row per rule; the good rows around them are kept; line numbers are the file's."""
+    lines = [
+        "1,10,4.0,964982703",  # 2: kept
+        "1,10,3.0,964982704",  # 3: twice
+        "1,20,7.0,964982703",  # 4: off the scale
+        "1,20,3.3,964982703",  # 5: between the steps
+        "1,20,abc,964982703",  # 6: no number
+        "1,99,4.0,964982703",  # 7: no such movie
+        "1,20,4.0,964982703000",  # 8: milliseconds
+        "1,20,4.0,1999999999",  # 9: the future
+        "1,20,4.0",  # 10: a column short
+        "x,20,4.0,964982703",  # 11: no id
+        "1,20,4.0,",  # 12: no time
+        "2,20,4.0,964982703",  # 13: kept
+    ]
+    content = ("userId,movieId,rating,timestamp\n" + "\n".join(lines) + "\n").encode()
+    reader = RatingReader(io.BytesIO(content), "ratings.csv")
+    rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
+    chunk = next(iter(reader))
+    kept, refused = rules.sift(chunk)
+    assert kept.user_id.tolist() == [1, 2]
+    assert dict(zip(refused.line, refused.rule, strict=True)) == {
+        3: "duplicate", 4: "rating_scale", 5: "rating_scale", 6: "rating_scale", 7: "unknown_movie",
+        8: "timestamp_milliseconds", 9: "timestamp_future", 11: "identifier", 12: "timestamp_missing",
+    }  # fmt: skip
+    (short,) = reader.malformed
+    assert short.line.tolist() == [10]
+    assert short.reason[0] == "ratings.csv line 10: '1,20,4.0' does not have 4 columns; row kept in quarantine"
+    reasons = dict(zip(refused.line, refused.reason, strict=True))
+    assert reasons[4] == "ratings.csv line 4: rating = 7.0 is not on the scale 0.5 to 5 by 0.5; row kept in quarantine"
+    assert "user 1 has already rated movie 10" in reasons[3]
+    assert rules.counts["rating_scale"] == 3
+
+
+def test_half_stars_are_refused_in_a_whole_star_set() -> None:
+    """The scale is the format's: 3.5 is sound in ratings.csv and wrong in ratings.dat."""
+    reader = RatingReader(io.BytesIO(b"1::10::4::964982703\n1::20::3.5::964982703\n"), "ratings.dat")
+    kept, refused = RatingRules(reader.scale, np.array([10, 20]), NOW).sift(next(iter(reader)))
+    assert len(kept) == 1
+    assert refused.rule.tolist() == ["rating_scale"]
+
+
+def test_a_pair_met_in_an_earlier_chunk_is_a_duplicate() -> None:
+    """Runs merge as they grow; nothing is forgotten."""
+    seen, random = SeenPairs(), np.random.default_rng(0)
+    met: set[int] = set()
+    for _ in range(40):
+        keys = random.integers(0, 3_000, 200).astype(np.uint64)
+        again = seen.add(keys)
+        for key, flag in zip(keys.tolist(), again.tolist(), strict=True):
+            assert flag == (key in met)
+            met.add(key)
+    assert len(seen._runs) < 10
+
+
+def test_movies_of_all_three_formats() -> None:
+    """Quotes and commas in titles; latin-1 in the old sets; a genre with two spellings; two words for none."""
+    new = read_movies(
+        b'movieId,title,genres\n2,"City of Lost Children, The (1995)",Adventure|Drama\n1,X,(no genres listed)\n',
+        "movies.csv",
+    )
+    assert new.movie_id.tolist() == [1, 2]
+    assert new.title[1] == "City of Lost Children, The (1995)"
+    assert new.genres == ["", "Adventure|Drama"]
+    dat = read_movies("73::Misérables, Les (1995)::Drama|Children's\n".encode("latin-1"), "movies.dat")
+    assert (dat.title, dat.genres) == (["Misérables, Les (1995)"], ["Drama|Children"])
+    item = read_movies(b"1|Toy Story (1995)|01-Jan-1995||http://x|0|0|0|1|1|1" + b"|0" * 13 + b"\n", "u.item")
+    assert item.genres == ["Animation|Children|Comedy"]
+
+
+def test_years_in_titles() -> None:
+    """At the end, alone or as a span; else none."""
+    assert years_of(["Heat (1995)", "Babylon 5", "Dekalog (1988-89)", "2001: A Space Odyssey (1968) "]).tolist() == [
+        1995, -1, 1988, 1968,
+    ]  # fmt: skip
+
+
+def test_the_real_files_lose_no_row(movielens_dir: Path) -> None:
+    """100,836 ratings and 9,742 movies in, nothing refused."""
+    catalogue = read_movies((movielens_dir / "movies.csv").read_bytes(), "movies.csv")
+    assert len(catalogue) == 9_742
+    with (movielens_dir / "ratings.csv").open("rb") as stream:
+        reader = RatingReader(stream, "ratings.csv", block_bytes=300_000)
+        rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
+        sifted = [rules.sift(chunk) for chunk in reader]
+    assert sum(len(kept) for kept, _ in sifted) == 100_836
+    assert sum(len(refused) for _, refused in sifted) == 0
