@@ -12,8 +12,12 @@ from accident_reco.defs import (
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    accidents_watch,
     drift,
     movies_ingest,
+    movies_training,
+    movies_training_checks,
+    retrain,
     rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
@@ -22,11 +26,14 @@ from accident_reco.defs.resources import Platform
 platform = Platform()
 
 MODULES = (
-    accidents_ingest,  # published files of a year → one row per road user, quarantine
+    accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
+    accidents_watch,  # new and corrected years
     accidents_training,  # synthetic people, training set, features, two candidates, the gate
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    movies_training_checks,  # what stops a movie training
 )
 
 
@@ -47,7 +54,8 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
+    return dg.Definitions.merge(pipelines, *loop)
 
 
 def _named(*kinds: type) -> list[Any]:
