@@ -38,13 +38,14 @@ def by_code(field: str, table: str) -> str:
         SELECT coalesce(c.en, 'unknown') AS "{field}", avg((v.grav IN (2, 3))::int) AS "gravely hurt"
         FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc" {joined}
         LEFT JOIN codebook c ON c.field = '{field}' AND c.code = {column}
-        GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""
+        GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - names of our own columns
 
 
 ACCIDENTS = make(
     "accidents", "Accidents", "Where, when and in which circumstances people are hurt", [
         ("Overview", [
-            sql("stat", "Accidents", "All loaded years", "SELECT count(*) AS accidents FROM accidents", width=6, height=4),
+            sql("stat", "Accidents", "All loaded years", "SELECT count(*) AS accidents FROM accidents", width=6,
+                height=4),
             sql("stat", "People", "Road users in them", "SELECT count(*) AS people FROM victims", width=6, height=4),
             sql("stat", "Killed", "Within 30 days", "SELECT count(*) AS killed FROM victims WHERE grav = 2", width=6,
                 height=4),
@@ -67,7 +68,8 @@ ACCIDENTS = make(
             sql("bars", "By road", "Share of gravely hurt people", by_code("catr", "places"), unit="percentunit"),
             sql("bars", "By light", "Share of gravely hurt people", by_code("lum", "accidents"), unit="percentunit"),
             sql("bars", "By weather", "Share of gravely hurt people", by_code("atm", "accidents"), unit="percentunit"),
-            sql("bars", "By collision", "Share of gravely hurt people", by_code("col", "accidents"), unit="percentunit"),
+            sql("bars", "By collision", "Share of gravely hurt people", by_code("col", "accidents"),
+                unit="percentunit"),
         ]),
         ("Over time", [
             sql("series", "Severity by month", "People a month, by severity", """
@@ -93,7 +95,8 @@ ACCIDENTS = make(
 API = make(
     "api", "API", "Traffic, errors and latency of the three services", [
         ("Traffic", [
-            ask("series", "Requests", "Answered a second, by service", ("{{job}}", "job:http_requests:rate5m"), unit="reqps"),
+            ask("series", "Requests", "Answered a second, by service", ("{{job}}", "job:http_requests:rate5m"),
+                unit="reqps"),
             ask("series", "Errors", "Share of 5xx", ("{{job}}", "job:http_errors:ratio5m"), unit="percentunit"),
             ask("series", "By status", "Answers a second", ("{{job}} {{status}}",
                 "sum by (job, status) (rate(http_requests_total[5m]))"), unit="reqps"),
@@ -155,9 +158,13 @@ MODELS = make(
 DRIFT = make(
     "drift", "Drift and retraining", "What comes in against what the champions were trained on, and what followed", [
         ("Now", [
-            ask("stat", "Drift", "1 where the latest window has drifted", ("{{model}}", "drift_detected"), width=8),
-            ask("series", "Drifted features", "Share of the judged features", ("{{model}}", "drift_drifted_share"),
+            ask("stat", "Drift", "1 where the latest window has drifted", ("{{model}}", "drift_alarm"), width=8),
+            ask("series", "Drifted features", "Share of the judged features", ("{{model}}", "drift_share"),
                 unit="percentunit", width=16),
+            ask("series", "Distance of each feature", "KS distance or total variation from the champion's own data",
+                ("{{model}} {{feature}}", "drift_distance")),
+            ask("series", "Live performance", "On labels that came in, with its bounds",
+                ("{{model}} {{metric}} {{bound}}", "live_performance")),
         ]),
         ("Checks", [
             sql("table", "Reports", "Each drift check with its reason", """
@@ -167,7 +174,8 @@ DRIFT = make(
                 SELECT computed_at AS time, model AS metric, drifted_share AS value FROM drift_reports
                 WHERE $__timeFilter(computed_at) ORDER BY 1""", unit="percentunit"),
             sql("bars", "Verdicts", "Checks by outcome",
-                "SELECT model || ' ' || status AS verdict, count(*) AS checks FROM drift_reports GROUP BY 1 ORDER BY 1"),
+                "SELECT model || ' ' || status AS verdict, count(*) AS checks FROM drift_reports "
+                "GROUP BY 1 ORDER BY 1"),
         ]),
         ("What followed", [
             sql("table", "Decisions", "The retrain policy, word for word", """
@@ -187,7 +195,8 @@ MOVIES = make(
     "movies", "Movies", "Ratings, what people watch, and how good the recommendations are", [
         ("Ratings", [
             sql("stat", "Ratings", "In the warehouse", "SELECT count(*) AS ratings FROM ratings", width=6, height=4),
-            sql("stat", "Users", "Who rated", "SELECT count(DISTINCT user_id) AS users FROM ratings", width=6, height=4),
+            sql("stat", "Users", "Who rated", "SELECT count(DISTINCT user_id) AS users FROM ratings", width=6,
+                height=4),
             sql("stat", "Movies", "In the catalogue", "SELECT count(*) AS movies FROM movies", width=6, height=4),
             sql("stat", "Simulated", "Made up by /generate-ratings", "SELECT avg(simulated::int) AS share FROM ratings",
                 unit="percentunit", width=6, height=4),
@@ -253,7 +262,14 @@ LOGS = make(
 def rendered() -> dict[str, str]:
     """File name → JSON."""
     boards = (ACCIDENTS, API, MODELS, DRIFT, MOVIES, LOGS)
-    return {f"{b.uid}.json": json.dumps(b, cls=JSONEncoder, indent=1, sort_keys=True) + "\n" for b in boards}
+    plain = [_without_nulls(json.loads(json.dumps(board, cls=JSONEncoder))) for board in boards]
+    return {f"{board['uid']}.json": json.dumps(board, indent=1, sort_keys=True) + "\n" for board in plain}
+
+
+def _without_nulls(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _without_nulls(value) for name, value in part.items() if value is not None}
+    return [_without_nulls(value) for value in part] if isinstance(part, list) else part
 
 
 if __name__ == "__main__":

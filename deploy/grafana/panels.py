@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from grafana_foundation_sdk.builders import barchart, dashboard, geomap, logs, loki, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
-from grafana_foundation_sdk.models.common import VizLegendOptions
+from grafana_foundation_sdk.models.common import (
+    FrameGeometrySource,
+    FrameGeometrySourceMode,
+    MapLayerOptions,
+    VizLegendOptions,
+)
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 KINDS = {
     "series": timeseries.Panel, "stat": stat.Panel, "table": table.Panel, "bars": barchart.Panel,
@@ -38,12 +44,29 @@ class SqlQuery(Dataquery):
         }  # fmt: skip
 
 
-class _Built(Builder[SqlQuery]):
-    def __init__(self, query: SqlQuery) -> None:
-        self._query = query
+class _Given(Builder[Any]):
+    """A part that is built already, where the SDK wants something to build."""
 
-    def build(self) -> SqlQuery:
-        return self._query
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def build(self) -> Any:
+        return self._part
+
+
+_CIRCLES = MapLayerOptions(
+    type_val="markers",
+    name="Departments",
+    tooltip=True,
+    location=FrameGeometrySource(mode=FrameGeometrySourceMode.COORDS, latitude="latitude", longitude="longitude"),
+    config={
+        "style": {
+            "size": {"field": "accidents", "min": 4, "max": 24},
+            "color": {"field": "gravely hurt"},
+            "opacity": 0.6,
+        }
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +81,8 @@ class Panel:
     unit: str = "short"
     width: int = 12
     height: int = 8
-    options: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> Any:
+    def builder(self) -> Any:
         """The SDK's panel."""
         panel = KINDS[self.kind]().title(self.title).description(self.tells).unit(self.unit)
         panel = panel.span(self.width).height(self.height).datasource(SOURCES[self.source])
@@ -70,14 +92,16 @@ class Panel:
             for number, (legend, expression) in enumerate(self.queries):
                 panel = panel.with_target(self._query(expression, legend, "ABCDEFGH"[number]))
         if self.kind == "bars":
-            panel = panel.legend(_no_legend())
+            panel = panel.legend(_Given(VizLegendOptions(show_legend=False)))
+        if self.kind == "map":
+            panel = panel.layers([_Given(_CIRCLES)])
         return panel
 
     def _query(self, expression: str, legend: str, ref: str) -> Any:
         if self.source == "loki":
             return loki.Dataquery().expr(expression).legend_format(legend).ref_id(ref)
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(ref)
-        return query.instant().format("table") if self.kind == "table" else query.range_val()
+        return query.instant().format(PromQueryFormat.TABLE) if self.kind == "table" else query.range()
 
 
 def make(uid: str, title: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]], since: str) -> Any:
@@ -89,19 +113,11 @@ def make(uid: str, title: str, description: str, rows: Sequence[tuple[str, Seque
     for name, panels in rows:
         built = built.with_row(dashboard.Row(name))
         for panel in panels:
-            built = built.with_panel(panel.build())
+            built = built.with_panel(panel.builder())
     return built.build()
 
 
-def _sql(statement: str, series: bool) -> _Built:
+def _sql(statement: str, series: bool) -> _Given:
     query = SqlQuery(statement, series)
     query.ref_id = "A"
-    return _Built(query)
-
-
-def _no_legend() -> Any:
-    class Legend(Builder[VizLegendOptions]):
-        def build(self) -> VizLegendOptions:
-            return VizLegendOptions(show_legend=False)
-
-    return Legend()
+    return _Given(query)
