@@ -14,6 +14,9 @@ from accident_reco.defs import (
     accidents_training_checks,
     drift,
     movies_ingest,
+    movies_training,
+    movies_training_checks,
+    retrain,
     rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
@@ -27,6 +30,8 @@ MODULES = (
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies_training,  # ratings → split → four candidates → the gate
+    movies_training_checks,
 )
 
 
@@ -47,7 +52,8 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
+    loop = (part.definitions(settings) for part in (drift, retrain, rollback))
+    return dg.Definitions.merge(pipelines, *loop)
 
 
 def _named(*kinds: type) -> list[Any]:
