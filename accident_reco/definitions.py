@@ -12,6 +12,7 @@ from accident_reco.defs import (
     accidents_scoring,
     accidents_training,
     accidents_training_checks,
+    accidents_watch,
     drift,
     movies_ingest,
     movies_training,
@@ -25,13 +26,14 @@ from accident_reco.defs.resources import Platform
 platform = Platform()
 
 MODULES = (
-    accidents_ingest,  # published files of a year → one row per road user, quarantine
+    accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
+    accidents_watch,  # new and corrected years
     accidents_training,  # synthetic people, training set, features, two candidates, the gate
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
-    movies_training,  # ratings → split → four candidates → the gate
-    movies_training_checks,
+    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    movies_training_checks,  # what stops a movie training
 )
 
 
@@ -52,7 +54,7 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    loop = (part.definitions(settings) for part in (drift, retrain, rollback))
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
     return dg.Definitions.merge(pipelines, *loop)
 
 

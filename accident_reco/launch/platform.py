@@ -18,7 +18,7 @@ from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
 HEADLINES = {"accidents": ("roc_auc", "average_precision", "ece"), "movies": ("rmse", "ndcg_at_10", "coverage")}
-SERVICES = ("auth", "predict")
+SERVICES = ("auth", "predict", "drift")
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:

@@ -12,14 +12,12 @@ from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.monitoring.reports import NOW_WINDOW
 from accident_reco.monitoring.windows import log_windows, year_window
 from accident_reco.settings import Settings
 from accident_reco.storage.drift import LOG_WINDOW, forget_old_pages, save_report
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 from accident_reco.storage.warehouse import Warehouse
-
-NOW_WINDOW = "now"
-"""Log window judged because somebody asked through the API: reported like any other, but no witness for retraining."""
 
 
 class NothingToCompare(LookupError):

@@ -71,8 +71,8 @@ def fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptio
 
 
 def _fitted(algorithm: Any, data: IndexedRatings, scale: RatingScale) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
-    """Fit one of Surprise's algorithms on the renumbered ratings, so that it draws the random numbers that it draws on a
-    training set of its own; gives them with the positions of their users and movies in `data`.
+    """Fit one of Surprise's algorithms on the renumbered ratings, so that it draws the random numbers that it draws on
+    a training set of its own; gives them with the positions of their users and movies in `data`.
     """
     compact, users, movies = data.compact()
     algorithm.fit(surprise_trainset(compact, scale))

@@ -14,6 +14,7 @@ import numpy as np
 from accident_reco.movies import cold_start, rerank
 from accident_reco.movies.heads import MAX_HISTORY, MAX_STORED_HISTORY, Taste, head_of
 from accident_reco.movies.packing import FILE, read_arrays, unpack_texts
+from accident_reco.movies.titles import Titles
 
 Reason = Literal["personalised", "fold_in", "similar", "popular"]
 
@@ -89,7 +90,7 @@ class Recommender:
         self.low, self.high, self.step = (float(value) for value in arrays["scale"])
         self.movie_id = arrays["movie_id"]
         self.user_id = arrays["user_id"]
-        self.titles = unpack_texts(arrays["title_bytes"], arrays["title_end"])
+        self.titles = Titles(unpack_texts(arrays["title_bytes"], arrays["title_end"]))
         self.years = arrays["year"]
         self.genre_names: list[str] = arrays["genre_names"].tolist()
         self.genre_bits = arrays["genre_bits"]
@@ -99,9 +100,6 @@ class Recommender:
         self.nbytes = sum(array.nbytes for array in arrays.values())
         self._by_genre = {name.casefold(): np.uint64(1 << number) for number, name in enumerate(self.genre_names)}
         self._unrated = np.flatnonzero(self.rating_count == 0)
-        lowered = [title.casefold() for title in self.titles]
-        self._search_text = "\n".join(lowered)
-        self._search_start = np.concatenate([[0], np.cumsum([len(text) + 1 for text in lowered])])[:-1]
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], manifest: Any = None) -> Recommender:
@@ -192,20 +190,16 @@ class Recommender:
             "ratings": int(self.rating_count[row]),
         }
 
+    def title_of(self, movie_id: int) -> str:
+        """Title of a movie. Raises UnknownMovie."""
+        rows, known = self._rows(np.array([movie_id]))
+        if not known[0]:
+            raise UnknownMovie(f"this version has no movie {movie_id}")
+        return self.titles[rows[0]]
+
     def search(self, query: str, count: int = 20) -> list[dict[str, Any]]:
         """Movies whose title contains every word of the query, the most rated first."""
-        words = query.casefold().split()
-        if not words:
-            return []
-        longest = max(words, key=len)
-        rows: list[int] = []
-        at = self._search_text.find(longest)
-        while at >= 0:
-            row = int(np.searchsorted(self._search_start, at, side="right")) - 1
-            rows.append(row)
-            end = self._search_text.find("\n", at)
-            at = self._search_text.find(longest, end) if end >= 0 else -1
-        found = [row for row in rows if all(word in self.titles[row].casefold() for word in words)]
+        found = self.titles.containing(query)
         found.sort(key=lambda row: (-int(self.rating_count[row]), int(self.movie_id[row])))
         return [self.movie(row) for row in found[:count]]
 
@@ -308,11 +302,12 @@ class Recommender:
         return shared.astype(np.float64) + (shared > 0) * 1e-3 * self.popularity
 
     def _because(self, chosen: np.ndarray, taste: Taste) -> list[list[dict[str, Any]]]:
-        """For each pick the up to two movies, rated no worse than the person's own average, most like it."""
+        """For each pick up to two rated movies that are most like it and most liked; none below the own average."""
         liked = np.flatnonzero(taste.rating >= taste.rating.mean()) if len(taste.rating) else np.zeros(0, dtype=int)
         if not len(liked):
             return [[] for _ in chosen]
-        alike = self.head.likeness(chosen, taste.movie[liked])
+        liking = taste.rating[liked] - taste.rating.mean() + 0.5
+        alike = self.head.likeness(chosen, taste.movie[liked]) * liking
         answers = []
         for row in alike:
             best = [at for at in np.argsort(-row, kind="stable")[:2].tolist() if row[at] > 0]

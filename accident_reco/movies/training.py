@@ -136,8 +136,7 @@ def winner(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: Rows) -> tu
     """The chosen candidate, completed with its reference profile and model card."""
     choice = choose({kind: bundle.metrics for kind, bundle in candidates.items()}, rule)
     chosen = candidates[choice.winner]
-    version = Recommender.from_files(chosen.files)
-    reference = profile.reference(rows.train, version, str(chosen.lineage.get("data_source", "")))
+    reference = profile.reference(rows.train, str(chosen.lineage.get("data_source", "")))
     metrics_by_kind = {kind: dict(bundle.metrics) for kind, bundle in candidates.items()}
     files = {
         **chosen.files,

@@ -172,12 +172,15 @@ def read_ratings(warehouse: Warehouse) -> StoredRatings:
     return StoredRatings(columns, simulated, int(received.max(initial=0)))
 
 
-def user_histories(warehouse: Warehouse, user_ids: Sequence[int], *, newer_than: int) -> dict[int, dict[str, Any]]:
+def user_histories(
+    warehouse: Warehouse, user_ids: Sequence[int], *, newer_than: int, simulated: bool = True
+) -> dict[int, dict[str, Any]]:
     """Ratings of some users: of each that has any the arrays `movie_id`, `rating`, `rated_at`, and `newer`: whether one
-    was received after `newer_than` (ms UTC).
+    was received after `newer_than` (ms UTC). `simulated=False` leaves made-up ratings out.
     """
     with warehouse.connect() as connection:
-        rows: Sequence[Row[Any]] = connection.execute(_HISTORY, {"users": list(user_ids)}).all()
+        query = _HISTORY if simulated else _HISTORY.where(~ratings.c.simulated)
+        rows: Sequence[Row[Any]] = connection.execute(query, {"users": list(user_ids)}).all()
     found: dict[int, list[Row[Any]]] = {}
     for row in rows:
         found.setdefault(row[0], []).append(row)
@@ -221,20 +224,14 @@ def known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
     return found
 
 
-def sample_users(warehouse: Warehouse, count: int, seed: int) -> tuple[list[int], int]:
-    """Some users that exist, chosen by seed, and the highest user id (0 without users)."""
+def existing_users(warehouse: Warehouse, user_ids: Sequence[int]) -> set[int]:
+    """Which of the users have a rating."""
+    found: set[int] = set()
     with warehouse.connect() as connection:
-        low, high = connection.execute(select(func.min(ratings.c.user_id), func.max(ratings.c.user_id))).one()
-        if high is None:
-            return [], 0
-        chosen: dict[int, None] = {}
-        generator = np.random.default_rng(seed)
-        for target in generator.integers(low, high + 1, 3 * count).tolist():
-            if len(chosen) >= count:
-                break
-            nearest = select(func.min(ratings.c.user_id)).where(ratings.c.user_id >= target)
-            chosen[int(connection.execute(nearest).scalar_one())] = None
-    return list(chosen), int(high)
+        for start in range(0, len(user_ids), 500):
+            some = ratings.c.user_id.in_(user_ids[start : start + 500])
+            found |= set(connection.execute(select(ratings.c.user_id).where(some).distinct()).scalars())
+    return found
 
 
 # What the API takes

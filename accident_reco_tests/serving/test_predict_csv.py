@@ -115,7 +115,7 @@ def test_an_upload_over_the_limit_is_refused(served: tuple[httpx.Client, Warehou
             yield b"1\n" * 50_000
 
     with pytest.raises(httpx.HTTPError):
-        client.post(URL, content=dripping(), headers=CSV)
+        client.post(URL, content=dripping(), headers=CSV, timeout=1)
     assert client.get("/livez").status_code == 200
 
 

@@ -130,6 +130,11 @@ class _Upload:
                 await self._score(batch, spool)
         except ClientDisconnect:
             return
+        except Problem as problem:
+            # The answer is under way: say it in the last line, then break the stream off, so that nobody misses it.
+            row = [self._number + 1, *([""] * (len(ANSWER_HEADER) - 2)), f"the upload ends here: {problem.detail}"]
+            spool.write(write_rows([row]))
+            raise
         finally:
             spool.finish()
 

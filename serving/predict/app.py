@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
 from serving.common.envelope import RouteLimits
 from serving.common.metrics import Metrics
-from serving.predict import accidents, accidents_csv, feedback, models
+from serving.predict import accidents, accidents_csv, feedback, models, movie_feedback, movies, rollback, training, v2
 from serving.predict.context import Context, make_context
 from serving.predict.inference_log import log_refusals
 from serving.predict.loaders import LOADERS
@@ -24,6 +24,8 @@ _TAGS = (
     {"name": "predict", "description": "Answers of the champions"},
     {"name": "feedback", "description": "What turned out to be true"},
     {"name": "models", "description": "What serves, and why"},
+    {"name": "training", "description": "Ask for a training, see what came of it"},
+    {"name": "open inference protocol", "description": "The same models for KServe and Triton clients"},
     {"name": "operations", "description": "Health and metrics"},
 )
 
@@ -56,7 +58,12 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             accidents.router(context),
             accidents_csv.router(context),
             feedback.router(context),
+            *_movies(context),
             models.router(context),
+            training.router(context),
+            rollback.router(context),
+            v2.health_router(context),
+            v2.router(context),
         ],
         readiness=lambda: _readiness(context),
         lifespan=lifespan,
@@ -71,6 +78,11 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
     app = build(settings, service, metrics)
     app.state.context = context
     return app
+
+
+def _movies(context: Context) -> list[APIRouter]:
+    """The movie endpoints, where the installation has that model."""
+    return [movies.router(context), movie_feedback.router(context)] if movies.MODEL in context.slots else []
 
 
 def _readiness(context: Context) -> Readiness:

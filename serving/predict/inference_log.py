@@ -171,6 +171,7 @@ class InferenceLog:
 def log_refusals(context: Any) -> Any:
     """What logs calls that were refused or failed: who asked, when, and with which status; not the invalid input."""
     models = {"/predict/accidents": "accidents", "/predict/accidents/csv": "accidents", "/predict/movies": "movies"}
+    models |= {"/predict/movies/batch": "movies"}
 
     def answered(scope: Mapping[str, Any], route: str, status: int, seconds: float) -> None:
         subject = scope["state"].get("subject")

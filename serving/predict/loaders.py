@@ -25,4 +25,24 @@ def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
     return scorer
 
 
-LOADERS: Mapping[str, Loader[Any]] = {"accidents": load_accidents}
+def load_movies(files: Mapping[str, bytes], manifest: Manifest) -> Any:
+    """The recommender; its smoke predictions are a stranger, somebody with one rating and a user it was trained on."""
+    from threadpoolctl import threadpool_limits
+
+    from accident_reco.movies.recommender import History, Recommender, Wishes
+
+    # Products of this size are done before a second BLAS thread has woken up; waiting for it costs milliseconds.
+    threadpool_limits(1, "blas")
+    version = Recommender.from_files(files, manifest)
+    one = History.of([int(version.movie_id[int(version.rating_count.argmax())])], [version.high])
+    for answer in (
+        version.recommend(None, Wishes()),
+        version.recommend(None, Wishes(), given=one),
+        version.recommend(int(version.user_id[0]), Wishes()),
+    ):
+        if not answer.picks or not np.isfinite([pick.score for pick in answer.picks]).all():
+            raise ValueError(f"the smoke prediction ({answer.reason}) gave no movies: {answer.note}")
+    return version
+
+
+LOADERS: Mapping[str, Loader[Any]] = {"accidents": load_accidents, "movies": load_movies}

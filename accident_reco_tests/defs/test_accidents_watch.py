@@ -1,0 +1,118 @@
+"""Sensors on accident data: a new year, a corrected year, a source that is away, the warehouse behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from accident_reco.accidents import ingest, lake
+from accident_reco.accidents.codebook import TABLES
+from accident_reco.accidents.sample import sample_year
+from accident_reco.accidents.sources import open_source
+from accident_reco.defs import accidents_ingest
+from accident_reco.defs.accidents_watch import accident_source, accident_warehouse
+from accident_reco.defs.resources import Platform
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for year in (2022, 2023):
+        for file in sample_year(year, 100).values():
+            (folder / file.name).write_bytes(file.data)
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def platform(tmp_path: Path, published: Path) -> Iterator[Platform]:
+    made = Platform(home=str(tmp_path / "home"))
+    made.warehouse.upgrade()
+    yield made
+    made.warehouse.close()
+
+
+def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> tuple[list[str], str]:
+    """Run keys or, without any, the reason to skip; and the cursor."""
+    definitions = dg.Definitions(
+        assets=[accidents_ingest.accident_years, accidents_ingest.accident_warehouse_tables],
+        jobs=[accidents_ingest.ingest_accidents, accidents_ingest.load_accidents],
+        sensors=[accident_source, accident_warehouse],
+        resources={"platform": platform},
+    )
+    with dg.build_sensor_context(definitions=definitions, resources={"platform": platform}, cursor=cursor) as context:
+        data = sensor.evaluate_tick(context)
+        return [str(request.run_key) for request in data.run_requests or []], data.skip_message or ""
+
+
+def _ingest(platform: Platform, *years: int) -> None:
+    source = open_source(platform.settings)
+    for done in ingest.ingest_years(platform.objects, source, years, TABLES, merge=True):
+        assert isinstance(done, ingest.Ingested)
+
+
+def test_new_then_known_then_corrected_year(platform: Platform, published: Path) -> None:
+    """Each year is asked for once; stored years rest; a corrected file brings its year back under another key."""
+    keys, _ = _tick(accident_source, platform)
+    assert [key.split(":")[:3] for key in keys] == [
+        ["ingest", "directory", "2022"], ["ingest", "directory", "2023"]
+    ]  # fmt: skip
+    assert _tick(accident_source, platform)[0] == keys
+    _ingest(platform, 2022, 2023)
+    assert _tick(accident_source, platform) == (
+        [], "every year that the source offers is stored in its current version"
+    )  # fmt: skip
+    lieux = published / "lieux-2023.csv"
+    lieux.write_bytes(lieux.read_bytes() + b"\n")
+    (corrected,), _ = _tick(accident_source, platform)
+    assert corrected.startswith("ingest:directory:2023:")
+    assert corrected not in keys
+
+
+def test_unreadable_year_is_not_tried_again(platform: Platform, published: Path) -> None:
+    """A year whose files are stored but cannot be merged waits for a correction instead of failing every minute."""
+    (published / "usagers-2023.csv").write_bytes(b"404")
+    source = open_source(platform.settings)
+    (bad,) = ingest.ingest_years(platform.objects, source, [2023], TABLES, merge=True)
+    assert isinstance(bad, ingest.BadYear)
+    keys, _ = _tick(accident_source, platform)
+    assert [key.split(":")[2] for key in keys] == ["2022"]
+
+
+def test_source_that_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreachable source is a reason to wait, told as such, not a failing sensor; it is asked hourly."""
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", "/nowhere/baac")
+    assert "does not exist" in _tick(accident_source, Platform(home=platform.home))[1]
+    monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", "https://data.example/baac")
+    away = Platform(home=platform.home)
+    assert "less than an hour ago" in _tick(accident_source, away, cursor=str(time.time() - 60))[1]
+
+
+def test_warehouse_follows(platform: Platform, published: Path) -> None:
+    """The load is asked for while the warehouse differs, under one key per difference, and rests when it is done."""
+    assert _tick(accident_warehouse, platform) == ([], "the warehouse holds the stored years")
+    _ingest(platform, 2022)
+    first, _ = _tick(accident_warehouse, platform)
+    assert len(first) == 1
+    assert _tick(accident_warehouse, platform)[0] == first
+    ingest.load_warehouse(platform.objects, platform.warehouse, "directory")
+    assert _tick(accident_warehouse, platform)[0] == []
+    _ingest(platform, 2023)
+    assert _tick(accident_warehouse, platform)[0] not in ([], first)
+
+
+def test_tick_is_cheap(platform: Platform, published: Path) -> None:
+    """A tick reads names and small records, no published file: well under a second with everything stored."""
+    _ingest(platform, 2022, 2023)
+    for name in lake.summaries(platform.objects):
+        for key in platform.objects.list(f"assets/accidents/usagers/{name}"):
+            platform.objects.delete(key)
+    started = time.perf_counter()
+    _tick(accident_source, platform)
+    _tick(accident_warehouse, platform)
+    assert time.perf_counter() - started < 1

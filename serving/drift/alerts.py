@@ -1,0 +1,142 @@
+"""`POST /alerts`: Alertmanager's webhook (payload version 4). Firing alerts become at most one open request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from accident_reco.lifecycle.bundle import MODELS, canonical_json
+from accident_reco.storage import drift as loop
+from accident_reco.storage.lifecycle import request_work
+from accident_reco.storage.warehouse import Warehouse
+from serving.common.app import json_response, new_router
+from serving.common.guard import Guard, Needs
+from serving.common.problems import Problem, responses
+from serving.drift.answers import AlertsAnswer
+from serving.drift.context import Context
+from serving.drift.secret import matches
+
+MOST_ALERTS: Final = 500
+OUTCOMES: Final = ("queued", "joined", "replayed", "resolved", "ignored")
+
+Text = Annotated[str, Field(max_length=4_000)]
+
+
+class Alert(BaseModel):
+    """One alert of a notification; what Alertmanager sends besides is not looked at."""
+
+    status: Literal["firing", "resolved"]
+    labels: Annotated[dict[str, Text], Field(max_length=100)] = {}
+    annotations: Annotated[dict[str, Text], Field(max_length=100)] = {}
+    startsAt: Annotated[str, Field(max_length=64)] = ""
+    fingerprint: Annotated[str, Field(max_length=64)] = ""
+
+    def identity(self, model: str) -> str:
+        """The same for the same firing, however often it is sent; another when it starts to fire again."""
+        who = self.fingerprint or hashlib.sha256(canonical_json(self.labels)).hexdigest()
+        return hashlib.sha256(f"{model}|{who}|{self.startsAt}".encode()).hexdigest()
+
+
+class Notification(BaseModel):
+    """Alertmanager's webhook payload, version 4."""
+
+    version: Literal["4"]
+    alerts: Annotated[list[Alert], Field(max_length=MOST_ALERTS)]
+
+
+class NeedsSecret(Needs):
+    """Asks for the alert secret instead of a token: Alertmanager has no account."""
+
+    def __init__(self, guard: Guard, secret: Callable[[], str]) -> None:
+        super().__init__(guard, "train")
+        self._secret = secret
+
+    async def check(self, request: Request) -> None:
+        """Raises Problem 401 before the body is read: strangers cost nothing."""
+        if not matches(self._secret(), request.headers.get("authorization")):
+            raise Problem(
+                401, "Send the alert secret as a bearer token.", kind="unauthorised",
+                headers={"WWW-Authenticate": 'Bearer realm="alerts"'},
+            )  # fmt: skip
+        request.scope["state"]["subject"] = "alertmanager"
+
+
+def router(context: Context) -> APIRouter:
+    """The endpoint."""
+    routes = new_router("alerts", needs=Depends(NeedsSecret(context.guard, context.alert_secret)))
+    received = context.metrics.counter("alerts", "Alerts received, by what became of them", ("outcome",))
+
+    @routes.post(
+        "/alerts",
+        status_code=202,
+        summary="Alertmanager webhook: firing alerts ask for a training of the model they name",
+        response_model=AlertsAnswer,
+        responses=responses(401, 413, 422, 503),
+    )
+    async def alerts(notification: Notification) -> Response:
+        try:
+            outcomes, requests = await asyncio.to_thread(take, context.warehouse, notification)
+        except SQLAlchemyError as error:
+            raise Problem(
+                503, f"The warehouse cannot be written now ({type(error).__name__}).", kind="warehouse-down",
+                headers={"Retry-After": "5"},
+            ) from None  # fmt: skip
+        for outcome, count in outcomes.items():
+            received.labels(outcome).inc(count)
+        counts = {outcome: outcomes.get(outcome, 0) for outcome in OUTCOMES}
+        return json_response({**counts, "requests": requests}, 202)
+
+    return routes
+
+
+def take(warehouse: Warehouse, notification: Notification) -> tuple[Counter[str], list[str]]:
+    """Turn alerts into requests; gives how many had which outcome, and the requests' ids."""
+    outcomes: Counter[str] = Counter()
+    requests: dict[str, None] = {}
+    for alert in notification.alerts:
+        model = alert.labels.get("model", "")
+        if model not in MODELS:
+            outcomes["ignored"] += 1
+        elif alert.status == "resolved":
+            outcomes["resolved"] += 1
+        else:
+            outcome, request_id = _take_one(warehouse, model, alert)
+            outcomes[outcome] += 1
+            requests[request_id] = None
+    return outcomes, list(requests)
+
+
+def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]:
+    identity = alert.identity(model)
+    seen = loop.seen_alert(warehouse, identity)
+    if seen is not None:
+        return "replayed", seen["request_id"]
+    outcome, request_id = "joined", loop.open_training(warehouse, model)
+    name = alert.labels.get("alertname", "alert")[:128]
+    summary = (alert.annotations.get("summary") or alert.annotations.get("description") or "")[:500]
+    if request_id is None:
+        # One key for everything that comes before the next training has ended: two notifications at the same
+        # moment, in two workers, make one request.
+        request, new = request_work(
+            warehouse, kind="training", model=model, source="alert", requested_by="alertmanager",
+            reason=f"{name} fires{': ' + summary if summary else ''}", detail={"labels": _few(alert.labels)},
+            dedupe_key=f"alert:{model}:{loop.closed_trainings(warehouse, model)}",
+        )  # fmt: skip
+        request_id, outcome = request["id"], "queued" if new else "joined"
+    loop.remember_alert(
+        warehouse, {"id": identity, "model": model, "name": name, "summary": summary, "request_id": request_id}
+    )
+    return outcome, str(request_id)
+
+
+def _few(labels: dict[str, str]) -> dict[str, Any]:
+    return {name[:100]: value[:200] for name, value in sorted(labels.items())[:20]}

@@ -1,0 +1,56 @@
+"""Checks computed because somebody asks now: one at a time per model, whoever asks meanwhile gets the same answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+from serving.common.metrics import Metrics
+
+RUN_ID = "drift-service"
+
+
+class Computations:
+    """The same code as the scheduled asset's, in a thread; its heavy parts are loaded by the first one."""
+
+    def __init__(self, settings: Settings, warehouse: Warehouse, metrics: Metrics) -> None:
+        self._settings = settings
+        self._warehouse = warehouse
+        self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._count = metrics.counter("drift_computations", "Checks asked for now", ("model", "outcome"))
+        self._seconds = metrics.histogram(
+            "drift_computation_duration_seconds", "Time of a check asked for now", ("model",),
+            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+        )  # fmt: skip
+
+    async def compute(self, model: str) -> dict[str, Any]:
+        """The kept row of a new report. Raises NothingToCompare."""
+        running = self._running.get(model)
+        if running is None:
+            running = asyncio.create_task(self._run(model))
+            self._running[model] = running
+            running.add_done_callback(lambda _: self._running.pop(model, None))
+        # A client that leaves does not take the check away from the others.
+        return await asyncio.shield(running)
+
+    async def _run(self, model: str) -> dict[str, Any]:
+        started = time.perf_counter()
+        try:
+            row = await asyncio.to_thread(self._check, model)
+        except Exception:
+            self._count.labels(model, "failed").inc()
+            raise
+        self._count.labels(model, row["status"]).inc()
+        self._seconds.labels(model).observe(time.perf_counter() - started)
+        return row
+
+    def _check(self, model: str) -> dict[str, Any]:
+        from accident_reco.monitoring.drift import Question, run_check
+
+        question = Question(model, asked_through_api=True)
+        report = run_check(self._settings, open_store(self._settings.store), self._warehouse, question, RUN_ID)
+        return report.row

@@ -1,0 +1,31 @@
+"""What the drift service's routers share. Made by the app, never global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import ObjectStore, open_store
+from accident_reco.storage.warehouse import Warehouse
+from serving.common.guard import Guard
+from serving.common.metrics import Metrics
+from serving.drift.computing import Computations
+from serving.drift.gauges import Gauges
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handed to every router factory of the service."""
+
+    settings: Settings
+    metrics: Metrics
+    warehouse: Warehouse
+    guard: Guard
+    gauges: Gauges
+    computations: Computations
+    alert_secret: Callable[[], str]
+
+    def objects(self) -> ObjectStore:
+        """The object store itself; reads of it block."""
+        return open_store(self.settings.store)

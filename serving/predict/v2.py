@@ -1,0 +1,187 @@
+"""The Open Inference Protocol v2 (KServe, Triton) over the champions: metadata, health, `infer`."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from serving.common.app import json_response, new_router
+from serving.common.problems import Problem, responses
+from serving.predict.accident_input import MAX_USERS
+from serving.predict.context import Context
+from serving.predict.inference_log import Call
+from serving.predict.model_slot import Champion
+from serving.predict.tensors import DTYPES, read, write
+from serving.predict.v2_models import ADAPTERS
+
+ModelName = Annotated[str, Path(max_length=40, description="Model name")]
+Version = Annotated[str, Path(max_length=64, description="Version; only the champion serves")]
+
+_TENSOR: Final = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
+        "datatype": {"type": "string", "enum": list(DTYPES)},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_REQUEST: Final = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string", "maxLength": 64},
+        "parameters": {"type": "object"},
+        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+        "outputs": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
+    },
+}
+_EXAMPLE: Final = {"inputs": [{"name": "catu", "shape": [2], "datatype": "INT32", "data": [1, 3]}]}
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _REQUEST, "example": _EXAMPLE},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+def health_router(context: Context) -> APIRouter:
+    """Open, like every health endpoint."""
+    routes = new_router("open inference protocol")
+
+    @routes.get("/v2/health/live", summary="The process runs", response_model=dict[str, bool])
+    async def v2_live() -> Response:
+        return json_response({"live": True})
+
+    @routes.get(
+        "/v2/health/ready", summary="All models are ready", response_model=dict[str, bool],
+        responses={503: {"description": "Not ready"}},
+    )  # fmt: skip
+    async def v2_ready() -> Response:
+        ready = all(slot.ready for slot in context.slots.values()) and any(s.current for s in context.slots.values())
+        return json_response({"ready": ready}, 200 if ready else 503)
+
+    return routes
+
+
+def router(context: Context) -> APIRouter:
+    """Metadata and inference."""
+    routes = new_router("open inference protocol", needs=context.guard.needs("predict"))
+    predictions = context.metrics.counter("inferences", "Rows answered over /v2", ("model", "version"))
+
+    @routes.get("/v2", summary="What this server is", response_model=dict[str, Any])
+    async def v2_server() -> Response:
+        return json_response(
+            {"name": "accident_reco", "version": _package_version(), "extensions": ["binary_tensor_data"]}
+        )
+
+    async def metadata(champion: Champion[Any]) -> Response:
+        adapter = ADAPTERS[champion.name]
+        return json_response(
+            {
+                "name": champion.name,
+                "versions": [champion.version],
+                "platform": adapter.platform,
+                "inputs": [spec.document() for spec in adapter.inputs(champion).values()],
+                "outputs": [spec.document() for spec in adapter.outputs()],
+            }
+        )
+
+    @routes.get(
+        "/v2/models/{model}", summary="Tensors of a model", response_model=dict[str, Any], responses=responses(404, 503)
+    )
+    async def v2_model(model: ModelName) -> Response:
+        return await metadata(_champion(context, model))
+
+    @routes.get(
+        "/v2/models/{model}/versions/{version}", summary="Tensors of a model's version", response_model=dict[str, Any],
+        responses=responses(404, 503),
+    )  # fmt: skip
+    async def v2_model_version(model: ModelName, version: Version) -> Response:
+        return await metadata(_champion(context, model, version))
+
+    @routes.get(
+        "/v2/models/{model}/ready", summary="A model serves", response_model=dict[str, Any],
+        responses=responses(404, 503),
+    )  # fmt: skip
+    async def v2_model_ready(model: ModelName) -> Response:
+        return json_response({"name": _champion(context, model).name, "ready": True})
+
+    @routes.get(
+        "/v2/models/{model}/versions/{version}/ready", summary="A version serves", response_model=dict[str, Any],
+        responses=responses(404, 503),
+    )  # fmt: skip
+    async def v2_model_version_ready(model: ModelName, version: Version) -> Response:
+        return json_response({"name": _champion(context, model, version).name, "ready": True})
+
+    async def infer(champion: Champion[Any], request: Request) -> Response:
+        started = time.perf_counter()
+        adapter = ADAPTERS[champion.name]
+        asked = read(
+            await request.body(), request.headers.get("inference-header-content-length"), adapter.inputs(champion),
+            MAX_USERS,
+        )  # fmt: skip
+        scored = adapter.infer(champion, asked.columns)
+        body, headers = write(champion.name, champion.version, asked, scored.outputs)
+        predictions.labels(champion.name, champion.version).inc(len(next(iter(asked.columns.values()))))
+        state = request.scope["state"]
+        if scored.ids:
+            context.log.offer(
+                Call(
+                    champion.name,
+                    champion.version,
+                    state["request_id"],
+                    state["subject"],
+                    "v2",
+                    200,
+                    (time.perf_counter() - started) * 1000,
+                    scored.ids,
+                    scored.inputs,
+                    scored.scores,
+                    scored.answers,
+                )
+            )
+        return Response(body, headers=headers)
+
+    @routes.post(
+        "/v2/models/{model}/infer", summary="Ask the champion", response_model=dict[str, Any],
+        responses=responses(404, 422, 503), openapi_extra=_BODY,
+    )  # fmt: skip
+    async def v2_infer(model: ModelName, request: Request) -> Response:
+        return await infer(_champion(context, model), request)
+
+    @routes.post(
+        "/v2/models/{model}/versions/{version}/infer", summary="Ask a version", response_model=dict[str, Any],
+        responses=responses(404, 422, 503), openapi_extra=_BODY,
+    )  # fmt: skip
+    async def v2_infer_version(model: ModelName, version: Version, request: Request) -> Response:
+        return await infer(_champion(context, model, version), request)
+
+    return routes
+
+
+def _champion(context: Context, model: str, wanted: str | None = None) -> Champion[Any]:
+    if model not in context.slots or model not in ADAPTERS:
+        detail = f"There is no such model; models are {', '.join(context.slots)}."
+        raise Problem(404, detail, kind="no-such-model", error=detail)
+    champion = context.champion(model)
+    if wanted is not None and wanted != champion.version:
+        detail = f"Only the champion serves: {champion.version}."
+        raise Problem(404, detail, kind="no-such-version", error=detail)
+    return champion
+
+
+def _package_version() -> str:
+    try:
+        return version("accident-reco")
+    except PackageNotFoundError:
+        return "0"
