@@ -162,6 +162,9 @@ class Settings(BaseSettings):
         43200, ge=0, description="Wait after a candidate lost; doubles with each further loss, up to 7 days"
     )
     retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
+    retrain_new_years: int = Field(
+        1, ge=1, description="New or corrected years of accidents after which accidents are trained again"
+    )
     retrain_performance_drop: float = Field(
         0.03,
         gt=0,
