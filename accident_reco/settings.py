@@ -170,6 +170,10 @@ class Settings(BaseSettings):
         gt=0,
         description="Loss of ROC AUC (accidents) or rise of RMSE (movies) on live labels that asks for training",
     )
+    retrain_in_one_process: bool = Field(
+        False,
+        description="Whether trainings that the loop starts run all steps in one process: quicker where data is small",
+    )
     loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
     notify_url: str = Field("", description="Webhook told of failed runs and suggested trainings (JSON); empty: none")

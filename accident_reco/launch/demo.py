@@ -45,7 +45,8 @@ class Demo:
             "dagster_port": free_port(), "predict_port": free_port(), "drift_port": free_port(),
             "loop_seconds": 2, "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
             "drift_sample_rows": 500, "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
-            "retrain_new_years": 9, "accidents_floor": 0.55, "accidents_minimum_gain": 0.0,
+            "retrain_new_years": 9, "retrain_in_one_process": True,
+            "accidents_floor": 0.55, "accidents_minimum_gain": 0.0,
             "accidents_forest_trees": 40, "accidents_boosting_rounds": 80,
         }  # fmt: skip
         self.settings = Settings.load(**chosen)
@@ -85,6 +86,8 @@ class Demo:
         command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "accident_reco.definitions", "-j", name]
         if partition is not None:
             command += ["--tags", f'{{"dagster/partition": "{partition}"}}']
+        if name.startswith("train"):
+            command += ["--config-json", '{"execution": {"config": {"in_process": {}}}}']
         log = self.settings.logs / f"job-{name}.log"
         with log.open("wb") as output:
             done = subprocess.run(command, env=self.environ, stdout=output, stderr=subprocess.STDOUT, check=False)
@@ -228,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the loop did what it is for."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.demo", description=__doc__)
     parser.add_argument("--home", type=Path, help="empty directory to work in; by default one that is removed again")
-    parser.add_argument("--people", type=int, default=6000, help="size of the made-up years")
+    parser.add_argument("--people", type=int, default=4000, help="size of the made-up years")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="drift-demo-") as folder:
         demo = Demo(chosen.home or Path(folder), chosen.people)
