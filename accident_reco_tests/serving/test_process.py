@@ -50,7 +50,6 @@ def process(
     service: str, home: Path, log: Path, **settings: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     port = free_port()
-    started = time.monotonic()
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", f"serving.{service}"], stdout=output, stderr=output,
