@@ -107,7 +107,7 @@ def read_view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(text(f"SELECT * FROM {name}")).mappings()]  # noqa: S608 - checked
 
 
-def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> int:
+def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns: Mapping[str, Any]) -> int:
     """Inserts columns of plain Python values; on SQLite as prepared tuples, three times as fast as rows by name."""
     if not warehouse.is_sqlite:
         return warehouse.append(connection, table, columns)
