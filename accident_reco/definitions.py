@@ -17,6 +17,7 @@ from accident_reco.defs import (
     movies_ingest,
     movies_training,
     movies_training_checks,
+    retrain,
     rollback,
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
@@ -53,7 +54,8 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    return dg.Definitions.merge(pipelines, drift.definitions(settings), rollback.definitions(settings))
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
+    return dg.Definitions.merge(pipelines, *loop)
 
 
 def _named(*kinds: type) -> list[Any]:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 FIRST_YEAR: Final = 2000
 LAST_YEAR: Final = 2059
-_SLOTS: Final = 12 * 31
+# Positions -1, 0 and one beyond the last are there too, and empty: looking up is cheaper than asking.
+_MONTHS: Final = 15
+_DAYS: Final = 34
 
 
 def easter(year: int) -> date:
@@ -41,31 +43,25 @@ def public_holidays(year: int) -> frozenset[date]:
 
 @cache
 def day_table() -> NDArray[np.float32]:
-    """Rows weekday (0 = Monday) and day type (0 ordinary, 1 eve of a public holiday, 2 public holiday).
+    """Weekday (0 = Monday) and day type (0 ordinary, 1 eve of a public holiday, 2 public holiday) of every slot.
 
-    Shape (2, years × 12 × 31 + 1); the last column and days that do not exist are NaN.
+    Shape (2, slots); slots of days that do not exist are NaN.
     """
-    table = np.full((2, (LAST_YEAR - FIRST_YEAR + 1) * _SLOTS + 1), np.nan, dtype=np.float32)
+    table = np.full((2, LAST_YEAR - FIRST_YEAR + 3, _MONTHS, _DAYS), np.nan, dtype=np.float32)
     for year in range(FIRST_YEAR, LAST_YEAR + 1):
         holidays = public_holidays(year) | {date(year + 1, 1, 1)}
         eves = {day - timedelta(days=1) for day in holidays}
         day = date(year, 1, 1)
         while day.year == year:
-            slot = (year - FIRST_YEAR) * _SLOTS + (day.month - 1) * 31 + day.day - 1
-            table[0, slot] = day.weekday()
-            table[1, slot] = 2 if day in holidays else int(day in eves)
+            kind = 2 if day in holidays else int(day in eves)
+            table[:, year - FIRST_YEAR + 1, day.month + 1, day.day + 1] = day.weekday(), kind
             day += timedelta(days=1)
-    table.setflags(write=False)
-    return table
+    flat = table.reshape(2, -1)
+    flat.setflags(write=False)
+    return flat
 
 
-def day_slots(an: NDArray[np.integer], mois: NDArray[np.integer], jour: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Columns of `day_table` for dates given as BAAC columns; any unknown or impossible part gives the NaN column."""
-    # The columns may be 16 bits wide.
-    slots = (
-        an.astype(np.int64) * _SLOTS + mois.astype(np.int64) * 31 + jour.astype(np.int64) - (FIRST_YEAR * _SLOTS + 32)
-    )
-    # One comparison per part and a single selection: this runs for every request.
-    bad = (mois < 1) | (mois > 12) | (jour < 1) | (jour > 31) | (an < FIRST_YEAR) | (an > LAST_YEAR)
-    slots[bad] = -1
-    return slots
+def day_slots(an: NDArray[np.int64], mois: NDArray[np.int64], jour: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Columns of `day_table` for dates given as BAAC columns (-1 = unknown); impossible parts lead to NaN slots."""
+    year = np.minimum(np.maximum(an, FIRST_YEAR - 1), LAST_YEAR + 1) - (FIRST_YEAR - 1)
+    return (year * _MONTHS + np.minimum(mois, 13) + 1) * _DAYS + np.minimum(jour, 32) + 1

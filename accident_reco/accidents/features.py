@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.accidents.calendar import day_slots, day_table
-from accident_reco.accidents.context import CONTEXT_COLUMNS, N_KINDS, PEDESTRIAN, kind_of_catv
+from accident_reco.accidents.context import CONTEXT_COLUMNS, N_KINDS, PEDESTRIAN
+from accident_reco.accidents.lookups import BIT, HOUR, SECU_BITS, SPEED, collision_table, vehicle_kind
 
 FORMAT: Final = 1
 BIRTH_YEARS: Final = ("driver_an_nais", "other_an_nais")
@@ -43,16 +44,11 @@ _DERIVED_FROM: Final[tuple[str, ...]] = (
 FLOAT_COLUMNS: Final[tuple[str, ...]] = ("lat", "long")
 TEXT_COLUMNS: Final[tuple[str, ...]] = ("dep", "com")
 
-# Rough masses in kg by kind of vehicle: what counts is who is much lighter than whom.
-_MASS: Final = np.array(
-    [np.nan, np.nan, 90, 95, 180, 280, 450, 1_400, 2_200, 8_000, 14_000, 20_000, 50_000], dtype=np.float32
-)
-_ON_FOOT_MASS: Final = np.float32(75.0)
-ON_FOOT_KIND: Final = N_KINDS
-
-# secu codes as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both, 8 undetermined.
-_SECU_BITS: Final = np.array([1, 2, 4, 8, 16, 32, 64, 96, 128, 0, 0], dtype=np.int64)
-_BITS: Final = (1 << np.arange(8, dtype=np.int64))[:, None]
+# Codes and numbers that the derived features are computed from, as one block of integers.
+_NUMBERS: Final[tuple[str, ...]] = (
+    "an", "mois", "jour", "hrmn", "vma", "catv", "catu", "other_kind", "secu1", "secu2", "secu3",
+    "an_nais", "driver_an_nais", "other_an_nais",
+)  # fmt: skip
 
 FEATURE_SETS: Final = tuple(CODES)
 
@@ -153,49 +149,29 @@ def build_features(
     head = out[: len(codes)]
     head[head < 0] = np.nan
 
-    unknown = np.full(n, -1, dtype=np.int64)
-    an, an_nais, vma, catv, hrmn = (columns.get(name, unknown) for name in ("an", "an_nais", "vma", "catv", "hrmn"))
-    an = np.where(an < 0, spec.year, an)
+    numbers = np.full((len(_NUMBERS), n), -1, dtype=np.int64)
+    for index, name in enumerate(_NUMBERS):
+        if name in columns:
+            numbers[index] = columns[name]
+    _, mois, jour, hrmn, vma, catv, catu, other_kind, secu1, secu2, secu3 = numbers[:11]
+    births, an = numbers[11:], numbers[0]
+    an[an < 0] = spec.year
     at = len(codes)
-    births = np.stack([an_nais, *(columns.get(name, unknown) for name in BIRTH_YEARS)])
     out[at : at + 3] = np.where(births > 0, an - births, np.nan)
-    out[at + 3] = np.where(hrmn < 0, np.nan, hrmn // 100 + hrmn % 100 / 60)
-    out[at + 4 : at + 6] = day_table()[:, day_slots(an, columns.get("mois", unknown), columns.get("jour", unknown))]
-    # Limits above 130 km/h exist in the files (up to 900) but on no road.
-    speed = np.where((vma >= 5) & (vma <= 130), vma, np.nan)
+    out[at + 3] = HOUR[np.minimum(hrmn, 2400)]
+    out[at + 4 : at + 6] = day_table()[:, day_slots(an, mois, jour)]
+    speed = SPEED[np.minimum(vma, 131)]
     out[at + 6] = speed
     out[at + 7 : at + 11] = _place(columns, spec, n, seen)
-    out[at + 11 : at + 15] = _collision(head[spec.position["catu"]], head[spec.position["other_kind"]], catv, speed)
-    secu = [columns[name] for name in ("secu1", "secu2", "secu3") if name in columns]
-    if secu:
-        given = np.minimum(np.stack(secu), 10)
-        bits = np.bitwise_or.reduce(_SECU_BITS[given], axis=0)
-        out[at + 15 : at + 23] = np.where((given >= 0).any(axis=0), (bits & _BITS) != 0, np.nan)
+    # own kind, opponent's kind, log mass ratio, share of the speed that is lost
+    collision = collision_table()[:, (catu == PEDESTRIAN) * 1, vehicle_kind(catv), np.minimum(other_kind, N_KINDS)]
+    collision[3] *= speed
+    out[at + 11 : at + 15] = collision
+    bits = SECU_BITS[np.minimum(secu1, 10)] | SECU_BITS[np.minimum(secu2, 10)] | SECU_BITS[np.minimum(secu3, 10)]
+    out[at + 15 : at + 23] = (bits & BIT) != 0
+    if (nothing := bits == 0).any():
+        out[at + 15 : at + 23, nothing] = np.nan
     return np.ascontiguousarray(out.T)
-
-
-def _collision(
-    catu: NDArray[np.float32], other_kind: NDArray[np.float32], catv: NDArray[np.integer], speed: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Own kind, the opponent's kind, log of the mass ratio, and the change of speed that momentum would dictate (km/h).
-
-    In a perfectly inelastic collision at the speed limit a party of mass m against one of mass M changes its speed by
-    v·M/(m+M): the one physical quantity that severity depends on most. Alone, it is the whole speed.
-    """
-    vehicle = np.where(catv < 0, np.float32(np.nan), kind_of_catv(catv)).astype(np.float32)
-    on_foot = catu == PEDESTRIAN
-    own = np.where(on_foot, np.float32(ON_FOOT_KIND), vehicle)
-    # A pedestrian's vehicle in BAAC is the one that hit them.
-    opponent = np.where(on_foot, vehicle, other_kind)
-    mass = np.where(on_foot, _ON_FOOT_MASS, _mass_of(vehicle))
-    other_mass = _mass_of(opponent)
-    share = np.where(opponent == 0, np.float32(1), other_mass / (mass + other_mass))
-    return np.stack([own, opponent, np.log(other_mass / mass), (speed * share).astype(np.float32)])
-
-
-def _mass_of(kind: NDArray[np.float32]) -> NDArray[np.float32]:
-    # NaN becomes kind 0, whose mass is NaN.
-    return _MASS[np.nan_to_num(kind).astype(np.int64)]
 
 
 def _place(columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, n: int, seen: bool) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,12 +19,14 @@ from accident_reco.accidents.lake import (
     current_years,
     fetch_raw,
     load_frame,
+    raw_record,
     read_raw,
     save_year,
     summaries,
     write_frame,
 )
-from accident_reco.accidents.reading import UnreadableFile
+from accident_reco.accidents.quarantine import Quarantine
+from accident_reco.accidents.reading import UnreadableFile, read_table
 from accident_reco.accidents.sources import Source, SourceError
 from accident_reco.accidents.victims import build_victims
 from accident_reco.lifecycle.store import ModelStore
@@ -93,6 +96,22 @@ def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome
         source = stored[year]["data_source"]
         found.append(check_year({other: s for other, s in stored.items() if s["data_source"] == source}, year))
     return found
+
+
+def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:
+    """Whether a stored file is byte for byte what was fetched, and a file of its table."""
+    record = raw_record(store, year, table)
+    if record is None:
+        return CheckOutcome("as_published", False, f"{year}: {table} is not in the store")
+    data = store.read(record.key)
+    if (hashlib.sha256(data).hexdigest(), len(data)) != (record.sha256, record.size):
+        return CheckOutcome("as_published", False, f"{year}: {record.key} is not what was fetched; ingest it again")
+    try:
+        rows = read_table(data, table, record.name, Quarantine(year)).rows_in
+    except UnreadableFile as error:
+        return CheckOutcome("as_published", False, f"{year}: {error}")
+    reason = f"{year}: {record.name}, {rows:,} rows, {record.size:,} bytes"
+    return CheckOutcome("as_published", rows > 0, reason, numbers={"rows": rows})
 
 
 def severity_plot(summary: dict[str, Any]) -> bytes:

@@ -19,10 +19,12 @@ from accident_reco.accidents.features import FeatureSpec, build_features
 
 if TYPE_CHECKING:
     from accident_reco.accidents.explain import Explainer
+    from accident_reco.accidents.factors import Factor
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
 CHUNK: Final = 8192
+DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
 REFERENCE_FILE, CARD_FILE = "reference.json", "card.md"
 
@@ -46,8 +48,8 @@ class Rule:
     coverage: float
 
     def probability(self, margin: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probability of each margin, shape (n,)."""
-        return np.interp(margin, self.x, self.y)
+        """Calibrated probability of each margin, shape (n,), to six digits: everybody is told the same number."""
+        return np.round(np.interp(margin, self.x, self.y), DIGITS)
 
     def to_json(self) -> bytes:
         """`decision.json`: the same bytes for the same rule."""
@@ -134,6 +136,14 @@ class AccidentScorer:
         rule = self.rule
         uncertain = (probability >= rule.uncertain_from) & (probability < rule.uncertain_to)
         return Answer(probability, probability >= rule.threshold, uncertain)
+
+    def explain(self, columns: Mapping[str, NDArray[Any]], most: int = 5) -> list[list[Factor]]:
+        """For every row the `most` strongest factors, strongest first. Raises ValueError when the bundle cannot."""
+        from accident_reco.accidents.factors import top_factors
+
+        features = build_features(columns, self.spec)
+        by_column = self.explainer.by_column
+        return [top_factors(by_column(features[row]), columns, row, most) for row in range(len(features))]
 
     @cached_property
     def explainer(self) -> Explainer:

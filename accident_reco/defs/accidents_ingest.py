@@ -1,7 +1,7 @@
 """Accident data by year: published files, victims, quarantine, and what must hold before they teach a model."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -29,6 +29,8 @@ VICTIMS = dg.AssetKey(["accidents", "victims"])
 QUARANTINE = dg.AssetKey(["accidents", "quarantine"])
 WAREHOUSE = dg.AssetKey(["accidents", "warehouse_tables"])
 RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
+PROGRESS_BYTES = 5 << 20
+AS_PUBLISHED = "The stored file is byte for byte what was fetched, and its header is this table's."
 CHECKS = {
     "every_person_once": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
     "keys_unique": "No accident, vehicle or user is there twice.",
@@ -60,7 +62,8 @@ def _spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.Ass
         _spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, way out.", {"parquet"}, RAW),
     ],
     check_specs=[
-        dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()
+        *(dg.AssetCheckSpec("as_published", asset=key, blocking=True, description=AS_PUBLISHED) for key in RAW),
+        *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
     ],
     can_subset=True,
     backfill_policy=single_run,
@@ -69,33 +72,63 @@ def accident_years(
     context: dg.AssetExecutionContext, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Fetches and merges year by year, one step for all, so that a bad year fails alone: the others are done first."""
-    chosen = context.selected_asset_keys
-    source = open_source(platform.settings)
-    tables = [table for table, key in zip(TABLES, RAW, strict=True) if key in chosen]
-    wanted = [int(key) for key in context.partition_keys]
-    made: Made = {}
-    bad: list[str] = []
-    for year in ingest.ingest_years(
-        platform.objects, source, wanted, tables, merge=bool({VICTIMS, QUARANTINE} & chosen)
-    ):
-        if isinstance(year, ingest.BadYear):
-            context.log.error("%s: %s", year.year, year.reason)
-            bad.append(f"{year.year}: {year.reason}")
-        else:
-            made |= {place: facts for place, facts in _told(year).items() if place[0] in chosen}
-            context.log.info("%s is done", year.year)
-    outcomes = [o for found in ingest.verdicts(platform.objects, [y for k, y in made if k == VICTIMS]) for o in found]
-    results = [_check_result(check.name, outcomes) for check in context.selected_asset_check_keys]
+    made, bad = _make(context, platform)
+    results = list(_verdicts(context, platform, made))
     if bad:
         for (key, an), facts in made.items():
             context.log_event(dg.AssetMaterialization(key, partition=str(an), metadata=facts))
-        yield from results if outcomes else []
+        yield from results if made else []
         raise dg.Failure("; ".join(bad), metadata={"bad_years": len(bad), "good_years": len({an for _, an in made})})
     for (key, an), facts in made.items():
         context.add_asset_metadata(facts, asset_key=key, partition_key=str(an))
     for key in dict.fromkeys(key for key, _ in made):
         yield dg.MaterializeResult(key)
     yield from results
+
+
+def _make(context: dg.AssetExecutionContext, platform: Platform) -> tuple[Made, list[str]]:
+    """What was made of the run's years, and what is wrong with the years of which nothing was made."""
+    chosen = context.selected_asset_keys
+    source = open_source(platform.settings, _progress(context))
+    tables = [table for table, key in zip(TABLES, RAW, strict=True) if key in chosen]
+    merge = bool({VICTIMS, QUARANTINE} & chosen)
+    made: Made = {}
+    bad: list[str] = []
+    for year in ingest.ingest_years(platform.objects, source, map(int, context.partition_keys), tables, merge=merge):
+        if isinstance(year, ingest.BadYear):
+            context.log.error("%s: %s", year.year, year.reason)
+            bad.append(f"{year.year}: {year.reason}")
+        else:
+            made |= {place: facts for place, facts in _told(year).items() if place[0] in chosen}
+            context.log.info("%s is done", year.year)
+    for note in source.notes() if tables and made else []:
+        context.log.warning(note)
+    return made, bad
+
+
+def _progress(context: dg.AssetExecutionContext) -> Callable[[str, int, int | None], None]:
+    """Tells every 5 MB of a download."""
+    told: dict[str, int] = {}
+
+    def tell(url: str, size: int, expected: int | None) -> None:
+        if size // PROGRESS_BYTES > told.get(url, 0):
+            told[url] = size // PROGRESS_BYTES
+            context.log.info("%s: %s of %s bytes", url, f"{size:,}", f"{expected:,}" if expected else "unknown")
+
+    return tell
+
+
+def _verdicts(context: dg.AssetExecutionContext, platform: Platform, made: Made) -> Iterator[dg.AssetCheckResult]:
+    """One result per selected check, over all years that were made."""
+    merged = ingest.verdicts(platform.objects, [year for key, year in made if key == VICTIMS])
+    outcomes = [outcome for found in merged for outcome in found]
+    for check in context.selected_asset_check_keys:
+        if check.asset_key in RAW:
+            years_made = [year for key, year in made if key == check.asset_key]
+            stored = [ingest.as_published(platform.objects, year, check.asset_key.path[-1]) for year in years_made]
+            yield _check_result(check, stored)
+        else:
+            yield _check_result(check, [outcome for outcome in outcomes if outcome.name == check.name])
 
 
 def _told(year: ingest.Ingested) -> Made:
@@ -132,13 +165,12 @@ def _told(year: ingest.Ingested) -> Made:
     return told
 
 
-def _check_result(name: str, all_outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
-    outcomes = [outcome for outcome in all_outcomes if outcome.name == name]
+def _check_result(check: dg.AssetCheckKey, outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
     failed = [outcome for outcome in outcomes if not outcome.passed]
     shown = failed or outcomes
     return dg.AssetCheckResult(
-        asset_key=VICTIMS,
-        check_name=name,
+        asset_key=check.asset_key,
+        check_name=check.name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(outcome.reason for outcome in shown[:5]),

@@ -59,13 +59,13 @@ class InstanceCollector(Collector):
         yield errors
 
     def _runs(self) -> Iterator[Metric]:
-        ended = CounterMetricFamily("dagster_runs_ended", "Runs by job and end", labels=["job", "status"])
+        ended = CounterMetricFamily("dagster_runs_ended", "Runs by job and end", labels=["job_name", "status"])
         active = GaugeMetricFamily("dagster_runs_active", "Runs that wait or go on", labels=["status"])
         success = GaugeMetricFamily(
-            "dagster_job_last_success_timestamp_seconds", "End of a job's latest good run", labels=["job"]
+            "dagster_job_last_success_timestamp_seconds", "End of a job's latest good run", labels=["job_name"]
         )
         duration = GaugeMetricFamily(
-            "dagster_job_last_duration_seconds", "Duration of a job's latest run", labels=["job"]
+            "dagster_job_last_duration_seconds", "Duration of a job's latest run", labels=["job_name"]
         )
         statuses: Counter[str] = Counter()
         latest: dict[str, float] = {}

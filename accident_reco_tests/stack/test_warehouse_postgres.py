@@ -262,7 +262,7 @@ def test_nobody_listens_is_told_without_the_password() -> None:
 def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention."""
     load = movies.start_load(warehouse, "a" * 64, "b" * 64, "sample")
-    titles = ["Toy Story (1995)", "O'Brien; \"x\""]
+    titles = ["Toy Story (1995)", 'O\'Brien; "x"']
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
     assert movies.write_movies(warehouse, load, catalogue) == 2
     columns = {

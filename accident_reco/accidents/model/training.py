@@ -13,6 +13,9 @@ from accident_reco.accidents.trees import Trees, from_forest, from_lightgbm, joi
 
 Matrix = NDArray[np.float32]
 
+# Below this many rows threads cost more than they give.
+THREADS_FROM: Final = 20_000
+
 
 @dataclass(frozen=True)
 class TrainingRows:
@@ -69,12 +72,14 @@ def fit_boosting(rows: TrainingRows, parameters: BoostingParameters, seed: int, 
     """Gradient boosting; the margin is the mean log-odds of the members."""
     import lightgbm
 
+    threads = jobs if len(rows.y) >= THREADS_FROM else 1
+
     def member(number: int) -> Trees:
         settings = {
             "objective": "binary", "learning_rate": parameters.rate, "num_leaves": parameters.leaves,
             "min_child_samples": parameters.leaf, "feature_fraction": parameters.features,
             "bagging_fraction": parameters.rows, "bagging_freq": 1, "lambda_l2": parameters.l2, "max_bin": 255,
-            "seed": seed + number, "num_threads": jobs, "verbosity": -1,
+            "seed": seed + number, "num_threads": threads, "verbosity": -1,
             # The same bytes whatever the number of threads.
             "deterministic": True, "force_row_wise": True,
         }  # fmt: skip

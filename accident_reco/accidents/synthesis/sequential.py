@@ -43,7 +43,9 @@ TEXT: Final = frozenset({"dep", "com"})
 JITTER_DEGREES: Final = 0.01
 TARGETS: Final = 8
 FIT_ROWS: Final = 60_000
-TRIES: Final = 6
+TRIES: Final = 50
+# Below this many rows threads cost more than they give.
+THREADS_FROM: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,29 @@ class Synthesizer:
         """`rows` synthetic road users in the likeness of `real` (one row per person, canonical columns).
 
         Accident numbers are negative and every person has an accident of their own; `synthetic` is True. Every row
-        keeps the rules of `constraints`; rows that break one are drawn again. Raises ValueError when too many do.
+        keeps the rules of `constraints`; what breaks one is drawn again. Raises ValueError when some never keep them.
         """
         generator = np.random.default_rng(self.seed)
         columns: Columns = {name: real[name].to_numpy() for name in COLUMNS if name in real}
         model = _Chain(columns, self.leaf, generator)
         severity = _severity_model(columns, self.seed, self.jobs)
-        parts: list[Columns] = []
-        missing = rows
+        # Who a person is comes first and is kept while the rest is drawn again: refusing whole people would thin out
+        # those whose rules are broken most easily, such as cyclists.
+        roots = generator.choice(np.flatnonzero(valid(columns)), rows)
+        people = model.draw(roots, generator)
+        _settle(people)
         for _ in range(TRIES):
-            people = model.draw(int(missing * 1.08) + 8, generator)
-            _settle(people)
-            people["grav"] = _draw_severity(severity, people, generator)
-            kept = np.flatnonzero(valid(people))[:missing]
-            parts.append({name: values[kept] for name, values in people.items()})
-            missing -= len(kept)
-            if not missing:
+            bad = np.flatnonzero(~valid(people))
+            if not len(bad):
                 break
+            again = model.draw(roots[bad], generator)
+            _settle(again)
+            for name, values in again.items():
+                people[name][bad] = values
         else:
-            raise ValueError(f"{missing} of {rows} synthetic people could not be made to keep the rules")
-        frame = pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+            raise ValueError(f"{len(bad)} of {rows} synthetic people could not be made to keep the rules")
+        people["grav"] = _draw_severity(severity, people, generator)
+        frame = pd.DataFrame(people)
         frame.insert(0, "Num_Acc", -np.arange(1, rows + 1, dtype=np.int64))
         frame["synthetic"] = True
         return frame
@@ -114,10 +119,9 @@ class _Chain:
             self._steps.append((tree, order, np.cumsum(size) - size, size))
             known += block
 
-    def draw(self, rows: int, generator: np.random.Generator) -> Columns:
-        """New rows, all columns but severity."""
-        donors = generator.integers(0, len(next(iter(self._real.values()))), rows)
-        people = {name: self._real[name][donors] for name in self._blocks[0]}
+    def draw(self, roots: NDArray[np.int64], generator: np.random.Generator) -> Columns:
+        """New rows, all columns but severity; `roots` are the real rows that lend the first block."""
+        people = {name: self._real[name][roots] for name in self._blocks[0]}
         known = list(self._blocks[0])
         for (tree, order, start, size), block in zip(self._steps, self._blocks[1:], strict=True):
             leaves = tree.apply(_as_inputs(people, known))
@@ -126,7 +130,7 @@ class _Chain:
             known += block
         for name in ("lat", "long"):
             if name in people:
-                people[name] = people[name] + generator.normal(0, JITTER_DEGREES, rows)
+                people[name] = people[name] + generator.normal(0, JITTER_DEGREES, len(roots))
         return people
 
 
@@ -171,10 +175,11 @@ def _settle(people: Columns) -> None:
 def _severity_model(real: Columns, seed: int, jobs: int) -> Any:
     import lightgbm
 
+    threads = jobs if len(real["grav"]) >= THREADS_FROM else 1
     settings = {
         "objective": "multiclass", "num_class": 4, "learning_rate": 0.08, "num_leaves": 31, "min_child_samples": 30,
         "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 5.0, "seed": seed,
-        "num_threads": jobs, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "num_threads": threads, "verbosity": -1, "deterministic": True, "force_row_wise": True,
     }  # fmt: skip
     names = [name for name in COLUMNS if name in real and name != "grav"]
     data = lightgbm.Dataset(_as_inputs(real, names), real["grav"].astype(np.int64) - 1, params={"verbosity": -1})

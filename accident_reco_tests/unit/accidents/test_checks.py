@@ -1,0 +1,150 @@
+"""Checks on year summaries: tables of cases, grouped by what is wrong."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from accident_reco.accidents.checks import (
+    CheckOutcome,
+    check_year,
+    data_problems,
+    fresh,
+    summarise,
+)
+from accident_reco.accidents.victims import build_victims
+
+from .baac import year
+
+
+def _summary(an: int, **changes: Any) -> dict[str, Any]:
+    files = {
+        table: {"name": f"{table}-{an}.csv", "url": "x", "sha256": f"{table}{an}", "size": 1}
+        for table in ("caracteristiques", "lieux", "vehicules", "usagers")
+    }
+    summary = {
+        "an": an,
+        "data_source": "official",
+        "files": files,
+        "counts": {
+            "caracteristiques": [50_000, 50_000, 0],
+            "lieux": [60_000, 60_000, 0],
+            "vehicules": [90_000, 90_000, 0],
+            "usagers": [120_000, 120_000, 0],
+        },
+        "victims": 120_000,
+        "months": 12,
+        "grave_share": 0.18,
+        "repeated": {"Num_Acc": 0, "id_vehicule": 0, "id_usager": 0},
+        "other_years": 0,
+        "outside_codebook": {},
+        "repaired": {"actp": 50},
+        "rules": {"code": 50},
+    }
+    summary = deepcopy(summary)
+    summary.update(changes)
+    return summary
+
+
+def _of(outcomes: list[CheckOutcome], name: str) -> CheckOutcome:
+    return next(outcome for outcome in outcomes if outcome.name == name)
+
+
+def test_good_years_pass() -> None:
+    """Two ordinary years: nothing to say against them, and each check tells what it saw."""
+    years = {2022: _summary(2022), 2023: _summary(2023, victims=125_000, counts={**_summary(2023)["counts"],
+             "usagers": [125_000, 125_000, 0]})}  # fmt: skip
+    assert data_problems(years) == []
+    outcomes = check_year(years, 2023)
+    assert all(outcome.passed and outcome.blocking for outcome in outcomes)
+    assert _of(outcomes, "every_person_once").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "reason"),
+    [
+        ("every_person_once", {"victims": 119_999}, "rows not accounted for"),
+        ("every_person_once", {"counts": {"usagers": [10, 8, 1]}, "victims": 8}, "accounted for: {'usagers': 1}"),
+        ("every_person_once", {"counts": {"usagers": [100, 97, 3]}, "victims": 97}, "refused 3.0% of usagers; at most"),
+        ("every_person_once", {"counts": {"usagers": [0, 0, 0]}, "victims": 0}, "no person is left"),
+        ("keys_unique", {"repeated": {"id_usager": 3}}, "{'id_usager': 3} repeated"),
+        ("referential_integrity", {"rules": {"no_vehicle": 2_400}}, "2.00% people without vehicle"),
+        ("referential_integrity", {"rules": {"no_place": 1_000}}, "2.00% accidents without place"),
+        ("code_ranges", {"outside_codebook": {"catv": 3}}, "3 catv outside the codebook"),
+        ("code_ranges", {"repaired": {"vma": 6_000}}, "5.0% of vma repaired"),
+        ("code_ranges", {"other_years": 4}, "4 people of another year"),
+        ("year_on_year", {"victims": 60_000}, "50% of the people per month of 2022 (band 60% to 160%)"),
+        ("year_on_year", {"grave_share": 0.3}, "share of gravely hurt 30.0%, 167% of 2022's 18.0%"),
+        ("no_file_twice", {"files": _summary(2022)["files"]}, "usagers-2022.csv is usagers-2022.csv of 2022"),
+    ],
+)  # fmt: skip
+def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
+    """Each thing that can be wrong with a year fails its own check, blocks, and reaches promotion word for word."""
+    base = _summary(2023)
+    if "counts" in changes:
+        changes = {**changes, "counts": {**base["counts"], **changes["counts"]}}
+    years = {2022: _summary(2022), 2023: {**base, **changes}}
+    outcome = _of(check_year(years, 2023), check)
+    assert not outcome.passed
+    assert outcome.blocking
+    assert reason in outcome.reason
+    assert outcome.reason in data_problems(years)
+
+
+def test_hospitalised_before_and_after_2018() -> None:
+    """The publisher changed what counts as hospitalised in 2018: the shares of 2017 and 2018 are not compared."""
+    years = {2017: _summary(2017, grave_share=0.27), 2018: _summary(2018, grave_share=0.18)}
+    outcome = _of(check_year(years, 2018), "year_on_year")
+    assert outcome.passed
+    assert "counted otherwise since 2018" in outcome.reason
+    years = {2018: _summary(2018, grave_share=0.27), 2019: _summary(2019, grave_share=0.18)}
+    assert not _of(check_year(years, 2019), "year_on_year").passed
+
+
+def test_part_of_a_year_is_compared_by_month() -> None:
+    """January to September has fewer people than a year, not fewer a month."""
+    part = _summary(2024, victims=90_000, months=9, counts={**_summary(2024)["counts"], "usagers": [90_000, 90_000, 0]})
+    assert _of(check_year({2023: _summary(2023), 2024: part}, 2024), "year_on_year").passed
+
+
+def test_small_samples_may_scatter() -> None:
+    """Three hundred made-up people have another grave share each year by chance alone."""
+    counts = {table: [300, 300, 0] for table in _summary(2022)["counts"]}
+    years = {an: _summary(an, victims=300, counts=counts, repaired={}, grave_share=share)
+             for an, share in ((2022, 0.16), (2023, 0.11))}  # fmt: skip
+    assert _of(check_year(years, 2023), "year_on_year").passed
+
+
+def test_other_sources_are_not_compared() -> None:
+    """A made-up year says nothing about a real one."""
+    years = {2022: _summary(2022, data_source="sample", victims=10_000), 2023: _summary(2023)}
+    assert "no year before it" in _of(check_year(years, 2023), "year_on_year").reason
+
+
+def test_freshness_warns() -> None:
+    """Old data is told and blocks nothing."""
+    old = fresh({2015: _summary(2015)}, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (old.passed, old.blocking) == (False, False)
+    assert fresh({2024: _summary(2024)}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+    assert not fresh({}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+
+
+def test_summary_of_a_merged_year() -> None:
+    """What the checks read is what the merge made."""
+    built = build_victims(year({("usagers", 0, "sexe"): "9", ("usagers", 1, "grav"): "0"}), 2023)
+    records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "directory"}
+               for name in built.counts}  # fmt: skip
+    summary = summarise(built, 2023, records, "abc")
+    assert summary["counts"]["usagers"] == [4, 3, 1]
+    assert summary["victims"] == 3
+    assert summary["grave_share"] == pytest.approx(1 / 3, abs=1e-6)
+    assert summary["repaired"] == {"sexe": 1}
+    assert summary["rules"] == {"code": 1, "severity": 1}
+    assert summary["data_source"] == "directory"
+    assert data_problems({2023: summary}) == [
+        "2023: refused 25.0% of usagers; at most 2% may be",
+        "2023: 25.0% of sexe repaired",
+    ]

@@ -1,0 +1,1 @@
+"""Accident models: trees, export, scoring, explanation, calibration, evaluation, synthesis."""

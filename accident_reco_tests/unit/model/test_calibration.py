@@ -1,0 +1,57 @@
+"""From margins to probabilities, a class and a doubt."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from accident_reco.accidents.model import calibration, metrics
+from accident_reco.accidents.scorer import Rule
+
+
+@pytest.fixture(scope="module")
+def margins() -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds that are twice too sure and shifted, as after training on another mix."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(-1.5, 1.5, 20_000)
+    return truth * 2 + 1, (rng.random(20_000) < 1 / (1 + np.exp(-truth))).astype(np.int8)
+
+
+@pytest.mark.parametrize("fit", [calibration.platt, calibration.isotonic])
+def test_curves_undo_a_wrong_mix_and_keep_the_ranks(fit, margins):
+    """Probabilities hold on rows that the curve was not fitted on; the curve never falls."""
+    x, y = margins
+    knots, curve = fit(x[:10_000], y[:10_000])
+    assert (np.diff(curve) >= 0).all()
+    p = np.interp(x[10_000:], knots, curve)
+    assert metrics.expected_calibration_error(y[10_000:], p) < 0.02
+    assert metrics.expected_calibration_error(y[10_000:], 1 / (1 + np.exp(-x[10_000:]))) > 0.08
+    assert metrics.roc_auc(y[10_000:], p) > metrics.roc_auc(y[10_000:], x[10_000:]) - 0.001
+
+
+def test_threshold_follows_the_stated_cost(margins):
+    """Calibrated probabilities: a miss that costs four false alarms is avoided from one fifth on."""
+    x, y = margins
+    assert calibration.fit_rule(x, y, 4.0, 0.9, seed=0).threshold == pytest.approx(0.2, abs=0.03)
+    assert calibration.fit_rule(x, y, 1.0, 0.9, seed=0).threshold == pytest.approx(0.5, abs=0.06)
+
+
+def test_doubt_covers_either_class(margins):
+    """Class-conditional conformal prediction: nine in ten of the grave and of the light are not excluded."""
+    x, y = margins
+    rule = calibration.fit_rule(x[:10_000], y[:10_000], 4.0, 0.9, seed=0)
+    p = rule.probability(x[10_000:])
+    assert np.mean(p[y[10_000:] == 1] >= rule.uncertain_from) == pytest.approx(0.9, abs=0.02)
+    assert np.mean(p[y[10_000:] == 0] <= rule.uncertain_to) == pytest.approx(0.9, abs=0.02)
+    assert Rule.from_json(rule.to_json()).to_json() == rule.to_json()
+
+
+def test_metrics_agree_with_scikit_learn(margins):
+    """Our numpy metrics against an independent implementation, ties included."""
+    x, y = margins
+    p = np.round(1 / (1 + np.exp(-x)), 2)
+    found = metrics.evaluate(y, p, 0.5)
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(y, p))
+    assert found["average_precision"] == pytest.approx(average_precision_score(y, p))
+    assert found["brier"] == pytest.approx(brier_score_loss(y, p))
+    assert found["accuracy"] == found["accuracy_at_half"]
+    assert found["majority_accuracy"] == pytest.approx(max(y.mean(), 1 - y.mean()))
