@@ -166,7 +166,8 @@ FRAMING = {
     "no version": b"GET /livez\r\n\r\n" + b"\r\n",
     "length and chunks": b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n"
     b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nhost: x\r\n\r\n",
-    "two lengths": b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
+    "two lengths": b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n"
+    b"content-length: 5\r\n\r\nabcde",
     "negative length": b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
     "length beyond any": b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-length: " + b"9" * 40 + b"\r\n\r\n",
     "folded header": b"GET /livez HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\n\r\n\x00",

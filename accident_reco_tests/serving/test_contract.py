@@ -13,6 +13,7 @@ from accident_reco_tests.serving.accounts import running_auth
 from accident_reco_tests.serving.live import live
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
+from serving.drift.app import create_app as create_drift_app
 from serving.predict.app import create_app
 from serving.predict.loaders import load_accidents
 
@@ -52,3 +53,12 @@ def test_auth(tmp_path: Path) -> None:
         body = {"name": "contract", "scopes": ["admin"]}
         key = auth.client.post("/api-keys", json=body, headers=auth.headers()).json()["key"]
         check_contract(auth.url, {"X-API-Key": key}, tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_drift(tmp_path: Path) -> None:
+    """The same for verdicts, reports and the alert webhook."""
+    with running_auth(tmp_path, **FAST) as auth:
+        settings = Settings(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
+        with live(create_drift_app(settings), ready=False) as client:
+            check_contract(str(client.base_url).rstrip("/"), auth.headers(), tmp_path)
