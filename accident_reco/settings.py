@@ -43,8 +43,14 @@ class Settings(BaseSettings):
     reader_database_url: str = Field(
         "", description="Warehouse as dashboards log in, a role that only reads; empty: no such role"
     )
+    database_admin_url: str = Field(
+        "", description="PostgreSQL superuser, for `launch prepare` to make roles and databases; empty: they exist"
+    )
     dagster_database_url: str = Field(
         "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
+    )
+    mlflow_database_url: str = Field(
+        "", description="MLflow's own database, for `launch prepare` to make; MLflow itself is told by its own flags"
     )
     mlflow_tracking_uri: str = Field(
         "",
@@ -162,10 +168,17 @@ class Settings(BaseSettings):
         43200, ge=0, description="Wait after a candidate lost; doubles with each further loss, up to 7 days"
     )
     retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
+    retrain_new_years: int = Field(
+        1, ge=1, description="New or corrected years of accidents after which accidents are trained again"
+    )
     retrain_performance_drop: float = Field(
         0.03,
         gt=0,
         description="Loss of ROC AUC (accidents) or rise of RMSE (movies) on live labels that asks for training",
+    )
+    retrain_in_one_process: bool = Field(
+        False,
+        description="Whether trainings that the loop starts run all steps in one process: quicker where data is small",
     )
     loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
@@ -359,6 +372,6 @@ def unknown_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
-    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_URL"))
+    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_"))
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -5,7 +5,7 @@ A summary is made once, when a year is merged, and stored beside it; checks, pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -195,7 +195,11 @@ def check_year(years: Mapping[int, Summary], year: int) -> list[CheckOutcome]:
     ]
 
 
-def data_problems(years: Mapping[int, Summary]) -> list[str]:
-    """Reasons why the stored years may not teach or promote a model; empty when they may."""
-    return [outcome.reason for year in years for outcome in check_year(years, year)
-            if outcome.blocking and not outcome.passed]  # fmt: skip
+def data_problems(years: Mapping[int, Summary], used: Iterable[int] | None = None) -> list[str]:
+    """Reasons why the stored years (or those of them that are `used`) may not teach or promote a model."""
+    return [
+        outcome.reason
+        for year in (years if used is None else used)
+        for outcome in check_year(years, year)
+        if outcome.blocking and not outcome.passed
+    ]

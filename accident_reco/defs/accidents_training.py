@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.accidents.checks import data_problems
+from accident_reco.accidents.lake import current_years
 from accident_reco.accidents.model import assembly, candidate
 from accident_reco.accidents.model.evaluation import Holdout, compare, headline
 from accident_reco.accidents.model.people import population
@@ -166,13 +168,16 @@ def production_model(
     if config.rollback or config.version:
         outcome = rollback(platform.models, platform.warehouse, assembly.MODEL, policy, run_id, config.version)
     else:
-        holdout = Holdout.of(population(platform.objects, settings).victims)
+        people = population(platform.objects, settings)
+        holdout = Holdout.of(people.victims)
+        # A blocking check stops its own run only; the gate asks again what the stored years are worth.
+        problems = data_problems(current_years(platform.objects, people.data_source), people.years)
 
         def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
             ours = AccidentScorer.from_files(candidate_model.files)
             return compare(ours, AccidentScorer.from_files(files, manifest), holdout, settings.seed)
 
-        outcome = promote(platform.models, platform.warehouse, candidate_model, against, policy, run_id)
+        outcome = promote(platform.models, platform.warehouse, candidate_model, against, policy, run_id, problems)
     if outcome.decision.promote and outcome.pointer:
         follow_pointer(context, platform, assembly.MODEL, outcome.pointer.version, outcome.pointer.previous)
     return dg.MaterializeResult(metadata=_decision(outcome))

@@ -47,6 +47,8 @@ def _missing_accidents(instance: dg.DagsterInstance, models: ModelStore) -> Iter
     absent = offered - _years_from(instance, VICTIMS, source.data_source)
     for first, last in ranges(absent):
         yield Step("ingest_accidents", f"not read from {source.data_source} data yet", first, last)
+    if absent:
+        yield Step("load_accidents", "new years were ingested")
     why = _why_train(models, "accidents", source.data_source)
     if why or absent:
         yield Step("train_accidents", why or "new years were ingested")

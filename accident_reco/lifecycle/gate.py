@@ -101,6 +101,7 @@ def decide(
     comparison: Comparison | None,
     policy: GatePolicy,
     barred: Sequence[str] = (),
+    problems: Sequence[str] = (),
 ) -> Decision:
     """Whether `candidate` may serve.
 
@@ -108,6 +109,7 @@ def decide(
         champion: what serves now, or None before the first promotion (and for a rollback, where only the floor counts).
         comparison: both on the same holdout rows; needed whenever there is a champion.
         barred: versions that were rolled back by a person; no policy promotes them again.
+        problems: blocking checks that the data behind the candidate fails now, whichever run found it.
     """
     name, value = policy.metric, candidate.metrics.get(policy.metric, float("nan"))
     detail: dict[str, Any] = {"candidate": candidate.version, "policy": asdict(policy), name: value}
@@ -115,6 +117,9 @@ def decide(
     def refuse(reason: str) -> Decision:
         return Decision(False, reason, detail)
 
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return refuse(f"the data fails its checks: {problems[0]}{more}")
     if candidate.version in barred:
         return refuse(f"{candidate.version} was rolled back by a person; only a person may promote it again")
     if champion and champion.version == candidate.version:

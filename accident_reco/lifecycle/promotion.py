@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accident_reco.lifecycle.bundle import Bundle, Manifest
@@ -25,9 +25,15 @@ class Outcome:
 
 
 def promote(
-    models: ModelStore, warehouse: Warehouse, candidate: Bundle, compare: Compare, policy: GatePolicy, run_id: str
+    models: ModelStore,
+    warehouse: Warehouse,
+    candidate: Bundle,
+    compare: Compare,
+    policy: GatePolicy,
+    run_id: str,
+    problems: Sequence[str] = (),
 ) -> Outcome:
-    """Judge a candidate against the champion and let it serve if it won.
+    """Judge a candidate against the champion and let it serve if it won. `problems` of its data refuse it.
 
     Raises:
         SwapConflict: another promotion came between; nothing changed but a complete, unused version.
@@ -40,7 +46,7 @@ def promote(
         if manifest.version != candidate.version:
             comparison = compare(manifest, models.files(manifest))
     barred = rolled_back_versions(warehouse, candidate.model)
-    decision = decide(Evaluation(candidate.version, candidate.metrics), champion, comparison, policy, barred)
+    decision = decide(Evaluation(candidate.version, candidate.metrics), champion, comparison, policy, barred, problems)
     pointer = seen
     if decision.promote:
         stored = models.write(replace(candidate, gate=decision.document()))

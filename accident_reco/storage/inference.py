@@ -115,11 +115,11 @@ def drop_older_than(warehouse: Warehouse, age: timedelta) -> int:
     """Retention: delete predictions and labels past their age, in short transactions. Gives the row count."""
     before = datetime.now(UTC) - age
     dropped = 0
-    for table, key in ((predictions, predictions.c.id), (feedback, feedback.c.prediction_id)):
+    for records, key in ((predictions, predictions.c.id), (feedback, feedback.c.prediction_id)):
         while True:
             with warehouse.begin() as connection:
-                old = select(key).where(table.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
-                done = connection.execute(delete(table).where(key.in_(old))).rowcount
+                old = select(key).where(records.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
+                done = connection.execute(delete(records).where(key.in_(old))).rowcount
             dropped += done
             if done < DELETE_CHUNK:
                 break

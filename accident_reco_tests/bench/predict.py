@@ -190,9 +190,7 @@ def main() -> None:
             print(f"after load      {server.rss_mb:.0f} MB resident")
         with running(home, log_predictions="false") as server:
             bare = throughput(server, {"records": [RECORD]})
-        print(
-            f"throughput      {logged:.0f}/s logged, {bare:.0f}/s without: logging costs {1 - logged / bare:.1%}"
-        )
+        print(f"throughput      {logged:.0f}/s logged, {bare:.0f}/s without: logging costs {1 - logged / bare:.1%}")
 
 
 if __name__ == "__main__":

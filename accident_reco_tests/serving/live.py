@@ -15,10 +15,10 @@ from serving.common.run import GuardedHttpProtocol
 
 
 @contextmanager
-def live(app: FastAPI, ready: bool = True) -> Iterator[httpx.Client]:
+def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Client]:
     """A client of the running app; with `ready`, once `/readyz` says so."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=GuardedHttpProtocol, log_config=None, access_log=False, ws="none",
+        app, host="127.0.0.1", port=port, http=GuardedHttpProtocol, log_config=None, access_log=False, ws="none",
         server_header=False, timeout_graceful_shutdown=3,
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -120,3 +120,11 @@ def test_groups_widen_the_interval() -> None:
     rows = paired_bootstrap(np.arange(2000), mean_statistic(shared), zero, higher_is_better=True)
     grouped = paired_bootstrap(np.repeat(np.arange(100), 20), mean_statistic(shared), zero, higher_is_better=True)
     assert (grouped.high - grouped.low) > 3 * (rows.high - rows.low)
+
+
+def test_data_that_fails_its_checks_refuses_the_best_candidate():
+    """A blocking check stops its own run only; another run's candidate is refused for it, in the check's own words."""
+    problems = ["2023: {'id_usager': 3} repeated", "2023: 2.00% accidents without place"]
+    decision = decide(_evaluation(NEW, 0.9), None, None, HIGHER, (), problems)
+    assert not decision.promote
+    assert decision.reason == "the data fails its checks: 2023: {'id_usager': 3} repeated (and 1 more)"

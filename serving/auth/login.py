@@ -79,7 +79,7 @@ def router(context: Context) -> APIRouter:
         description="Answers 200 whether or not the token was known (RFC 7009). Access tokens end by themselves.",
         response_model=dict[str, str],
     )
-    async def revoke(request: Request, token: Annotated[str, Form(max_length=4096)]) -> Response:
+    async def revoke(request: Request, token: Annotated[str, Form(min_length=1, max_length=4096)]) -> Response:
         name = await asyncio.to_thread(accounts.revoke_family_of, context.warehouse, hash_of(token))
         if name is not None:
             await context.audit(request, "token.revoke", actor=name)

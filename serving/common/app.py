@@ -103,6 +103,7 @@ def build(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
     app.state.lifecycle = lifecycle
     app.router.route_class = StrictRoute
     routers = [*service.routers, _operations(settings, service, metrics, lifecycle)]
+    app.state.routers = routers
     for router in routers:
         app.include_router(router)
     docs.install(app, settings, routers)

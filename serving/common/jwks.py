@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import orjson
 from jwt import PyJWK
-from jwt.exceptions import PyJWKError
+from jwt.exceptions import PyJWTError
 
 from serving.common import logs
 
@@ -44,7 +44,7 @@ def parse_jwks(document: bytes) -> dict[str, Any]:
         entries = orjson.loads(document)["keys"]
         usable = [e for e in entries if e.get("kty") == "OKP" and e.get("crv") == "Ed25519" and "d" not in e]
         return {str(entry["kid"]): PyJWK(entry, algorithm="EdDSA").key for entry in usable}
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, PyJWKError) as error:
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, PyJWTError) as error:
         raise ValueError(f"not a JWKS document: {type(error).__name__}") from None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import sys
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from httptools import HttpParserError
@@ -123,12 +124,10 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 
         Multiprocess(config, [listener]).run()
         return
-    server: Any = uvicorn.Server(config)
-    try:
-        server.run([listener])
-    except KeyboardInterrupt:
-        # uvicorn raises the signal again once it has stopped in order: that is how it ends, not an error.
-        return
+    # uvicorn stops in order and then raises the signal again: an orderly stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

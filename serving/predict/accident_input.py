@@ -23,13 +23,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from accident_reco.accidents import codebook, schema
-from accident_reco.accidents.context import CONTEXT_COLUMNS
+from accident_reco.accidents.context import CONTEXT_COLUMNS, N_KINDS
 
 MAX_RECORDS: Final = 1000
 # The largest accident of twenty years of BAAC had under 120 users.
 MAX_PER_ACCIDENT: Final = 200
 MAX_USERS: Final = 5000
 MAX_TEXT: Final = 200
+MAX_COUNT: Final = 9999
 # Accident numbers are only keys here: any that a 64-bit integer holds.
 MAX_NUMBER: Final = 10**15
 
@@ -46,6 +47,26 @@ RECORD_FIELDS: Final = tuple(
 _LETTERS: Final = ("A", "B")
 _HOUR: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
 _UNKNOWN: Final = "-1 or absent: unknown"
+
+
+def _whole(inner: CoreSchema) -> CoreSchema:
+    """Whole numbers that may be written as 2021.0, as JSON allows; true and "1" are no numbers."""
+    written_as_float = core_schema.chain_schema(
+        [core_schema.float_schema(strict=True), core_schema.no_info_plain_validator_function(_to_int), inner]
+    )
+    return core_schema.union_schema([inner, written_as_float], mode="left_to_right")
+
+
+def _to_int(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+def _minus_one() -> CoreSchema:
+    return core_schema.chain_schema(
+        [core_schema.int_schema(strict=True), core_schema.literal_schema([codebook.UNKNOWN])]
+    )
 
 
 class BaacValue:
@@ -73,16 +94,18 @@ class BaacValue:
         # Strict: JSON's true is not the code 1, and "1" is no number.
         integer = core_schema.int_schema(strict=True)
         if spec.codes is not None:
-            code = core_schema.chain_schema([integer, core_schema.literal_schema(self._allowed)])
+            code = _whole(core_schema.chain_schema([integer, core_schema.literal_schema(self._allowed)]))
             if name == "actp":
                 letter = core_schema.literal_schema(list(_LETTERS))
                 return core_schema.union_schema([code, letter], mode="left_to_right"), rule
             return code, rule
         if name == "Num_Acc":
-            return core_schema.int_schema(strict=True, ge=-1, le=MAX_NUMBER), f"Num_Acc takes -1 to {MAX_NUMBER}"
+            return _whole(
+                core_schema.int_schema(strict=True, ge=-1, le=MAX_NUMBER)
+            ), f"Num_Acc takes -1 to {MAX_NUMBER}"
         if name == "hrmn":
             clock = core_schema.str_schema(strict=True, pattern=_HOUR)
-            number = core_schema.int_schema(strict=True, ge=-1, le=2359)
+            number = _whole(core_schema.int_schema(strict=True, ge=-1, le=2359))
             return (
                 core_schema.union_schema([number, clock], mode="left_to_right"),
                 'hrmn (local time) takes "17:45" or 1745, or -1 for unknown',
@@ -95,8 +118,7 @@ class BaacValue:
                 strict=True, ge=min(spec.low or 0.0, -1.0), le=spec.high, allow_inf_nan=False
             ), rule
         within = core_schema.int_schema(strict=True, ge=int(spec.low or 0), le=int(spec.high or 0))
-        unknown = core_schema.chain_schema([integer, core_schema.literal_schema([codebook.UNKNOWN])])
-        return core_schema.union_schema([within, unknown], mode="left_to_right"), rule
+        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
 
     def _documentation(self) -> list[dict[str, Any]]:
         spec = self.spec
@@ -130,9 +152,38 @@ class BaacValue:
         )
 
 
-def _context_annotation() -> tuple[Any, Any]:
-    count = Annotated[int, Field(strict=True, ge=-1, le=9999)]
-    return count | None, Field(None, description="Context column (computed in the nested form); -1 or absent: unknown")
+def context_bounds(name: str) -> tuple[int, int]:
+    """Least and greatest value of a context column, besides -1 for unknown."""
+    if name == "other_kind":
+        return 0, N_KINDS - 1
+    base = name.removeprefix("driver_").removeprefix("other_")
+    if base in codebook.FIELDS:
+        spec = codebook.field(base)
+        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
+        return min(known), max(known)
+    return 0, MAX_COUNT
+
+
+class ContextValue(BaacValue):
+    """Annotation of a context column."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.low, self.high = context_bounds(name)
+
+    def _validation(self) -> tuple[CoreSchema, str]:
+        within = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
+        rule = f"{self.name} takes {self.low} to {self.high}, or -1 for unknown"
+        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
+
+    def _documentation(self) -> list[dict[str, Any]]:
+        return [
+            {"type": "integer", "minimum": self.low, "maximum": self.high},
+            {"type": "integer", "enum": [codebook.UNKNOWN]},
+        ]
+
+    def _words(self) -> str:
+        return f"What the nested form computes from the other parties; {_UNKNOWN}"
 
 
 class _Strict(BaseModel):
@@ -168,7 +219,9 @@ _ACCIDENT: dict[str, Any] = {
     "users": (list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
     **_fields(ACCIDENT_FIELDS),
 }
-_RECORD: dict[str, Any] = _fields(RECORD_FIELDS) | {name: _context_annotation() for name in CONTEXT_COLUMNS}
+_RECORD: dict[str, Any] = _fields(RECORD_FIELDS) | {
+    name: (Annotated[Any, ContextValue(name)], None) for name in CONTEXT_COLUMNS
+}
 
 Accident: type[BaseModel] = create_model(
     "Accident", __base__=_Strict, __doc__="One accident with everybody and everything that took part.", **_ACCIDENT

@@ -16,7 +16,7 @@ from typing import Any, Final
 from accident_reco.accidents import codebook, schema
 from accident_reco.accidents.context import CONTEXT_COLUMNS
 from serving.common.problems import Problem
-from serving.predict.accident_input import MAX_NUMBER, MAX_TEXT, RECORD_FIELDS
+from serving.predict.accident_input import MAX_NUMBER, MAX_TEXT, RECORD_FIELDS, context_bounds
 
 MAX_LINE: Final = 16 * 1024
 # Columns that say which row is which: they come back in the answer.
@@ -24,8 +24,7 @@ KEYS: Final = ("Num_Acc", "id_usager", "id_vehicule", "num_veh")
 ANSWER_HEADER: Final = ("line", *KEYS, "prediction_id", "probability", "severity", "uncertain", "error")
 _KNOWN: Final = frozenset((*RECORD_FIELDS, *CONTEXT_COLUMNS))
 _UNKNOWN_CELLS: Final = frozenset({"", "-1", "N/A", "NA", "nan", "None", "null"})
-_CONTEXT_HIGH: Final = 9999
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 2_000
 # What a spreadsheet would take for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -125,8 +124,10 @@ def parse_cell(name: str, cell: str) -> tuple[Any, str | None]:
         return text[:MAX_TEXT], None
     if name in CONTEXT_COLUMNS:
         number = codebook.canonical("nbv", text)
-        good = number is not None and number == int(number) and -1 <= number <= _CONTEXT_HIGH
-        return (int(number), None) if good and number is not None else (None, f"{name} takes 0 to {_CONTEXT_HIGH}")
+        low, high = context_bounds(name)
+        if number is None or number != int(number) or not low <= number <= high:
+            return None, f"{name} takes {low} to {high}, or -1 for unknown"
+        return int(number), None
     spec = codebook.field(name)
     if name == "Num_Acc":
         good = text.isascii() and text.isdigit() and int(text) <= MAX_NUMBER

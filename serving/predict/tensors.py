@@ -85,11 +85,15 @@ def read(body: bytes, header_length: str | None, known: Mapping[str, Spec], max_
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
         raise refuse("All inputs must have the same number of rows.")
-    identity = document.get("id")
-    if identity is not None and (not isinstance(identity, str) or len(identity) > MAX_NAME):
+    identity = document.get("id", "")
+    if not isinstance(identity, str) or len(identity) > MAX_NAME:
         raise refuse(f"id must be text of at most {MAX_NAME} characters.")
-    parameters = _mapping(document.get("parameters"))
-    return Inference(identity, columns, _outputs(document.get("outputs")), parameters.get("binary_data_output") is True)
+    parameters = document.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise refuse("parameters must be an object.")
+    return Inference(
+        identity or None, columns, _outputs(document.get("outputs", [])), parameters.get("binary_data_output") is True
+    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -97,7 +101,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _outputs(entries: Any) -> list[Wanted] | None:
-    if entries is None or entries == []:
+    if entries == []:
         return None
     if not isinstance(entries, list) or len(entries) > MAX_TENSORS:
         raise refuse("outputs must be a list.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from accident_reco.accidents import codebook, schema
 from accident_reco.accidents.context import CONTEXT_COLUMNS
+from serving.predict.accident_input import context_bounds
 from serving.predict.accidents import predictions_of
 from serving.predict.model_slot import Champion
 from serving.predict.tensors import Spec, refuse
@@ -97,7 +98,8 @@ def _checked(name: str, values: NDArray[Any]) -> NDArray[Any]:
     wide = values.astype(np.float64)
     unknown = np.isnan(wide) | (wide == codebook.UNKNOWN)
     if name in CONTEXT_COLUMNS:
-        good, allowed = (wide >= 0) & (wide <= 9999), "0 to 9999"
+        low, high = context_bounds(name)
+        good, allowed = (wide >= low) & (wide <= high), f"{low} to {high}"
     else:
         spec = codebook.field(name)
         allowed = spec.allowed

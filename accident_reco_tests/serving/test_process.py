@@ -1,0 +1,151 @@
+"""Services as processes: ready soon, small, one clear line when they cannot start, orderly when told to stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from accident_reco_tests.serving.accounts import prepared
+from accident_reco_tests.serving.live import wait_for
+from accident_reco_tests.serving.real import real_bundle
+from accident_reco_tests.serving.toy import promote
+
+HEAVY = (
+    "pandas",
+    "dagster",
+    "mlflow",
+    "evidently",
+    "surprise",
+    "sklearn",
+    "lightgbm",
+    "implicit",
+    "scipy",
+    "matplotlib",
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, **settings: object) -> dict[str, str]:
+    names = {f"ACCIDENT_RECO_{name.upper()}": str(value) for name, value in settings.items()}
+    return os.environ | {"ACCIDENT_RECO_HOME": str(home)} | names
+
+
+@contextmanager
+def process(
+    service: str, home: Path, log: Path, **settings: object
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    port = free_port()
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", f"serving.{service}"], stdout=output, stderr=output,
+            env=environment(home, **{f"{service}_port": port}, **settings),
+        )  # fmt: skip
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+
+            def answers() -> bool:
+                assert child.poll() is None, log.read_text()
+                try:
+                    return client.get("/readyz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_for(answers, seconds=30)
+            yield child, client
+    finally:
+        child.terminate()
+        child.wait(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    prepared(home)
+    promote(home, real_bundle())
+    return home
+
+
+def test_predict_is_ready_soon_stays_small_and_stops_in_order(home: Path, tmp_path: Path) -> None:
+    """Under 250 MB with a model loaded; not ready first, then a clean end; JSON logs without secrets."""
+    log = tmp_path / "log"
+    with process("predict", home, log, auth_required=False, drain_seconds=1) as (child, client):
+        answer = client.post("/predict/accidents", json={"records": [{"catu": 1}]})
+        assert answer.status_code == 200
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 250 * 1024
+        child.send_signal(signal.SIGTERM)
+        wait_for(lambda: client.get("/readyz").json()["status"] == "draining", seconds=1)
+        assert client.post("/predict/accidents", json={"records": [{}]}).status_code == 200, "refused while draining"
+        told = time.monotonic()
+        assert child.wait(timeout=10) == 0
+        assert time.monotonic() - told < 10
+    lines = log.read_text().splitlines()
+    assert all(line.startswith("{") for line in lines), "a log line is not JSON"
+    assert any('"event":"request"' in line and answer.headers["x-request-id"] in line for line in lines)
+
+
+@pytest.mark.parametrize("service", ["auth", "predict"])
+def test_a_taken_port_is_one_clear_line(home: Path, service: str) -> None:
+    """No traceback: which address, and which variable to set."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", f"serving.{service}"], capture_output=True, text=True, timeout=30, check=False,
+            env=environment(home, **{f"{service}_port": port}),
+        )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert f"ACCIDENT_RECO_{service.upper()}_PORT" in line
+
+
+def test_a_wrong_setting_is_told_and_nothing_starts(home: Path) -> None:
+    """Every wrong setting in one message, exit code 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.predict"], capture_output=True, text=True, timeout=30, check=False,
+        env=environment(home, max_body_bytes="much", http_workers=0),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "ACCIDENT_RECO_MAX_BODY_BYTES" in done.stderr
+    assert "ACCIDENT_RECO_HTTP_WORKERS" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
+    """Whichever worker is scraped, it knows of every worker's requests."""
+    log = tmp_path / "log"
+    with process("predict", home, log, auth_required=False, http_workers=2) as (_, client):
+        url = str(client.base_url)
+        for _ in range(40):
+            # A connection each: the kernel spreads them over the workers.
+            assert httpx.post(f"{url}/predict/accidents", json={"records": [{}, {}]}).status_code == 200
+        for _ in range(4):
+            text = httpx.get(f"{url}/metrics").text
+            counted = re.findall(
+                r'http_requests_total\{method="POST",route="/predict/accidents",status="200"\} (\S+)', text
+            )
+            assert [float(value) for value in counted] == [40.0]
+            assert re.findall(r"predictions_total\{.*\} (\S+)", text) == ["80.0"]
+            assert re.findall(r"model_info\{.*\} (\S+)", text) == ["1.0"]
+
+
+def test_importing_the_services_loads_no_training_stack() -> None:
+    """A serving process stays small because it imports little."""
+    script = f"import sys, serving.predict.app, serving.auth.app; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
