@@ -13,10 +13,10 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack test lint lock
+.PHONY: help install up pipeline stack drift-demo test lint lock
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## make the environment in .venv from the lock file
 
@@ -36,6 +36,9 @@ pipeline: install ## materialize what is missing, without servers
 
 stack: install ## the whole platform on PostgreSQL, S3, MLflow, Prometheus and Alertmanager, without containers
 	@$(BIN)/python -m accident_reco.launch stack
+
+drift-demo: install ## the closed loop before your eyes: drift, training, gate, promotion, back-off
+	@$(BIN)/python -m accident_reco.launch.demo
 
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .

@@ -162,10 +162,17 @@ class Settings(BaseSettings):
         43200, ge=0, description="Wait after a candidate lost; doubles with each further loss, up to 7 days"
     )
     retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
+    retrain_new_years: int = Field(
+        1, ge=1, description="New or corrected years of accidents after which accidents are trained again"
+    )
     retrain_performance_drop: float = Field(
         0.03,
         gt=0,
         description="Loss of ROC AUC (accidents) or rise of RMSE (movies) on live labels that asks for training",
+    )
+    retrain_in_one_process: bool = Field(
+        False,
+        description="Whether trainings that the loop starts run all steps in one process: quicker where data is small",
     )
     loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")

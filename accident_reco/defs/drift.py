@@ -111,6 +111,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         model: dg.define_asset_job(
             f"report_{model}_drift",
             selection=dg.AssetSelection.assets(report_key(model)),
+            executor_def=dg.in_process_executor,  # one step: a process of its own would only load everything twice
             description=f"Judge the latest window of {model} against its champion's reference.",
         )
         for model in MODELS

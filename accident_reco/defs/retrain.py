@@ -153,10 +153,10 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("; ".join([*said, f"run {by_hand[:8]}, started by hand, is under way"]))
         for request in waiting:
             if request["source"] != "alert":
-                return _start(request)
+                return _start(request, platform.settings)
             answer = _ask(context, platform, trigger_of_request(request))
             if answer.action == "train":
-                return _start(request)
+                return _start(request, platform.settings)
             advance_request(platform.warehouse, request["id"], "done", outcome=answer.reason)
             said.append(f"alert {request['id'][:8]}: {answer.action}, {answer.reason}")
         return dg.SkipReason("; ".join(said) or "no training is asked for")
@@ -164,9 +164,11 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
     return training_requests
 
 
-def _start(request: dict[str, Any]) -> dg.RunRequest:
+def _start(request: dict[str, Any], settings: Settings) -> dg.RunRequest:
+    together: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
     return dg.RunRequest(
         run_key=f"training:{request['id']}",
+        run_config=together if settings.retrain_in_one_process else None,
         tags={REQUEST_TAG: request["id"], "accident_reco/source": request["source"]},
     )
 

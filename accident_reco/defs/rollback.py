@@ -60,7 +60,10 @@ def _materialization(model: str, version: str, reason: str) -> dg.AssetMateriali
     )
 
 
-@dg.job(description="Let an older version of a model serve again (config: model, version).")
+@dg.job(
+    description="Let an older version of a model serve again (config: model, version).",
+    executor_def=dg.in_process_executor,
+)
 def rollback_model() -> None:
     """One op."""
     roll_back_pointer()

@@ -45,7 +45,7 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         _materialize(children)
         _say("starting services …")
         password = ensure_admin(settings)
-        _start_dagster(children, settings)
+        start_dagster(children, settings)
         for name in SERVICES:
             command = [sys.executable, "-m", f"serving.{name}"]
             children.start(name, command, environ=service_environment(settings, name))
@@ -103,7 +103,7 @@ def _materialize(children: Children) -> None:
         raise LaunchError(f"the pipeline ended with exit code {code}; nothing was started")
 
 
-def _start_dagster(children: Children, settings: Settings) -> None:
+def start_dagster(children: Children, settings: Settings) -> None:
     """One code server that web server and daemon share: half the memory of one each."""
     port = free_port()
     workspace = settings.dagster_home / "workspace.yaml"

@@ -54,7 +54,7 @@ def trigger_of_new_data(
     found = (
         _new_ratings(settings, warehouse, champion[1].created_at)
         if model == "movies"
-        else _new_years(objects, champion[1].lineage, champion[1].data_source)
+        else _new_years(settings, objects, champion[1].lineage, champion[1].data_source)
     )
     if isinstance(found, str):
         return found
@@ -77,7 +77,9 @@ def _new_ratings(settings: Settings, warehouse: Warehouse, created_at: str) -> t
     return f"{created_at}:{real // settings.retrain_new_rows}", shown
 
 
-def _new_years(objects: ObjectStore, lineage: Mapping[str, Any], data_source: str) -> tuple[str, str] | str:
+def _new_years(
+    settings: Settings, objects: ObjectStore, lineage: Mapping[str, Any], data_source: str
+) -> tuple[str, str] | str:
     """Years with published files that are not among the sources that the champion names."""
     known = {str(source.get("sha256")) for source in lineage.get("sources", [])}
     fresh: dict[str, list[str]] = {}
@@ -94,4 +96,7 @@ def _new_years(objects: ObjectStore, lineage: Mapping[str, Any], data_source: st
             fresh[year] = sorted(hashes)
     if not fresh:
         return "every ingested year is among the champion's sources"
-    return json.dumps(fresh, sort_keys=True), f"files that the champion has not seen: {', '.join(sorted(fresh))}"
+    shown = f"files that the champion has not seen: {', '.join(sorted(fresh))}"
+    if len(fresh) < settings.retrain_new_years:
+        return f"{shown}; {settings.retrain_new_years} years are needed"
+    return json.dumps(fresh, sort_keys=True), shown

@@ -1,0 +1,27 @@
+"""A code location with the loop's real sensors and training jobs that do nothing, for a real daemon."""
+
+import dagster as dg
+
+from accident_reco.defs import drift, retrain
+from accident_reco.defs.resources import Platform
+
+platform = Platform()
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Reports, sensors, and two jobs that end at once."""
+
+    @dg.op
+    def train() -> None:
+        """No training."""
+
+    jobs = [
+        dg.JobDefinition(
+            name=f"train_{model}", graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]),
+            executor_def=dg.in_process_executor,
+        )
+        for model in ("accidents", "movies")
+    ]  # fmt: skip
+    loop = (module.definitions(platform.settings) for module in (drift, retrain))
+    return dg.Definitions.merge(dg.Definitions(jobs=jobs, resources={"platform": platform}), *loop)
