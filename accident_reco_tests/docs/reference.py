@@ -32,7 +32,8 @@ def _graph() -> Iterator[str]:
 
     definitions = defs()
     graph = definitions.resolve_asset_graph()
-    yield "### Assets\n\nKeys are contracts. `year`: partitioned by year, from 2005 on.\n\n| asset | | what |\n|---|---|---|"
+    yield "### Assets\n\nKeys are contracts. `year`: partitioned by year, from 2005 on."
+    yield "\n| asset | | what |\n|---|---|---|"
     for key in sorted(graph.materializable_asset_keys, key=lambda key: key.to_user_string()):
         node = graph.get(key)
         yield f"| `{key.to_user_string()}` | {'`year`' if node.is_partitioned else ''} | {node.description} |"
