@@ -43,8 +43,14 @@ class Settings(BaseSettings):
     reader_database_url: str = Field(
         "", description="Warehouse as dashboards log in, a role that only reads; empty: no such role"
     )
+    database_admin_url: str = Field(
+        "", description="PostgreSQL superuser, for `launch prepare` to make roles and databases; empty: they exist"
+    )
     dagster_database_url: str = Field(
         "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
+    )
+    mlflow_database_url: str = Field(
+        "", description="MLflow's own database, for `launch prepare` to make; MLflow itself is told by its own flags"
     )
     mlflow_tracking_uri: str = Field(
         "",
@@ -366,6 +372,6 @@ def unknown_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
-    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_URL"))
+    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_"))
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -60,15 +60,15 @@ class FeatureSpec:
     Args:
         feature_set: `call` (known when the call comes in) or `full` (adds obstacle, impact and manoeuvre).
         year: last year of the training rows, assumed where `an` is unknown.
-        communes: INSEE code → (accidents per 100,000 of the training rows, latitude, longitude).
-        one_accident: what a single accident adds to a commune's rate.
+        communes: INSEE code → (accidents in the training rows, latitude, longitude).
+        accidents: in all training rows; a commune's size is its accidents per 100,000 of these.
         departments: department → (latitude, longitude) of its accidents' centre.
     """
 
     feature_set: str = "call"
     year: int = 2024
-    communes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-    one_accident: float = 0.0
+    communes: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
+    accidents: int = 0
     departments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -98,21 +98,17 @@ class FeatureSpec:
             raise ValueError(f"feature set {feature_set!r} is not one of {', '.join(CODES)}")
         _, first = np.unique(columns["Num_Acc"], return_index=True)
         accidents = {name: columns[name][first] for name in ("com", "dep", "lat", "long", "an") if name in columns}
-        scale = 1e5 / max(len(first), 1)
         lat, long = (accidents.get(name, np.full(len(first), np.nan)) for name in FLOAT_COLUMNS)
-        communes = {
-            name: (float(f"{count * scale:.6g}"), at, on)
-            for name, (count, at, on) in _centres(accidents.get("com"), lat, long).items()
-        }
+        communes = _centres(accidents.get("com"), lat, long)
         departments = {name: (at, on) for name, (_, at, on) in _centres(accidents.get("dep"), lat, long).items()}
         year = int(accidents["an"].max()) if len(first) and "an" in accidents else cls.year
-        return cls(feature_set, year, communes, float(f"{scale:.6g}"), departments)
+        return cls(feature_set, year, communes, len(first), departments)
 
     def to_json(self) -> bytes:
         """`features.json`: the same bytes for the same spec."""
         document = {
             "format": FORMAT, "feature_set": self.feature_set, "names": self.names, "columns": self.columns,
-            "year": self.year, "one_accident": self.one_accident, "communes": self.communes,
+            "year": self.year, "accidents": self.accidents, "communes": self.communes,
             "departments": self.departments,
         }  # fmt: skip
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -124,7 +120,7 @@ class FeatureSpec:
         if raw.get("format") != FORMAT or raw.get("feature_set") not in CODES:
             raise ValueError(f"features.json: format {raw.get('format')!r}, feature set {raw.get('feature_set')!r}")
         spec = cls(
-            raw["feature_set"], raw["year"], {k: tuple(v) for k, v in raw["communes"].items()}, raw["one_accident"],
+            raw["feature_set"], raw["year"], {k: tuple(v) for k, v in raw["communes"].items()}, raw["accidents"],
             {k: tuple(v) for k, v in raw["departments"].items()},
         )  # fmt: skip
         if list(spec.names) != raw["names"]:
@@ -188,7 +184,8 @@ def _place(columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, n: int, seen:
     if com is not None:
         places = [spec.communes.get(code, nowhere) if code else (np.nan, np.nan, np.nan) for code in com.tolist()]
         learnt = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
-        out[3] = np.maximum(learnt[0] - np.float32(spec.one_accident), 0) if seen else learnt[0]
+        # Counts first, so that a commune of n accidents has one and the same size, seen or not.
+        out[3] = np.maximum(learnt[0] - np.float32(seen), 0) * np.float32(1e5 / max(spec.accidents, 1))
         out[:2] = np.where(np.isnan(out[:2]), learnt[1:], out[:2])
     if dep is not None:
         codes = dep.tolist()

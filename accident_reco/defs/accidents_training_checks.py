@@ -4,7 +4,11 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.accidents.model import assembly, verify
+from accident_reco.accidents.model.people import population
+from accident_reco.accidents.model.plots import markdown
 from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer
+from accident_reco.accidents.synthesis import quality
+from accident_reco.defs.accidents_ingest import VICTIMS
 from accident_reco.defs.accidents_training import (
     boosting_model,
     candidate_model,
@@ -30,6 +34,26 @@ def _result(wrong: str | None) -> dg.AssetCheckResult:
 def constraints_held(synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
     """A pedestrian has no seat, a bicycle no motorway, and so on."""
     return _result(verify.synthetic_people(synthetic_victims))
+
+
+@dg.asset_check(
+    asset=synthetic_victims, additional_deps=[VICTIMS],
+    description="Shapes, discriminator, teaching, distance to the closest real person; on held-out people.",
+)  # fmt: skip
+def people_like_real_ones(platform: Platform, synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
+    """Warns when a goal of the synthesizer is missed; the page shows every number."""
+    settings = platform.settings
+    people = population(platform.objects, settings)
+    found = quality.measure(people.victims, synthetic_victims, settings.seed, settings.training_jobs)
+    return dg.AssetCheckResult(
+        passed=not found.missed, severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(found.missed) or "every goal reached",
+        metadata={
+            **found.numbers,
+            "measures": dg.MetadataValue.md(quality.table(found.numbers)),
+            "page": dg.MetadataValue.md(markdown(quality.picture(found), "quality")),
+        },
+    )  # fmt: skip
 
 
 @dg.asset_check(asset=training_set, blocking=True, description="No held-out accident, both classes, the stated mix.")

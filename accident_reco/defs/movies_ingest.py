@@ -1,5 +1,6 @@
 """Movie data: the published files, and the warehouse that holds their ratings and catalogue."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,22 +33,25 @@ MAX_REFUSED = 0.02
 )  # fmt: skip
 def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     """Fetch both files from one source, so that they fit together; what is stored already is not fetched again."""
-    source = open_source(platform.settings)
-    for key, which in ((RATINGS, "raw_ratings"), (MOVIES, "raw_movies")):
-        if key in context.selected_asset_keys:
-            record, fetched = lake.fetch_raw(platform.objects, source, which)  # type: ignore[arg-type]
-            yield dg.MaterializeResult(
-                key,
-                metadata={
-                    "file": record.name,
-                    "source_url": record.url,
-                    "sha256": record.sha256,
-                    "bytes": record.size,
-                    "data_source": record.data_source,
-                    "note": record.note or "as found",
-                    "fetched": fetched,
-                },
-            )
+    found: dict[dg.AssetKey, tuple[lake.RawRecord, bool]] = {}
+    with closing(open_source(platform.settings)) as source:
+        if RATINGS in context.selected_asset_keys:
+            found[RATINGS] = lake.fetch_raw(platform.objects, source, "raw_ratings")
+        if MOVIES in context.selected_asset_keys:
+            found[MOVIES] = lake.fetch_raw(platform.objects, source, "raw_movies")
+    for key, (record, fetched) in found.items():
+        yield dg.MaterializeResult(
+            key,
+            metadata={
+                "file": record.name,
+                "source_url": record.url,
+                "sha256": record.sha256,
+                "bytes": record.size,
+                "data_source": record.data_source,
+                "note": record.note or "as found",
+                "fetched": fetched,
+            },
+        )
 
 
 @dg.asset(

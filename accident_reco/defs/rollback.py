@@ -12,7 +12,7 @@ from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.settings import Settings
 from accident_reco.storage.drift import rollbacks_since
-from accident_reco.storage.lifecycle import advance_request, open_requests
+from accident_reco.storage.lifecycle import OPEN, advance_request, open_requests, work_request
 
 REQUEST_TAG = "accident_reco/request_id"
 
@@ -28,6 +28,11 @@ class Rollback(dg.Config):
 @dg.op(description="Point at an older version, audited; the version left behind is not promoted again by itself.")
 def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform: Platform) -> None:
     """Move the pointer and record it as a materialization of the production model."""
+    request_id = context.run.tags.get(REQUEST_TAG)
+    request = work_request(platform.warehouse, request_id) if request_id else None
+    if request is not None and request["status"] not in OPEN:
+        context.log.info("request %s was dealt with meanwhile: %s", request_id, request["outcome"])
+        return
     if config.model not in MODELS:
         raise dg.Failure(f"there is no model {config.model!r}; models are {', '.join(MODELS)}", allow_retries=False)
     try:

@@ -16,6 +16,7 @@ from accident_reco.launch.processes import LaunchError
 from accident_reco.launch.stack import run_stack
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.objects import StoreError
+from serving.auth.bootstrap import ensure_admin
 
 
 class Stopped(BaseException):
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="materialize what is missing, then run every service until Ctrl-C")
     commands.add_parser("pipeline", help="materialize what is missing, without servers")
+    commands.add_parser("prepare", help="make databases, schema, roles and the first admin, then end")
     commands.add_parser("stack", help="the same on PostgreSQL, S3, MLflow and Prometheus, all started here")
     chosen = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_stack(settings, dict(os.environ))
             return 0
         prepare_home(settings)
-        if chosen.command == "pipeline":
+        if chosen.command == "prepare":
+            password = ensure_admin(settings)
+            sys.stdout.write(f"admin password: {password}\n" if password else "prepared\n")
+        elif chosen.command == "pipeline":
             run_pipeline(settings, dict(os.environ))
         else:
             run_platform(settings, dict(os.environ), started)

@@ -87,7 +87,9 @@ class Demo:
         if partition is not None:
             command += ["--tags", f'{{"dagster/partition": "{partition}"}}']
         if name.startswith("train"):
-            command += ["--config-json", '{"execution": {"config": {"in_process": {}}}}']
+            together = self.settings.home / "in-one-process.yaml"
+            together.write_text("execution: {config: {in_process: {}}}\n", encoding="utf-8")
+            command += ["-c", str(together)]
         log = self.settings.logs / f"job-{name}.log"
         with log.open("wb") as output:
             done = subprocess.run(command, env=self.environ, stdout=output, stderr=subprocess.STDOUT, check=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from accident_reco.settings import Settings, variable
-from accident_reco.storage.roles import grant
+from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,10 @@ def prepare_home(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     settings.keys.mkdir(mode=0o700, exist_ok=True)
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
+    if settings.database_admin_url:
+        lesser = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
+        owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
+        ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, lesser))
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     if not warehouse.is_sqlite:

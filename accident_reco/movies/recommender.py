@@ -224,7 +224,8 @@ class Recommender:
     def _known(self, history: History, most: int = MAX_HISTORY) -> tuple[np.ndarray, np.ndarray]:
         """Positions and stars of a history's movies that the version has learnt about, the newest `most`."""
         rows, known = self._rows(history.movie_id)
-        usable = np.flatnonzero(known & (self.rating_count[rows] > 0)) if len(rows) else np.zeros(0, dtype=np.int64)
+        usable = np.flatnonzero(known)
+        usable = usable[self.rating_count[rows[usable]] > 0]
         if len(usable) > most:
             usable = np.sort(usable[np.argsort(-history.rated_at[usable], kind="stable")[:most]])
         return rows[usable], history.rating[usable]

@@ -15,7 +15,7 @@ from accident_reco.movies.taste_world import GENRES, People, World, rate
 
 FIRST_RATING = 1_300_000_000  # March 2011
 LAST_RATING = 1_700_000_000  # November 2023
-_BLOCK_PEOPLE = 5_000
+_BLOCK_PEOPLE = 500
 _STARS = pa.array([f"{half / 2:.1f}" for half in range(11)])
 
 

@@ -57,6 +57,9 @@ class MovieSource(Protocol):
     def movies(self) -> Fetched:
         """The movies file. Raises SourceError."""
 
+    def close(self) -> None:
+        """Give back what fetching needed; files that were handed out stay open."""
+
 
 def open_source(settings: Settings) -> MovieSource:
     """The source that the settings name."""
@@ -87,6 +90,9 @@ class SampleSource:
     def movies(self) -> Fetched:
         """`movies.csv`."""
         return Fetched("movies.csv", f"sample:seed={self.spec.seed}", *spool([movies_csv(self.spec)]))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class DirectorySource:
@@ -133,6 +139,9 @@ class DirectorySource:
     def movies(self) -> Fetched:
         """The movies file."""
         return self._fetch(1)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _fetch(self, which: int) -> Fetched:
         if self._http:
@@ -199,6 +208,12 @@ class OfficialSource:
     def movies(self) -> Fetched:
         """The movies file inside the zip."""
         return self._member(1)
+
+    def close(self) -> None:
+        """Forget the zip."""
+        if "_zip" in vars(self):
+            self._zip.stream.close()
+            del self._zip
 
     def _member(self, which: int) -> Fetched:
         self._zip.stream.seek(0)

@@ -114,9 +114,10 @@ def rate(world: World, people: People, random: np.random.Generator) -> tuple[np.
 
 def likings(world: World, genre: np.ndarray, style: np.ndarray, person: np.ndarray, movie: np.ndarray) -> np.ndarray:
     """How much each person likes the kind of each movie, about -2 to 2, shape of `person`."""
-    flags = world.flags[movie]
-    by_genre = (genre[person] * flags).sum(axis=1) / np.maximum(flags.sum(axis=1), 1)
-    return by_genre + (style[person] * world.style[movie]).sum(axis=1)
+    share = world.flags / np.maximum(world.flags.sum(axis=1, keepdims=True), 1)
+    kinds = np.hstack([share, world.style]).astype(np.float32)
+    tastes = np.hstack([genre, style]).astype(np.float32)
+    return np.einsum("ij,ij->i", tastes[person], kinds[movie]).astype(np.float64)
 
 
 def half_stars(opinion: np.ndarray, random: np.random.Generator, noise: float = 0.55) -> np.ndarray:

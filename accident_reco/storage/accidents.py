@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, delete, func, select, text
+from sqlalchemy import Connection, Table, delete, func, select, text
 
-from accident_reco.storage.bulk import bulk_insert
 from accident_reco.storage.migrations.accident_views import VIEWS
 from accident_reco.storage.tables.accidents import (
     accident_years,
@@ -42,7 +41,7 @@ def load_year(warehouse: Warehouse, year: int, frames: Mapping[str, pd.DataFrame
         for table in BY_YEAR:
             connection.execute(delete(table).where(table.c.an == year))
         for table in reversed(BY_YEAR):
-            written += bulk_insert(connection, table, prepared[table.name])
+            written += _insert(warehouse, connection, table, prepared[table.name])
         connection.execute(delete(accident_years).where(accident_years.c.an == year))
         row = {"an": year, "accidents": len(frames["accidents"]), "people": len(frames["victims"]),
                "loaded_at": datetime.now(UTC), **facts}  # fmt: skip
@@ -78,7 +77,7 @@ def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]
     columns = {name: [row[n] for row in listed] for n, name in enumerate(("field", "code", "fr", "en"))}
     with warehouse.begin() as connection:
         connection.execute(delete(codebook))
-        bulk_insert(connection, codebook, columns)
+        _insert(warehouse, connection, codebook, columns)
 
 
 def save_metrics(
@@ -106,6 +105,18 @@ def read_view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
         raise KeyError(f"{name} is not a view; views are {', '.join(VIEWS)}")
     with warehouse.connect() as connection:
         return [dict(row) for row in connection.execute(text(f"SELECT * FROM {name}")).mappings()]  # noqa: S608 - checked
+
+
+def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns: Mapping[str, Any]) -> int:
+    """Inserts columns of plain Python values; on SQLite as prepared tuples, three times as fast as rows by name."""
+    if not warehouse.is_sqlite:
+        return warehouse.append(connection, table, columns)
+    quote = connection.dialect.identifier_preparer.quote
+    listed, marks = ", ".join(quote(name) for name in columns), ", ".join("?" for _ in columns)
+    rows = list(zip(*columns.values(), strict=True))
+    if rows:
+        connection.exec_driver_sql(f"INSERT INTO {quote(table.name)} ({listed}) VALUES ({marks})", rows)  # noqa: S608
+    return len(rows)
 
 
 def _columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Any]]]:

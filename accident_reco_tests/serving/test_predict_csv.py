@@ -145,7 +145,7 @@ def test_lines_survive_any_cut() -> None:
             assert table.row(number, line).error is None
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10_000_000
+    assert peak < 8_000_000
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ class _Hook(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """What the drift service exports of a drifted dataset."""
-        body = b'drift_detected{model="accidents"} 1\ndrift_detected{model="movies"} 0\n'
+        body = b'drift_alarm{model="accidents"} 1\ndrift_alarm{model="movies"} 0\n'
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +22,8 @@ from serving.predict.loaders import LOADERS
 from serving.predict.model_slot import Loader
 
 NAME = "predict"
+# A store that does not answer keeps nobody from asking /livez, or the cache from serving.
+FIRST_LOOK_SECONDS = 2.0
 _TAGS = (
     {"name": "predict", "description": "Answers of the champions"},
     {"name": "feedback", "description": "What turned out to be true"},
@@ -41,6 +45,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         context.log.start()
         for slot in context.slots.values():
             slot.start()
+        # A worker that listened before it has a model would answer its first requests with 503.
+        await asyncio.to_thread(_await_first_look, context)
         try:
             yield
         finally:
@@ -83,6 +89,12 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
 def _movies(context: Context) -> list[APIRouter]:
     """The movie endpoints, where the installation has that model."""
     return [movies.router(context), movie_feedback.router(context)] if movies.MODEL in context.slots else []
+
+
+def _await_first_look(context: Context) -> None:
+    until = time.monotonic() + FIRST_LOOK_SECONDS
+    for slot in context.slots.values():
+        slot.await_first_look(max(0.0, until - time.monotonic()))
 
 
 def _readiness(context: Context) -> Readiness:

@@ -24,7 +24,7 @@ KEYS: Final = ("Num_Acc", "id_usager", "id_vehicule", "num_veh")
 ANSWER_HEADER: Final = ("line", *KEYS, "prediction_id", "probability", "severity", "uncertain", "error")
 _KNOWN: Final = frozenset((*RECORD_FIELDS, *CONTEXT_COLUMNS))
 _UNKNOWN_CELLS: Final = frozenset({"", "-1", "N/A", "NA", "nan", "None", "null"})
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 2_000
 # What a spreadsheet would take for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 

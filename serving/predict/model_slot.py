@@ -86,6 +86,7 @@ class ModelSlot(Generic[M]):
         self._refused: tuple[str, str, float] | None = None
         self._cache_tried = False
         self._stop = threading.Event()
+        self._first_look = threading.Event()
         self._thread: threading.Thread | None = None
         self._log = logs.get("model-slot")
 
@@ -94,6 +95,10 @@ class ModelSlot(Generic[M]):
         """Begin to look at the pointer, at once and then every poll interval."""
         self._thread = threading.Thread(target=self._watch, name=f"slot-{self.name}", daemon=True)
         self._thread.start()
+
+    def await_first_look(self, seconds: float) -> None:
+        """Block until the pointer was looked at once and what it names was loaded or refused; not longer than that."""
+        self._first_look.wait(seconds)
 
     def stop(self) -> None:
         """Stop looking; a load under way ends first (at most a few seconds)."""
@@ -120,6 +125,7 @@ class ModelSlot(Generic[M]):
             if pointer is not None:
                 self._follow(self._store, pointer)
         self.looked = True
+        self._first_look.set()
         self._metrics.healthy.labels(self.name).set(float(self.current is not None and self.problem is None))
 
     def _follow(self, store: ModelStore, pointer: Pointer) -> None:

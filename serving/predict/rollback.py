@@ -1,4 +1,7 @@
-"""`POST /models/{model}/rollback`: asks for an older version; the platform's sensor carries it out, exactly once."""
+"""`POST /models/{model}/rollback`: an older version serves again, at once.
+
+The request is written first: were this process to end before it moved the pointer, the platform's sensor would.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.lifecycle.rollback import roll_back
+from accident_reco.lifecycle.store import NoSuchVersion
+from accident_reco.storage.lifecycle import advance_request, request_work
+from accident_reco.storage.objects import StoreError
 from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
 from serving.common.problems import Problem, responses
@@ -41,6 +47,7 @@ class WorkRequest(BaseModel):
     requested_by: str
     reason: str
     requested_at: str
+    outcome: str | None = Field(description="What was done, or why not; empty while it is left to the sensor")
 
 
 def router(context: Context) -> APIRouter:
@@ -50,11 +57,11 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/models/{model}/rollback",
         summary="Let an older version serve again",
-        description="Writes a durable request (202); a sensor turns it into a run. The same `Idempotency-Key` gives "
-        "the same request.",
-        status_code=202,
+        description="Moves the pointer and audits it; every predict process follows within a second. Where the store "
+        "cannot be written now, the request stays queued (202) and a sensor carries it out. The same `Idempotency-Key` "
+        "gives the same request.",
         response_model=WorkRequest,
-        responses=responses(404, 409, 503),
+        responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
     async def rollback(
         model: ModelName,
@@ -72,7 +79,7 @@ def router(context: Context) -> APIRouter:
         known = await asyncio.to_thread(_known_versions, context, slot.name)
         if target not in known:
             raise Problem(404, "The store has no such version; GET /models/{model} lists them.", kind="no-such-version")
-        row, _ = await asyncio.to_thread(
+        row, new = await asyncio.to_thread(
             request_work,
             context.warehouse,
             kind="rollback",
@@ -83,9 +90,28 @@ def router(context: Context) -> APIRouter:
             detail={"version": target},
             dedupe_key=f"rollback:{slot.name}:{idempotency_key}" if idempotency_key else None,
         )
-        return json_response(_shown(row), 202)
+        if new:
+            row = await asyncio.to_thread(_carry_out, context, row)
+        return json_response(_shown(row), 202 if row["status"] == "queued" else 200)
 
     return routes
+
+
+def _carry_out(context: Context, row: dict[str, Any]) -> dict[str, Any]:
+    """Move the pointer; the row as it is then."""
+    try:
+        outcome = roll_back(
+            context.open_models(), context.warehouse, row["model"],
+            version=row["detail"]["version"], asked_by=row["requested_by"], run_id=f"api:{row['id']}",
+        )  # fmt: skip
+    except (NoSuchVersion, ValueError) as error:
+        status, said = "failed", str(error)
+    except StoreError:
+        return row
+    else:
+        status, said = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
+    advance_request(context.warehouse, row["id"], status, outcome=said)
+    return {**row, "status": status, "outcome": said}
 
 
 def _known_versions(context: Context, model: str) -> list[str]:

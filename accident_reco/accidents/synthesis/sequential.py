@@ -31,16 +31,15 @@ BLOCKS: Final[tuple[tuple[str, ...], ...]] = (
     ("senc", "manv", "choc", "motor"),
     ("obs", "obsm"),
     ("lat", "long", "dep", "com"),
-    ("an", "mois", "jour", "hrmn"),
-    ("lum", "atm", "surf"),
+    ("an", "mois", "jour", "hrmn", "lum", "atm", "surf"),
     ("sexe", "an_nais", "trajet", "nb_unknown_users"),
     ("secu1", "secu2", "secu3", "others_unprotected", "vehicle_unprotected"),
     ("driver_an_nais", "driver_sexe", "other_an_nais", "other_sexe"),
 )  # fmt: skip
 COLUMNS: Final = (*(name for block in BLOCKS for name in block), "grav")
 TEXT: Final = frozenset({"dep", "com"})
-# About a kilometre: places are drawn from real ones, and nobody's door is given away.
-JITTER_DEGREES: Final = 0.01
+# Some hundred metres: places are drawn from real ones, and nobody's door is given away.
+JITTER_DEGREES: Final = 0.004
 TARGETS: Final = 8
 FIT_ROWS: Final = 60_000
 TRIES: Final = 50
@@ -58,7 +57,7 @@ class Synthesizer:
         jobs: threads of the severity model.
     """
 
-    leaf: int = 8
+    leaf: int = 5
     seed: int = 0
     jobs: int = 2
 
@@ -66,7 +65,8 @@ class Synthesizer:
         """`rows` synthetic road users in the likeness of `real` (one row per person, canonical columns).
 
         Accident numbers are negative and every person has an accident of their own; `synthetic` is True. Every row
-        keeps the rules of `constraints`; what breaks one is drawn again. Raises ValueError when some never keep them.
+        keeps the rules of `constraints`; what breaks one, or is a copy of a real
+        person, is drawn again. Raises ValueError when some never come right.
         """
         generator = np.random.default_rng(self.seed)
         columns: Columns = {name: real[name].to_numpy() for name in COLUMNS if name in real}
@@ -77,8 +77,9 @@ class Synthesizer:
         roots = generator.choice(np.flatnonzero(valid(columns)), rows)
         people = model.draw(roots, generator)
         _settle(people)
+        known = _fingerprints(columns)
         for _ in range(TRIES):
-            bad = np.flatnonzero(~valid(people))
+            bad = np.flatnonzero(~valid(people) | np.isin(_fingerprints(people), known))
             if not len(bad):
                 break
             again = model.draw(roots[bad], generator)
@@ -92,6 +93,13 @@ class Synthesizer:
         frame.insert(0, "Num_Acc", -np.arange(1, rows + 1, dtype=np.int64))
         frame["synthetic"] = True
         return frame
+
+
+def _fingerprints(columns: Columns) -> NDArray[np.uint64]:
+    """A hash of everything about each person but severity and the exact coordinates: equal for copies."""
+    names = [name for name in COLUMNS if name in columns and name not in ("lat", "long", "grav")]
+    people = pd.DataFrame({name: columns[name] for name in names})
+    return pd.util.hash_pandas_object(people, index=False).to_numpy().astype(np.uint64)
 
 
 class _Chain:

@@ -6,8 +6,11 @@ import pytest
 
 from accident_reco.accidents.model import verify
 from accident_reco.accidents.model.rows import columns_of
+from accident_reco.accidents.model.training import BoostingParameters
+from accident_reco.accidents.synthesis import quality
 from accident_reco.accidents.synthesis.constraints import RULES, broken
 from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
+from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco_tests.unit.model.people import population
 
 
@@ -80,3 +83,22 @@ def test_nobody_is_copied(made):
     copies = sum(tuple(row) in real for row in made[names].itertuples(index=False))
     assert copies == 0
     assert set(columns_of(made)["lat"]).isdisjoint(population()["lat"])
+
+
+def test_quality_is_measured_on_people_the_synthesizer_never_saw(monkeypatch):
+    """Shapes near one, hard to tell apart, nearly as instructive; noise instead of people fails every goal."""
+    monkeypatch.setattr(quality, "QUICK", BoostingParameters(rounds=30, leaves=15, rate=0.1))
+    victims = population()
+    real = victims[~in_holdout(victims["Num_Acc"].to_numpy())]
+    good = quality.measure(victims, Synthesizer(seed=5, jobs=1).synthesize(real, len(real)), seed=0, jobs=1)
+    assert good.numbers["quality"] > 0.9
+    assert good.numbers["discriminator_auc"] < 0.75
+    assert abs(good.numbers["teaching_gap"]) < 0.06
+    assert 0.7 < good.numbers["distance_ratio"] < 1.5
+    assert quality.picture(good).startswith(b"\x89PNG")
+    rng = np.random.default_rng(0)
+    noise = real.assign(**{name: rng.permutation(real[name].to_numpy()) for name in COLUMNS})
+    bad = quality.measure(victims, noise, seed=0, jobs=1)
+    assert bad.numbers["pair_trends"] < good.numbers["pair_trends"]
+    assert bad.numbers["discriminator_auc"] > 0.8
+    assert len(bad.missed) >= 2

@@ -1,0 +1,55 @@
+"""One Dagster program per container: `python -m accident_reco.launch.dagster_process daemon`, and so on.
+
+Writes dagster.yaml and the workspace into the home, puts what came from secret files into the environment, and becomes
+the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from accident_reco.launch.home import child_environment, dagster_yaml
+from accident_reco.settings import Settings, SettingsError
+
+CODE_PORT = 4000
+WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location_name: accident_reco}}\n"
+
+
+def command(program: str, settings: Settings, workspace: Path) -> list[str]:
+    """What to run."""
+    scripts = Path(sys.executable).parent
+    location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
+    return {
+        "code-server": [str(scripts / "dagster"), "api", "grpc", "--host", settings.host, "--port", str(CODE_PORT),
+                        *location],
+        "webserver": [str(scripts / "dagster-webserver"), "--host", settings.host, "--port", str(settings.dagster_port),
+                      "-w", str(workspace)],
+        "daemon": [str(scripts / "dagster-daemon"), "run", "-w", str(workspace)],
+        "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],
+    }[program]  # fmt: skip
+
+
+def main() -> int:
+    """Becomes the program; gives an exit code only when it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.dagster_process", description=__doc__)
+    parser.add_argument("program", choices=("code-server", "webserver", "daemon", "exporter"))
+    parser.add_argument("--code-host", default="code", help="where the code server is reached")
+    chosen = parser.parse_args()
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
+    workspace = settings.dagster_home / "workspace.yaml"
+    workspace.write_text(WORKSPACE.format(host=chosen.code_host, port=CODE_PORT), encoding="utf-8")
+    arguments = command(chosen.program, settings, workspace)
+    os.execve(arguments[0], arguments, child_environment(settings, dict(os.environ)))  # noqa: S606
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""What a year costs from published CSV to features, against reading its four files with pandas; twenty years in memory.
+
+`python -m accident_reco_tests.bench.accidents [DIRECTORY]`: with a directory that holds a real year, measures that;
+otherwise a made-up year of the same size. Prints one line per measurement; run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from accident_reco.accidents.codebook import TABLES
+from accident_reco.accidents.features import FeatureSpec, build_features
+from accident_reco.accidents.ingest import Ingested, ingest_years
+from accident_reco.accidents.sample import sample_year
+from accident_reco.accidents.sources.directory import DirectorySource
+from accident_reco.accidents.sources.made_up import SampleSource
+from accident_reco.accidents.victims import RawFile, build_victims
+from accident_reco.storage.objects import open_store
+
+PEOPLE_A_YEAR = 125_000
+REPEATS = 5
+
+
+def main() -> int:
+    """Prints the measurements."""
+    files, year = _year(sys.argv[1] if len(sys.argv) > 1 else None)
+    victims = build_victims(files, year).victims
+    spec = FeatureSpec.learn(_columns(victims))
+    plain, plain_cpu = _best(lambda: _pandas(files))
+    whole, whole_cpu = _best(lambda: build_features(_columns(build_victims(files, year).victims), spec))
+    _say(f"{year}: {len(victims):,} people; pandas reads the four files in {plain:.2f} s ({plain_cpu:.2f} s of CPU), "
+         f"CSV to features takes {whole:.2f} s ({whole_cpu:.2f} s of CPU): {whole / plain:.2f} times that")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        source = SampleSource(list(range(2005, 2025)), PEOPLE_A_YEAR, seed=20)
+        people = 0
+        for year_done in ingest_years(open_store(folder), source, source.years(), TABLES, merge=True):
+            assert isinstance(year_done, Ingested), year_done
+            people += (year_done.summary or {}).get("victims", 0)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        _say(f"20 years, {people:,} people, made, stored and merged in {time.perf_counter() - started:.0f} s; "
+             f"peak memory {peak:.2f} GiB")  # fmt: skip
+    return 0
+
+
+def _year(directory: str | None) -> tuple[dict[str, RawFile], int]:
+    if directory is None:
+        return sample_year(2024, PEOPLE_A_YEAR), 2024
+    source = DirectorySource(directory)
+    year = source.years()[-1]
+    files = {}
+    for table in TABLES:
+        fetched = source.fetch(year, table)
+        with fetched.stream as stream:
+            files[table] = RawFile(fetched.name, stream.read())
+    return files, year
+
+
+def _pandas(files: dict[str, RawFile]) -> None:
+    for file in files.values():
+        pd.read_csv(io.BytesIO(file.data), sep=";", low_memory=False)
+
+
+def _columns(victims: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {str(name): victims[name].to_numpy() for name in victims}
+
+
+def _best(work: Callable[[], object]) -> tuple[float, float]:
+    """Best wall and CPU seconds of some repeats."""
+    walls, cpus = [], []
+    for _ in range(REPEATS):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return min(walls), min(cpus)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

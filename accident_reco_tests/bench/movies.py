@@ -1,0 +1,187 @@
+"""Times movie recommendations on a 60,000-movie catalogue: in process, against Surprise's predict loop, over HTTP.
+
+Run: python -m accident_reco_tests.bench.movies [movies] [ratings]
+"""
+
+import gc
+import io
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.movies.arrays import PopularityOptions, bundle_arrays
+from accident_reco.movies.columns import Ratings
+from accident_reco.movies.formats import RatingReader, read_movies
+from accident_reco.movies.importing import RatingFile, import_files
+from accident_reco.movies.metrics import one_blas_thread
+from accident_reco.movies.models import ModelOptions, fit
+from accident_reco.movies.packing import FILE, write_arrays
+from accident_reco.movies.quarantine import RatingRules
+from accident_reco.movies.recommender import History, Recommender, Wishes
+from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.movies.trainset import IndexedRatings
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+
+USERS = 400
+REQUESTS = 3_000
+NOW = int(time.time())
+
+
+def percentiles(seconds: list[float]) -> str:
+    """p50 and p99 in milliseconds."""
+    p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1000
+    return f"p50 {p50:7.3f} ms   p99 {p99:7.3f} ms"
+
+
+def timed(call: Callable[[int], object], users: list[int]) -> list[float]:
+    """Seconds of one call per user, after a warm-up."""
+    for user in users[:20]:
+        call(user)
+    seconds = []
+    for user in users:
+        started = time.perf_counter()
+        call(user)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def resident() -> float:
+    """Resident memory of this process now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main(movies: int = 60_000, ratings: int = 1_000_000) -> None:
+    """Make the catalogue, train, measure, print."""
+    spec = SampleSpec(ratings=ratings, movies=movies, seed=5, mean_ratings=150)
+    movie_file, rating_file = movies_csv(spec), b"".join(ratings_csv(spec))
+    catalogue = read_movies(movie_file, "movies.csv")
+    reader = RatingReader(io.BytesIO(rating_file), "ratings.csv")
+    rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
+    train = Ratings.concatenate([rules.sift(chunk)[0] for chunk in reader]).ordered()
+    data = IndexedRatings.of(train)
+    print(f"{len(catalogue):,} movies, {len(train):,} ratings, {len(data.user_ids):,} users; {os.cpu_count()} cores")
+    users = np.random.default_rng(0).choice(data.user_ids, USERS, replace=False).tolist()
+    histories = {}
+    for user in users:
+        rows = slice(*np.searchsorted(train.user_id, [user, user + 1]).tolist())
+        histories[user] = History(train.movie_id[rows], train.rating[rows], train.rated_at[rows])
+
+    files = {}
+    for kind in ("svd", "als"):
+        # Epochs do not change what a prediction costs.
+        model = fit(kind, data, reader.scale, ModelOptions(svd_epochs=2, als_iterations=5))
+        arrays = bundle_arrays(model, catalogue, train, reader.scale, PopularityOptions())
+        files[kind] = write_arrays(arrays)
+        del arrays
+        gc.collect()
+        before = resident()
+        version = Recommender.from_files({FILE: files[kind]})
+        print(f"\n{kind}: bundle {len(files[kind]) / 2**20:.1f} MB, arrays {version.nbytes / 2**20:.1f} MB in memory, "
+              f"process grew by {resident() - before:.0f} MB")  # fmt: skip
+        with one_blas_thread():
+            ours = timed(lambda user, version=version: version.recommend(user, Wishes(), histories[user]), users)
+            print(f"  top 10, known user       {percentiles(ours)}")
+            for size in (1, 20, 100, 500):
+                some = {u: History(h.movie_id[:size], h.rating[:size], h.rated_at[:size]) for u, h in histories.items()}
+                folded = timed(lambda user, some=some, version=version: version.taste(None, some[user]), users)
+                print(f"  fold-in, ≤ {size:3} ratings     {percentiles(folded)}")
+        if kind == "svd":
+            loop = timed_surprise(stock_svd(train), version, users[:3])
+            ratio = loop / np.mean(ours)
+            print(
+                f"  Surprise's predict loop  {loop * 1000:.0f} ms for one user: {ratio:,.0f} times ours (at least 50)"
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        over_http(Path(folder), files["als"], rating_file, movie_file, users)
+
+
+def stock_svd(train: Ratings) -> object:
+    """Surprise's SVD on Surprise's own training set, of the ratings of some users: predicting costs the same."""
+    import pandas as pd
+    from surprise import SVD, Dataset, Reader
+
+    some = train.take(train.user_id <= np.quantile(train.user_id, 0.2))
+    frame = pd.DataFrame({"user": some.user_id, "item": some.movie_id, "rating": some.rating.astype(float)})
+    trainset = Dataset.load_from_df(frame, Reader(rating_scale=(0.5, 5))).build_full_trainset()
+    return SVD(n_epochs=1, random_state=0).fit(trainset)
+
+
+def timed_surprise(algorithm: object, version: Recommender, users: list[int]) -> float:
+    """Mean seconds of Surprise predicting every movie for a user and sorting, as its documentation does for a top n."""
+    seconds = []
+    for user in users:
+        started = time.perf_counter()
+        scored = [(movie, algorithm.predict(user, movie).est) for movie in version.movie_id.tolist()]
+        scored.sort(key=lambda pair: pair[1], reverse=True)
+        seconds.append(time.perf_counter() - started)
+    return float(np.mean(seconds))
+
+
+def over_http(home: Path, arrays: bytes, rating_file: bytes, movie_file: bytes, users: list[int]) -> None:
+    """The predict service as a process, its warehouse full, one keep-alive connection."""
+    warehouse = Warehouse(f"sqlite:///{home / 'warehouse.db'}")
+    warehouse.upgrade()
+    import_files(warehouse, RatingFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
+                 RatingFile("movies.csv", "m", lambda: io.BytesIO(movie_file)), "sample", NOW)  # fmt: skip
+    warehouse.close()
+    bundle = Bundle("movies", {FILE: arrays}, {"kind": "als"}, {"ndcg_at_10": 1.0}, {"data_source": "sample"})
+    models = ModelStore(open_store((home / "store").as_uri()))
+    models.point(models.write(bundle), seen=None, run_id="bench", reason="bench")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "ACCIDENT_RECO_HOME": str(home), "ACCIDENT_RECO_PREDICT_PORT": str(port),
+                   "ACCIDENT_RECO_AUTH_REQUIRED": "false", "ACCIDENT_RECO_RATE_PER_SECOND": "1000000",
+                   "ACCIDENT_RECO_RATE_BURST": "1000000", "ACCIDENT_RECO_LOG_LEVEL": "error"}  # fmt: skip
+    server = subprocess.Popen([sys.executable, "-m", "serving.predict"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            wait_for_movies(client)
+            random = np.random.default_rng(1)
+
+            def ask(_: int) -> None:
+                body = {"user_id": int(random.choice(users)), "count": 10}
+                assert client.post("/predict/movies", json=body).json()["reason"] == "personalised"
+
+            seconds = timed(ask, list(range(REQUESTS)))
+            rated = [{"movie_id": int(m), "rating": 4.0} for m in range(1, 31, 3)]
+            folded = timed(lambda _: client.post("/predict/movies", json={"ratings": rated}), list(range(500)))
+            memory = Path(f"/proc/{server.pid}/status").read_text().split("VmRSS:")[1].split("kB")[0]
+            print(f"\nHTTP, als, known user       {percentiles(seconds)}   (p99 below 5 ms)")
+            print(f"HTTP, als, ten ratings      {percentiles(folded)}")
+            print(f"server's resident memory    {int(memory) / 1024:.0f} MB")
+    finally:
+        server.terminate()
+        server.wait(timeout=15)
+
+
+def wait_for_movies(client: httpx.Client) -> None:
+    """Until the service serves the bundle."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if client.get("/readyz").json()["models"]["movies"].get("version"):
+                return
+        except (httpx.HTTPError, ValueError, KeyError):
+            pass
+        threading.Event().wait(0.1)
+    raise RuntimeError("the predict service did not load the bundle within 30 s")
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

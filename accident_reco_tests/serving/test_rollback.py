@@ -1,0 +1,107 @@
+"""Rollback over HTTP, against a predict service that serves: quick, audited, barred from coming back by itself."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from accident_reco.lifecycle.__main__ import main
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.settings import Settings
+from accident_reco.storage.lifecycle import promotion_history, work_request
+from accident_reco.storage.objects import ObjectStore, StoreError
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.live import live, wait_for
+from accident_reco_tests.serving.toy import LOADERS, model_store, toy_bundle
+from serving.predict.app import create_app
+
+POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path):
+    made = Warehouse(Settings(home=tmp_path).database)
+    made.upgrade()
+    yield made
+    made.close()
+
+
+def through_the_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
+    """Promote as a training run does; gives what serves afterwards."""
+    outcome = promote(
+        model_store(home), warehouse, replace(bundle, gate={}),
+        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)), POLICY, "run",
+    )  # fmt: skip
+    assert outcome.pointer is not None
+    return outcome.pointer.version
+
+
+def answering(client: httpx.Client) -> str:
+    return str(client.post("/predict/accidents", json={"records": [{"catu": 3}]}).json()["version"])
+
+
+def test_the_next_answer_is_the_older_version_within_five_seconds(tmp_path: Path, warehouse: Warehouse) -> None:
+    """Asked by HTTP: the pointer moves before the answer, the slot follows, and the gate bars the way back."""
+    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+        assert answering(client) == second
+        started = time.monotonic()
+        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong about pedestrians"})
+        assert asked.status_code == 200
+        assert asked.json()["status"] == "done"
+        assert asked.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
+        wait_for(lambda: answering(client) == first)
+        assert time.monotonic() - started < 5
+    entry = promotion_history(warehouse, "accidents")[0]
+    assert (entry["action"], entry["version"], entry["previous"], entry["promoted"]) == (
+        "rollback",
+        first,
+        second,
+        True,
+    )
+    assert entry["run_id"] == f"api:{asked.json()['id']}"
+    assert through_the_gate(tmp_path, warehouse, toy_bundle(0.9)) == first
+
+
+def test_a_store_that_cannot_be_written_leaves_the_request_to_the_sensor(
+    tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """202 with a queued request: nothing is lost, nothing is half done."""
+    through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+        store = type(model_store(tmp_path).objects)
+        assert issubclass(store, ObjectStore)
+
+        def refuse(*_arguments: object) -> str:
+            raise StoreError("read-only now")
+
+        monkeypatch.setattr(store, "swap", refuse)
+        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert asked.status_code == 202
+        request = work_request(warehouse, asked.json()["id"])
+        assert request is not None
+        assert request["status"] == "queued"
+        assert answering(client) == second
+
+
+def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+    """One line to type, one line of answer, exit codes for scripts."""
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
+    assert main(["rollback", "accidents"]) == 1
+    assert "no accidents version serves" in capsys.readouterr().err
+    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    assert main(["rollback", "accidents"]) == 1
+    assert "no earlier version" in capsys.readouterr().err
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    assert main(["rollback", "accidents"]) == 0
+    assert f"rolled back from {second} to {first}" in capsys.readouterr().out
+    assert main(["rollback", "accidents", "--version", first]) == 1
+    assert f"{first} serves already" in capsys.readouterr().out
+    assert main(["rollback", "accidents", "--version", second]) == 0
+    assert through_the_gate(tmp_path, warehouse, toy_bundle(0.9)) == second

@@ -1,0 +1,166 @@
+"""Containers and Kubernetes, as far as they can be held without an engine: schemas, house rules, and that every program
+named in them exists and starts here."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from accident_reco.launch.dagster_process import command
+from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
+from accident_reco.settings import Settings, unknown_settings
+
+pytestmark = pytest.mark.stack
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+DOCKERFILE = (DEPLOY / "compose" / "Dockerfile").read_text()
+
+
+def test_compose_follows_its_schema() -> None:
+    """The official compose specification accepts the file."""
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(COMPOSE)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_pinned_small_in_rights_and_watched(name: str) -> None:
+    """A pinned tag, a read-only root, no capabilities, a health check, ports on loopback only."""
+    service = SERVICES[name]
+    assert re.search(r":v?\d+\.\d+", service["image"]), "pinned, never latest"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("healthcheck") or service["image"].startswith("accident-reco/serving"), "or the image's own"
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    for secret in service.get("secrets", []):
+        assert secret in COMPOSE["secrets"]
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        assert source.startswith(("/", "..")) or source in COMPOSE["volumes"]
+    for other in service.get("depends_on", {}):
+        assert other in SERVICES
+
+
+def test_no_variable_is_misspelt_and_no_secret_is_in_the_file() -> None:
+    """Settings in compose are settings of ours; what is secret comes from a file that the script makes."""
+    for name, service in SERVICES.items():
+        environment = service.get("environment", {})
+        ours = {key: value for key, value in environment.items() if key.startswith("ACCIDENT_RECO_")}
+        assert unknown_settings(ours) == {}, name
+        for key, value in environment.items():
+            if str(value).startswith("/run/secrets/"):
+                assert Path(value).name in service["secrets"], f"{name}: {key}"
+            assert not re.search(r"password|secret", key, re.IGNORECASE) or str(value).startswith("/run/secrets/"), key
+
+
+def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
+    """Random, closed to others, the same at the second run, and enough for every service."""
+    script = tmp_path / "make-secrets.sh"
+    script.write_text((DEPLOY / "compose" / "make-secrets.sh").read_text())
+    subprocess.run(["sh", str(script)], check=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()} <= set(made)
+    assert made["services_database_url"].startswith("postgresql+psycopg2://platform_services:")
+    assert made["services_password"] in made["services_database_url"]
+    assert json.loads(made["s3_identities"])["identities"][0]["credentials"][0]["accessKey"] in made["s3_credentials"]
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    subprocess.run(["sh", str(script)], check=True)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
+    assert f"/run/secrets/{Path(COMPOSE['secrets']['alert_secret']['file']).name}" == ALERT_SECRET_PATH
+
+
+def test_dockerfile_habits() -> None:
+    """What a linter would say: pinned bases, no root, no recommended packages, caches gone, one process per image."""
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?", DOCKERFILE, re.MULTILINE)
+    named = {name for _, name in stages}
+    for image, _ in stages:
+        assert image in named or re.search(r":\d+\.\d+\.\d+", image), image
+    assert {"platform", "serving"} <= named
+    assert re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE)[-1] == "10001"
+    assert "--no-install-recommends" in DOCKERFILE
+    assert "rm -rf /var/lib/apt/lists/*" in DOCKERFILE
+    assert not re.search(r"^(ADD|MAINTAINER) |sudo|curl ", DOCKERFILE, re.MULTILINE)
+    assert DOCKERFILE.count("HEALTHCHECK") >= 2
+    root = DEPLOY.parent
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        assert all((root / source).exists() for source in copied.split()), copied
+
+
+PYTHON_COMMANDS = sorted({
+    tuple(service["command"])
+    for service in SERVICES.values()
+    if isinstance(service.get("command"), list) and service["command"][0] == "python"
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("line", PYTHON_COMMANDS, ids=lambda line: " ".join(line[2:]))
+def test_every_command_of_ours_exists(line: tuple[str, ...]) -> None:
+    """Each module that a container starts is there and takes these words; servers start in other tests."""
+    module = line[2]
+    # The plain servers take no words: asked for help they would start to serve.
+    asked = ["-c", f"import {module}"] if module in ("serving.predict", "serving.drift") else ["-m", module, "--help"]
+    done = subprocess.run([sys.executable, *asked], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in line[3:]), done.stdout
+
+
+def test_dagster_programs_are_installed(tmp_path: Path) -> None:
+    """What `dagster_process` becomes is a program of this environment."""
+    settings = Settings(home=tmp_path)
+    for program in ("code-server", "webserver", "daemon", "exporter"):
+        assert Path(command(program, settings, tmp_path / "workspace.yaml")[0]).exists()
+
+
+def _manifests() -> list[dict[str, Any]]:
+    return [doc for doc in yaml.safe_load_all((DEPLOY / "kubernetes" / "services.yaml").read_text()) if doc]
+
+
+def test_the_manifests_are_what_the_code_makes() -> None:
+    """Nobody edits the YAML."""
+    sys.path.insert(0, str(DEPLOY / "kubernetes"))
+    try:
+        from make_manifests import rendered  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    assert rendered() == (DEPLOY / "kubernetes" / "services.yaml").read_text()
+
+
+@pytest.mark.parametrize("document", _manifests(), ids=lambda d: f"{d['kind']}-{d['metadata']['name']}")
+def test_kubernetes_accepts_every_object(document: dict[str, Any]) -> None:
+    """Validated strictly against the API server's own schemas, offline."""
+    kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+def test_every_service_is_probed_bounded_and_fenced() -> None:
+    """Probes, limits, autoscaling, disruption budget, network policy; variables that the settings know."""
+    kinds = {(doc["kind"], doc["metadata"]["name"]) for doc in _manifests()}
+    for document in _manifests():
+        if document["kind"] != "Deployment":
+            continue
+        name = document["metadata"]["name"]
+        assert {
+            (kind, name) for kind in ("Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy")
+        } <= kinds
+        (container,) = document["spec"]["template"]["spec"]["containers"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe", "resources", "securityContext"} <= set(container)
+        ours = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("ACCIDENT_")}
+        assert unknown_settings(ours) == {}
+
+
+def test_helm_values_agree_with_the_images_and_versions() -> None:
+    """The chart's version is Dagster's, its image the one that compose builds, its code location ours."""
+    text = (DEPLOY / "kubernetes" / "dagster-values.yaml").read_text()
+    values = yaml.safe_load(text)
+    import dagster
+
+    assert f"--version {dagster.__version__} " in text
+    image = values["runLauncher"]["config"]["k8sRunLauncher"]["image"]
+    assert f"{image['repository']}:{image['tag']}" == SERVICES["code"]["image"]
+    assert "accident_reco.definitions" in values["dagster-user-deployments"]["deployments"][0]["dagsterApiGrpcArgs"]

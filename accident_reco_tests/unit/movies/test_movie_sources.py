@@ -1,0 +1,203 @@
+"""Where the files come from: made up, a directory, an address, and the published zip with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from accident_reco.movies import lake, sources
+from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.movies.sources import (
+    DirectorySource,
+    Fetched,
+    OfficialSource,
+    SampleSource,
+    SourceError,
+    open_source,
+    unpack,
+)
+from accident_reco.settings import Settings
+from accident_reco.storage.download import Downloader
+from accident_reco.storage.objects import open_store
+
+RATINGS = b"userId,movieId,rating,timestamp\n1,10,4.0,964982703\n"
+MOVIES = b"movieId,title,genres\n10,X (1995),Drama\n"
+
+
+def archive(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in members.items():
+            opened.writestr(name.replace("__", "/"), content)
+    return stream.getvalue()
+
+
+GOOD = archive(**{"ml-x__ratings.csv": RATINGS, "ml-x__movies.csv": MOVIES, "ml-x__README.txt": b"read"})
+
+
+@pytest.fixture
+def web() -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
+    """A real server: its address, what it gives by path, and what was asked for."""
+    files: dict[str, bytes] = {}
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = files.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", files, asked
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=5)
+
+
+def content(fetched: Fetched) -> bytes:
+    """All of a fetched file."""
+    with fetched.stream as stream:
+        return stream.read()
+
+
+def official(base: str) -> OfficialSource:
+    return OfficialSource("ml-x", Downloader(trusted={urlsplit(base).netloc}, attempts=2, backoff_s=0), base)
+
+
+def test_official_zip_is_held_to_its_md5(web: tuple[str, dict[str, bytes], list[str]]) -> None:
+    """The zip and its published md5: both files come out, the zip is fetched once."""
+    base, files, asked = web
+    files["/ml-x.zip"] = GOOD
+    files["/ml-x.zip.md5"] = f"MD5 (ml-x.zip) = {hashlib.md5(GOOD).hexdigest()}\n".encode()
+    source = official(base)
+    ratings, movies = source.ratings(), source.movies()
+    source.close()
+    assert (ratings.name, content(ratings)) == ("ratings.csv", RATINGS)
+    assert (movies.name, content(movies)) == ("movies.csv", MOVIES)
+    assert ratings.sha256 == hashlib.sha256(RATINGS).hexdigest()
+    assert ratings.note == f"md5 {source.fingerprint()} verified"
+    assert asked.count("/ml-x.zip") == 1
+
+
+def test_wrong_md5_is_refused(web: tuple[str, dict[str, bytes], list[str]]) -> None:
+    """A zip that is not the published one: tried again, then refused, naming both sums."""
+    base, files, asked = web
+    files["/ml-x.zip"] = GOOD
+    files["/ml-x.zip.md5"] = b"0" * 32 + b"  ml-x.zip\n"
+    with pytest.raises(SourceError, match=r"the md5 is [0-9a-f]{32}, published is 0{32}"):
+        official(base).ratings()
+    assert asked.count("/ml-x.zip") == 2
+
+
+def test_set_without_a_published_md5(web: tuple[str, dict[str, bytes], list[str]]) -> None:
+    """GroupLens publishes none for the sets that change; the note says that nothing was compared."""
+    base, files, _ = web
+    files["/ml-x.zip"] = GOOD
+    source = official(base)
+    movies = source.movies()
+    source.close()
+    assert (content(movies), movies.note) == (MOVIES, "no md5 is published for this set")
+
+
+def test_hostile_zips() -> None:
+    """A path that climbs is only a name; a bomb, two files of one name, none, and no zip at all are refused."""
+    climbing = io.BytesIO(archive(**{"..__..__etc__ratings.csv": RATINGS}))
+    assert content(unpack(climbing, "u", ["ratings.csv"])) == RATINGS
+    bomb = io.BytesIO(archive(**{"ratings.csv": b"0" * 20_000_000}))
+    with pytest.raises(SourceError, match="unpacks to more than"):
+        unpack(bomb, "u", ["ratings.csv"])
+    twice = io.BytesIO(archive(**{"a__ratings.csv": RATINGS, "b__ratings.csv": RATINGS}))
+    with pytest.raises(SourceError, match=r"holds 2 files called ratings\.csv"):
+        unpack(twice, "u", ["ratings.csv"])
+    with pytest.raises(SourceError, match=r"holds none of ratings\.csv, ratings\.dat"):
+        unpack(io.BytesIO(archive(**{"x.txt": b"x"})), "u", ["ratings.csv", "ratings.dat"])
+    with pytest.raises(SourceError, match="not a sound zip"):
+        unpack(io.BytesIO(b"<html>"), "u", ["ratings.csv"])
+
+
+def test_directory_of_each_set(tmp_path: Path) -> None:
+    """The pair that is complete counts; a wrong directory says what was looked for and what is there."""
+    (tmp_path / "u.data").write_bytes(b"1\t10\t4\t964982703\n")
+    with pytest.raises(SourceError, match=r"does not hold ratings\.csv with movies\.csv or .*; it holds u\.data"):
+        DirectorySource(str(tmp_path)).ratings()
+    (tmp_path / "u.item").write_bytes(b"10|X\n")
+    assert content(DirectorySource(str(tmp_path)).ratings()) == b"1\t10\t4\t964982703\n"
+    (tmp_path / "ratings.csv").write_bytes(RATINGS)
+    (tmp_path / "movies.csv").write_bytes(MOVIES)
+    source = DirectorySource(str(tmp_path))
+    assert content(source.movies()) == MOVIES
+    before = source.fingerprint()
+    (tmp_path / "ratings.csv").write_bytes(RATINGS + b"1,11,4.0,964982703\n")
+    assert DirectorySource(str(tmp_path)).fingerprint() != before
+    with pytest.raises(SourceError, match="does not exist"):
+        DirectorySource(str(tmp_path / "missing")).ratings()
+
+
+def test_address_that_holds_the_files(web: tuple[str, dict[str, bytes], list[str]]) -> None:
+    """An http address is asked for the files of each set in turn."""
+    base, files, _ = web
+    files["/ml/ratings.dat"] = b"1::10::4::964982703\n"
+    ratings = DirectorySource(base + "ml").ratings()
+    assert (ratings.name, content(ratings)) == ("ratings.dat", b"1::10::4::964982703\n")
+    with pytest.raises(SourceError, match="does not give"):
+        DirectorySource(base + "elsewhere").ratings()
+
+
+def test_settings_name_the_source(tmp_path: Path) -> None:
+    """sample, official and a place."""
+    made = open_source(Settings(movies_sample_ratings=3_000, seed=4))
+    assert isinstance(made, SampleSource)
+    assert made.spec == SampleSpec(3_000, 4, 0)
+    published = open_source(Settings(movies_source="official", movies_dataset="ml-32m"))
+    assert isinstance(published, OfficialSource)
+    assert published.url == "https://files.grouplens.org/datasets/movielens/ml-32m.zip"
+    assert isinstance(open_source(Settings(movies_source=str(tmp_path))), DirectorySource)
+
+
+def test_stored_file_is_fetched_once(tmp_path: Path) -> None:
+    """The same source again: nothing is fetched; another one: the record changes and both files stay."""
+    store = open_store(tmp_path.as_uri())
+    source = SampleSource(SampleSpec(2_000, 1))
+    first, fetched = lake.fetch_raw(store, source, "raw_ratings")
+    again, refetched = lake.fetch_raw(store, source, "raw_ratings")
+    assert (fetched, refetched) == (True, False)
+    assert first == again
+    file, record = lake.raw_file(store, "raw_ratings")
+    with file.open() as stream:
+        assert hashlib.sha256(stream.read()).hexdigest() == record.sha256 == first.sha256
+    assert str(lake.rating_scale(store)) == "0.5 to 5 by 0.5"
+    changed, fetched = lake.fetch_raw(store, SampleSource(SampleSpec(2_000, 2)), "raw_ratings")
+    assert fetched
+    assert changed.sha256 != first.sha256
+    with pytest.raises(SourceError, match="materialize movies/raw_movies first"):
+        lake.raw_file(store, "raw_movies")
+
+
+def test_sample_repeats_itself_and_grows() -> None:
+    """Same spec, same bytes; about as many ratings as asked for at any size; real headers."""
+    spec = SampleSpec(ratings=5_000, seed=9)
+    first = b"".join(ratings_csv(spec))
+    assert first == b"".join(ratings_csv(spec))
+    assert movies_csv(spec) == movies_csv(spec)
+    assert first.startswith(b"userId,movieId,rating,timestamp\n")
+    assert movies_csv(spec).startswith(b"movieId,title,genres\n")
+    for size in (30_000, 60_000):
+        rows = b"".join(ratings_csv(SampleSpec(ratings=size, seed=9))).count(b"\n")
+        assert 0.6 * size < rows < 1.5 * size
+    assert sources.PAIRS[0] == ("ratings.csv", "movies.csv")

@@ -1,0 +1,322 @@
+"""What the recommender answers, for everybody it may meet, with numpy alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from accident_reco.lifecycle.holdout import pairs_in_holdout
+from accident_reco.movies import cold_start, models, rerank
+from accident_reco.movies.arrays import bundle_arrays
+from accident_reco.movies.columns import Catalogue, Ratings, pair_keys
+from accident_reco.movies.packing import FILE, read_arrays, write_arrays
+from accident_reco.movies.popularity import DAY_SECONDS, damped_popularity
+from accident_reco.movies.recommender import NOTHING, History, Recommender, UnknownMovie, Wishes
+from accident_reco.movies.simulate import FIRST_NEW_USER, simulate
+from accident_reco.movies.titles import Titles
+from accident_reco.movies.training import Options, Rows
+from accident_reco.movies.trainset import IndexedRatings
+
+
+@pytest.fixture(scope="module")
+def bundles(sample_rows: Rows, options: Options) -> dict[str, bytes]:
+    """The arrays of one version of each kind, as a bundle holds them."""
+    made = {}
+    for kind in models.KINDS:
+        model = models.fit(kind, IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
+        arrays = bundle_arrays(model, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
+        made[kind] = write_arrays(arrays)
+    return made
+
+
+@pytest.fixture(scope="module")
+def versions(bundles: dict[str, bytes]) -> dict[str, Recommender]:
+    """One version of each kind."""
+    return {kind: Recommender.from_files({FILE: content}) for kind, content in bundles.items()}
+
+
+def history_of(rows: Rows, user: int, newer: bool = False) -> History:
+    mine = rows.train.take(rows.train.user_id == user)
+    return History(mine.movie_id, mine.rating, mine.rated_at, newer)
+
+
+@pytest.fixture(params=models.KINDS)
+def version(versions: dict[str, Recommender], request: pytest.FixtureRequest) -> Recommender:
+    return versions[request.param]
+
+
+def test_known_user_sees_nothing_twice(version: Recommender, sample_rows: Rows) -> None:
+    """Seen movies are left out unless they are asked for; the list is ordered; stars lie on the scale."""
+    user = int(sample_rows.train.user_id[0])
+    history = history_of(sample_rows, user)
+    answer = version.recommend(user, Wishes(count=20), history)
+    assert (answer.reason, answer.note, len(answer.picks)) == ("personalised", None, 20)
+    assert not {pick.movie_id for pick in answer.picks} & set(history.movie_id.tolist())
+    scores = [pick.score for pick in answer.picks]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0.5 <= pick.predicted_rating <= 5 for pick in answer.picks)
+    everything = version.recommend(user, Wishes(count=100, include_seen=True), history)
+    assert {pick.movie_id for pick in everything.picks} & set(history.movie_id.tolist())
+
+
+def test_one_rating_is_enough(version: Recommender) -> None:
+    """Fold-in without a stored user, from one rating on; the rated movie is not recommended."""
+    rated = int(version.movie_id[version.rating_count.argmax()])
+    answer = version.recommend(None, Wishes(because=True), given=History.of([rated], [5.0]))
+    assert answer.reason == "fold_in"
+    assert len(answer.picks) == 10
+    assert rated not in {pick.movie_id for pick in answer.picks}
+
+
+def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommender], sample_rows: Rows) -> None:
+    """The same history through fold-in leads to nearly the list that training led to."""
+    version = versions["als"]
+    shared = []
+    for user in np.unique(sample_rows.train.user_id)[:40].tolist():
+        history = history_of(sample_rows, user)
+        own = version.recommend(user, Wishes(), history)
+        folded = version.recommend(None, Wishes(), given=history)
+        shared.append(len({p.movie_id for p in own.picks} & {p.movie_id for p in folded.picks}))
+    assert np.mean(shared) > 7
+
+
+def test_newer_ratings_of_a_known_user_count_at_once(versions: dict[str, Recommender], sample_rows: Rows) -> None:
+    """A user who rated after the training is folded in from the stored history, and the answer says so."""
+    user = int(sample_rows.train.user_id[0])
+    answer = versions["als"].recommend(user, Wishes(), history_of(sample_rows, user, newer=True))
+    assert answer.reason == "fold_in"
+    assert answer.note == "the user rated movies since this version was trained: folded in from the stored ratings"
+
+
+def test_strangers_get_what_is_popular(version: Recommender) -> None:
+    """Unknown users, nobody at all, and ratings of unknown movies: popular, in the order of popularity, and said."""
+    for user, given, said in (
+        (10**8, NOTHING, "the user is unknown"),
+        (None, NOTHING, "no user and no ratings"),
+        (None, History.of([2], [5.0]), "none of the rated movies is known"),
+    ):
+        answer = version.recommend(user, Wishes(count=5), given=given)
+        assert answer.reason == "popular"
+        assert said in (answer.note or "")
+        rated = version.rating_count > 0
+        best = version.movie_id[rated][np.argsort(-version.popularity[rated], kind="stable")[:5]]
+        assert [pick.movie_id for pick in answer.picks] == best.tolist()
+
+
+def test_genres_in_and_out(version: Recommender) -> None:
+    """Any of the genres, none of the excluded ones; names in any case; an unknown one is told."""
+    answer = version.recommend(None, Wishes(count=30, genres=["comedy", "War"], exclude_genres=["drama"]))
+    assert answer.picks
+    for pick in answer.picks:
+        assert {"Comedy", "War"} & set(pick.genres)
+        assert "Drama" not in pick.genres
+    unknown = version.recommend(None, Wishes(genres=["Komödie"]))
+    assert unknown.picks == []
+    assert unknown.note is not None
+    assert unknown.note.startswith("no movie has the genre Komödie; genres are: Action, Adventure")
+    partly = version.recommend(None, Wishes(genres=["Komödie", "Comedy"]))
+    assert partly.picks
+    assert "Komödie" in (partly.note or "")
+
+
+def test_everything_seen_is_an_honest_empty_list(version: Recommender) -> None:
+    """Nothing left is not an error, and not a repetition."""
+    history = History.of(version.movie_id.tolist(), [4.0] * len(version.movie_id))
+    answer = version.recommend(int(version.user_id[0]), Wishes(), history)
+    assert answer.picks == []
+    assert answer.note == "every movie of this version was seen; include_seen gives them again"
+
+
+def test_similar_movies(version: Recommender) -> None:
+    """Like the movie, not the movie itself; an unknown id is an error, an unrated movie is answered by genre."""
+    movie = int(version.movie_id[version.rating_count.argmax()])
+    answer = version.similar(movie, Wishes(count=5))
+    assert len(answer.picks) == 5
+    assert movie not in {pick.movie_id for pick in answer.picks}
+    assert {pick.reason for pick in answer.picks} == {"similar"}
+    with pytest.raises(UnknownMovie, match="this version has no movie 2"):
+        version.similar(2, Wishes())
+
+
+def test_movie_that_nobody_rated(bundles: dict[str, bytes]) -> None:
+    """Too few ratings to compare tastes: the answer falls back to genres and says so; it is never recommended."""
+    arrays = read_arrays(bundles["als"])
+    row = int(np.flatnonzero(arrays["genre_bits"] > 0)[0])
+    arrays["rating_count"][row] = 0
+    arrays["movie_factors"][row] = 0
+    version = Recommender(arrays)
+    answer = version.similar(int(version.movie_id[row]), Wishes(count=5))
+    assert "same genres" in (answer.note or "")
+    assert all(set(pick.genres) & set(version.genres_of(row)) for pick in answer.picks)
+
+
+def test_diversity_makes_lists_less_alike(versions: dict[str, Recommender], sample_rows: Rows) -> None:
+    """The first pick stays; what follows resembles each other less."""
+    version = versions["als"]
+    user = int(sample_rows.train.user_id[0])
+    history = history_of(sample_rows, user)
+
+    def likeness(diversity: float) -> tuple[int, float]:
+        picks = version.recommend(user, Wishes(diversity=diversity), history).picks
+        rows = np.searchsorted(version.movie_id, [pick.movie_id for pick in picks])
+        table = version._alike(rows)
+        return picks[0].movie_id, float(table[np.triu_indices(len(rows), 1)].mean())
+
+    (first, plain), (still, varied) = likeness(0.0), likeness(0.9)
+    assert first == still
+    assert varied < plain - 0.02
+
+
+def test_because_names_liked_movies(versions: dict[str, Recommender], sample_rows: Rows) -> None:
+    """ "Because you rated": movies of the history, none below the person's own average."""
+    user = int(sample_rows.train.user_id[0])
+    history = history_of(sample_rows, user)
+    stars = dict(zip(history.movie_id.tolist(), history.rating.tolist(), strict=True))
+    answer = versions["svd"].recommend(user, Wishes(because=True), history)
+    reasons = [reason for pick in answer.picks for reason in pick.because]
+    assert reasons
+    for reason in reasons:
+        assert stars[reason["movie_id"]] == reason["rating"] >= history.rating.mean()
+
+
+def test_search_in_titles() -> None:
+    """Every word, in any case and order, inside words too; nothing for no words."""
+    titles = Titles(["Toy Story (1995)", "Story of Toys, The", "Heat (1995)", "STORY"])
+    assert titles.containing("story toy") == [0, 1]
+    assert titles.containing("1995") == [0, 2]
+    assert titles.containing("  ") == []
+    assert titles.containing("storyz") == []
+
+
+def test_empty_catalogue_answers() -> None:
+    """A version of nothing answers with nothing, and why."""
+    nothing = {
+        "kind": np.array("baseline"), "scale": np.array([0.5, 5, 0.5]), "movie_id": np.zeros(0, np.int64),
+        "user_id": np.zeros(0, np.int64), "title_bytes": np.zeros(0, np.uint8), "title_end": np.zeros(0, np.int64),
+        "year": np.zeros(0, np.int16), "genre_names": np.zeros(0, "U1"), "genre_bits": np.zeros(0, np.uint64),
+        "rating_count": np.zeros(0, np.int32), "popularity": np.zeros(0, np.float32), "global_mean": np.array(3.5),
+        "user_bias": np.zeros(0), "movie_bias": np.zeros(0),
+    }  # fmt: skip
+    answer = Recommender(nothing).recommend(1, Wishes(), History.of([1], [5.0]))
+    assert answer.picks == []
+    assert "the catalogue is empty" in (answer.note or "")
+    assert Recommender(nothing).search("x") == []
+
+
+def test_unknown_kind_is_refused(versions: dict[str, Recommender]) -> None:
+    """A bundle of a later platform must not be half understood."""
+    with pytest.raises(ValueError, match="bundle of kind 'transformer'"):
+        Recommender({**_arrays(versions), "kind": np.array("transformer")})
+
+
+def _arrays(versions: dict[str, Recommender]) -> dict[str, np.ndarray]:
+    version = versions["baseline"]
+    return {
+        "scale": np.array([0.5, 5, 0.5]), "movie_id": version.movie_id, "user_id": version.user_id,
+        "title_bytes": np.zeros(0, np.uint8), "title_end": np.zeros(len(version.movie_id), np.int64),
+        "year": version.years, "genre_names": np.array(version.genre_names), "genre_bits": version.genre_bits,
+        "rating_count": version.rating_count, "popularity": version.popularity,
+    }  # fmt: skip
+
+
+def test_arrays_never_need_a_pickle() -> None:
+    """Objects are refused both ways; the same arrays are the same bytes."""
+    arrays = {"a": np.arange(3), "b": np.array(2.5), "name": np.array("als")}
+    assert write_arrays(arrays) == write_arrays(dict(reversed(arrays.items())))
+    back = read_arrays(write_arrays(arrays))
+    assert back["b"].shape == ()
+    assert str(back["name"]) == "als"
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays({"bad": np.array([object()])})
+
+
+def test_popularity_fades_and_is_damped() -> None:
+    """One five-star rating does not top a hundred fours; a good name of ten years ago counts less than a new one."""
+    now = 2_000_000_000
+    movie = np.array([0] + [1] * 100 + [2] * 20 + [3] * 300 + [4] * 20)
+    stars = np.array([5.0] + [4.0] * 100 + [5.0] * 20 + [3.0] * 300 + [5.0] * 20)
+    when = np.array([now] * 421 + [now - 3650 * DAY_SECONDS] * 20)
+    score = damped_popularity(movie, stars, when, 6, damping=20, half_life_days=365)
+    assert score[2] > score[1] > score[0]
+    assert score[2] > score[4] + 0.2
+    assert score[5] == pytest.approx(np.average(stars, weights=np.exp2(-(now - when) / DAY_SECONDS / 365)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked_for_user", "in_model", "newer", "stored", "given", "unknown", "way"),
+    [
+        # Ratings in the request describe the person.
+        (False, False, False, 0, 3, 0, "fold_in"),
+        (False, False, False, 0, 1, 2, "fold_in"),
+        (False, False, False, 0, 0, 2, "popular"),
+        (False, False, False, 0, 0, 0, "popular"),
+        # A user of the training rows.
+        (True, True, False, 50, 0, 0, "personalised"),
+        (True, True, True, 50, 0, 0, "fold_in"),
+        (True, True, True, 0, 0, 0, "personalised"),
+        # A user who came later, with and without usable ratings.
+        (True, False, False, 1, 0, 0, "fold_in"),
+        (True, False, False, 0, 0, 0, "popular"),
+    ],
+)
+def test_cold_start_rule(
+    asked_for_user: bool, in_model: bool, newer: bool, stored: int, given: int, unknown: int, way: str
+) -> None:
+    """The one place that decides how somebody is answered."""
+    plan = cold_start.plan(
+        asked_for_user=asked_for_user, in_model=in_model, newer_ratings=newer, stored=stored, given=given,
+        given_unknown=unknown,
+    )  # fmt: skip
+    assert plan.way == way
+    assert (plan.note is None) == ((way == "personalised" and not newer) or (given > 0 and unknown == 0))
+
+
+def test_top_is_a_stable_sort() -> None:
+    """Equal scores come in the order of their positions; -inf never comes."""
+    score = np.array([1.0, 3.0, -np.inf, 3.0, 2.0])
+    assert rerank.top(score, 3).tolist() == [1, 3, 4]
+    assert rerank.top(score, 10).tolist() == [1, 3, 4, 0]
+    assert rerank.top(score, 0).tolist() == []
+
+
+def test_made_up_ratings(version: Recommender, sample_rows: Rows) -> None:
+    """As many as asked, on the scale, of known and new people, never seen before, never of the holdout; seeded."""
+    users = np.unique(sample_rows.train.user_id)[:28].tolist()
+    histories = {user: history_of(sample_rows, user) for user in users}
+
+    def make(shift: float, seed: int = 1) -> dict[str, np.ndarray]:
+        return simulate(version, histories, 800, seed=seed, shift=shift, now=1_790_000_000, holdout_share=0.2)
+
+    plain = make(0.0)
+    assert len(plain["rating"]) == 800
+    assert len(np.unique(pair_keys(plain["user_id"], plain["movie_id"]))) == 800
+    assert sample_rows.scale.holds(plain["rating"]).all()
+    assert not pairs_in_holdout(plain["user_id"], plain["movie_id"], 0.2).any()
+    assert (plain["user_id"] >= FIRST_NEW_USER).sum() > 100
+    for user in users:
+        assert not set(plain["movie_id"][plain["user_id"] == user].tolist()) & set(histories[user].movie_id.tolist())
+    again, other, shifted = make(0.0), make(0.0, seed=2), make(1.0)
+    assert all((again[name] == plain[name]).all() for name in plain)
+    assert (other["movie_id"] != plain["movie_id"]).any()
+    assert shifted["rating"].mean() < plain["rating"].mean() - 0.7
+
+
+def test_a_server_needs_numpy_only() -> None:
+    """Importing the recommender pulls neither pandas nor scipy nor a training library."""
+    script = (
+        "import sys, accident_reco.movies.recommender, accident_reco.movies.simulate; "
+        "print(*sorted({'pandas', 'scipy', 'surprise', 'implicit', 'sklearn', 'dagster', 'mlflow'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+def test_catalogue_and_ratings_must_fit(sample_rows: Rows, options: Options) -> None:
+    """A model of movies that the catalogue lacks is refused: both come from one source."""
+    model = models.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
+    fewer = Catalogue.of([1], ["X"], ["Drama"])
+    with pytest.raises(ValueError, match="materialize both from one source"):
+        bundle_arrays(model, fewer, Ratings.of([], [], [], []), sample_rows.scale, options.popularity)

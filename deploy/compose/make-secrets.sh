@@ -1,0 +1,33 @@
+#!/bin/sh
+# Makes every secret that is missing, at random, as files that only containers and their owner read. Safe to repeat.
+set -eu
+cd "$(dirname "$0")"
+mkdir -p secrets
+chmod 700 secrets
+
+random() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+# Containers run as other users, so a file must be readable; the folder is closed to everybody else.
+keep() { [ -s "secrets/$1" ] || printf '%s' "$2" >"secrets/$1"; chmod 644 "secrets/$1"; }
+login() {
+  keep "$1_password" "$(random)"
+  keep "$2" "postgresql+psycopg2://$3:$(cat "secrets/$1_password")@postgres:5432/$4"
+}
+
+keep admin_password "$(random)"
+keep alert_secret "$(random)"
+keep grafana_password "$(random)"
+login postgres database_admin_url postgres postgres
+login owner database_url platform platform
+login auth auth_database_url platform_auth platform
+login services services_database_url platform_services platform
+login reader reader_database_url platform_reader platform
+login dagster dagster_database_url dagster dagster
+login mlflow mlflow_database_url mlflow mlflow
+keep s3_access_key "$(random)"
+keep s3_secret_key "$(random)"
+access=$(cat secrets/s3_access_key) secret=$(cat secrets/s3_secret_key)
+keep s3_credentials "[default]
+aws_access_key_id = $access
+aws_secret_access_key = $secret
+"
+keep s3_identities "{\"identities\":[{\"name\":\"platform\",\"credentials\":[{\"accessKey\":\"$access\",\"secretKey\":\"$secret\"}],\"actions\":[\"Read\",\"Write\",\"List\",\"Tagging\"]}]}"

@@ -1,0 +1,220 @@
+"""Writes deploy/kubernetes/services.yaml: `python deploy/kubernetes/make_manifests.py`. Edit here, never the YAML.
+
+The three services differ in name, port, secret and whom they may talk to; everything else is said once. Dagster itself
+is installed by its own Helm chart with dagster-values.yaml.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+IMAGE = "accident-reco/serving:0.1.0"
+NAMESPACE = "accident-reco"
+POSTGRES, S3 = 5432, 8333
+
+
+@dataclass(frozen=True)
+class Service:
+    """One HTTP service."""
+
+    name: str
+    port: int
+    database_secret: str
+    calls: tuple[int, ...]
+    replicas: int = 2
+    most: int = 6
+    memory: str = "512Mi"
+    alert_secret: bool = False
+    keeps_keys: bool = False
+
+
+SERVICES = (
+    Service("auth", 7999, "auth_database_url", (POSTGRES,), replicas=1, most=1, memory="256Mi", keeps_keys=True),
+    Service("predict", 8000, "services_database_url", (POSTGRES, S3, 7999), most=10),
+    Service("drift", 8001, "services_database_url", (POSTGRES, S3, 7999), replicas=1, most=2, memory="1Gi",
+            alert_secret=True),
+)  # fmt: skip
+
+
+def documents() -> list[dict[str, Any]]:
+    """Every object, in the order in which it is applied."""
+    found: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "Namespace",
+         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+        _object("networking.k8s.io/v1", "NetworkPolicy", "default-deny",
+                {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        _object("v1", "ServiceAccount", "serving", None) | {"automountServiceAccountToken": False},
+        _object("v1", "PersistentVolumeClaim", "auth-keys",
+                {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}),
+        _prepare(),
+    ]  # fmt: skip
+    for service in SERVICES:
+        found += [_deployment(service), _service(service), _autoscaler(service), _budget(service), _policy(service)]
+    return found
+
+
+def _object(version: str, kind: str, name: str, spec: dict[str, Any] | None) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "accident-reco"}}
+    made: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata}
+    return made if spec is None else made | {"spec": spec}
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "accident-reco"}
+
+
+def _environment(service: Service) -> list[dict[str, str]]:
+    values = {
+        "ACCIDENT_RECO_DATABASE_URL_FILE": f"/run/secrets/platform/{service.database_secret}",
+        "ACCIDENT_RECO_METRICS_PUBLIC": "true",
+        f"ACCIDENT_RECO_{service.name.upper()}_PORT": str(service.port),
+    }
+    if S3 in service.calls:
+        values |= {
+            "ACCIDENT_RECO_STORE_URL": "s3://artifacts/platform",
+            "ACCIDENT_RECO_PUBLIC_AUTH_URL": "http://auth:7999",
+            "AWS_ENDPOINT_URL": "http://s3:8333",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_SHARED_CREDENTIALS_FILE": "/run/secrets/platform/s3_credentials",
+        }
+    if service.alert_secret:
+        values["ACCIDENT_RECO_ALERT_SECRET_FILE"] = "/run/secrets/platform/alert_secret"  # noqa: S105
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _secret_items(service: Service) -> list[dict[str, str]]:
+    names = [service.database_secret]
+    names += ["s3_credentials"] if S3 in service.calls else []
+    names += ["alert_secret"] if service.alert_secret else []
+    return [{"key": name, "path": name} for name in names]
+
+
+LOCKED_DOWN = {
+    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 10001,
+    "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+
+
+def _deployment(service: Service) -> dict[str, Any]:
+    def probe(path: str, **rest: int) -> dict[str, Any]:
+        return {"httpGet": {"path": path, "port": "http"}, **rest}
+
+    data: dict[str, Any] = (
+        {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}}
+        if service.keeps_keys
+        else {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}
+    )
+    container = {
+        "name": service.name, "image": IMAGE, "command": ["python", "-m", f"serving.{service.name}"],
+        "ports": [{"name": "http", "containerPort": service.port}],
+        "env": _environment(service),
+        "securityContext": LOCKED_DOWN,
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": service.memory}},
+        "startupProbe": probe("/livez", periodSeconds=2, failureThreshold=30),
+        "livenessProbe": probe("/livez", periodSeconds=10, failureThreshold=3),
+        "readinessProbe": probe("/readyz", periodSeconds=5, failureThreshold=2),
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
+        ],
+    }  # fmt: skip
+    spec = {
+        "serviceAccountName": "serving", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 20,
+        "securityContext": {"fsGroup": 10001},
+        "containers": [container],
+        "volumes": [
+            data, {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            {"name": "secrets", "secret": {"secretName": "platform", "items": _secret_items(service)}},
+        ],
+    }  # fmt: skip
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(service.port)}
+    # Signing keys live on one volume, so two auth pods never overlap.
+    strategy = {"type": "Recreate"} if service.keeps_keys else {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    return _object("apps/v1", "Deployment", service.name, {
+        "replicas": service.replicas, "strategy": strategy, "selector": {"matchLabels": _labels(service.name)},
+        "template": {"metadata": {"labels": _labels(service.name), "annotations": annotations}, "spec": spec},
+    })  # fmt: skip
+
+
+def _prepare() -> dict[str, Any]:
+    """Databases, schema, roles and the first admin, before anything serves."""
+    names = ("database_admin_url", "database_url", "dagster_database_url", "auth_database_url",
+             "services_database_url", "reader_database_url", "mlflow_database_url", "admin_password")  # fmt: skip
+    environment = [
+        {"name": f"ACCIDENT_RECO_{name.upper()}_FILE", "value": f"/run/secrets/platform/{name}"} for name in names
+    ]
+    container = {
+        "name": "prepare", "image": IMAGE.replace("serving", "platform"),
+        "command": ["python", "-m", "accident_reco.launch", "prepare"], "env": environment,
+        "securityContext": LOCKED_DOWN,
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
+        ],
+    }  # fmt: skip
+    pod = {
+        "restartPolicy": "Never", "serviceAccountName": "serving", "automountServiceAccountToken": False,
+        "securityContext": {"fsGroup": 10001}, "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}}, {"name": "tmp", "emptyDir": {}},
+            {"name": "secrets", "secret": {"secretName": "platform"}},
+        ],
+    }  # fmt: skip
+    return _object("batch/v1", "Job", "prepare", {
+        "backoffLimit": 6, "ttlSecondsAfterFinished": 86400,
+        "template": {"metadata": {"labels": _labels("prepare")}, "spec": pod},
+    })  # fmt: skip
+
+
+def _service(service: Service) -> dict[str, Any]:
+    ports = [{"name": "http", "port": service.port, "targetPort": "http"}]
+    return _object("v1", "Service", service.name, {"selector": _labels(service.name), "ports": ports})
+
+
+def _autoscaler(service: Service) -> dict[str, Any]:
+    target = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
+    }
+    return _object("autoscaling/v2", "HorizontalPodAutoscaler", service.name, {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
+        "minReplicas": service.replicas, "maxReplicas": service.most, "metrics": [target],
+    })  # fmt: skip
+
+
+def _budget(service: Service) -> dict[str, Any]:
+    selector = {"selector": {"matchLabels": _labels(service.name)}}
+    return _object("policy/v1", "PodDisruptionBudget", service.name, {"maxUnavailable": 1} | selector)
+
+
+def _policy(service: Service) -> dict[str, Any]:
+    """In from anywhere in the cluster on its one port; out to names, and to what it calls."""
+    dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    out = [{"ports": [{"port": port, "protocol": "TCP"}]} for port in service.calls]
+    return _object("networking.k8s.io/v1", "NetworkPolicy", service.name, {
+        "podSelector": {"matchLabels": _labels(service.name)}, "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": service.port, "protocol": "TCP"}]}],
+        "egress": [dns, *out],
+    })  # fmt: skip
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Every object is written out."""
+        return True
+
+
+def rendered() -> str:
+    """The file's text."""
+    head = "# Made by make_manifests.py. The secret `platform` holds what deploy/compose/make-secrets.sh makes.\n"
+    return head + yaml.dump_all(documents(), Dumper=_Plain, sort_keys=False, width=120)
+
+
+if __name__ == "__main__":
+    (HERE / "services.yaml").write_text(rendered(), encoding="utf-8")
