@@ -40,6 +40,12 @@ stack: install ## the whole platform on PostgreSQL, S3, MLflow, Prometheus and A
 drift-demo: install ## the closed loop before your eyes: drift, training, gate, promotion, back-off
 	@$(BIN)/python -m accident_reco.launch.demo
 
+backup: install ## save databases and objects; TO=DIRECTORY
+	@$(BIN)/python -m accident_reco.launch.backup save "$(TO)"
+
+restore: install ## bring a backup back into an empty installation; FROM=DIRECTORY
+	@$(BIN)/python -m accident_reco.launch.backup restore "$(FROM)"
+
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
