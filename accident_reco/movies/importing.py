@@ -60,7 +60,6 @@ def import_files(
     if before is not None:
         return Imported(before.load_id, before.rows, before.quarantined, len(catalogue), fresh=False)
     load_id = storage.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
-    storage.write_movies(warehouse, load_id, catalogue.frame())
     rows = refused = 0
     examples: list[str] = []
 
@@ -90,6 +89,7 @@ def import_files(
             f"{ratings.name}: no usable rating among {refused} rows, so nothing was replaced"
             + (f"; first: {examples[0]}" if examples else "")
         )
+    storage.write_movies(warehouse, load_id, catalogue.frame())
     done = storage.finish_load(warehouse, load_id, rows, refused)
     counts = dict(rules.counts)
     if refused > sum(counts.values()):

@@ -1,0 +1,187 @@
+"""Ratings in the warehouse: imports that repeat and replace, histories, what the API takes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from accident_reco.lifecycle.holdout import pairs_in_holdout
+from accident_reco.movies.columns import Ratings, pair_keys
+from accident_reco.movies.importing import Imported, RatingFile, import_files
+from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.movies.split import SplitOptions, enough_ratings, folds, split
+from accident_reco.storage import movies as storage
+from accident_reco.storage.tables.movies import rating_quarantine
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.unit.movies.conftest import NOW
+
+MOVIES = b"movieId,title,genres\n10,X (1995),Drama\n20,Y,(no genres listed)\n30,Z (2001),Comedy|War\n"
+HEADER = b"userId,movieId,rating,timestamp\n"
+FIRST = HEADER + b"1,10,4.0,964982703\n1,20,3.0,964982703\n2,10,5.0,964982703\n2,99,5.0,964982703\n"
+SECOND = HEADER + b"1,10,2.0,964982703\n3,30,5.0,964982703\n"
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    made = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
+    made.upgrade()
+    yield made
+    made.close()
+
+
+def load(warehouse: Warehouse, ratings: bytes, movies: bytes = MOVIES) -> Imported:
+    """Import files under names of their content."""
+    import hashlib
+
+    def file(name: str, content: bytes) -> RatingFile:
+        return RatingFile(name, hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
+
+    return import_files(warehouse, file("ratings.csv", ratings), file("movies.csv", movies), "directory", NOW)
+
+
+def stored(warehouse: Warehouse) -> dict[tuple[int, int], float]:
+    found = storage.read_ratings(warehouse).columns
+    pairs = zip(found["user_id"].tolist(), found["movie_id"].tolist(), strict=True)
+    return dict(zip(pairs, found["rating"].tolist(), strict=True))
+
+
+def columns(*rows: tuple[int, int, float]) -> dict[str, np.ndarray]:
+    user, movie, stars = zip(*rows, strict=True)
+    return {"user_id": np.array(user), "movie_id": np.array(movie), "rating": np.array(stars),
+            "rated_at": np.full(len(rows), NOW)}  # fmt: skip
+
+
+def test_import_keeps_good_rows_and_says_why_not_the_others(warehouse: Warehouse) -> None:
+    """Three ratings and three movies in, one row in quarantine with its line."""
+    done = load(warehouse, FIRST)
+    assert (done.rows, done.quarantined, done.movies, done.by_rule) == (3, 1, 3, {"unknown_movie": 1})
+    assert stored(warehouse) == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
+    assert storage.read_movies(warehouse) == [(10, "X (1995)", "Drama"), (20, "Y", ""), (30, "Z (2001)", "Comedy|War")]
+    with warehouse.connect() as connection:
+        (row,) = connection.execute(select(rating_quarantine)).all()
+    assert (row.line, row.movie_id) == (5, "99")
+    assert row.reason == "ratings.csv line 5: movie 99 is not in the movies file; row kept in quarantine"
+
+
+def test_the_same_files_again_change_nothing(warehouse: Warehouse) -> None:
+    """The second import reads no rating; the counts are those of the first."""
+    first = load(warehouse, FIRST)
+    again = load(warehouse, FIRST)
+    assert (again.fresh, again.load_id, again.rows, again.quarantined) == (False, first.load_id, 3, 1)
+
+
+def test_new_file_replaces_what_the_old_one_brought(warehouse: Warehouse) -> None:
+    """Corrected ratings change, missing ones go, quarantine is that of the new file; what people said stays."""
+    load(warehouse, FIRST)
+    storage.add_ratings(warehouse, columns((2, 10, 1.0), (7, 20, 3.5)), simulated=False, received_at=5_000)
+    load(warehouse, SECOND)
+    assert stored(warehouse) == {(1, 10): 2.0, (2, 10): 1.0, (3, 30): 5.0, (7, 20): 3.5}
+    with warehouse.connect() as connection:
+        assert connection.execute(select(rating_quarantine)).all() == []
+
+
+def test_broken_import_leaves_the_old_rows_and_is_done_again(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between chunks: nothing was removed yet, and the next import completes."""
+    load(warehouse, FIRST)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "finish_load", killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(warehouse, SECOND)
+    assert set(stored(warehouse)) == {(1, 10), (1, 20), (2, 10), (3, 30)}
+    assert load(warehouse, SECOND).fresh
+    assert set(stored(warehouse)) == {(1, 10), (3, 30)}
+
+
+def test_file_without_a_usable_row_replaces_nothing(warehouse: Warehouse) -> None:
+    """A wrong movies file would empty the table: refused, with the first reason."""
+    load(warehouse, FIRST)
+    with pytest.raises(
+        ValueError, match=r"no usable rating among 1 rows, so nothing was replaced; first: ratings\.csv"
+    ):
+        load(warehouse, HEADER + b"1,10,4.0,964982703\n", b"movieId,title,genres\n77,Other,Drama\n")
+    assert len(stored(warehouse)) == 3
+    assert len(storage.read_movies(warehouse)) == 3
+
+
+def test_what_the_api_takes(warehouse: Warehouse) -> None:
+    """New, changed, the same; a simulated rating never replaces anything, a real one replaces a simulated one."""
+    load(warehouse, FIRST)
+    take = storage.add_ratings
+    assert take(warehouse, columns((1, 10, 4.0), (1, 20, 1.0), (9, 30, 2.0)), simulated=False, received_at=1_000) == {
+        "inserted": 1, "updated": 1, "unchanged": 1,
+    }  # fmt: skip
+    assert take(warehouse, columns((1, 20, 5.0), (9, 10, 5.0)), simulated=True, received_at=2_000) == {
+        "inserted": 1, "updated": 0, "unchanged": 1,
+    }  # fmt: skip
+    assert take(warehouse, columns((9, 10, 5.0)), simulated=False, received_at=3_000)["updated"] == 1
+    found = storage.read_ratings(warehouse)
+    assert found.received_until == 3_000
+    assert not found.simulated.any()
+    window = storage.received_ratings(warehouse, 900, 3_000)
+    assert list(zip(window["user_id"], window["movie_id"], window["rating"], strict=True)) == [
+        (1, 20, 1.0),
+        (9, 30, 2.0),
+    ]
+    histories = storage.user_histories(warehouse, [1, 2, 9, 10], newer_than=1_000)
+    assert {user: (len(h["movie_id"]), h["newer"]) for user, h in histories.items()} == {
+        1: (2, False), 2: (1, False), 9: (2, True),
+    }  # fmt: skip
+    assert storage.existing_users(warehouse, [1, 5, 9]) == {1, 9}
+    assert storage.known_movies(warehouse, [10, 20, 99]) == {10, 20}
+
+
+def test_a_sample_comes_back_as_it_went_in(warehouse: Warehouse) -> None:
+    """Every kept row of a generated file, through SQL and back, column by column."""
+    spec = SampleSpec(ratings=4_000, seed=2, bad_rows=5_000)
+    done = load(warehouse, b"".join(ratings_csv(spec)), movies_csv(spec))
+    found = storage.read_ratings(warehouse)
+    assert len(found.simulated) == done.rows
+    assert sum(done.by_rule.values()) == done.quarantined > 3
+    assert {kind.str for kind in (found.columns["user_id"].dtype, found.columns["rating"].dtype)} == {"<i8", "<f4"}
+
+
+def test_split_is_frozen_by_hash() -> None:
+    """Which pairs judge depends on nothing but the pair: not on order, on other rows, or on the filter."""
+    random = np.random.default_rng(0)
+    pairs = np.unique(random.integers(1, 200, (4_000, 2)), axis=0)
+    ratings = Ratings.of(pairs[:, 0], pairs[:, 1], np.full(len(pairs), 4.0), np.full(len(pairs), NOW))
+    simulated = random.random(len(pairs)) < 0.3
+    options = SplitOptions(3, 3)
+    parts = split(ratings, simulated, options)
+    held = pairs_in_holdout(ratings.user_id, ratings.movie_id, 0.2)
+    assert set(pair_keys(parts.holdout.user_id, parts.holdout.movie_id).tolist()) == set(
+        pair_keys(ratings.user_id[held & ~simulated], ratings.movie_id[held & ~simulated]).tolist()
+    )
+    assert not pairs_in_holdout(parts.train.user_id, parts.train.movie_id, 0.2).any()
+    assert parts.left_out["simulated in the holdout"] == int((held & simulated).sum()) > 0
+    order = random.permutation(len(pairs))[:2_000]
+    some = split(ratings.take(order), simulated[order], options)
+    assert set(pair_keys(some.holdout.user_id, some.holdout.movie_id).tolist()) <= set(
+        pair_keys(parts.holdout.user_id, parts.holdout.movie_id).tolist()
+    )
+
+
+def test_filter_repeats_until_everybody_has_enough() -> None:
+    """Leaving out a movie may leave a user with too few."""
+    ratings = Ratings.of([1, 1, 2, 2, 3, 3, 3], [1, 2, 1, 2, 1, 2, 9], [4] * 7, [NOW] * 7)
+    assert enough_ratings(ratings, 2, 2).tolist() == [True] * 6 + [False]
+    assert enough_ratings(ratings, 3, 2).tolist() == [False] * 7
+
+
+def test_folds_are_the_same_for_every_candidate() -> None:
+    """Seeded, disjoint, complete."""
+    first, again = list(folds(100, 5)), list(folds(100, 5))
+    assert all((a[1] == b[1]).all() for a, b in zip(first, again, strict=True))
+    assert (sum(test.astype(int) for _, test in first) == 1).all()
+    assert all((train != test).all() for train, test in first)
