@@ -20,6 +20,8 @@ GRAVE: Final = (2, 3)
 MAX_REFUSED: Final = 0.02
 MAX_ORPHANED: Final = 0.01
 MAX_REPAIRED: Final = 0.02
+# Passengers of a bus may be alike in all that is published; half of a year is not.
+MAX_ALIKE: Final = 0.2
 # People per month of the year before, and share of gravely hurt: wider than any change from 2005 to 2024 but lockdown.
 VOLUME_BAND: Final = (0.6, 1.6)
 GRAVE_BAND: Final = (0.75, 1.35)
@@ -76,6 +78,7 @@ def summarise(
             "id_vehicule": int(vehicles.duplicated().sum()),
             "id_usager": int(ids.duplicated().sum()),
         },
+        "identical_users": built.identical_users,
         "other_years": int((victims.an != year).sum()),
         "outside_codebook": outside,
         "repaired": {str(name): int(count) for name, count in repaired.items() if name},
@@ -106,6 +109,10 @@ def every_person_once(year: Summary) -> CheckOutcome:
 def keys_unique(year: Summary) -> CheckOutcome:
     """No accident, vehicle or user twice."""
     repeated = {name: count for name, count in year["repeated"].items() if count}
+    alike = year.get("identical_users", 0) / max(year["victims"], 1)
+    if alike > MAX_ALIKE:
+        reason = f"{year['an']}: {alike:.0%} of the users are like another one in every column: the file is doubled"
+        return CheckOutcome("keys_unique", False, reason, numbers={"identical_users": year["identical_users"]})
     reason = f"{repeated} repeated" if repeated else "accidents, vehicles and users are unique"
     return CheckOutcome("keys_unique", not repeated, f"{year['an']}: {reason}", numbers=dict(year["repeated"]))
 

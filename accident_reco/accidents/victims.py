@@ -57,6 +57,7 @@ class YearOfAccidents:
     quarantine: pd.DataFrame
     counts: dict[str, TableCount]
     eras: dict[str, str]
+    identical_users: int = 0
 
 
 def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> YearOfAccidents:
@@ -86,6 +87,7 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Year
     _note_placeless(accidents, place_of, notes)
     vehicle_of = _vehicle_of_users(users, vehicles, at, notes)
 
+    identical = _identical_users(users)
     context = accident_context(
         at["usagers"], vehicle_of, users.columns, at["vehicules"], vehicles.columns, len(accidents)
     )
@@ -107,6 +109,7 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Year
         quarantine=notes.frame(),
         counts=counts,
         eras={name: table.era for name, table in tables.items()},
+        identical_users=identical,
     )
 
 
@@ -168,6 +171,13 @@ def _drop_duplicate_vehicles(vehicles: CanonicalTable, at: NDArray[np.intp], not
 def _drop_duplicate_users(users: CanonicalTable, at: NDArray[np.intp], notes: Quarantine) -> NDArray[np.intp]:
     """A second user of the same id is refused; years without `id_usager` may hold identical twins, who stay."""
     return _drop_repeated(users, at, "id_usager", notes) if "id_usager" in users.raw.columns else at
+
+
+def _identical_users(users: CanonicalTable) -> int:
+    """Users like another one in every column, where no id tells them apart: a few are twins, half are a doubling."""
+    if "id_usager" in users.raw.columns:
+        return 0
+    return int(pd.DataFrame(users.columns, copy=False).duplicated().sum())
 
 
 def _drop_repeated(table: CanonicalTable, at: NDArray[np.intp], column: str, notes: Quarantine) -> NDArray[np.intp]:

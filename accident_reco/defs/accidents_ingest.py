@@ -12,6 +12,7 @@ from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.sources import open_source
 from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.storage.accidents import loaded_years, row_counts
 
 # Metadata of what was made, by asset and year.
@@ -199,7 +200,7 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
     """Replaces the years that changed, each in one transaction, and leaves the others alone."""
     platform.warehouse.upgrade()
     done = ingest.load_warehouse(platform.objects, platform.warehouse, open_source(platform.settings).data_source)
-    versions = ingest.record_model_metrics(platform.models, platform.warehouse, ["accidents"])
+    versions = ingest.record_model_metrics(platform.models, platform.warehouse, MODELS)
     counts = row_counts(platform.warehouse)
     return dg.MaterializeResult(
         metadata={

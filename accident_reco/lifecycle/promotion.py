@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion, Pointer
+from accident_reco.storage.accidents import save_metrics
 from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions
 from accident_reco.storage.warehouse import Warehouse
 
@@ -51,6 +52,8 @@ def promote(
     if decision.promote:
         stored = models.write(replace(candidate, gate=decision.document()))
         pointer = models.point(stored, seen=seen, run_id=run_id, reason=decision.reason)
+        # For dashboards; a load of the warehouse fills in what a killed process left out.
+        save_metrics(warehouse, stored.model, stored.version, stored.metrics, stored.data_source, stored.created_at)
     record_promotion(
         warehouse,
         model=candidate.model,

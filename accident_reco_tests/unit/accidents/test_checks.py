@@ -15,7 +15,7 @@ from accident_reco.accidents.checks import (
     fresh,
     summarise,
 )
-from accident_reco.accidents.victims import build_victims
+from accident_reco.accidents.victims import RawFile, build_victims
 
 from .baac import year
 
@@ -148,3 +148,20 @@ def test_summary_of_a_merged_year() -> None:
         "2023: refused 25.0% of usagers; at most 2% may be",
         "2023: 25.0% of sexe repaired",
     ]
+
+
+def test_doubled_file_of_a_year_without_ids() -> None:
+    """Until 2020 no id tells users apart: a file whose rows are all there twice is found by its rows."""
+    from accident_reco.accidents.sample import sample_year
+
+    files = sample_year(2016, 300)
+    users = files["usagers"]
+    _, rows = users.data.split(b"\n", 1)
+    files["usagers"] = RawFile(users.name, users.data + rows)
+    records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "x"} for name in files}
+    built = build_victims(files, 2016)
+    assert len(built.victims) == built.counts["usagers"].rows_in
+    (reason,) = data_problems({2016: summarise(built, 2016, records, "abc")})
+    assert reason == "2016: 50% of the users are like another one in every column: the file is doubled"
+    single = build_victims(sample_year(2016, 300), 2016)
+    assert data_problems({2016: summarise(single, 2016, records, "abc")}) == []
