@@ -13,7 +13,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo test lint lock
+.PHONY: help install up pipeline stack drift-demo test lint bench docs lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ stack: install ## the whole platform on PostgreSQL, S3, MLflow, Prometheus and A
 drift-demo: install ## the closed loop before your eyes: drift, training, gate, promotion, back-off
 	@$(BIN)/python -m accident_reco.launch.demo
 
+backup: install ## save databases and objects; TO=DIRECTORY
+	@$(BIN)/python -m accident_reco.launch.backup save "$(TO)"
+
+restore: install ## bring a backup back into an empty installation; FROM=DIRECTORY
+	@$(BIN)/python -m accident_reco.launch.backup restore "$(FROM)"
+
 lint: install ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +54,15 @@ lint: install ## style, types and import rules
 
 test: lint ## lint, types, import rules and all tests
 	$(BIN)/python -m pytest
+
+bench: install ## measure speed and memory, both sides of each comparison in one run
+	$(BIN)/python -m accident_reco_tests.bench.predict
+	$(BIN)/python -m accident_reco_tests.bench.movies
+	$(BIN)/python -m accident_reco_tests.bench.accidents $(ACCIDENTS)
+	$(BIN)/python -m accident_reco_tests.bench.drift_vs_evidently
+
+docs: install ## make the reference part of the README from the code
+	@$(BIN)/python -m accident_reco_tests.docs.reference
 
 lock: install ## resolve the lock file anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -90,4 +90,6 @@ class Running:
             os.killpg(self.process.pid, number)
             self.process.wait(seconds)
         self._reader.join(5)
+        assert self.process.stdout
+        self.process.stdout.close()
         return time.monotonic() - started

@@ -47,7 +47,7 @@ def lesser_roles(settings: Settings) -> dict[str, str]:
 def service_environment(settings: Settings, service: str) -> dict[str, str]:
     """The warehouse as one service may use it; the other roles' addresses are not for it."""
     own = settings.auth_database_url if service == "auth" else settings.services_database_url
-    named = ("auth_database_url", "services_database_url", "reader_database_url", "dagster_database_url")
+    named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
     return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named}
 
 

@@ -79,7 +79,9 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )
-        mlflow = servers.start_mlflow(children, settings.mlflow_port, urls["mlflow"], "s3://mlflow/artifacts", **s3)
+        mlflow = servers.start_mlflow(
+            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3
+        )
         children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)
         yield children, stack

@@ -22,12 +22,12 @@ BUCKETS = ("artifacts", "mlflow")
 LOGINS = {
     "database_url": ("platform", "platform"),
     "dagster_database_url": ("dagster", "dagster"),
-    "mlflow": ("mlflow", "mlflow"),
+    "mlflow_database_url": ("mlflow", "mlflow"),
     "auth_database_url": ("platform_auth", "platform"),
     "services_database_url": ("platform_services", "platform"),
     "reader_database_url": ("platform_reader", "platform"),
 }
-OWNERS = ("database_url", "dagster_database_url", "mlflow")
+OWNERS = ("database_url", "dagster_database_url", "mlflow_database_url")
 
 
 def secret(folder: Path, name: str) -> str:
@@ -51,7 +51,7 @@ def database_urls(settings: Settings, folder: Path) -> dict[str, str]:
 
 def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str]) -> dict[str, str]:
     """What turns the embedded platform into one on the stack: nothing but these variables."""
-    named = {variable(kind): url for kind, url in urls.items() if kind != "mlflow"}
+    named = {variable(kind): url for kind, url in urls.items()}
     return named | {
         variable("store_url"): "s3://artifacts/platform",
         variable("alert_secret"): secret(folder, "alert-secret"),

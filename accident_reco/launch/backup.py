@@ -1,0 +1,173 @@
+"""Backup and restore: `python -m accident_reco.launch.backup save|restore DIRECTORY`.
+
+Saves the databases first and the objects after them, pointers before versions, and restores in the opposite order: what
+a row or a pointer names is then always there, whatever was promoted meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import create_engine, inspect, make_url
+
+from accident_reco.launch.processes import LaunchError
+from accident_reco.launch.stack_servers import postgres_program
+from accident_reco.settings import Settings, SettingsError
+from accident_reco.storage.objects import ObjectStore, StoreError, open_store
+
+CONTENTS = "contents.json"
+POINTER = "/production.json"
+
+
+def save(settings: Settings, folder: Path) -> str:
+    """Write a backup into a new directory and say what is in it.
+
+    Raises:
+        LaunchError: the directory has something in it already, or a database cannot be dumped.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise LaunchError(f"{folder} is not empty; a backup goes into a directory of its own")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    databases = _databases(settings)
+    for name, url in databases.items():
+        _dump(url, folder / f"{name}.dump")
+    files = _embedded(settings)
+    for name in files:
+        target = folder / "home" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(settings.home / name)) as live, closing(sqlite3.connect(target)) as copy:
+            live.backup(copy)  # consistent while others write
+    store = open_store(settings.store)
+    keys = sorted(store.list(), key=lambda key: not key.endswith(POINTER))
+    for key in keys:
+        _fetch(store, key, folder / "objects" / key)
+    made = {"at": datetime.now(UTC).isoformat(), "databases": sorted(databases), "files": files, "objects": len(keys)}
+    (folder / CONTENTS).write_text(json.dumps(made, indent=1), encoding="utf-8")
+    return _summary("saved", made)
+
+
+def restore(settings: Settings, folder: Path) -> str:
+    """Bring a backup back into an empty installation and say what came.
+
+    Raises:
+        LaunchError: the backup is incomplete, or the installation is not empty.
+    """
+    try:
+        made = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+    except OSError:
+        raise LaunchError(f"{folder} holds no complete backup: {CONTENTS} is missing") from None
+    databases = _databases(settings)
+    if sorted(databases) != made["databases"]:
+        raise LaunchError(f"the backup holds the databases {made['databases']}, the settings name {sorted(databases)}")
+    store = open_store(settings.store)
+    taken = [name for name, url in databases.items() if _has_tables(url)]
+    taken += [name for name in made["files"] if (settings.home / name).exists()]
+    if taken or store.list():
+        raise LaunchError(f"restore wants an empty installation; in use: {', '.join(taken) or settings.store}")
+    for name, url in databases.items():
+        _load(url, folder / f"{name}.dump")
+    for name in made["files"]:
+        (settings.home / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "home" / name, settings.home / name)
+    root = folder / "objects"
+    keys = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    for key in sorted(keys, key=lambda key: key.endswith(POINTER)):
+        with (root / key).open("rb") as stream:
+            store.write(key, stream)
+    if len(keys) != made["objects"]:
+        raise LaunchError(f"the backup named {made['objects']} objects and held {len(keys)}")
+    return _summary("restored", made)
+
+
+def _databases(settings: Settings) -> dict[str, str]:
+    """PostgreSQL databases that the settings name."""
+    urls = {
+        "warehouse": settings.database_url,
+        "dagster": settings.dagster_database_url,
+        "mlflow": settings.mlflow_database_url,
+    }
+    return {name: url for name, url in urls.items() if make_url(url or "sqlite://").get_backend_name() == "postgresql"}
+
+
+def _embedded(settings: Settings) -> list[str]:
+    """SQLite files of the home: warehouse, MLflow, Dagster's history."""
+    stack = settings.home / "stack"
+    found = [path for path in settings.home.rglob("*.db") if path.is_file() and stack not in path.parents]
+    return sorted(path.relative_to(settings.home).as_posix() for path in found)
+
+
+def _fetch(store: ObjectStore, key: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with store.open(key) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def _dump(url: str, target: Path) -> None:
+    _postgres("pg_dump", url, ["--format=custom", "--no-owner", "--no-privileges", f"--file={target}"])
+
+
+def _load(url: str, source: Path) -> None:
+    flags = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
+    _postgres("pg_restore", url, [*flags, str(source)])
+
+
+def _postgres(program: str, url: str, flags: Sequence[str]) -> None:
+    parts = make_url(url)
+    where = [f"--host={parts.host}", f"--port={parts.port or 5432}", f"--username={parts.username}"]
+    done = subprocess.run(
+        [postgres_program(program), *where, f"--dbname={parts.database}", *flags],
+        env=os.environ | {"PGPASSWORD": str(parts.password or "")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LaunchError(f"{program} of {parts.database} failed:\n{done.stderr.strip()}")
+
+
+def _has_tables(url: str) -> bool:
+    engine = create_engine(url)
+    try:
+        return bool(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def _summary(verb: str, made: dict[str, object]) -> str:
+    databases, files = made["databases"], made["files"]
+    assert isinstance(databases, list)
+    assert isinstance(files, list)
+    return f"{verb} {len(databases)} PostgreSQL databases, {len(files)} SQLite files, {made['objects']} objects"
+
+
+def main() -> int:
+    """Exit code 0 when done, 1 when it failed, 2 for a wrong setting or command."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.backup", description=__doc__)
+    parser.add_argument("command", choices=("save", "restore"))
+    parser.add_argument("directory", type=Path)
+    chosen = parser.parse_args()
+    try:
+        settings = Settings.load()
+        said = (save if chosen.command == "save" else restore)(settings, chosen.directory.resolve())
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except (LaunchError, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{said}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""One platform for all tests of the documentation: `make up` on a small sample, as a newcomer starts it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from accident_reco_tests.running import Running, environment
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The platform, ready; `screen` is what its first start printed."""
+    platform = Running(environment(tmp_path_factory.mktemp("up") / "home"))
+    try:
+        platform.await_text(r"ready after \d+ s", 600)
+        yield platform
+    finally:
+        platform.stop()

@@ -1,0 +1,121 @@
+"""`make up` as a person meets it: first start, second start, stop, and every way it can refuse."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from accident_reco_tests.running import ROOT, Running, environment
+
+pytestmark = pytest.mark.timeout(900)  # the first start trains two models
+
+
+def _home(running: Running) -> Path:
+    return Path(running.env["ACCIDENT_RECO_HOME"])
+
+
+def _pointers(home: Path) -> dict[str, str]:
+    names = ("accidents", "movies")
+    return {name: (home / f"store/models/{name}/production.json").read_text() for name in names}
+
+
+def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
+    """Progress while it works; then URLs, data source, versions, headline metrics and the password, once."""
+    assert re.search(r"▶ ingest_accidents 2023-2024", running.screen)
+    assert re.search(r"accidents/victims \[2024\]: [\d,]+ rows", running.screen)
+    for model, metric in (("accidents", "roc_auc"), ("movies", "ndcg_at_10")):
+        version = json.loads(_pointers(_home(running))[model])["version"]
+        assert re.search(rf"{model} +{version} +from sample data +.*{metric} 0\.\d{{3}}", running.screen)
+    for service in ("dagster", "auth", "predict", "drift"):
+        assert running.url(service) in running.screen
+    assert len(re.findall(r"^admin password: \S{12,}$", running.screen, re.MULTILINE)) == 1
+    assert len(running.screen.splitlines()) < 80
+
+
+def test_secrets_are_for_the_owner_alone(running: Running) -> None:
+    """What was generated is readable by nobody else."""
+    keys = [path for path in (_home(running) / "keys").rglob("*") if path.is_file()]
+    assert keys
+    assert {oct(path.stat().st_mode & 0o777) for path in keys} == {"0o600"}
+
+
+def test_every_contract_asset_is_materialized(running: Running) -> None:
+    """After the first start nothing in the graph is grey."""
+    from accident_reco.definitions import defs
+
+    query = "{assetsOrError {... on AssetConnection {nodes {key {path} assetMaterializations(limit: 1) {runId}}}}}"
+    request = urllib.request.Request(
+        running.url("dagster") + "/graphql",
+        json.dumps({"query": query}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        nodes = json.load(answer)["data"]["assetsOrError"]["nodes"]
+    made = {"/".join(node["key"]["path"]) for node in nodes if node["assetMaterializations"]}
+    keys = {key.to_user_string() for key in defs().resolve_asset_graph().materializable_asset_keys}
+    assert keys - made == set()
+
+
+def test_a_taken_port_is_one_clear_message(running: Running) -> None:
+    """The port, the address and the variable that moves it; exit code not 0; nothing is started."""
+    env = running.env | {"ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:]}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = _refused(env | {"ACCIDENT_RECO_AUTH_PORT": str(port)})
+    assert f"port {port} on 127.0.0.1: Address already in use; set ACCIDENT_RECO_AUTH_PORT" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"ACCIDENT_RECO_PREDICT_PORT": "eighty"}, "ACCIDENT_RECO_PREDICT_PORT = 'eighty'"),
+        ({"ACCIDENT_RECO_ACCIDENTS_SOURCE": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"ACCIDENT_RECO_STORE_URL": "ftp://host/x"}, "object stores are file:// or s3://"),
+    ],
+)
+def test_what_cannot_work_is_told_once(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    """A wrong setting, an unreachable source, a store without atomic writes: one message, no traceback."""
+    said = _refused(environment(tmp_path / "home", **settings))
+    assert told in said
+    assert "Traceback" not in said
+
+
+def _refused(env: dict[str, str]) -> str:
+    run = subprocess.run(
+        ["make", "--no-print-directory", "up"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode != 0
+    return run.stdout + run.stderr
+
+
+def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
+    """Stopped within 10 s by SIGTERM and by Ctrl-C, started again: the same versions, no password, nothing trained."""
+    before = _pointers(_home(running))
+    assert running.stop(signal.SIGTERM) < 10
+    again = Running(running.env)
+    try:
+        again.await_text(r"ready after (\d+) s", 60)
+        assert "everything is materialized already" in again.screen
+        assert "admin password" not in again.screen
+        assert _pointers(_home(running)) == before
+    finally:
+        seconds = again.stop(signal.SIGINT)
+    assert seconds < 10
+    assert again.process.returncode == -signal.SIGINT  # make's own way to end by Ctrl-C
+    listening = [service for service in ("dagster", "auth", "predict", "drift") if _listens(again.url(service))]
+    assert listening == []
+
+
+def _listens(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

@@ -1,0 +1,78 @@
+"""Backup and restore on real PostgreSQL and S3, and on an embedded home: the restored installation answers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accident_reco.launch.backup import restore, save
+from accident_reco.launch.home import prepare_home
+from accident_reco.launch.processes import LaunchError
+from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.settings import Settings
+from accident_reco.storage.lifecycle import promotion_history
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.live import live
+from accident_reco_tests.serving.real import real_bundle
+from accident_reco_tests.stack.conftest import S3, Postgres
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(params=["stack", "embedded"])
+def installation(
+    request: pytest.FixtureRequest, postgres: Postgres, s3: S3, tmp_path: Path
+) -> Callable[[str], Settings]:
+    """Settings of an empty installation by name."""
+
+    def make(name: str) -> Settings:
+        if request.param == "embedded":
+            return Settings(home=tmp_path / name, auth_required=False)
+        return Settings(
+            home=tmp_path / name, auth_required=False, store_url=f"s3://artifacts/backup-{name}",
+            database_url=postgres.new_database(), dagster_database_url=postgres.new_database(),
+        )  # fmt: skip
+
+    return make
+
+
+def test_a_restored_installation_answers(installation: Callable[[str], Settings], tmp_path: Path) -> None:
+    """Save, restore into an empty installation, and predict from it; the audit is there, too."""
+    from serving.predict.app import create_app
+    from serving.predict.loaders import LOADERS
+
+    old = installation("old")
+    prepare_home(old)
+    warehouse = Warehouse(old.database)
+    models = ModelStore(open_store(old.store))
+    made = promote(
+        models, warehouse, real_bundle(rounds=3, rows=400), lambda *_: None, GatePolicy("roc_auc", True, 0.1, 0.0), "r"
+    )
+    audit = promotion_history(warehouse, "accidents")
+    warehouse.close()
+    said = save(old, tmp_path / "backup")
+    assert "6 objects" in said
+    with pytest.raises(LaunchError, match="not empty"):
+        save(old, tmp_path / "backup")
+    with pytest.raises(LaunchError, match="wants an empty installation"):
+        restore(old, tmp_path / "backup")
+
+    new = installation("new")
+    restore(new, tmp_path / "backup")
+    prepare_home(new)  # finds the newest revision
+    warehouse = Warehouse(new.database)
+    assert promotion_history(warehouse, "accidents") == audit
+    warehouse.close()
+    with live(create_app(new, {"accidents": LOADERS["accidents"]})) as client:
+        answer = client.post("/predict/accidents", json={"records": [{"catu": 3}]}).json()
+    assert answer["version"] == made.version
+
+
+def test_a_broken_off_backup_is_refused(tmp_path: Path) -> None:
+    """The contents are written last: without them there is no backup."""
+    (tmp_path / "backup/objects").mkdir(parents=True)
+    with pytest.raises(LaunchError, match="no complete backup"):
+        restore(Settings(home=tmp_path / "h"), tmp_path / "backup")

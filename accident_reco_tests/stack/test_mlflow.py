@@ -1,0 +1,97 @@
+"""The tracker: MLflow on PostgreSQL and S3 behind a login, as DagsHub has it, by the standard variables."""
+
+import configparser
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.processes import Children, free_port
+from accident_reco.lifecycle import tracking
+from accident_reco_tests.stack.conftest import S3, Postgres
+
+pytestmark = pytest.mark.stack
+RUN = tracking.TrackedRun(
+    experiment="accidents", name="run", params={"trees": 3}, metrics={"roc_auc": 0.8},
+    tags={tracking.VERSION_TAG: "0123456789abcdef"}, artifacts={"card.md": b"# Card"},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tracker(
+    postgres: Postgres, s3_server: S3, children: Children, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """MLflow's own server with its basic-auth app, and the admin's password."""
+    folder: Path = tmp_path_factory.mktemp("mlflow")
+    password, port = secrets.token_urlsafe(12), free_port()
+    config = configparser.ConfigParser()
+    config["mlflow"] = {
+        "default_permission": "READ", "database_uri": f"sqlite:///{folder / 'auth.db'}", "admin_username": "ada",
+        "admin_password": password, "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }  # fmt: skip
+    with (folder / "auth.ini").open("w") as file:
+        config.write(file)
+    environ = s3_server.environ | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
+    }  # fmt: skip
+    ready = servers.start_mlflow(
+        children, port, postgres.new_database(), "s3://artifacts/mlflow", ("--app-name", "basic-auth"), **environ
+    )
+    children.await_ready({"mlflow": ready}, 150)
+    yield f"http://127.0.0.1:{port}", password
+    children.kill("mlflow")
+
+
+def test_runs_artifacts_and_aliases_through_the_login(
+    tracker: tuple[str, str], s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """User and password by MLflow's own names: a spooled run is sent, its card lies in S3, aliases move."""
+    uri, password = tracker
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    tracking.spool(tmp_path, RUN)
+
+    def send(run: tracking.TrackedRun) -> None:
+        tracking.prepare_experiment(uri, run.experiment, tmp_path)
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(run.experiment)
+        made = client.create_run(experiment.experiment_id, run_name=run.name)
+        tracking.log_run(uri, made.info.run_id, run)
+
+    assert tracking.send_spooled(tmp_path, send) == 1
+    assert tracking.send_spooled(tmp_path, send) == 0
+    moved = tracking.move_aliases(uri, "accidents", "0123456789abcdef", None)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    version = client.get_model_version_by_alias("accidents", "champion")
+    assert moved == {"champion": version.version}
+    assert client.get_run(version.run_id).data.metrics == {"roc_auc": 0.8}
+    s3 = _s3_keys(s3_server)
+    assert any(key.endswith("bundle/card.md") for key in s3), s3
+
+
+def test_a_wrong_password_is_refused(tracker: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """401, said as such: a run is spooled then, not lost in a retry loop."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(MlflowException, match="401"):
+        mlflow.MlflowClient(tracking_uri=tracker[0]).search_experiments()
+
+
+def test_a_tracker_that_is_down_is_known_at_once() -> None:
+    """Training asks first and spools; it never waits for a dead tracker."""
+    assert not tracking.reachable(f"http://127.0.0.1:{free_port()}", seconds=1)
+
+
+def _s3_keys(server: S3) -> list[str]:
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    client = get_session().create_client(
+        "s3", "us-east-1", endpoint_url=server.endpoint, aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key, config=Config(s3={"addressing_style": "path"}),
+    )  # fmt: skip
+    return [item["Key"] for item in client.list_objects_v2(Bucket="artifacts", Prefix="mlflow/").get("Contents", [])]
