@@ -124,7 +124,10 @@ def _ratings_window(received: Mapping[str, np.ndarray], labelled: Labelled | Non
 def _live_ratings(
     manifest: Manifest, files: Mapping[str, bytes], received: Mapping[str, np.ndarray]
 ) -> Labelled | None:
-    """What the champion expects of the new ratings that people gave (simulated ones are no truth)."""
+    """What the champion expects of new ratings by people whom it knows.
+
+    Simulated ratings are no truth, and whoever came after the training has no place in a comparison with the holdout.
+    """
     from accident_reco.movies.recommender import Recommender
 
     real = np.flatnonzero(~received["simulated"].astype(bool)) if len(received["rating"]) else np.zeros(0, dtype=int)
@@ -134,8 +137,9 @@ def _live_ratings(
     users, movies = received["user_id"][real], received["movie_id"][real]
     expected = np.full(len(real), np.nan)
     for user in np.unique(users):
-        mine = users == user
-        expected[mine] = recommender.predict(int(user), movies[mine])
+        if recommender.knows_user(int(user)):
+            mine = users == user
+            expected[mine] = recommender.predict(int(user), movies[mine])
     known = np.isfinite(expected)
     if not known.any():
         return None

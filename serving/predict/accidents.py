@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from serving.common.app import json_response, new_router
@@ -20,6 +22,8 @@ from serving.predict.inference_log import Call
 from serving.predict.model_slot import Champion
 
 MODEL: Final = "accidents"
+MAX_EXPLAINED: Final = 100
+Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, in words")]
 _EXAMPLE: Final = {
     "accidents": [{
         "an": 2024, "mois": 6, "jour": 14, "hrmn": "17:45", "lum": 1, "agg": 1, "int": 1, "atm": 1, "col": 3,
@@ -62,7 +66,7 @@ def router(context: Context) -> APIRouter:
             }
         },
     )
-    async def predict_accidents(body: PredictRequest, request: Request) -> Response:
+    async def predict_accidents(body: PredictRequest, request: Request, explain: Explain = False) -> Response:
         champion = context.champion(MODEL)
         started = time.perf_counter()
         if isinstance(body, AccidentsRequest):
@@ -76,6 +80,8 @@ def router(context: Context) -> APIRouter:
             parties = from_records(body.records)
         scored = champion.model.answer(parties.columns)
         users = predictions_of(scored)
+        if explain:
+            await _explain(champion, parties, users)
         answer = _answer(champion, parties, scored, users)
         predictions.labels(MODEL, champion.version).inc(len(parties.inputs))
         elapsed = time.perf_counter() - started
@@ -84,6 +90,16 @@ def router(context: Context) -> APIRouter:
         return json_response(answer)
 
     return routes
+
+
+async def _explain(champion: Champion[Any], parties: Parties, users: list[dict[str, Any]]) -> None:
+    """Add the strongest factors to each answer, off the event loop: milliseconds per user."""
+    if len(users) > MAX_EXPLAINED:
+        raise Problem(422, f"{len(users)} users cannot be explained in one call; at most {MAX_EXPLAINED}.",
+                      kind="too-many-users")  # fmt: skip
+    found = await run_in_threadpool(champion.model.explain, parties.columns)
+    for user, factors in zip(users, found, strict=True):
+        user["factors"] = [asdict(factor) for factor in factors]
 
 
 def logged(

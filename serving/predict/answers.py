@@ -22,6 +22,17 @@ class UserPrediction(BaseModel):
     probability: float = Field(ge=0, le=1, description="Probability of being killed or hospitalised")
     severity: Literal["grave", "light"] = Field(description="`grave` when the probability reaches the threshold")
     uncertain: bool = Field(description="Neither class can be excluded at the coverage that the model states")
+    factors: list[FactorAnswer] | None = Field(None, description="With `explain=true`: the strongest first")
+
+
+class FactorAnswer(BaseModel):
+    """One reason for a probability."""
+
+    column: str = Field(description="BAAC or context column that the reason is about")
+    name: str = Field(description="What the column is, in words")
+    value: int | float | str | None = Field(description="What the request said; null: unknown, which is a reason too")
+    words: str = Field(description="The value in the codebook's words")
+    effect: float = Field(description="Push on the log-odds (Shapley value); above 0 towards grave")
 
 
 class AccidentPrediction(BaseModel):

@@ -1,0 +1,154 @@
+"""Where windows come from: new ratings of real users, and a materialized year against the champion or another year."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.reference import build_reference, read_reference, reference_bytes
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.monitoring.drift import NothingToCompare, Question, run_check
+from accident_reco.monitoring.windows import log_windows
+from accident_reco.movies.drift_columns import KINDS, rating_columns
+from accident_reco.settings import Settings
+from accident_reco.storage.drift import latest_report, recent_verdicts
+from accident_reco.storage.movies import add_ratings
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(home=tmp_path, drift_window_rows=600, drift_sample_rows=100, drift_pages_kept=2)
+
+
+@pytest.fixture
+def warehouse(settings):
+    made = Warehouse(settings.database)
+    made.upgrade()
+    yield made
+    made.close()
+
+
+class KnowsTheEven:
+    """A recommender that knows users of even number and expects four stars of everybody."""
+
+    @classmethod
+    def from_files(cls, files, manifest):
+        return cls()
+
+    def knows_user(self, user_id: int) -> bool:
+        return user_id % 2 == 0
+
+    def predict(self, user_id: int, movie_ids: np.ndarray) -> np.ndarray:
+        return np.full(len(movie_ids), 4.0)
+
+
+def rate(warehouse: Warehouse, rng: np.random.Generator, rows: int, stars: float, simulated: bool = False) -> None:
+    """One rating each by many users, half of them known."""
+    users = rng.choice(100_000, rows, replace=False) + (500_000 if simulated else 0)
+    add_ratings(
+        warehouse,
+        {
+            "user_id": users, "movie_id": rng.integers(1, 200, rows), "rating": np.full(rows, stars),
+            "rated_at": np.full(rows, int(time.time())),
+        },
+        simulated=simulated, received_at=int(time.time() * 1000),
+    )  # fmt: skip
+
+
+def test_new_ratings_are_a_window(settings, warehouse, monkeypatch) -> None:
+    """Newest rows first, as many before them, groups by user; performance on known users and real ratings alone."""
+    monkeypatch.setattr("accident_reco.movies.recommender.Recommender", KnowsTheEven)
+    rng = np.random.default_rng(1)
+    old = build_reference(rating_columns(rng.integers(1, 200, 3_000), rng.integers(1, 6, 3_000)), KINDS)
+    manifest = Bundle("movies", {"reference.json": reference_bytes(old)}, {}, {"rmse": 0.9}, {}).manifest("now")
+    reference = read_reference(old)
+    empty = log_windows(settings, warehouse, manifest, reference, {})
+    assert (empty.current.rows, empty.previous) == (0, None)
+    rate(warehouse, rng, 400, 3.0)
+    rate(warehouse, rng, 500, 5.0)
+    rate(warehouse, rng, 100, 1.0, simulated=True)
+    windows = log_windows(settings, warehouse, manifest, reference, {})
+    assert windows.current.rows == 600
+    assert windows.previous is not None
+    assert windows.previous.rows == 400
+    live = windows.current.labelled
+    assert live is not None
+    assert set(live.groups % 2) == {0}
+    assert 1.0 not in live.truth
+    assert windows.current.since is not None
+
+
+def year(seed: int, vma: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "Num_Acc": np.repeat(np.arange(1_000), 2) + seed * 10**6, "vma": rng.choice([vma, vma + 20], 2_000),
+        "catu": rng.integers(1, 4, 2_000), "grav": rng.integers(1, 5, 2_000),
+    })  # fmt: skip
+
+
+class Scorer:
+    """Scores by nothing; only its columns matter here."""
+
+    columns = ("vma", "catu")
+
+    @classmethod
+    def from_files(cls, files, manifest):
+        return cls()
+
+    def probability(self, columns) -> np.ndarray:
+        return np.linspace(0, 1, len(columns["vma"]))
+
+
+def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
+    """Against the champion's reference, against another year; and an analyst's question moves nothing."""
+    monkeypatch.setattr("accident_reco.accidents.scorer.AccidentScorer", Scorer)
+    objects = open_store(settings.store)
+    first = year(1, 50)
+    kinds = {"vma": "numeric", "catu": "categorical"}
+    profile = build_reference({name: first[name].to_numpy() for name in kinds}, kinds, first["Num_Acc"].to_numpy())
+    bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {"roc_auc": 0.8}, {})
+    models = ModelStore(objects)
+    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
+    for name, frame in (("2023", year(2, 50)), ("2024", year(3, 90))):
+        stream = frame.to_parquet(index=False)
+        objects.write(f"assets/accidents/victims/{name}.parquet", stream)
+    strict = settings.model_copy(update={"drift_share": 0.5})
+    like = run_check(strict, objects, warehouse, Question("accidents", 2023), "r")
+    assert like.row["status"] == "stable"
+    assert like.row["window_name"] == "partition:2023"
+    assert 200 < like.performance.labels < 800  # the year's holdout
+    unlike = run_check(strict, objects, warehouse, Question("accidents", 2024, 2023), "r")
+    assert unlike.row["status"] == "drift"
+    assert unlike.row["document"]["note"] == "against 2023 instead of the champion's reference"
+    assert latest_report(warehouse, "accidents") is None
+    assert recent_verdicts(warehouse, "accidents", bundle.version) == []
+    run_check(strict, objects, warehouse, Question("accidents", 2023), "r")
+    pages = objects.list("reports/drift/accidents/")
+    assert len(pages) == settings.drift_pages_kept
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (Question("movies"), "no movies version was promoted yet"),
+        (Question("accidents", 2019), "2019 is not in the store; materialize accidents/victims for 2019 first"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, question, words) -> None:
+    """One sentence with the way out."""
+    objects = open_store(settings.store)
+    profile = build_reference({"vma": np.arange(100)}, {"vma": "numeric"})
+    bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {})
+    models = ModelStore(objects)
+    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
+    with pytest.raises(NothingToCompare, match=words):
+        run_check(settings, objects, warehouse, question, "r")
+    bare = replace(bundle, files={"other.json": b"{}"})
+    models.point(models.write(bare), seen=models.pointer("accidents"), run_id="r", reason="second")
+    with pytest.raises(NothingToCompare, match=r"has no reference profile; train a new version|no movies version"):
+        run_check(settings, objects, warehouse, replace(question, partition=None), "r")

@@ -1,0 +1,51 @@
+"""The whole loop with real processes, as a person sees it: `make drift-demo`'s program, start to end."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accident_reco.storage import drift as loop
+from accident_reco.storage.lifecycle import promotion_history
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.running import ROOT
+
+HOLDS = (
+    # the same traffic: nothing happens
+    "nothing was decided", "the champion is the same",
+    # moved traffic: report, policy, training, gate, promotion, gauge
+    "the report is red", "one red window is not enough", "the second one starts a training",
+    "against the new reference the same traffic is not red",
+    # a candidate that cannot win: champion stays, back-off
+    "the policy starts a training", "the champion stays", "the policy backs off after the lost candidate",
+)  # fmt: skip
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(1500)
+def test_the_loop_closes(tmp_path: Path) -> None:
+    """Exit code 0, every step said to hold, and the audit tells the same story: promote, promote, refuse."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ACCIDENT_RECO_", "DAGSTER_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "accident_reco.launch.demo", "--home", str(tmp_path)],
+        cwd=ROOT, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        screen, _ = process.communicate(timeout=1400)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert process.returncode == 0, screen
+    for what in HOLDS:
+        assert f"✔ {what}" in screen
+    assert "drift_share fell from" in screen
+    warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
+    audit = [(row["action"], row["promoted"]) for row in reversed(promotion_history(warehouse, "accidents"))]
+    assert audit == [("promote", True), ("promote", True), ("refuse", False)]
+    rules = [row["rule"] for row in reversed(loop.decisions(warehouse, "accidents"))]
+    assert rules == ["hysteresis", "trigger", "hysteresis", "trigger", "backoff"]
+    warehouse.close()
