@@ -12,10 +12,10 @@ from accident_reco.settings import Settings
 from accident_reco_tests.serving.accounts import running_auth
 from accident_reco_tests.serving.live import live
 from accident_reco_tests.serving.real import real_bundle
+from accident_reco_tests.serving.real_movies import movie_bundle
 from accident_reco_tests.serving.toy import promote
 from serving.drift.app import create_app as create_drift_app
 from serving.predict.app import create_app
-from serving.predict.loaders import load_accidents
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 2
@@ -40,8 +40,9 @@ def test_predict(tmp_path: Path) -> None:
     """Whatever a client makes of the document, the answers are what it says."""
     with running_auth(tmp_path, **FAST) as auth:
         promote(tmp_path, real_bundle())
+        promote(tmp_path, movie_bundle())
         settings = Settings(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
-        with live(create_app(settings, {"accidents": load_accidents})) as client:
+        with live(create_app(settings)) as client:
             check_contract(str(client.base_url).rstrip("/"), auth.headers(), tmp_path)
 
 

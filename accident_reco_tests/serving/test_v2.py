@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,9 +17,10 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, running_auth
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.real import real_bundle
+from accident_reco_tests.serving.real_movies import movie_bundle
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
-from serving.predict.loaders import load_accidents
+from serving.predict.loaders import load_accidents, load_movies
 
 INFER = "/v2/models/accidents/infer"
 
@@ -163,6 +165,26 @@ def test_binary_text_that_lies_about_its_length(client: httpx.Client, raw: bytes
     head = httpx.Request("POST", "http://x", json={"inputs": [entry]}).content
     headers = {"Inference-Header-Content-Length": str(len(head))}
     assert client.post(INFER, content=head + raw, headers=headers).status_code == 422
+
+
+def test_movies_speak_the_protocol_too(tmp_path: Path) -> None:
+    """Pairs of user and movie in, predicted stars out; strangers and unknown movies fall back to what is known."""
+    bundle = movie_bundle(3_000)
+    promote(tmp_path, bundle)
+    settings = Settings(home=tmp_path, auth_required=False)
+    Warehouse(settings.database).upgrade()
+    with live(create_app(settings, {"movies": load_movies})) as client:
+        metadata = client.get("/v2/models/movies").json()
+        assert [tensor["name"] for tensor in metadata["inputs"]] == ["user_id", "movie_id"]
+        pairs = {"user_id": [1, 1, 10**9], "movie_id": [1, 2, 10**9]}
+        inputs = [{"name": n, "shape": [3], "datatype": "INT64", "data": v} for n, v in pairs.items()]
+        answer = client.post("/v2/models/movies/infer", json={"inputs": inputs}).json()
+        stars = answer["outputs"][0]["data"]
+        assert len(stars) == 3
+        assert all(0.5 <= star <= 5 for star in stars)
+        assert client.post("/v2/models/movies/infer", json={"inputs": inputs[:1]}).status_code == 422
+        warehouse = Warehouse(settings.database)
+        wait_for(lambda: inference.count_predictions(warehouse, "movies") == 3)
 
 
 def test_without_a_token_only_health_answers(client: httpx.Client) -> None:

@@ -15,7 +15,14 @@ from accident_reco.accidents.context import CONTEXT_COLUMNS, accident_context
 from serving.predict.accident_input import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 
 Columns = dict[str, NDArray[Any]]
-_WIDE: Final = frozenset({"Num_Acc"})
+# How a column's values become an array; whole numbers of 32 bits where nothing else is said.
+_KIND: Final = (
+    dict.fromkeys(schema.TEXT, "text")
+    | dict.fromkeys(schema.REAL, "real")
+    | {"hrmn": "spelt", "actp": "spelt", "Num_Acc": "wide"}
+)
+# -1 is unknown where it is no possible value: a latitude of -1 exists, a width of -1 does not.
+_NEVER_MINUS_ONE: Final = frozenset(n for n in schema.REAL if not codebook.field(n).accepts(codebook.UNKNOWN))
 
 
 @dataclass
@@ -45,23 +52,27 @@ def number(name: str, value: Any) -> Any:
 
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     """Columns of rows that need not have the same keys; a column that no row has is left out."""
+    if len(rows) == 1:
+        return {name: _column(name, [value]) for name, value in rows[0].items()}
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _column(name, [row.get(name) for row in rows]) for name in names}
 
 
 def _column(name: str, values: list[Any]) -> NDArray[Any]:
-    if name in schema.TEXT:
+    kind = _KIND.get(name, "whole")
+    if kind == "text":
         return np.array(values, dtype=object)
-    if name in schema.REAL:
+    if kind == "real":
         return np.array([_real(name, value) for value in values], dtype=np.float64)
-    if name in ("hrmn", "actp"):
+    if kind == "spelt":
         values = [number(name, value) for value in values]
-    return np.array([-1 if v is None else v for v in values], dtype=np.int64 if name in _WIDE else np.int32)
+    if None in values:
+        values = [-1 if value is None else value for value in values]
+    return np.array(values, dtype=np.int64 if kind == "wide" else np.int32)
 
 
 def _real(name: str, value: Any) -> float:
-    # -1 is unknown where it is no possible value: a latitude of -1 exists, a width of -1 does not.
-    if value is None or (value == codebook.UNKNOWN and not codebook.field(name).accepts(value)):
+    if value is None or (value == codebook.UNKNOWN and name in _NEVER_MINUS_ONE):
         return float("nan")
     return float(value)
 

@@ -14,7 +14,7 @@ MAX_BATCH: Final = 100
 
 UserId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID, description="Stored user")]
 MovieId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID, description="MovieLens movie id")]
-Stars = Annotated[float, Field(ge=0.5, le=5, multiple_of=0.5, description="Stars, 0.5 to 5 in half steps")]
+Stars = Annotated[float, Field(strict=True, ge=0.5, le=5, multiple_of=0.5, description="Stars, 0.5 to 5 in half steps")]
 Genres = Annotated[list[Annotated[str, Field(min_length=1, max_length=32)]], Field(max_length=20)]
 
 
@@ -45,7 +45,9 @@ class MoviesRequest(Strict):
     genres: Annotated[Genres, Field(description="Only movies of any of these genres")] = []
     exclude_genres: Annotated[Genres, Field(description="No movie of any of these genres")] = []
     include_seen: Annotated[bool, Field(description="Leave movies in that the person has rated")] = False
-    diversity: Annotated[float, Field(ge=0, le=1, description="0: best first; towards 1: less alike")] = 0.0
+    diversity: Annotated[float, Field(strict=True, ge=0, le=1, description="0: best first; towards 1: less alike")] = (
+        0.0
+    )
     because: Annotated[bool, Field(description="Say which rated movies a recommendation goes back to")] = False
 
     @model_validator(mode="after")
@@ -85,7 +87,12 @@ class GenerateRequest(Strict):
     seed: Annotated[int, Field(strict=True, ge=0, le=2**31, description="The same seed makes the same ratings")] = 0
     shift: Annotated[
         float,
-        Field(ge=0, le=1, description="0: like the ratings so far; 1: sterner and of other movies, to provoke drift"),
+        Field(
+            strict=True,
+            ge=0,
+            le=1,
+            description="0: like the ratings so far; 1: sterner and of other movies, to provoke drift",
+        ),
     ] = 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -141,7 +142,16 @@ class MovieAdapter:
         for user in np.unique(users).tolist():
             of_user = users == user
             stars[of_user] = champion.model.predict(user, movies[of_user])
-        return Scored({"predicted_rating": ("FP64", stars.round(4))}, [], [], [], [])
+        stars = stars.round(4)
+        call = secrets.token_hex(12)
+        pairs = zip(users.tolist(), movies.tolist(), strict=True)
+        return Scored(
+            {"predicted_rating": ("FP64", stars)},
+            [f"{call}-{row}" for row in range(len(users))],
+            [{"user_id": user, "movie_id": movie} for user, movie in pairs],
+            stars.tolist(),
+            [None] * len(users),
+        )
 
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {"accidents": AccidentAdapter(), "movies": MovieAdapter()}
