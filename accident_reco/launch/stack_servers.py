@@ -150,7 +150,8 @@ def start_mlflow(
         sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
         "--backend-store-uri", backend_url, "--artifacts-destination", artifacts, "--serve-artifacts", *flags,
     ]  # fmt: skip
-    children.start("mlflow", command, environ=environ)
+    # Nobody here uses MLflow's own jobs: eight processes and two gigabytes less.
+    children.start("mlflow", command, environ={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environ})
     return f"http://{LOOPBACK}:{port}/health"
 
 
