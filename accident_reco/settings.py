@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     accidents_mask_most: float = Field(
         0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
     )
+    accidents_masked_weight: float = Field(
+        0.3, gt=0, le=1, description="What a row with fields made unknown counts in training against the same row whole"
+    )
     accidents_miss_cost: float = Field(
         4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"
     )
@@ -227,7 +230,7 @@ class Settings(BaseSettings):
         0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 150"
     )
     accidents_boosting_rounds: int = Field(
-        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 700"
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 500"
     )
     accidents_boosting_members: int = Field(1, ge=1, le=10, description="Boosters of different seeds that are averaged")
     accidents_max_people: int = Field(

@@ -19,6 +19,7 @@ from accident_reco.accidents.reading import RawTable, read_table
 from accident_reco.accidents.schema import COLUMNS, REAL, TEXT, dtype_of
 
 _COMPACT: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
+_WIDTHS: Final = {"dep": 2, "com": 5}
 _SINCE_2019: Final = frozenset({"id_vehicule", "id_usager", "motor", "vma", "secu1"})
 _UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
 
@@ -68,7 +69,8 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
         elif name not in raw.columns:
             columns[name] = _absent(name, count)
         elif name in TEXT:
-            columns[name] = read.plain_text(raw.columns[name], name in _COMPACT)
+            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
+            columns[name] = read.plain_text(raw.columns[name], name in _COMPACT, width)
         elif name in ("lat", "long"):
             columns[name], bad = read.degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
             odd += [(name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))

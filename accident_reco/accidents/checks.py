@@ -49,7 +49,8 @@ def summarise(
 ) -> dict[str, Any]:
     """What the checks need to know of a year, as plain JSON. `records` are the stored published files by table."""
     victims, notes = built.victims, built.quarantine
-    repaired = notes[notes.disposition == "repaired"].groupby("column_name").size()
+    values = (notes.disposition == "repaired") & ~notes.rule.isin(["no_vehicle", "no_place"])
+    repaired = notes[values].groupby("column_name").size()
     outside = {}
     for frame, table in ((built.accidents, "caracteristiques"), (built.places, "lieux"), (built.vehicles, "vehicules"),
                          (victims, "usagers")):  # fmt: skip

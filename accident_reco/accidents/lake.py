@@ -50,11 +50,16 @@ def fetch_raw(store: ObjectStore, source: Source, year: int, table: str) -> tupl
     """
     fingerprint = source.fingerprint(year)
     stored = raw_record(store, year, table)
-    if stored is not None and (stored.data_source, stored.fingerprint) == (source.data_source, fingerprint):
+    if stored is not None and is_current(stored, source, fingerprint):
         return stored, False
     fetched = source.fetch(year, table)
     with fetched.stream:
         return _save_raw(store, fetched, year, table, source.data_source, fingerprint), True
+
+
+def is_current(record: RawRecord, source: Source, fingerprint: str) -> bool:
+    """Whether a stored file is the source's current one, as far as the source can tell now."""
+    return record.data_source == source.data_source and (record.fingerprint == fingerprint or not source.certain())
 
 
 def _save_raw(

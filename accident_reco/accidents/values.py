@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from accident_reco.accidents.codebook import LETTERS, UNKNOWN, Field
 
 # Written for "not filled in" somewhere: blank, dot, minus one, a dash, and words of the publisher's software.
-_NOTHING = frozenset({"", ".", "-", "-1", "-1.0", "N/A", "n/a", "null", "NULL"})
+_NOTHING = frozenset(
+    {"", ".", "-", "-1", "-1.0", "N/A", "n/a", "null", "NULL", "#VALEURMULTI", "#ERREUR", "#VALEUR!", "#N/A"}
+)
 _SPACES = dict.fromkeys(map(ord, " \u00a0\u202f\t"))
 
 Verdict = tuple[float, str, str]  # value, rule that was applied ("" = none), reason
@@ -135,8 +137,11 @@ def spread(column: pa.DictionaryArray, judge: Callable[[str], Verdict], dtype: s
     return Values(values, odd)
 
 
-def plain_text(column: pa.Array, compact: bool = False) -> NDArray[np.object_]:
-    """Text trimmed, blanks and the literals for "nothing" as None; `compact` removes every space inside as well."""
+def plain_text(column: pa.Array, compact: bool = False, width: int = 0) -> NDArray[np.object_]:
+    """Text trimmed, blanks and the literals for "nothing" as None.
+
+    `compact` removes every space inside as well, `width` gives leading zeros back that a spreadsheet took.
+    """
     coded = column if isinstance(column, pa.DictionaryArray) else None
     source = column.dictionary if coded is not None else column
     trimmed = pc.utf8_trim_whitespace(source)
@@ -144,6 +149,8 @@ def plain_text(column: pa.Array, compact: bool = False) -> NDArray[np.object_]:
         for space in ("\u00a0", "\u202f", " "):
             trimmed = pc.replace_substring(trimmed, space, "")
     empty = pc.is_in(trimmed, value_set=pa.array(sorted(_NOTHING)))
+    if width:
+        trimmed = pc.utf8_lpad(trimmed, width, "0")
     found = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed).to_numpy(zero_copy_only=False)
     if coded is None:
         return found

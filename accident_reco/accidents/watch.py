@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.lake import current_years, raw_record
+from accident_reco.accidents.lake import current_years, is_current, raw_record
 from accident_reco.accidents.sources.base import Source
 from accident_reco.storage.objects import ObjectStore
 
@@ -31,8 +31,7 @@ def changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
     for year in source.years():
         fingerprint = source.fingerprint(year)
         stored = [raw_record(store, year, table) for table in TABLES]
-        if all(record and (record.data_source, record.fingerprint) == (source.data_source, fingerprint)
-               for record in stored):  # fmt: skip
+        if all(record and is_current(record, source, fingerprint) for record in stored):
             continue
         same_source = any(record and record.data_source == source.data_source for record in stored)
         what = "corrected" if same_source else "new"

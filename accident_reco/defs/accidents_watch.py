@@ -34,7 +34,7 @@ def accident_source(context: dg.SensorEvaluationContext, platform: Platform) -> 
         return
     context.update_cursor(str(time.time()))
     try:
-        changed = changed_years(platform.objects, open_source(platform.settings))
+        changed = changed_years(platform.objects, open_source(platform.settings, hurry=True))
     except SourceError as error:
         yield dg.SkipReason(str(error))
         return

@@ -46,7 +46,7 @@ class Demo:
             "loop_seconds": 2, "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
             "drift_sample_rows": 500, "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
             "retrain_new_years": 9, "retrain_in_one_process": True,
-            "accidents_floor": 0.55, "accidents_minimum_gain": 0.0,
+            "accidents_floor": 0.5, "accidents_minimum_gain": 0.0,
             "accidents_forest_trees": 40, "accidents_boosting_rounds": 80,
         }  # fmt: skip
         self.settings = Settings.load(**chosen)
@@ -174,11 +174,11 @@ def moved(demo: Demo) -> None:
     """Chapter two: traffic moves, the loop answers with a new champion."""
     first = demo.champion()
     say("\n2. Traffic moves: motorcycles on country roads. The year's files are ingested meanwhile.")
-    moved_year(demo.source, 2023, demo.people * 8)
-    stored = demo.settings.home / "store" / "assets" / "accidents" / "victims" / "2023.json"
+    moved_year(demo.source, 2024, demo.people * 20)
+    stored = demo.settings.home / "store" / "assets" / "accidents" / "victims" / "2024.json"
     demo.wait(stored.exists, TRAIN_SECONDS, "the new year is ingested by its sensor")
     for seed in (2, 3):
-        demo.send(2023, "all", seed)
+        demo.send(2024, "all", seed)
         expect(demo.report()["status"] == "drift", "the report is red")
         count = seed - 1
         demo.wait(lambda n=count: len(demo.decisions()) >= n, SOON_SECONDS, "the policy decided")  # type: ignore[misc]
@@ -188,7 +188,7 @@ def moved(demo: Demo) -> None:
     expect(demo.decisions()[1]["action"] == "train", "the second one starts a training")
     demo.wait(lambda: demo.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
     say(f"    the API answers with {demo.champion()}, promoted by the gate")
-    demo.send(2023, "all", seed=4)
+    demo.send(2024, "all", seed=4)
     expect(demo.report()["status"] != "drift", "against the new reference the same traffic is not red")
     demo.wait(lambda: demo.share() < before, SOON_SECONDS, "the gauge falls")
     say(f"    drift_share fell from {before:.2f} to {demo.share():.2f}")

@@ -41,12 +41,17 @@ class SliceGain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Candidate against champion on the same rows; a positive gain favours the candidate in either sense."""
+    """Candidate against champion on the same rows; a positive gain favours the candidate in either sense.
+
+    `champion_metrics` are the champion's on these rows: when new data has joined the holdout, those in its manifest are
+    of other rows.
+    """
 
     rows: int
     groups: int
     gain: Interval
     slices: Sequence[SliceGain] = ()
+    champion_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,9 @@ def decide(
         return refuse(f"{shown} is below {policy.minimum_gain:g}")
     if not gain.low > 0:
         return refuse(f"{shown} could be chance")
+    before = {**champion.metrics, **comparison.champion_metrics}
     for limited, slack in policy.limits.items():
-        ours, theirs = candidate.metrics.get(limited, float("nan")), champion.metrics.get(limited, float("nan"))
+        ours, theirs = candidate.metrics.get(limited, float("nan")), before.get(limited, float("nan"))
         if not ours <= theirs + slack:
             return refuse(f"{shown}, but {limited} {ours:.4f} is worse than {theirs:.4f} by more than {slack:g}")
     worse = [s for s in comparison.slices if s.rows >= policy.slice_rows and s.gain.high < -policy.slice_tolerance]

@@ -61,4 +61,4 @@ def compare(candidate: Bundle, rows: Rows, champion: Manifest, files: Mapping[st
         users = (mine.history >= low) & (mine.history <= high)
         if users.sum() >= SLICE_USERS:
             slices.append(SliceGain(name, int(users.sum()), gain(users)))
-    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices)
+    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, other.metrics)

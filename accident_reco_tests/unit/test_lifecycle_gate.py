@@ -52,6 +52,10 @@ CASES = {
     "calibration got worse": (
         _evaluation(NEW, 0.52, ece=0.03), _evaluation(OLD, 0.5), BETTER, HIGHER, (), False, "ece 0.0300 is worse",
     ),
+    "calibration is judged on the same rows": (
+        _evaluation(NEW, 0.52, ece=0.03), _evaluation(OLD, 0.5),
+        Comparison(1000, 500, Interval(0.02, 0.01, 0.03), (), {"ece": 0.04}), HIGHER, (), True, "gain +0.0200",
+    ),
     "a slice got worse": (
         _evaluation(NEW, 0.52), _evaluation(OLD, 0.5),
         _compare(0.02, 0.01, 0.03, SliceGain("catv=33", 400, Interval(-0.05, -0.08, -0.02))),

@@ -28,6 +28,7 @@ def recipe_of(settings: Settings) -> Recipe:
     return Recipe(
         feature_set=settings.accidents_feature_set,
         synthetic_weight=settings.accidents_synthetic_weight,
+        masked_weight=settings.accidents_masked_weight,
         mask_most=settings.accidents_mask_most,
         miss_cost=settings.accidents_miss_cost,
         coverage=settings.accidents_coverage,
@@ -39,7 +40,7 @@ def recipe_of(settings: Settings) -> Recipe:
 def parameters_of(settings: Settings, people: int) -> tuple[ForestParameters, BoostingParameters]:
     """Forest and boosters as configured, or as many trees as `people` real training people are worth."""
     trees = settings.accidents_forest_trees or min(max(people // 500, 30), 150)
-    rounds = settings.accidents_boosting_rounds or min(max(people // 100, 80), 700)
+    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 80), 500)
     return (
         ForestParameters(trees=trees),
         BoostingParameters(rounds=rounds, members=settings.accidents_boosting_members),

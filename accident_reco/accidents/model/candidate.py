@@ -31,6 +31,7 @@ class Recipe:
     Args:
         feature_set: `call` or `full`.
         synthetic_weight: what a synthetic row counts against a real one.
+        masked_weight: what a row with gaps counts against the same row without.
         mask_most: rows are learnt a second time with up to this share of their fields unknown; 0 for never.
         validation_share: of the training accidents, for calibration and choices.
         miss_cost: how many false alarms one missed grave injury is worth.
@@ -41,6 +42,7 @@ class Recipe:
 
     feature_set: str = "call"
     synthetic_weight: float = 0.2
+    masked_weight: float = 0.3
     mask_most: float = 0.8
     validation_share: float = 0.1
     miss_cost: float = 4.0
@@ -77,7 +79,7 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     real, synthetic = take(columns, ~columns["synthetic"]), take(columns, columns["synthetic"])
     parts = [(REAL, 1.0, real, True), (SYNTHETIC, recipe.synthetic_weight, synthetic, False)]
     if recipe.mask_most:
-        parts.insert(1, (MASKED, 1.0, masked_copy(real, spec, recipe.mask_most, recipe.seed), True))
+        parts.insert(1, (MASKED, recipe.masked_weight, masked_copy(real, spec, recipe.mask_most, recipe.seed), True))
     frames = []
     for origin, weight, rows, seen in parts:
         if not len(rows[NUM_ACC]) or not weight:

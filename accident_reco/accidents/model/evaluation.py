@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accident_reco.accidents.model.metrics import average_precision, evaluate, roc_auc
+from accident_reco.accidents.model.metrics import average_precision, evaluate, expected_calibration_error, roc_auc
 from accident_reco.accidents.model.rows import Columns, columns_of, is_grave, mask_fields
 from accident_reco.accidents.model.slices import slices
 from accident_reco.accidents.scorer import AccidentScorer
@@ -173,7 +173,11 @@ def compare(candidate: AccidentScorer, champion: AccidentScorer, holdout: Holdou
         better, worse = (mean_statistic(values[mask]) for values in likelihoods)
         interval = paired_bootstrap(accidents[mask], better, worse, higher_is_better=True, draws=DRAWS, seed=seed)
         parts.append(SliceGain(f"{dimension}: {part}", int(mask.sum()), interval))
-    return Comparison(len(holdout.label), len(np.unique(accidents)), gain, parts)
+    now = {
+        "ece": expected_calibration_error(holdout.label, theirs),
+        "brier": float(np.mean((theirs - holdout.label) ** 2)),
+    }
+    return Comparison(len(holdout.label), len(np.unique(accidents)), gain, parts, now)
 
 
 def _log_likelihood(label: NDArray[np.int8], probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,6 +41,9 @@ class Source(Protocol):
     def fingerprint(self, year: int) -> str:
         """Changes when the files of a year change; cheap, reads no file."""
 
+    def certain(self) -> bool:
+        """Whether `years` and `fingerprint` are current; if not, what is stored already is not doubted."""
+
     def fetch(self, year: int, table: str) -> Fetched:
         """One file. Raises SourceError when the year or the table is not at hand."""
 

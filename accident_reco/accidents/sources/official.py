@@ -57,12 +57,14 @@ class OfficialSource:
         self._downloader = downloader or Downloader(allowed=HOSTS)
         self._api, self._stable, self._latest = api, stable, latest
         self._notes: list[str] = []
+        self._listing_failed = False
 
     @cached_property
     def _resources(self) -> dict[int, dict[str, Resource]]:
         try:
             listed = self._listed()
         except (DownloadError, ValueError) as error:
+            self._listing_failed = True
             self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
             return {
                 year: {table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
@@ -121,6 +123,10 @@ class OfficialSource:
         files = self._files(year)
         parts = [f"{files[table].url} {files[table].checksum} {files[table].modified}" for table in TABLES]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def certain(self) -> bool:
+        """False when the API did not answer: the stable links say nothing of corrections."""
+        return bool(self._resources) and not self._listing_failed
 
     def fetch(self, year: int, table: str) -> Fetched:
         """One file, held to its published checksum."""

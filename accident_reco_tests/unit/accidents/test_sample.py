@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from accident_reco.accidents.sample import sample_year
+from accident_reco.accidents.sample.__main__ import main
+from accident_reco.accidents.sources.directory import DirectorySource
 from accident_reco.accidents.victims import build_victims
 
 
@@ -73,3 +78,24 @@ def test_hospitalised_shifts_in_2018() -> None:
     """From 2018 on fewer count as hospitalised; a drift check must find that in samples as it would in life."""
     before, after = (build_victims(sample_year(year, 10_000), year).victims.grav.eq(3).mean() for year in (2017, 2018))
     assert before > after + 0.04
+
+
+def test_files_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Years that are not at hand are written where a directory source finds them."""
+    monkeypatch.setattr("sys.argv", ["sample", "2018-2019", str(tmp_path / "new"), "--people", "60"])
+    assert main() == 0
+    assert DirectorySource(str(tmp_path / "new")).years() == [2018, 2019]
+    assert capsys.readouterr().out.count("\n") == 8
+    monkeypatch.setattr("sys.argv", ["sample", "1999", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+
+
+def test_a_million_people_cost_seconds() -> None:
+    """Drawing and writing is vectorised: 20,000 people may take twice their share of a minute for 1,000,000."""
+    sample_year(2023, 1_000)
+    started = time.process_time()
+    sample_year(2024, 20_000)
+    assert time.process_time() - started < 60 * 20_000 / 1_000_000 * 2

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco.accidents.codebook import TABLES
+from accident_reco.accidents.lake import fetch_raw
 from accident_reco.accidents.sources import SourceError, open_source
 from accident_reco.accidents.sources.base import table_and_year
 from accident_reco.accidents.sources.directory import DirectorySource
 from accident_reco.accidents.sources.made_up import SampleSource, parse_years
 from accident_reco.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
+from accident_reco.accidents.watch import changed_years
 from accident_reco.settings import Settings
 from accident_reco.storage.download import Downloader
+from accident_reco.storage.objects import open_store
 
 from .web import Answer, Site, body, redirect, serve
 
@@ -229,3 +233,21 @@ def test_wrong_sample_years(text: str) -> None:
     """A wrong list of years is refused with the rule."""
     with pytest.raises(ValueError, match="year"):
         parse_years(text)
+
+
+def test_api_that_is_down_corrects_nothing(listed: Site, tmp_path: Path) -> None:
+    """Without the API nobody knows of corrections: stored years rest, and come up again only when it tells of one."""
+    store = open_store(tmp_path.as_uri())
+    for table in TABLES:
+        fetch_raw(store, _source(listed), 2023, table)
+    up = dict(listed.answers)
+    for year in range(2019, 2027):
+        listed.answers[_edition(year)] = body(b"oops", 500)
+    down = _source(listed)
+    assert not down.certain()
+    assert [change.year for change in changed_years(store, down)] == [2019, 2020, 2021, 2022]
+    listed.answers.clear()
+    listed.answers.update(up)
+    assert [change.year for change in changed_years(store, _source(listed))] == [2016, 2021]
+    record, fetched = fetch_raw(store, _source(listed), 2023, "usagers")
+    assert (record.name, fetched) == ("usagers-2023.csv", False)

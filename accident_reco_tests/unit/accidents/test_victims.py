@@ -10,6 +10,7 @@ import pytest
 
 from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.reading import UnreadableFile
+from accident_reco.accidents.sample import sample_year
 from accident_reco.accidents.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
 from accident_reco.accidents.victims import RawFile, YearOfAccidents, build_victims
 
@@ -193,3 +194,27 @@ def test_not_the_table(content: bytes) -> None:
     """An empty file, a page of an error, another table: one message that says what was found and what was expected."""
     with pytest.raises(UnreadableFile, match=r"lieux-2023.csv line 1: this is not a lieux file: no column .*catr"):
         build_victims(year(lieux=content), 2023)
+
+
+@pytest.mark.parametrize("an", [2024, 2016])
+@pytest.mark.parametrize("empty", [*TABLES, "all"])
+def test_header_without_rows(an: int, empty: str) -> None:
+    """A file that ends after its header: everything is accounted for, and no year without people passes as one."""
+    files = sample_year(an, 40)
+    for table in TABLES if empty == "all" else [empty]:
+        files[table] = RawFile(files[table].name, files[table].data.split(b"\n")[0] + b"\n")
+    built = build_victims(files, an)
+    assert all(count.balanced for count in built.counts.values())
+    assert len(built.victims) == (
+        0 if empty in ("all", "caracteristiques", "usagers") else built.counts["usagers"].rows_in
+    )
+    assert {name: str(built.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+
+
+def test_leading_zeros_and_spreadsheet_words() -> None:
+    """Department 1 is 01, and what a spreadsheet writes for an error is not filled in."""
+    built = build_victims(
+        year({("caracteristiques", 0, "dep"): "1", ("caracteristiques", 0, "com"): "1004",
+              ("lieux", 1, "nbv"): "#VALEURMULTI"}), 2023)  # fmt: skip
+    assert built.victims[["dep", "com", "nbv"]].iloc[0].tolist() == ["01", "01004", -1]
+    assert built.quarantine.empty

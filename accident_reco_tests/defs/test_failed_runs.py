@@ -1,0 +1,89 @@
+"""A run that fails is recorded and told once, to a real webhook; a dead webhook stops nothing."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+
+from accident_reco.defs import retrain
+from accident_reco.defs.resources import Platform
+from accident_reco.monitoring.notify import notify
+from accident_reco.settings import Settings
+from accident_reco.storage.drift import notifications
+
+
+@pytest.fixture
+def platform(tmp_path):
+    made = Platform(home=str(tmp_path))
+    made.warehouse.upgrade()
+    yield made
+    made.warehouse.close()
+
+
+@pytest.fixture
+def webhook():
+    """Address of a server that remembers what it was told."""
+    told: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", told
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
+
+
+def kept(platform: Platform) -> list[tuple[str, str]]:
+    with platform.warehouse.connect() as connection:
+        return [(row.subject, row.delivered) for row in connection.execute(notifications.select())]
+
+
+def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) -> None:
+    """The sensor's body, on a run that really failed; looked at twice, told once."""
+    url, told = webhook
+    monkeypatch.setenv("ACCIDENT_RECO_NOTIFY_URL", url)
+
+    @dg.op
+    def burst() -> None:
+        raise RuntimeError("the disk is full")
+
+    @dg.job
+    def doomed() -> None:
+        burst()
+
+    (sensor,) = [s for s in retrain.definitions(Settings.load()).sensors or () if s.name == "failed_runs"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = doomed.execute_in_process(instance=instance, raise_on_error=False)
+        (failure,) = [event for event in result.all_events if event.is_job_failure]
+        for _ in range(2):
+            context = dg.build_run_status_sensor_context(
+                sensor_name="failed_runs", dagster_instance=instance, dagster_run=result.dagster_run,
+                dagster_event=failure, resources={"platform": Platform(home=platform.home)},
+            )  # fmt: skip
+            sensor(context.for_run_failure())
+    (message,) = told
+    assert message["kind"] == "run_failure"
+    assert message["subject"] == result.run_id
+    assert "of doomed failed" in message["text"]
+    assert kept(platform) == [(result.run_id, "sent")]
+
+
+def test_a_dead_webhook_stops_nothing(platform) -> None:
+    """Nobody listens there: recorded as failed, and the loop goes on."""
+    settings = Settings(home=platform.home, notify_url="http://127.0.0.1:1/hook")
+    assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "failed"
+    assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "known"
+    assert notify(Settings(home=platform.home), platform.warehouse, "suggestion", "b", "train") == "recorded"
+    assert kept(platform) == [("a", "failed"), ("b", "recorded")]

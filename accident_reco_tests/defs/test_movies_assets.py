@@ -1,0 +1,156 @@
+"""The movie side through Dagster: files to champion, trainings that change nothing, data that must not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from accident_reco.defs import movies_ingest, movies_training, movies_training_checks
+from accident_reco.defs.io import BundleIOManager, FrameIOManager
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.reference import read_reference
+from accident_reco.movies.recommender import Recommender
+from accident_reco.storage import movies as storage
+
+MODULES = (movies_ingest, movies_training, movies_training_checks)
+
+
+class World:
+    """A home, an instance, and the movie part of the platform."""
+
+    def __init__(self, home: Path) -> None:
+        self.platform = Platform(home=str(home))
+        self.platform.warehouse.upgrade()
+        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
+        self.definitions = dg.Definitions(
+            assets=dg.load_assets_from_modules(MODULES),
+            asset_checks=dg.load_asset_checks_from_modules(MODULES),
+            jobs=[movies_ingest.ingest_movies, movies_training.train_movies],
+            resources={
+                "platform": self.platform,
+                "frames": FrameIOManager(platform=self.platform),
+                "bundles": BundleIOManager(platform=self.platform),
+            },
+        )
+
+    def run(
+        self, job: str, only: str | None = None, config: dict[str, object] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        selection = None if only is None else [dg.AssetKey(["movies", only])]
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, raise_on_error=False, run_config=config, asset_selection=selection
+        )
+
+    def metadata(self, result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+        for event in result.get_asset_materialization_events():
+            made = event.materialization
+            if made.asset_key == dg.AssetKey(["movies", asset]):
+                return {name: value.value for name, value in made.metadata.items()}
+        raise AssertionError(f"{asset} was not materialized")
+
+    def close(self) -> None:
+        self.platform.warehouse.close()
+        self.instance.dispose()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS", "6000")
+    # MLflow is tried elsewhere; here a tracker that is away must not cost a model.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    made = World(tmp_path / "home")
+    yield made
+    made.close()
+
+
+def test_from_files_to_the_champion_and_again(world: World) -> None:
+    """Every asset and check in turn; the pointer names a bundle that answers; the same again is refused as the same."""
+    ingested = world.run("ingest_movies")
+    assert ingested.success
+    assert world.metadata(ingested, "raw_ratings")["data_source"] == "sample"
+    assert world.metadata(ingested, "warehouse_tables")["quarantined"] == len_quarantine(world)
+    trained = world.run("train_movies")
+    assert trained.success
+    checks = {evaluation.check_name: evaluation.passed for evaluation in trained.get_asset_check_evaluations()}
+    assert all(checks.values()), checks
+    promoted = world.metadata(trained, "production_model")
+    assert promoted["promoted"] is True
+    candidate = world.metadata(trained, "candidate_model")
+    assert candidate["kind"] == "als"
+    assert "RMSE" in str(candidate["headline"])
+    for asset in ("svd_model", "knn_model", "baseline_model", "ranking_model"):
+        assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
+
+    champion = world.platform.models.champion("movies")
+    assert champion is not None
+    pointer, manifest = champion
+    assert set(manifest.metrics) >= {"rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "temporal_rmse"}
+    assert set(manifest.lineage) >= {"sources", "data_source", "dagster_run_id", "mlflow_run_id", "git_commit"}
+    assert [source["name"] for source in manifest.lineage["sources"]] == ["ratings.csv", "movies.csv"]
+    files = world.platform.models.files(manifest)
+    assert Recommender.from_files(files, manifest).knows_user(1)
+    assert read_reference(files["reference.json"]).model == "movies"
+
+    again = world.metadata(world.run("train_movies"), "production_model")
+    assert again["promoted"] is False
+    assert f"{pointer.version} serves already" in str(again["reason"])
+
+    # Nothing to roll back to is an error that says so, not a promotion.
+    config: dict[str, object] = {"ops": {"movies__production_model": {"config": {"rollback": True}}}}
+    rolled = world.run("train_movies", only="production_model", config=config)
+    assert not rolled.success
+    failure = next(event for event in rolled.all_events if event.is_step_failure)
+    assert "no earlier version to roll back to" in str(failure.step_failure_data.error)
+
+
+def test_new_ratings_reach_the_next_version_but_simulated_ones_never_judge(world: World) -> None:
+    """Feedback and made-up ratings train; the holdout holds real ones only; both models are compared on it."""
+    assert world.run("ingest_movies").success
+    assert world.run("train_movies").success
+    before = world.platform.models.pointer("movies")
+    known = [row[0] for row in storage.read_movies(world.platform.warehouse)][:60]
+    columns = {
+        "user_id": np.full(60, 1_000_000_000), "movie_id": np.array(known), "rating": np.full(60, 1.0),
+        "rated_at": np.full(60, 1_700_000_000),
+    }  # fmt: skip
+    storage.add_ratings(world.platform.warehouse, columns, simulated=True, received_at=77)
+    result = world.run("train_movies")
+    assert result.success
+    split = world.metadata(result, "ratings_split")
+    assert split["simulated"] == 60
+    assert 0 < split["left_out"]["simulated in the holdout"] < 60  # type: ignore[index]
+    outcome = world.metadata(result, "production_model")
+    assert outcome["candidate"] != before.version  # type: ignore[union-attr]
+    assert outcome["promoted"] is False
+    assert "ndcg_at_10" in str(outcome["reason"])
+    assert world.platform.models.pointer("movies") == before
+
+
+def test_refused_rows_above_the_limit_block_the_training(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file with a tenth of its rows broken is imported, told, and stops there."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    good = [f"{user},{movie},4.0,1300000000" for user in range(1, 31) for movie in range(1, 31)]
+    bad = [f"{user},{movie},9.0,1300000000" for user in range(31, 35) for movie in range(1, 31)]
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(good + bad) + "\n")
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + "".join(f"{m},T{m},Drama\n" for m in range(1, 31)))
+    monkeypatch.setenv("ACCIDENT_RECO_MOVIES_SOURCE", str(folder))
+    result = World(Path(world.platform.home)).run("ingest_movies")
+    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert failed.check_name == "few_rows_refused"
+    assert "120 of 1,020 rows refused (11.76%)" in (failed.description or "")
+
+
+def len_quarantine(world: World) -> int:
+    from sqlalchemy import func, select
+
+    from accident_reco.storage.tables.movies import rating_quarantine
+
+    with world.platform.warehouse.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(rating_quarantine)).scalar_one())
