@@ -174,7 +174,7 @@ def moved(demo: Demo) -> None:
     """Chapter two: traffic moves, the loop answers with a new champion."""
     first = demo.champion()
     say("\n2. Traffic moves: motorcycles on country roads. The year's files are ingested meanwhile.")
-    moved_year(demo.source, 2024, demo.people * 8)
+    moved_year(demo.source, 2024, demo.people * 20)
     stored = demo.settings.home / "store" / "assets" / "accidents" / "victims" / "2024.json"
     demo.wait(stored.exists, TRAIN_SECONDS, "the new year is ingested by its sensor")
     for seed in (2, 3):

@@ -1,7 +1,7 @@
 """The servers that a production stack stands on, as native processes: how each is prepared, started and known ready.
 
-Programs come from wheels (PostgreSQL, SeaweedFS, MLflow) and Debian packages (Prometheus, Alertmanager, Redis). Knows
-nothing of the platform that runs on them.
+Programs come from wheels (PostgreSQL, SeaweedFS, MLflow) and Debian packages (Prometheus, Alertmanager, exporters).
+Knows nothing of the platform that runs on them.
 """
 
 from __future__ import annotations
@@ -191,18 +191,6 @@ def start_postgres_exporter(children: Children, port: int, postgres_port: int, p
     children.start("postgres-exporter", command, environ={"DATA_SOURCE_NAME": url})
 
 
-def start_redis(children: Children, folder: Path, port: int, password: str) -> Callable[[], bool]:
-    """Redis, in memory; gives its readiness probe."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "redis.conf"
-    config.touch(mode=0o600)
-    config.write_text(
-        f'bind {LOOPBACK}\nport {port}\nrequirepass {password}\nsave ""\ndir {folder}\n', encoding="utf-8"
-    )
-    children.start("redis", [debian("redis-server"), str(config)])
-    return lambda: _listens(port)
-
-
 def script(name: str) -> str:
     """A console script of this environment."""
     return str(Path(sys.executable).parent / name)
@@ -227,9 +215,3 @@ def postgres_program(name: str) -> str:
 def _as_nobody() -> list[str]:
     identity = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     return [debian("setpriv"), *identity, "--pdeathsig", "TERM"]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
@@ -156,8 +156,3 @@ def store_url(s3: S3) -> str:
 def store(store_url: str) -> ObjectStore:
     """An empty object store on S3."""
     return open_store(store_url)
-
-
-def hidden(url: str) -> str:
-    """A database URL for messages."""
-    return make_url(url).render_as_string(hide_password=True)
