@@ -218,7 +218,7 @@ class Settings(BaseSettings):
         0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
     )
     accidents_masked_weight: float = Field(
-        0.3, gt=0, le=1, description="What a row with fields made unknown counts in training against the same row whole"
+        0.25, gt=0, le=1, description="What a row with fields made unknown counts in training against itself whole"
     )
     accidents_miss_cost: float = Field(
         4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"

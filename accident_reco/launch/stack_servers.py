@@ -1,8 +1,7 @@
 """The servers that a production stack stands on, as native processes: how each is prepared, started and known ready.
 
-Programs come from wheels (PostgreSQL, SeaweedFS, MLflow) and Debian packages (Prometheus, Alertmanager,
-exporters). Knows
-nothing of the platform that runs on them.
+Programs come from wheels (PostgreSQL, SeaweedFS, MLflow) and Debian packages (Prometheus, Alertmanager, exporters).
+Knows nothing of the platform that runs on them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Recipe:
 
     feature_set: str = "call"
     synthetic_weight: float = 0.2
-    masked_weight: float = 0.3
+    masked_weight: float = 0.25
     mask_most: float = 0.8
     validation_share: float = 0.1
     miss_cost: float = 4.0
