@@ -17,7 +17,6 @@ from accident_reco.storage.objects import open_store
 
 TWO_WHEELERS: Final = frozenset({"1", "2", "30", "31", "32", "33", "34", "41", "42", "43", "50", "60", "80"})
 OUTSIDE_TOWNS: Final = "1"
-PEDESTRIAN: Final = 3
 SAID: Final = (
     "Num_Acc", "catu", "sexe", "trajet", "place", "locp", "etatp", "catv", "motor", "senc", "col", "lum", "atm",
     "agg", "int", "catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "mois", "hrmn", "an_nais",
@@ -58,12 +57,9 @@ def _only(data: bytes, accidents: set[bytes]) -> bytes:
     return b"".join([header, *(row for row in rows if row.split(b";", 1)[0] in accidents)])
 
 
-def records(settings: Settings, year: int, kind: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Requests about `count` people of a stored year: whole accidents in random order; `pedestrians` or `all`."""
+def records(settings: Settings, year: int, count: int, seed: int) -> list[dict[str, Any]]:
+    """Requests about `count` people of a stored year: whole accidents in random order."""
     people = load_frame(open_store(settings.store), "victims", year)
-    if kind == "pedestrians":
-        walked = people.loc[people["catu"] == PEDESTRIAN, "Num_Acc"].unique()
-        people = people[people["Num_Acc"].isin(walked) & (people["agg"] == 2)]
     numbers = people["Num_Acc"].unique()
     order = pd.Series(np.random.default_rng(seed).permutation(len(numbers)), index=numbers)
     people = people.assign(_order=people["Num_Acc"].map(order)).sort_values("_order", kind="stable").head(count)
