@@ -20,7 +20,6 @@ from accident_reco.accidents.scorer import AccidentScorer
 from accident_reco.lifecycle.gate import (
     Comparison,
     SliceGain,
-    average_precision_statistic,
     mean_statistic,
     paired_bootstrap,
     roc_auc_statistic,
@@ -158,12 +157,12 @@ def permutation_importances(
 
 
 def compare(candidate: AccidentScorer, champion: AccidentScorer, holdout: Holdout, seed: int) -> Comparison:
-    """Candidate against champion on the same held-out people: average precision overall, log likelihood by slice."""
+    """Candidate against champion on the same held-out people: ROC AUC overall, log likelihood by slice."""
     ours, theirs = candidate.probability(holdout.columns), champion.probability(holdout.columns)
     accidents = holdout.columns["Num_Acc"]
     gain = paired_bootstrap(
-        accidents, average_precision_statistic(holdout.label, ours),
-        average_precision_statistic(holdout.label, theirs), higher_is_better=True, seed=seed,
+        accidents, roc_auc_statistic(holdout.label, ours), roc_auc_statistic(holdout.label, theirs),
+        higher_is_better=True, seed=seed,
     )  # fmt: skip
     likelihoods = [_log_likelihood(holdout.label, chance) for chance in (ours, theirs)]
     parts = []
