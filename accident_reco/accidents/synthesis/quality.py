@@ -22,11 +22,11 @@ from accident_reco.lifecycle.holdout import in_holdout
 CODES: Final = ("catu", "catv", "grav", "sexe", "secu1", "trajet", "agg", "catr", "col", "int", "lum", "atm", "surf",
                 "plan", "circ", "place", "other_kind")  # fmt: skip
 NUMBERS: Final = ("an_nais", "vma", "hrmn", "lat", "long", "nb_users", "nb_vehicles")
-REPORT_ROWS: Final = 15_000
-TEACH_ROWS: Final = 60_000
-CLOSEST_OF: Final = 15_000
-CLOSEST_FOR: Final = 400
-QUICK: Final = BoostingParameters(rounds=150, leaves=31, rate=0.08)
+REPORT_ROWS: Final = 10_000
+TEACH_ROWS: Final = 40_000
+CLOSEST_OF: Final = 10_000
+CLOSEST_FOR: Final = 300
+QUICK: Final = BoostingParameters(rounds=120, leaves=31, rate=0.1)
 
 # Goals that the check holds the synthesizer to.
 GOALS: Final[dict[str, float]] = {"quality": 0.95, "discriminator_auc": 0.65, "teaching_gap": 0.015}
