@@ -1,6 +1,7 @@
 """Accident models: synthetic people, training set, features, two candidates in parallel, the gate, batch scores."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -16,25 +17,18 @@ from accident_reco.accidents.model.training import Parameters, described
 from accident_reco.accidents.scorer import CARD_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.sequential import Synthesizer
 from accident_reco.defs.accidents_ingest import VICTIMS
-from accident_reco.defs.mlflow_tracking import follow_pointer, track
+from accident_reco.defs.mlflow_tracking import track
+from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle, Manifest, sha256
 from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.lineage import lineage
-from accident_reco.lifecycle.promotion import Outcome, promote, rollback
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 
 GROUP = "accidents_training"
 OWNERS = ["team:accidents"]
 COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owners": OWNERS}
-
-
-class Promotion(dg.Config):
-    """What to do with the pointer: judge the candidate, or roll back to an older version."""
-
-    rollback: bool = False
-    version: str | None = None
 
 
 @dg.asset(
@@ -163,32 +157,18 @@ def production_model(
     context: dg.AssetExecutionContext, config: Promotion, platform: Platform, candidate_model: Bundle
 ) -> dg.MaterializeResult:
     """Move the pointer, or tell why not."""
-    settings, policy = platform.settings, assembly.gate_policy(platform.settings)
-    run_id = context.run.run_id
-    if config.rollback or config.version:
-        outcome = rollback(platform.models, platform.warehouse, assembly.MODEL, policy, run_id, config.version)
-    else:
-        people = population(platform.objects, settings)
-        holdout = Holdout.of(people.victims)
+    settings = platform.settings
+    people = cache(lambda: population(platform.objects, settings))
+
+    def problems() -> list[str]:
         # A blocking check stops its own run only; the gate asks again what the stored years are worth.
-        problems = data_problems(current_years(platform.objects, people.data_source), people.years)
+        return data_problems(current_years(platform.objects, people().data_source), people().years)
 
-        def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
-            ours = AccidentScorer.from_files(candidate_model.files)
-            return compare(ours, AccidentScorer.from_files(files, manifest), holdout, settings.seed)
+    def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
+        ours, theirs = AccidentScorer.from_files(candidate_model.files), AccidentScorer.from_files(files, manifest)
+        return compare(ours, theirs, Holdout.of(people().victims), settings.seed)
 
-        outcome = promote(platform.models, platform.warehouse, candidate_model, against, policy, run_id, problems)
-    if outcome.decision.promote and outcome.pointer:
-        follow_pointer(context, platform, assembly.MODEL, outcome.pointer.version, outcome.pointer.previous)
-    return dg.MaterializeResult(metadata=_decision(outcome))
-
-
-def _decision(outcome: Outcome) -> dict[str, Any]:
-    serving = outcome.pointer.version if outcome.pointer else "none"
-    return {
-        "promoted": outcome.decision.promote, "reason": outcome.decision.reason, "candidate": outcome.version,
-        "serving": serving, "decision": dg.MetadataValue.json(outcome.decision.document()),
-    }  # fmt: skip
+    return move_pointer(context, platform, config, candidate_model, against, assembly.gate_policy(settings), problems)
 
 
 def _numbers(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from accident_reco.defs.mlflow_tracking import follow_pointer, track
+from accident_reco.defs.mlflow_tracking import track
 from accident_reco.defs.movies_ingest import OWNERS, warehouse_tables
+from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.lineage import lineage
-from accident_reco.lifecycle.promotion import promote, rollback
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 from accident_reco.movies import assembly, gating, training
 
@@ -26,13 +26,6 @@ CANDIDATES = {
     "baseline": ("baseline_model", "Surprise BaselineOnly: biases alone.", {"python", "numpy"}),
     "als": ("ranking_model", "implicit ALS: factors that rank; stars from biases.", {"python", "numpy"}),
 }
-
-
-class Promotion(dg.Config):
-    """What to do with the pointer: judge the candidate, or roll back to an older version."""
-
-    rollback: bool = False
-    version: str | None = None
 
 
 @dg.asset(
@@ -144,23 +137,12 @@ def production_model(
     ratings_split: pd.DataFrame,
 ) -> dg.MaterializeResult:  # fmt: skip
     """Move the pointer, or tell why not."""
-    policy, run_id = assembly.policy_of(platform.settings), context.run.run_id
-    if config.rollback or config.version:
-        outcome = rollback(platform.models, platform.warehouse, training.MODEL, policy, run_id, config.version)
-    else:
 
-        def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
-            rows = assembly.rows_of(ratings_split, platform.warehouse, platform.objects)
-            return gating.compare(candidate_model, rows, manifest, files)
+    def against(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
+        rows = assembly.rows_of(ratings_split, platform.warehouse, platform.objects)
+        return gating.compare(candidate_model, rows, manifest, files)
 
-        outcome = promote(platform.models, platform.warehouse, candidate_model, against, policy, run_id)
-    if outcome.decision.promote and outcome.pointer:
-        follow_pointer(context, platform, training.MODEL, outcome.pointer.version, outcome.pointer.previous)
-    serving = outcome.pointer.version if outcome.pointer else "none"
-    return dg.MaterializeResult(metadata={
-        "promoted": outcome.decision.promote, "reason": outcome.decision.reason, "candidate": outcome.version,
-        "serving": serving, "decision": dg.MetadataValue.json(outcome.decision.document()),
-    })  # fmt: skip
+    return move_pointer(context, platform, config, candidate_model, against, assembly.policy_of(platform.settings))
 
 
 def _fold_table(folds: list[dict[str, float]]) -> str:

@@ -1,0 +1,51 @@
+"""The last step of both models: the gate judges the candidate, or an older version is called back."""
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from accident_reco.defs.mlflow_tracking import follow_pointer
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.lifecycle.promotion import Compare, promote, rollback
+
+
+class Promotion(dg.Config):
+    """What to do with the pointer: judge the candidate, or roll back to an older version."""
+
+    rollback: bool = False
+    version: str | None = None
+
+
+def move_pointer(
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    config: Promotion,
+    candidate: Bundle,
+    against: Compare,
+    policy: GatePolicy,
+    problems: Callable[[], Sequence[str]] = tuple,
+) -> dg.MaterializeResult:
+    """Carry the decision out and tell it as metadata.
+
+    Args:
+        against: called only when there is a champion to compare with.
+        problems: reasons why the candidate's data may not teach; a rollback does not ask.
+    """
+    models, warehouse, run_id = platform.models, platform.warehouse, context.run.run_id
+    if config.rollback or config.version:
+        outcome = rollback(models, warehouse, candidate.model, policy, run_id, config.version)
+    else:
+        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems())
+    if outcome.decision.promote and outcome.pointer:
+        follow_pointer(context, platform, candidate.model, outcome.pointer.version, outcome.pointer.previous)
+    return dg.MaterializeResult(
+        metadata={
+            "promoted": outcome.decision.promote,
+            "reason": outcome.decision.reason,
+            "candidate": outcome.version,
+            "serving": outcome.pointer.version if outcome.pointer else "none",
+            "decision": dg.MetadataValue.json(outcome.decision.document()),
+        }
+    )
