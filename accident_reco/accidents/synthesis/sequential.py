@@ -43,6 +43,8 @@ JITTER_DEGREES: Final = 0.004
 TARGETS: Final = 8
 FIT_ROWS: Final = 60_000
 TRIES: Final = 50
+# Draws for the same person before another takes the place.
+PATIENCE: Final = 20
 # Below this many rows threads cost more than they give.
 THREADS_FROM: Final = 20_000
 
@@ -74,14 +76,17 @@ class Synthesizer:
         severity = _severity_model(columns, self.seed, self.jobs)
         # Who a person is comes first and is kept while the rest is drawn again: refusing whole people would thin out
         # those whose rules are broken most easily, such as cyclists.
-        roots = generator.choice(np.flatnonzero(valid(columns)), rows)
+        sound = np.flatnonzero(valid(columns))
+        roots = generator.choice(sound, rows)
         people = model.draw(roots, generator)
         _settle(people)
         known = _fingerprints(columns)
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             bad = np.flatnonzero(~valid(people) | np.isin(_fingerprints(people), known))
             if not len(bad):
                 break
+            if attempt >= PATIENCE:  # a rare person whose like cannot be told from the real one: somebody else, then
+                roots[bad] = generator.choice(sound, len(bad))
             again = model.draw(roots[bad], generator)
             _settle(again)
             for name, values in again.items():

@@ -7,7 +7,7 @@ import pytest
 from accident_reco.accidents.model import verify
 from accident_reco.accidents.model.rows import columns_of
 from accident_reco.accidents.model.training import BoostingParameters
-from accident_reco.accidents.synthesis import quality
+from accident_reco.accidents.synthesis import quality, sequential
 from accident_reco.accidents.synthesis.constraints import RULES, broken
 from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
 from accident_reco.lifecycle.holdout import in_holdout
@@ -74,6 +74,14 @@ def test_the_same_seed_makes_the_same_people(made):
     pd.testing.assert_frame_equal(again, made)
     other = Synthesizer(seed=4, jobs=1).synthesize(population(), 2000)
     assert not other["lat"].equals(made["lat"])
+
+
+def test_another_takes_the_place_of_a_person_who_cannot_be_made_up(monkeypatch):
+    """One rare person of 75,000 whose like is always a copy must not end a training: the row becomes somebody else."""
+    monkeypatch.setattr(sequential, "PATIENCE", 0)
+    made = Synthesizer(leaf=2, seed=3, jobs=1).synthesize(population(), 2000)
+    assert len(made) == 2000
+    assert verify.synthetic_people(made) is None
 
 
 def test_nobody_is_copied(made):
