@@ -53,7 +53,7 @@ lint: install ## style, types and import rules
 	$(BIN)/lint-imports
 
 test: lint ## lint, types, import rules and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict

@@ -1,10 +1,11 @@
-"""`make up` as a person meets it: first start, second start, stop, and every way it can refuse."""
+"""`make up` as a person meets it: first start, every command of the README, second start, stop, every refusal."""
 
 import json
 import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +14,12 @@ import pytest
 from accident_reco_tests.running import ROOT, Running, environment
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
+DEFAULT_PORTS = {"7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
 
 
 def _home(running: Running) -> Path:
@@ -59,6 +66,30 @@ def test_every_contract_asset_is_materialized(running: Running) -> None:
     made = {"/".join(node["key"]["path"]) for node in nodes if node["assetMaterializations"]}
     keys = {key.to_user_string() for key in defs().resolve_asset_graph().materializable_asset_keys}
     assert keys - made == set()
+
+
+def test_make_commands_are_targets() -> None:
+    """`make …` is named in text and blocks; each one exists."""
+    for target in sorted(set(MAKE.findall(README)) | set(re.findall(r"`make ([a-z-]+)", README))):
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_every_block_runs(running: Running) -> None:
+    """All blocks in one shell, as a reader types them, but for the home, the ports and the place of the environment."""
+    home = running.env["ACCIDENT_RECO_HOME"]
+    blocks = [block for block in BLOCKS if not MAKE.match(block)]
+    assert len(blocks) >= 4
+    script = "\n".join(blocks).replace("$PWD/.accident_reco", home).replace(".accident_reco/", f"{home}/")
+    script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    for port, service in DEFAULT_PORTS.items():
+        script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{running.env[f'ACCIDENT_RECO_{service}_PORT']}")
+    run = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", script], cwd=ROOT, env=running.env, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, f"{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+    assert '"prediction_id"' in run.stdout
+    assert "personalised" in run.stdout
 
 
 def test_a_taken_port_is_one_clear_message(running: Running) -> None:
