@@ -44,6 +44,7 @@ def log_windows(
     rows = prediction_window(warehouse, manifest.model, since=since, limit=2 * settings.drift_window_rows)
     labelled = labelled_predictions(warehouse, manifest.model, since=since, limit=10 * settings.drift_window_rows)
     of_champion = [row for row in labelled if row["version"] == manifest.version]
+    rows, of_champion = [_canonical(row) for row in rows], [_canonical(row) for row in of_champion]
     current, before = rows[: settings.drift_window_rows], rows[settings.drift_window_rows :]
     return Windows(
         window_of_log([_scored_by(row, manifest.version) for row in current], reference, of_champion),
@@ -77,6 +78,18 @@ def year_window(
         grave.astype(np.int64),
         labelled=Labelled(score[held_out], grave[held_out].astype(np.float64), number[held_out]),
     )
+
+
+def _canonical(row: dict[str, Any]) -> dict[str, Any]:
+    """A logged row with numbers where the codebook has numbers: the log keeps what callers wrote, such as 17:45."""
+    from accident_reco.accidents.codebook import FIELDS, canonical
+
+    inputs = row["inputs"]
+    if not isinstance(inputs, Mapping):
+        return row
+    spelt = {name for name, value in inputs.items() if isinstance(value, str) and name in FIELDS}
+    numbers = {name: canonical(name, inputs[name]) for name in spelt if FIELDS[name].kind != "text"}
+    return row | {"inputs": {**inputs, **numbers}} if numbers else row
 
 
 def _scored_by(row: dict[str, Any], version: str) -> dict[str, Any]:

@@ -152,3 +152,25 @@ def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, quest
     models.point(models.write(bare), seen=models.pointer("accidents"), run_id="r", reason="second")
     with pytest.raises(NothingToCompare, match=r"has no reference profile; train a new version|no movies version"):
         run_check(settings, objects, warehouse, replace(question, partition=None), "r")
+
+
+def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
+    """A caller writes 17:45 and the letter A; a window that took that for unknown would see no hour in any traffic."""
+    from datetime import UTC, datetime
+
+    from accident_reco.storage.inference import insert_predictions
+
+    columns = {"hrmn": np.array([730, 1745]), "actp": np.array([1, 10]), "dep": np.array(["2A", "59"], dtype=object)}
+    kinds = {"hrmn": "numeric", "actp": "categorical", "dep": "categorical"}
+    reference = build_reference(columns, kinds, model="accidents", data_source="sample")
+    manifest = Bundle("accidents", {}, {}, {}, {}).manifest("2024-01-01T00:00:00+00:00")
+    row = {
+        "id": "p1", "request_id": "r1", "at": datetime.now(UTC), "model": "accidents", "version": manifest.version,
+        "user_name": "ada", "source": "json", "status": 200, "latency_ms": 1.0, "score": 0.5, "answer": None,
+        "inputs": {"hrmn": "17:45", "actp": "A", "dep": "2A"},
+    }  # fmt: skip
+    insert_predictions(warehouse, [row])
+    window = log_windows(settings, warehouse, manifest, read_reference(reference_bytes(reference)), {}).current
+    assert {name: values.tolist() for name, values in window.columns.items()} == {
+        "hrmn": [1745.0], "actp": [10], "dep": ["2A"],
+    }  # fmt: skip

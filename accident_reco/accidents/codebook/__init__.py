@@ -175,7 +175,7 @@ def problem(name: str, value: object) -> str | None:
 
 
 def canonical(name: str, value: object) -> float | None:
-    """The number that a value of a code or number field stands for (``actp`` has letters); None if none."""
+    """The number that a value stands for (``actp`` has letters, ``hrmn`` may be spelt 17:45); None if none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -183,6 +183,8 @@ def canonical(name: str, value: object) -> float | None:
     text = str(value).strip()
     if name == "actp" and text.upper() in LETTERS:
         return LETTERS[text.upper()]
+    if name == "hrmn":
+        text = text.replace(":", "")
     try:
         number = float(text.replace(",", "."))
     except ValueError:
