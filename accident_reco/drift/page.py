@@ -187,7 +187,8 @@ def _verdict_html(report: DriftReport) -> str:
 def _feature_html(feature: FeatureVerdict) -> str:
     comparison = feature.comparison
     verdict = {True: "drifted", False: "as before", None: "not judged"}[feature.drifted]
-    numbers = (f"{comparison.distance:.3f}", f"{comparison.psi:.3f}", f"{feature.p_adjusted:.2g}")
+    shown = ((comparison.distance, ".3f"), (comparison.psi, ".3f"), (feature.p_adjusted, ".2g"))
+    numbers = tuple("–" if np.isnan(value) else format(value, style) for value, style in shown)
     return (
         f'<tr class="{"drifted" if feature.drifted else "same"}"><td>{_text(comparison.name)}</td>'
         f"<td>{comparison.test}</td>"
