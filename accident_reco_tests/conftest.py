@@ -6,6 +6,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+LONGEST = ("test_whole_loop.py", "test_up.py", "test_backfill.py")
+"""Files that take minutes: begun first, so that no core waits for the last of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first; everything else keeps its order."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 def _real(folder: str) -> Path:
