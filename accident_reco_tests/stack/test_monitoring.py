@@ -191,8 +191,13 @@ def test_a_drift_gauge_reaches_the_webhook(
         assert (path, authorization, body["version"]) == ("/alerts", "Bearer only-between-us", "4")
         (alert,) = [a for a in body["alerts"] if a["labels"]["alertname"] == "DatasetDrift"]
         assert (alert["status"], alert["labels"]["model"]) == ("firing", "accidents")
-        targets = _api(settings, "targets")["activeTargets"]
-        assert {t["labels"]["job"] for t in targets if t["health"] == "up"} >= {"dagster", "drift", "alertmanager"}
+        scraped: set[str] = set()
+        while not scraped >= {"dagster", "drift", "alertmanager"}:
+            # Each target has its own phase within the interval, and the exporter's first answer takes a while.
+            assert time.monotonic() < deadline, f"only {scraped} are up"
+            targets = _api(settings, "targets")["activeTargets"]
+            scraped = {t["labels"]["job"] for t in targets if t["health"] == "up"}
+            threading.Event().wait(0.2)
     finally:
         children.kill("prometheus")
         children.kill("alertmanager")
