@@ -53,7 +53,8 @@ lint: install ## style, types and import rules
 	$(BIN)/lint-imports
 
 test: lint ## lint, types, import rules and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	@# What fails beside others runs again alone: real servers on two cores may miss a deadline. Failing twice is red.
+	$(BIN)/python -m pytest -n 2 --dist loadfile || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict
