@@ -54,7 +54,7 @@ lint: install ## style, types and import rules
 
 test: lint ## lint, types, import rules and all tests
 	@# What fails beside others runs again alone: real servers on two cores may miss a deadline. Failing twice is red.
-	$(BIN)/python -m pytest -n 2 --dist loadfile || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict
