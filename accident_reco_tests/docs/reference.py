@@ -81,13 +81,15 @@ def _metrics(apps: dict[str, Any]) -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    from accident_reco.settings import Settings, variable
+    from accident_reco.setting_groups import GROUPS
+    from accident_reco.settings import variable
 
     yield "\n### Settings\n\nEach secret also comes as `NAME_FILE`, the path of a file that holds it."
-    yield "\n| setting | default | meaning |\n|---|---|---|"
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default in ("", None) else f"`{field.default}`"
-        yield f"| `{variable(name)}` | {default} | {field.description} |"
+    for group in GROUPS:
+        yield f"\n**{str(group.__doc__).rstrip('.')}**\n\n| setting | default | meaning |\n|---|---|---|"
+        for name, field in group.model_fields.items():
+            default = "" if field.default in ("", None) else f"`{field.default}`"
+            yield f"| `{variable(name)}` | {default} | {field.description} |"
 
 
 def with_reference(readme: str) -> str:
