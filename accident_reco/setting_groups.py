@@ -264,19 +264,3 @@ class Common(BaseModel):
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")
-
-
-GROUPS = (
-    Places,
-    Sources,
-    Addresses,
-    StackAddresses,
-    Limits,
-    Accounts,
-    PredictionLog,
-    ClosedLoop,
-    MovieTraining,
-    AccidentTraining,
-    Common,
-)
-"""In the order of the README."""

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from accident_reco.setting_groups import (
@@ -95,6 +95,11 @@ class Settings(
         for name, hint in unknown_settings(os.environ).items():
             sys.stderr.write(f"warning: {name} is not a setting{hint}; it has no effect\n")
         return settings
+
+    @classmethod
+    def groups(cls) -> tuple[type[BaseModel], ...]:
+        """What can be set, by area, in the order of the README."""
+        return tuple(base for base in cls.__bases__ if base is not BaseSettings)
 
     # What is derived: one place for each embedded default.
     @cached_property

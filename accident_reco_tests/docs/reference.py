@@ -81,11 +81,10 @@ def _metrics(apps: dict[str, Any]) -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    from accident_reco.setting_groups import GROUPS
-    from accident_reco.settings import variable
+    from accident_reco.settings import Settings, variable
 
     yield "\n### Settings\n\nEach secret also comes as `NAME_FILE`, the path of a file that holds it."
-    for group in GROUPS:
+    for group in Settings.groups():
         yield f"\n**{str(group.__doc__).rstrip('.')}**\n\n| setting | default | meaning |\n|---|---|---|"
         for name, field in group.model_fields.items():
             default = "" if field.default in ("", None) else f"`{field.default}`"

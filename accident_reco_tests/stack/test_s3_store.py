@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from accident_reco.storage.objects import (
     SwapConflict,
     open_store,
 )
+from accident_reco_tests.contention import count_together
 from accident_reco_tests.stack.conftest import S3, start_s3
 
 pytestmark = pytest.mark.stack
@@ -119,24 +119,7 @@ def test_a_killed_uploader_leaves_the_old_object(store: ObjectStore, tmp_path: P
 
 def test_swaps_from_many_threads_all_count(store: ObjectStore) -> None:
     """Compare-and-swap under contention loses no update: the pointer's promise, on the server's word."""
-    store.write("n", b"0")
-
-    def add() -> None:
-        for _ in range(5):
-            while True:
-                value, tag = store.read_tagged("n")
-                try:
-                    store.swap("n", str(int(value) + 1).encode(), tag)
-                    break
-                except SwapConflict:
-                    continue
-
-    threads = [threading.Thread(target=add) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert store.read("n") == b"20"
+    assert count_together(store, threads=4, times=5) == 20
 
 
 OPERATIONS = {

@@ -1,7 +1,6 @@
 """Object store, warehouse and settings: atomic writes, compare-and-swap, migrations, refusals."""
 
 import io
-import threading
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from accident_reco.storage.objects import ObjectExists, ObjectNotFound, StoreErr
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.contention import count_together
 
 
 class _Broken(io.BytesIO):
@@ -64,25 +64,7 @@ def test_unsafe_schemes_are_refused() -> None:
 
 def test_swaps_from_many_threads_all_count(tmp_path: Path) -> None:
     """Compare-and-swap under contention loses no update."""
-    store = open_store(tmp_path.as_uri())
-    store.write("n", b"0")
-
-    def add() -> None:
-        for _ in range(20):
-            while True:
-                value, tag = store.read_tagged("n")
-                try:
-                    store.swap("n", str(int(value) + 1).encode(), tag)
-                    break
-                except SwapConflict:
-                    continue
-
-    threads = [threading.Thread(target=add) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert store.read("n") == b"80"
+    assert count_together(open_store(tmp_path.as_uri()), threads=4, times=20) == 80
 
 
 @pytest.fixture
