@@ -41,10 +41,15 @@ MODULES = (
 def defs() -> dg.Definitions:
     """Everything that Dagster knows of."""
     settings = platform.settings
+    jobs = _named(dg.JobDefinition, UnresolvedAssetJobDefinition)
+    if settings.broker_url:
+        from accident_reco.defs.workers import on_workers
+
+        jobs = on_workers(jobs, settings)
     pipelines = dg.Definitions(
         assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
-        jobs=_named(dg.JobDefinition, UnresolvedAssetJobDefinition),
+        jobs=jobs,
         sensors=_named(dg.SensorDefinition),
         schedules=_named(dg.ScheduleDefinition),
         resources={

@@ -100,6 +100,22 @@ class StackAddresses(BaseModel):
     exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
 
+class Workers(BaseModel):
+    """Where the partitioned jobs (ingest and scoring of accident years) run."""
+
+    broker_url: str = Field(
+        "", description="Redis URL: steps of the partitioned jobs go to workers; empty: the run's own machine does them"
+    )
+    broker_redelivery_seconds: float = Field(
+        900,
+        ge=1,
+        description="A step that a dead worker held goes to another one after this; longer than any step takes",
+    )
+    broker_patience_seconds: float = Field(
+        120, ge=1, description="A run fails when its queue has had no worker for this long"
+    )
+
+
 class Limits(BaseModel):
     """What HTTP services take and give."""
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from accident_reco.setting_groups import (
     PredictionLog,
     Sources,
     StackAddresses,
+    Workers,
 )
 
 
@@ -41,6 +43,7 @@ class Settings(
     Sources,
     Addresses,
     StackAddresses,
+    Workers,
     Limits,
     Accounts,
     PredictionLog,
@@ -61,6 +64,12 @@ class Settings(
                 f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} can never be met: it is larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _broker_is_understood(self) -> Settings:
+        if self.broker_url and find_spec("dagster_celery") is None:
+            raise ValueError(f"{PREFIX}BROKER_URL wants dagster-celery: install accident-reco[celery]")
         return self
 
     @field_validator("home", mode="after")
@@ -189,6 +198,6 @@ def unknown_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
-    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_"))
+    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL"))
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -8,7 +8,7 @@ import dagster as dg
 
 from accident_reco.accidents.sources import SourceError, open_source
 from accident_reco.accidents.watch import changed_years, warehouse_news
-from accident_reco.defs.accidents_ingest import ingest_accidents, load_accidents
+from accident_reco.defs.accidents_ingest import load_accidents
 from accident_reco.defs.partitions import years
 from accident_reco.defs.resources import Platform
 from accident_reco.storage.accidents import loaded_years
@@ -19,7 +19,7 @@ REMOTE_SECONDS = 3600
 
 
 @dg.sensor(
-    job=ingest_accidents,
+    job_name="ingest_accidents",  # by name: where its steps run is decided where everything is put together
     name="accident_source",
     minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,

@@ -29,13 +29,17 @@ def command(program: str, settings: Settings, workspace: Path) -> list[str]:
                       "-w", str(workspace)],
         "daemon": [str(scripts / "dagster-daemon"), "run", "-w", str(workspace)],
         "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],
+        # Not `dagster-celery worker start`, which takes its -q apart into letters. The name says which process it is.
+        "worker": [str(scripts / "celery"), "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster",
+                   "-n", f"worker-{os.getpid()}@%h", "--concurrency", "1", "--without-gossip", "--without-mingle",
+                   "--loglevel", settings.log_level],
     }[program]  # fmt: skip
 
 
 def main() -> int:
     """Becomes the program; gives an exit code only when it cannot."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.dagster_process", description=__doc__)
-    parser.add_argument("program", choices=("code-server", "webserver", "daemon", "exporter"))
+    parser.add_argument("program", choices=("code-server", "webserver", "daemon", "exporter", "worker"))
     parser.add_argument("--code-host", default="code", help="where the code server is reached")
     chosen = parser.parse_args()
     try:

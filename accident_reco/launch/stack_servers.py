@@ -179,6 +179,29 @@ def start_alertmanager(children: Children, folder: Path, port: int, config: Path
     return f"http://{LOOPBACK}:{port}/-/ready"
 
 
+def start_redis(children: Children, folder: Path, port: int, password: str) -> Callable[[], bool]:
+    """Redis with a password and no files, as a broker; gives its readiness probe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "redis.conf"
+    config.touch(mode=0o600)
+    config.write_text(
+        f'bind {LOOPBACK}\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n',
+        encoding="utf-8",
+    )
+    children.start("redis", [debian("redis-server"), str(config)])
+    return lambda: redis_answers(port)
+
+
+def redis_answers(port: int) -> bool:
+    """Whether somebody speaks Redis on the port; without a login it says so, which is answer enough."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=2) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith((b"-NOAUTH", b"+PONG"))
+    except OSError:
+        return False
+
+
 def start_node_exporter(children: Children, port: int) -> None:
     """Figures of the machine: processors, memory, disks."""
     children.start("node-exporter", [debian("prometheus-node-exporter"), f"--web.listen-address={LOOPBACK}:{port}"])

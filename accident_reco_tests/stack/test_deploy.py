@@ -95,6 +95,19 @@ def test_dockerfile_habits() -> None:
         assert all((root / source).exists() for source in copied.split()), copied
 
 
+def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
+    """The Dockerfile linter, which does speak up where there is something."""
+    hadolint = str(Path(sys.executable).parent / "hadolint")
+    done = subprocess.run(
+        [hadolint, str(DEPLOY / "compose" / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    careless = tmp_path / "Dockerfile"
+    careless.write_text("FROM debian:latest\nRUN cd /srv && apt-get install curl\n")
+    done = subprocess.run([hadolint, str(careless)], capture_output=True, text=True, check=False)
+    assert {"DL3007", "DL3003"} <= set(re.findall(r"DL\d+", done.stdout))
+
+
 PYTHON_COMMANDS = sorted({
     tuple(service["command"])
     for service in SERVICES.values()
@@ -116,7 +129,7 @@ def test_every_command_of_ours_exists(line: tuple[str, ...]) -> None:
 def test_dagster_programs_are_installed(tmp_path: Path) -> None:
     """What `dagster_process` becomes is a program of this environment."""
     settings = Settings(home=tmp_path)
-    for program in ("code-server", "webserver", "daemon", "exporter"):
+    for program in ("code-server", "webserver", "daemon", "exporter", "worker"):
         assert Path(command(program, settings, tmp_path / "workspace.yaml")[0]).exists()
 
 

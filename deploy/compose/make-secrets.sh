@@ -23,6 +23,8 @@ login services services_database_url platform_services platform
 login reader reader_database_url platform_reader platform
 login dagster dagster_database_url dagster dagster
 login mlflow mlflow_database_url mlflow mlflow
+keep redis_password "$(random)"
+keep broker_url "redis://:$(cat secrets/redis_password)@redis:6379/0"
 keep s3_access_key "$(random)"
 keep s3_secret_key "$(random)"
 access=$(cat secrets/s3_access_key) secret=$(cat secrets/s3_secret_key)

@@ -1,0 +1,206 @@
+"""Partitioned jobs on two Celery workers over Redis, PostgreSQL and S3: one is killed mid-run and the runs still end
+well; a queue without a worker fails its run and leaves nothing behind; a step that kills its workers does it thrice."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from accident_reco.accidents.lake import load_frame
+from accident_reco.accidents.sample import sample_year
+from accident_reco.defs.accidents_scoring import SCORED
+from accident_reco.defs.io import read_frame
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.home import child_environment, prepare_home
+from accident_reco.launch.processes import Children, free_port
+from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.running import ROOT
+from accident_reco_tests.serving.live import wait_for
+from accident_reco_tests.serving.real import real_bundle
+from accident_reco_tests.stack.conftest import S3, Postgres
+from accident_reco_tests.unit.accidents.web import Site, body, serve
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+BIN = Path(sys.executable).parent
+YEARS = (2021, 2022, 2023, 2024)
+INGEST, STEP = "ingest_accidents", "accident_years"
+
+
+@dataclass
+class Gate:
+    """Holds whoever fetches a file of a year until it is opened; tells when somebody waits."""
+
+    waiting: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+
+    def stands_before(self, site: Site, year: int) -> None:
+        path = next(path for path in site.answers if f"usagers-{year}" in path)
+        passed = site.answers[path]
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            self.asked += 1
+            self.waiting.set()
+            while not self.opened.wait(0.1) and not site.stop.is_set():
+                pass
+            passed(request)
+
+        site.answers[path] = answer
+
+
+class Distributed:
+    """A platform on production parts whose partitioned jobs run on workers."""
+
+    def __init__(self, home: Path, postgres: Postgres, s3: S3, children: Children, site: Site) -> None:
+        password, port = secrets.token_hex(8), free_port()
+        children.await_ready({"redis": servers.start_redis(children, home / "redis", port, password)}, 20)
+        chosen = {
+            "home": home, "database_url": postgres.new_database(), "dagster_database_url": postgres.new_database(),
+            "store_url": f"s3://artifacts/workers-{secrets.token_hex(4)}", "accidents_source": site.url("/baac"),
+            "broker_url": f"redis://:{password}@127.0.0.1:{port}/0", "broker_redelivery_seconds": 5,
+            "broker_patience_seconds": 4,
+        }  # fmt: skip
+        self.settings = Settings.load(**chosen)
+        prepare_home(self.settings)
+        stated = {variable(name): str(value) for name, value in chosen.items()}
+        environ = {**os.environ, **s3.environ, **stated, "PYTHONPATH": str(ROOT)}
+        self.environ = child_environment(self.settings, environ)
+        self.children = Children(self.environ, self.settings.logs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable("dagster_database_url"), self.settings.dagster_database_url)
+            self.instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
+
+    def start_worker(self) -> None:
+        self.children.start("worker", [sys.executable, "-m", "accident_reco.launch.dagster_process", "worker"])
+
+    def launch(self, job: str, year: int) -> subprocess.Popen[str]:
+        """Start a run; its process submits steps and waits for them."""
+        tags = json.dumps({"dagster/partition": str(year)})
+        command = [str(BIN / "dagster"), "job", "execute", "-m", "accident_reco.definitions", "-j", job, "--tags", tags]
+        return subprocess.Popen(
+            command, env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, job: str, year: int) -> dg.DagsterRun:
+        (run,) = self.instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": str(year)}))
+        return run
+
+    def begun_by(self, job: str, year: int, step: str) -> list[int]:
+        """Process ids of the workers that began a step, in order: their names say them."""
+        logged = self.instance.get_records_for_run(self.run(job, year).run_id).records
+        entries = [record.event_log_entry for record in logged if record.event_log_entry.step_key == step]
+        said = [entry.dagster_event.engine_event_data.metadata for entry in entries
+                if entry.dagster_event and entry.dagster_event.is_engine_event]  # fmt: skip
+        names = [metadata["Celery worker"].value for metadata in said if "Celery worker" in metadata]
+        return [int(str(name).removeprefix("worker-").split("@")[0]) for name in names]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with serve() as running:
+        files = [file for year in YEARS for file in sample_year(year, 150).values()]
+        links = "".join(f'<a href="{file.name}">{file.name}</a>' for file in files)
+        running.answers["/baac/"] = body(links.encode(), kind="text/html")
+        running.answers |= {f"/baac/{file.name}": body(file.data) for file in files}
+        yield running
+
+
+@pytest.fixture(scope="module")
+def distributed(
+    postgres: Postgres, s3_server: S3, children: Children, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Distributed]:
+    made = Distributed(tmp_path_factory.mktemp("distributed"), postgres, s3_server, children, site)
+    yield made
+    made.children.stop()
+    made.instance.dispose()
+    children.kill("redis")
+
+
+def _ended(run: subprocess.Popen[str], code: int = 0) -> str:
+    said, _ = run.communicate(timeout=240)
+    assert run.returncode == code, said
+    return said
+
+
+def test_a_queue_without_a_worker_fails_its_run(distributed: Distributed) -> None:
+    """After the patience that the settings grant, by a message that says what to do."""
+    said = _ended(distributed.launch(INGEST, 2024), code=1)
+    assert "no worker takes steps from the queue 'dagster' for 4 s; start one with" in said
+    assert distributed.run(INGEST, 2024).status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.fixture(scope="module")
+def workers(distributed: Distributed) -> Distributed:
+    """The platform with two workers."""
+    distributed.start_worker()
+    distributed.start_worker()
+    return distributed
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_killed_worker_loses_nothing(workers: Distributed, site: Site) -> None:
+    """Two runs on two workers; SIGKILL to all of the one that is in the middle of a step; both runs end well. What the
+    run that nobody took had left in the queue is not begun any more."""
+    gate = Gate()
+    gate.stands_before(site, 2022)
+    held, free = workers.launch(INGEST, 2022), workers.launch(INGEST, 2023)
+    wait_for(gate.waiting.is_set, 120)
+    _ended(free)  # done by the other worker, while the first is held, and longer than a dead one is waited for
+    (victim,) = workers.begun_by(INGEST, 2022, STEP)
+    assert victim not in workers.begun_by(INGEST, 2023, STEP)
+    os.killpg(victim, signal.SIGKILL)
+    gate.opened.set()
+    _ended(held)
+    first, second = workers.begun_by(INGEST, 2022, STEP)
+    assert first == victim != second
+    store = open_store(workers.settings.store)
+    assert [len(load_frame(store, "victims", year)) > 100 for year in (2022, 2023)] == [True, True]
+
+    promote_a_model(workers.settings)
+    _ended(workers.launch("score_accidents", 2022))
+    scored = read_frame(store, SCORED, "2022")
+    assert len(scored) == len(load_frame(store, "victims", 2022))
+    assert workers.begun_by("score_accidents", 2022, "scored_victims") == [second]
+    assert workers.begun_by(INGEST, 2024, STEP) == [], "the run was over"
+
+
+def test_a_step_that_kills_its_workers_is_given_up(workers: Distributed, site: Site) -> None:
+    """A worker's child that dies (memory ran out, say) gives its step back at once; the third death is the last."""
+    gate = Gate()
+    gate.stands_before(site, 2021)
+    run = workers.launch(INGEST, 2021)
+    for time in (1, 2, 3):
+        wait_for(lambda time=time: gate.asked >= time, 120)
+        parent = workers.begun_by(INGEST, 2021, STEP)[-1]
+        (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+    said = _ended(run, code=1)
+    gate.opened.set()
+    assert f"{STEP} was begun 3 times and never ended" in said
+
+
+def promote_a_model(settings: Settings) -> None:
+    """A champion, so that there is something to score with."""
+    warehouse = Warehouse(settings.database)
+    promote(
+        ModelStore(open_store(settings.store)), warehouse, real_bundle(rounds=5, rows=400), lambda *_: None,
+        GatePolicy("roc_auc", True, 0.1, 0.0), "r",
+    )  # fmt: skip
+    warehouse.close()
