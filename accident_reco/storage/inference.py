@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import DateTime, column, delete, func, insert, select, table, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.tables.inference import feedback, predictions
 from accident_reco.storage.warehouse import Warehouse
 
-# The log's writer shares the interpreter with the answers: JSON is written by orjson, and only times need converting.
-_BULK_INSERT = insert(
-    table(
-        "predictions",
-        *(column(c.name, c.type if isinstance(c.type, DateTime) else None) for c in predictions.columns),
-    )
-)
+_COLUMNS: Final = tuple(column.name for column in predictions.columns)
+_IN_ORDER: Final = itemgetter(*_COLUMNS)
+_AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("at", "answer", "inputs"))
+# Rows of one statement. The log's writer shares the interpreter with the answers: a driver gives the interpreter up
+# once per statement, so one per row makes both wait for each other, and one for very many holds the answers up.
+_STATEMENT_ROWS: Final = 100
 # Rows deleted in one transaction: short enough for the log's inserts to get through meanwhile.
 DELETE_CHUNK = 5_000
 
@@ -34,10 +36,31 @@ def _row(row: Any) -> dict[str, Any]:
 
 def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows of the log in one transaction."""
-    if rows:
-        ready = [{**row, "inputs": _json(row["inputs"]), "answer": _json(row["answer"])} for row in rows]
-        with warehouse.begin() as connection:
-            connection.execute(_BULK_INSERT, ready)
+    if not rows:
+        return
+    values = [_plain(row, warehouse.is_sqlite) for row in rows]
+    marker = "?" if warehouse.is_sqlite else "%s"
+    with warehouse.begin() as connection:
+        for start in range(0, len(values), _STATEMENT_ROWS):
+            some = values[start : start + _STATEMENT_ROWS]
+            # Written out for the driver: SQLAlchemy's own work per row costs more than the insert.
+            connection.exec_driver_sql(_insert(len(some), marker), tuple(chain.from_iterable(some)))
+
+
+@lru_cache(maxsize=2 * _STATEMENT_ROWS)
+def _insert(rows: int, marker: str) -> str:
+    one = f"({', '.join([marker] * len(_COLUMNS))})"
+    return f"INSERT INTO {predictions.name} ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
+
+
+def _plain(row: Mapping[str, Any], is_sqlite: bool) -> list[Any]:
+    """A row's values as the driver takes them, in the table's order."""
+    values = list(_IN_ORDER(row))
+    if is_sqlite:
+        # As SQLAlchemy writes and reads times there.
+        values[_AT] = values[_AT].astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    values[_ANSWER], values[_INPUTS] = _json(values[_ANSWER]), _json(values[_INPUTS])
+    return values
 
 
 def _json(value: Any) -> str | None:

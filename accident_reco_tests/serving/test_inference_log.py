@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
-from serving.predict.inference_log import Call, InferenceLog
+from serving.predict.inference_log import Call, InferenceLog, new_id
 
 
 def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
@@ -94,6 +95,28 @@ def test_retention_deletes_what_is_old(warehouse: Warehouse) -> None:
     inference.insert_predictions(warehouse, call(2, "new").rows())
     assert inference.drop_older_than(warehouse, timedelta(days=30)) == 3
     assert {row["id"] for row in inference.prediction_window(warehouse, "accidents")} == {"new-0", "new-1"}
+
+
+def test_ids_are_in_order_of_time_and_none_is_like_another() -> None:
+    """What lets the log's key grow at its end; the rest is too random to be guessed."""
+    ids = [new_id() for _ in range(2000)]
+    times = [int(one[:12], 16) for one in ids]
+    assert times == sorted(times)
+    assert abs(times[0] / 1000 - time.time()) < 60
+    assert len({one[12:] for one in ids}) == len(ids)
+    assert {len(f"{one}-4999") for one in ids} == {33}, "longer than the column"
+
+
+@pytest.mark.parametrize("rows", [1, 99, 100, 101, 250])
+def test_rows_arrive_as_they_were_given(warehouse: Warehouse, rows: int) -> None:
+    """However they fall into statements: every value, null and quote where it was."""
+    inputs = [{"com": 'O\'Brien "?" %s', "lat": -0.5, "n": i} for i in range(rows)]
+    answers = [None, "grave", {"movies": [1]}] * rows
+    scores = [None, 0.25] * rows
+    made = call(rows, inputs=inputs, answers=answers[:rows], scores=scores[:rows], version=None)
+    inference.insert_predictions(warehouse, made.rows())
+    found = {row["id"]: row for row in inference.prediction_window(warehouse, "accidents")}
+    assert found == {row["id"]: row for row in made.rows()}
 
 
 @pytest.fixture(scope="module")

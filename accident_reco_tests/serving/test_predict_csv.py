@@ -164,7 +164,7 @@ def test_cells(name: str, cell: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "cell"),
     [("catu", "4"), ("catu", "1.5"), ("catu", "nan0"), ("catu", "1e999"), ("lat", "91"), ("hrmn", "2500"),
-     ("vma", "900"), ("nb_users", "-2"), ("Num_Acc", "1" * 40), ("an_nais", "abc")],
+     ("hrmn", "7:5"), ("vma", "900"), ("nb_users", "-2"), ("Num_Acc", "1" * 40), ("an_nais", "abc")],
 )  # fmt: skip
 def test_cells_that_are_refused(name: str, cell: str) -> None:
     """The message names the column and the rule, not the value."""

@@ -291,7 +291,10 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
         "request_id": "r", "at": at, "model": "accidents", "version": "v", "user_name": "ada", "source": "json",
         "status": 200, "score": 0.5, "answer": {"grave": True}, "latency_ms": 1.0, "inputs": {"catu": 1},
     }  # fmt: skip
-    inference.insert_predictions(warehouse, [row | {"id": f"p{n}"} for n in range(3)])
+    odd = row | {"inputs": {"com": "O'Brien \\ %s"}, "answer": None, "score": None, "model": "movies"}
+    many = [odd | {"id": f"q{n}"} for n in range(250)]
+    inference.insert_predictions(warehouse, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
+    assert inference.prediction(warehouse, "q249") == odd | {"id": "q249"}
     label = {
         "prediction_id": "p1", "model": "accidents", "severity": 2, "grave": True, "user_name": "eve",
         "predicted_at": at, "at": at,
@@ -299,5 +302,5 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     assert [inference.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
     found = inference.labelled_predictions(warehouse, "accidents")
     assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
-    assert inference.erase_user(warehouse, "ada") == {"predictions": 3, "feedback": 1}
+    assert inference.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
     assert inference.drop_older_than(warehouse, timedelta(0)) == 0

@@ -39,17 +39,6 @@ class Parties:
     warnings: list[str] = field(default_factory=list)
 
 
-def number(name: str, value: Any) -> Any:
-    """What one valid value is in the canonical columns."""
-    if isinstance(value, str):
-        if name == "hrmn":
-            hours, _, minutes = value.partition(":")
-            return int(hours) * 100 + int(minutes)
-        if name == "actp":
-            return codebook.LETTERS[value]
-    return value
-
-
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     """Columns of rows that need not have the same keys; a column that no row has is left out."""
     if len(rows) == 1:
@@ -65,7 +54,7 @@ def _column(name: str, values: list[Any]) -> NDArray[Any]:
     if kind == "real":
         return np.array([_real(name, value) for value in values], dtype=np.float64)
     if kind == "spelt":
-        values = [number(name, value) for value in values]
+        values = [codebook.canonical(name, value) if isinstance(value, str) else value for value in values]
     if None in values:
         values = [-1 if value is None else value for value in values]
     return np.array(values, dtype=np.int64 if kind == "wide" else np.int32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -18,7 +17,7 @@ from serving.predict.accident_columns import Parties, from_accidents, from_recor
 from serving.predict.accident_input import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.predict.answers import AccidentsAnswer
 from serving.predict.context import Context
-from serving.predict.inference_log import Call
+from serving.predict.inference_log import Call, new_id
 from serving.predict.model_slot import Champion
 
 MODEL: Final = "accidents"
@@ -129,7 +128,7 @@ def logged(
 
 def predictions_of(scored: Any) -> list[dict[str, Any]]:
     """The answer for each row."""
-    call = secrets.token_hex(12)
+    call = new_id()
     rows = zip(scored.probability.round(6).tolist(), scored.grave.tolist(), scored.uncertain.tolist(), strict=True)
     return [
         {

@@ -132,8 +132,6 @@ def parse_cell(name: str, cell: str) -> tuple[Any, str | None]:
     if name == "Num_Acc":
         good = text.isascii() and text.isdigit() and int(text) <= MAX_NUMBER
         return (int(text), None) if good else (None, f"Num_Acc takes whole numbers up to {MAX_NUMBER}")
-    if name == "hrmn" and ":" in text:
-        text = text.replace(":", "")
     number = codebook.canonical(name, text.replace(" ", ""))
     if number is None or (not spec.real and number != int(number)) or not spec.accepts(number):
         return None, f"{name} ({spec.en.lower()}) takes {spec.allowed}, or -1 for unknown"

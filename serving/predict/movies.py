@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,7 +15,7 @@ from accident_reco.storage import movies as storage
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
-from serving.predict.inference_log import Call
+from serving.predict.inference_log import Call, new_id
 from serving.predict.model_slot import Champion
 from serving.predict.movie_input import (
     MAX_ID,
@@ -133,7 +132,7 @@ def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRe
         answer = version.recommend(one.user_id, wishes, history, given)
         notes = [note for note in (trouble if one.user_id is not None else None, answer.note) if note]
         answers.append({
-            "prediction_id": secrets.token_hex(12), "user_id": one.user_id, "reason": answer.reason,
+            "prediction_id": new_id(), "user_id": one.user_id, "reason": answer.reason,
             "note": "; ".join(notes) or None, "movies": _picks(answer, one.because),
         })  # fmt: skip
     return answers

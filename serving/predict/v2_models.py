@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -14,6 +13,7 @@ from accident_reco.accidents import codebook, schema
 from accident_reco.accidents.context import CONTEXT_COLUMNS
 from serving.predict.accident_input import context_bounds
 from serving.predict.accidents import predictions_of
+from serving.predict.inference_log import new_id
 from serving.predict.model_slot import Champion
 from serving.predict.tensors import Spec, refuse
 
@@ -143,7 +143,7 @@ class MovieAdapter:
             of_user = users == user
             stars[of_user] = champion.model.predict(user, movies[of_user])
         stars = stars.round(4)
-        call = secrets.token_hex(12)
+        call = new_id()
         pairs = zip(users.tolist(), movies.tolist(), strict=True)
         return Scored(
             {"predicted_rating": ("FP64", stars)},

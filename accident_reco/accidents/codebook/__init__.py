@@ -183,10 +183,18 @@ def canonical(name: str, value: object) -> float | None:
     text = str(value).strip()
     if name == "actp" and text.upper() in LETTERS:
         return LETTERS[text.upper()]
-    if name == "hrmn":
-        text = text.replace(":", "")
+    if name == "hrmn" and ":" in text:
+        return _clock(text)
     try:
         number = float(text.replace(",", "."))
     except ValueError:
         return None
     return number if isfinite(number) else None
+
+
+def _clock(text: str) -> int | None:
+    """A time of day as HHMM; None unless both digits of the minutes are there."""
+    hours, _, minutes = text.partition(":")
+    if not (hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2 and minutes < "60"):
+        return None
+    return int(hours) * 100 + int(minutes)

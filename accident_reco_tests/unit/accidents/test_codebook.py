@@ -116,6 +116,8 @@ def test_canonical_numbers() -> None:
     """One reading of a value for requests and files."""
     assert [canonical("actp", value) for value in ("A", "b", 3, "x", None)] == [10, 11, 3, None, None]
     assert canonical("lat", " 48,5 ") == 48.5
+    times = ("17:45", "7:05", "00:00", "1745", 1745, "7:5", "12:75", "-1:30", "1:2:3", ":", "²:15")
+    assert [canonical("hrmn", value) for value in times] == [1745, 705, 0, 1745, 1745, *[None] * 6]
 
 
 def test_codebook_is_light() -> None:
