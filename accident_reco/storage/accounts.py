@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.tables.accounts import api_keys, audit_log, login_failures, refresh_tokens, users
@@ -95,7 +95,7 @@ def has_admin(warehouse: Warehouse) -> bool:
 def add_refresh_token(
     warehouse: Warehouse, token_hash: str, family: str, user_name: str, scope: str, lifetime: timedelta
 ) -> None:
-    """Store a new token; tokens long expired are dropped on the way."""
+    """Store the first token of a login; tokens long expired are dropped on the way."""
     at = now()
     row = {
         "hash": token_hash, "family": family, "user_name": user_name, "scope": scope,
@@ -106,47 +106,69 @@ def add_refresh_token(
         connection.execute(refresh_tokens.insert(), row)
 
 
-def use_refresh_token(warehouse: Warehouse, token_hash: str) -> tuple[str, dict[str, Any] | None]:
-    """Use a token up: `ok` with its row, else `unknown`, `expired`, `revoked`, or `reused` (family revoked)."""
+def use_refresh_token(
+    warehouse: Warehouse, token_hash: str, successor: str, lifetime: timedelta
+) -> tuple[str, dict[str, Any] | None]:
+    """Use a token up and store its successor, whose hash is given: `ok` with the token's row.
+
+    Else `unknown`, `expired`, `revoked`, or `reused` (family revoked), and the successor is not stored. One
+    transaction: a reuse at the same time finds the successor, and revokes it too.
+    """
     at = now()
     with warehouse.begin() as connection:
-        found = connection.execute(select(refresh_tokens).where(refresh_tokens.c.hash == token_hash)).mappings().first()
-        if found is None:
+        row = _family_member(connection, token_hash)
+        if row is None:
             return "unknown", None
-        row = _utc(found)
         if row["revoked_at"] is not None:
             return "revoked", row
-        first = connection.execute(
-            update(refresh_tokens)
-            .where(refresh_tokens.c.hash == token_hash, refresh_tokens.c.used_at.is_(None))
-            .values(used_at=at)
-        )
-        if not first.rowcount:
-            connection.execute(
-                update(refresh_tokens).where(refresh_tokens.c.family == row["family"]).values(revoked_at=at)
-            )
+        if row["used_at"] is not None:
+            _revoke(connection, refresh_tokens.c.family == row["family"])
             return "reused", row
-        return ("ok" if row["expires_at"] > at else "expired"), row
+        connection.execute(update(refresh_tokens).where(refresh_tokens.c.hash == token_hash).values(used_at=at))
+        if row["expires_at"] <= at:
+            return "expired", row
+        new = {"hash": successor, "issued_at": at, "expires_at": at + lifetime}
+        kept = {name: row[name] for name in ("family", "user_name", "scope")}
+        connection.execute(refresh_tokens.insert(), kept | new)
+        return "ok", row
 
 
 def revoke_family_of(warehouse: Warehouse, token_hash: str) -> str | None:
     """Revoke every token of the login that this one came from; gives the account, or None."""
     with warehouse.begin() as connection:
-        row = connection.execute(select(refresh_tokens).where(refresh_tokens.c.hash == token_hash)).mappings().first()
+        row = _family_member(connection, token_hash)
         if row is None:
             return None
-        connection.execute(
-            update(refresh_tokens).where(refresh_tokens.c.family == row["family"]).values(revoked_at=now())
-        )
+        _revoke(connection, refresh_tokens.c.family == row["family"])
         return str(row["user_name"])
 
 
 def revoke_all_of(warehouse: Warehouse, user_name: str) -> None:
     """Revoke every refresh token of an account."""
     with warehouse.begin() as connection:
-        connection.execute(
-            update(refresh_tokens).where(refresh_tokens.c.user_name == user_name).values(revoked_at=now())
-        )
+        _lock_tokens_of(connection, user_name)
+        _revoke(connection, refresh_tokens.c.user_name == user_name)
+
+
+def _family_member(connection: Connection, token_hash: str) -> dict[str, Any] | None:
+    """A token's row, once nobody else changes the account's tokens: whoever comes next sees all that was done here."""
+    by_hash = refresh_tokens.c.hash == token_hash
+    name = connection.execute(select(refresh_tokens.c.user_name).where(by_hash)).scalar()
+    if name is None:
+        return None
+    _lock_tokens_of(connection, name)
+    found = connection.execute(select(refresh_tokens).where(by_hash)).mappings().first()
+    return _utc(found) if found else None
+
+
+def _lock_tokens_of(connection: Connection, user_name: str) -> None:
+    # One row that is there before and after: tokens come and go. SQLite lets in one writer at a time anyway.
+    connection.execute(select(users.c.name).where(users.c.name == user_name).with_for_update(key_share=True))
+
+
+def _revoke(connection: Connection, which: ColumnElement[bool]) -> None:
+    still_good = refresh_tokens.c.revoked_at.is_(None)
+    connection.execute(update(refresh_tokens).where(which, still_good).values(revoked_at=now()))
 
 
 # Failed logins

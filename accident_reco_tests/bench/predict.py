@@ -198,6 +198,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """URL of a migrated warehouse on a PostgreSQL that ends with the block."""
     # PostgreSQL does not run as root, and whom it runs as must reach its folder.
     folder.chmod(0o755)
+    (folder / "logs").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     children, password = Children({}, folder / "logs"), secrets.token_urlsafe(12)

@@ -6,8 +6,11 @@ import stat
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from sqlalchemy import delete, update
@@ -19,6 +22,7 @@ from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
 from serving.auth.bootstrap import ensure_admin
+from serving.auth.issuing import hash_of
 from serving.auth.keys import KeyRing
 from serving.auth.login import backoff
 
@@ -92,6 +96,37 @@ def test_refresh_rotates_and_reuse_ends_the_login(auth: Auth) -> None:
     assert "token.reuse" in actions
 
 
+def test_a_refresh_narrows_and_never_widens(auth: Auth) -> None:
+    """RFC 6749, 6: a refresh may ask for less than the login has; the next may have it all again, never more."""
+    token = auth.login("ada", PASSWORD, scope="predict monitor")["refresh_token"]
+    for wanted, granted in (("monitor", "monitor"), ("predict admin feedback", "predict"), ("", "monitor predict")):
+        data = {"grant_type": "refresh_token", "refresh_token": token, "scope": wanted}
+        answer = auth.client.post("/token", data=data).json()
+        assert answer["scope"] == granted
+        token = answer["refresh_token"]
+    refused = auth.client.post(
+        "/token", data={"grant_type": "refresh_token", "refresh_token": token, "scope": "admin feedback"}
+    )
+    assert refused.json()["error"] == "invalid_scope"
+
+
+def test_a_reuse_in_the_middle_of_a_refresh_catches_what_it_makes(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thief and owner at the same moment: the family is revoked with the token that is just being made."""
+    token = auth.login("ada", PASSWORD)["refresh_token"]
+    find, meanwhile = accounts.user, []
+
+    def interrupted(warehouse: Warehouse, name: str) -> object:
+        if not meanwhile:
+            meanwhile.append(accounts.use_refresh_token(warehouse, hash_of(token), "0" * 64, timedelta(days=1))[0])
+        return find(warehouse, name)
+
+    monkeypatch.setattr("accident_reco.storage.accounts.user", interrupted)
+    made = auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": token}).json()
+    assert meanwhile == ["reused"]
+    answer = auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": made["refresh_token"]})
+    assert answer.status_code == 400, "a token of a revoked family works"
+
+
 def test_revoking_ends_the_login(auth: Auth) -> None:
     """Logout: the refresh token is worth nothing; unknown tokens are answered alike."""
     token = auth.login("ada", PASSWORD)["refresh_token"]
@@ -130,6 +165,20 @@ def test_failed_logins_are_slowed_down_per_account(tmp_path: Path) -> None:
             assert int(blocked.headers["retry-after"]) >= 1
 
 
+def test_guesses_that_come_at_once_are_slowed_down_too(tmp_path: Path) -> None:
+    """Twenty tries at the same moment are no more tries than one after the other, give or take those under way."""
+    with running_auth(tmp_path) as auth, ThreadPoolExecutor(20) as pool:
+
+        def guess(number: int) -> int:
+            return httpx.post(
+                f"{auth.url}/token", data={"username": "admin", "password": f"guess {number}"}, timeout=30
+            ).status_code
+
+        codes = sorted(pool.map(guess, range(20)))
+    assert set(codes) == {401, 429}
+    assert codes.count(401) <= 7
+
+
 @pytest.mark.parametrize(
     ("kind", "failures", "seconds"),
     [("account", 1, 0), ("account", 4, 0), ("account", 5, 1), ("account", 7, 4), ("account", 40, 900),
@@ -160,6 +209,21 @@ def test_accounts_are_managed_by_admins(auth: Auth) -> None:
     for action in ("user.create", "user.change", "user.delete"):
         assert (action, "grace", "admin") in did
     assert PASSWORD not in auth.client.get("/audit", headers=headers).text
+
+
+def test_who_is_no_admin_any_more_administers_nothing(auth: Auth) -> None:
+    """A token says who was an admin when it was made: demoted, disabled or removed, it opens nothing here."""
+    admin, again = auth.headers(), {"name": "mallory", "password": PASSWORD, "role": "admin"}
+    for change, expected in (({"role": "user"}, 403), ({"disabled": True}, 401), (None, 401)):
+        assert auth.client.post("/users", json=again, headers=admin).status_code == 201
+        hers = auth.headers("mallory", PASSWORD)
+        assert auth.client.get("/users", headers=hers).status_code == 200
+        if change is not None:
+            assert auth.client.patch("/users/mallory", json=change, headers=admin).status_code == 200
+            promote = {"role": "admin", "disabled": False}
+            assert auth.client.patch("/users/mallory", json=promote, headers=hers).status_code == expected
+        assert auth.client.delete("/users/mallory", headers=admin).status_code == 204
+        assert auth.client.get("/users", headers=hers).status_code == 401
 
 
 def test_the_last_admin_stays(auth: Auth) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +20,7 @@ from accident_reco.storage.lifecycle import advance_request, promotion_history, 
 from accident_reco.storage.migrations import alembic_config
 from accident_reco.storage.roles import ACCESS, RoleError, ensure_databases, grant
 from accident_reco.storage.tables import all_tables
+from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.stack.conftest import Postgres
 
@@ -284,7 +286,9 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     with pytest.raises(accounts.AccountExists):
         accounts.add_user(warehouse, "ada", "hash", "user")
     accounts.add_refresh_token(warehouse, "h", "f", "ada", "predict", timedelta(days=1))
-    assert [accounts.use_refresh_token(warehouse, "h")[0] for _ in range(3)] == ["ok", "reused", "revoked"]
+    day = timedelta(days=1)
+    used = [accounts.use_refresh_token(warehouse, "h", f"h{n}", day)[0] for n in range(3)]
+    assert used == ["ok", "reused", "revoked"]
 
     at = datetime.now(UTC)
     row = {
@@ -304,3 +308,20 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
     assert inference.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
     assert inference.drop_older_than(warehouse, timedelta(0)) == 0
+
+
+def test_reuse_and_refresh_at_once_leave_no_token_alive(warehouse: Warehouse) -> None:
+    """Two uses of one token, and an old token of the family beside the present one: every order ends the family."""
+    accounts.add_user(warehouse, "ada", "hash", "user")
+    day = timedelta(days=1)
+    with ThreadPoolExecutor(3) as pool:
+        for n in range(30):
+            accounts.add_refresh_token(warehouse, f"first{n}", f"family{n}", "ada", "predict", day)
+            assert accounts.use_refresh_token(warehouse, f"first{n}", f"second{n}", day)[0] == "ok"
+            tokens = ((f"second{n}", f"a{n}"), (f"second{n}", f"b{n}"), (f"first{n}", f"c{n}"))
+            outcomes = list(pool.map(lambda pair: accounts.use_refresh_token(warehouse, *pair, day)[0], tokens))
+            assert outcomes.count("ok") <= 1
+            assert "reused" in outcomes
+    with warehouse.connect() as connection:
+        alive = select(refresh_tokens.c.hash).where(refresh_tokens.c.revoked_at.is_(None))
+        assert connection.execute(alive).all() == []

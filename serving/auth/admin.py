@@ -15,12 +15,13 @@ from serving.auth.context import Context
 from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH
 from serving.common.api_keys import new_key
 from serving.common.app import json_response, new_router
-from serving.common.identity import SCOPES
+from serving.common.identity import ACCOUNT_NAME, SCOPES
 from serving.common.problems import Problem, responses
 
-_NAME = r"^[a-z][a-z0-9._-]{1,63}$"
-Name = Annotated[str, Path(max_length=64, description="Account name")]
+Name = Annotated[str, Path(pattern=ACCOUNT_NAME, description="Account name")]
 Password = Annotated[str, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH, json_schema_extra={"format": "password"})]
+# Who may have asked for a prediction: an account, a machine's key, or anybody while authentication was off.
+_ASKER = r"^(key:[0-9a-f]{16}|[a-z][a-z0-9._-]{1,63})$"
 Role = Literal["user", "admin"]
 Scope = Literal["predict", "feedback", "monitor", "train", "admin"]
 
@@ -32,7 +33,7 @@ class _Strict(BaseModel):
 class NewUser(_Strict):
     """An account to make."""
 
-    name: str = Field(pattern=_NAME, description="Lower case; it never changes")
+    name: str = Field(pattern=ACCOUNT_NAME, description="Lower case; it never changes")
     password: Password
     role: Role = "user"
 
@@ -170,9 +171,9 @@ def router(context: Context) -> APIRouter:
         description="Works for accounts that were removed, and for keys as `key:<id>`.",
         response_model=dict[str, int],
     )
-    async def erase_user_data(name: Annotated[str, Path(max_length=80)], request: Request) -> Response:
+    async def erase_user_data(name: Annotated[str, Path(pattern=_ASKER)], request: Request) -> Response:
         erased = await asyncio.to_thread(inference.erase_user, warehouse, name)
-        await context.audit(request, "user.erase", target=name[:80], detail=erased)
+        await context.audit(request, "user.erase", target=name, detail=erased)
         return json_response(erased)
 
     _keys(routes, context)
@@ -216,7 +217,7 @@ def _keys(routes: APIRouter, context: Context) -> None:
         "/api-keys/{key_id}", summary="Revoke a key", status_code=204, response_class=Response,
         responses=responses(404),
     )  # fmt: skip
-    async def revoke_api_key(key_id: Annotated[str, Path(max_length=32)], request: Request) -> Response:
+    async def revoke_api_key(key_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], request: Request) -> Response:
         if not await asyncio.to_thread(accounts.revoke_api_key, warehouse, key_id):
             raise Problem(404, "There is no such key, or it is revoked already.", kind="no-such-key")
         await context.audit(request, "key.revoke", target=key_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,7 @@ from serving.auth.passwords import Passwords
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
 from serving.common.guard import Guard
+from serving.common.identity import ROLES, Principal
 from serving.common.jwks import Jwks
 from serving.common.metrics import Metrics
 
@@ -45,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         keys=keys,
         passwords=Passwords(),
         issuer=Issuer(settings, warehouse, keys),
-        guard=Guard(settings, warehouse, Jwks(keys.jwks, cache=None)),
+        guard=Guard(settings, warehouse, Jwks(keys.jwks, cache=None), partial(_present_scopes, warehouse)),
     )
 
     @asynccontextmanager
@@ -75,6 +77,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     return app
+
+
+def _present_scopes(warehouse: Warehouse, principal: Principal) -> frozenset[str] | None:
+    """What an account may do by its present role: a token says what it was, and an admin's would be long enough."""
+    if principal.subject.startswith("key:"):
+        return principal.scopes
+    user = accounts.user(warehouse, principal.subject)
+    return None if user is None or user["disabled"] else ROLES[user["role"]]
 
 
 def _readiness(context: Context) -> Readiness:

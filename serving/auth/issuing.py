@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -53,18 +54,41 @@ class Issuer:
         }
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": TOKEN_TYPE})
 
-    def answer(self, user: dict[str, Any], scopes: frozenset[str], family: str | None = None) -> dict[str, Any]:
-        """Access token and refresh token of a login (`family` None) or of its continuation. Blocks."""
+    def begin(self, user: Mapping[str, Any], scopes: frozenset[str]) -> dict[str, Any]:
+        """Access token and refresh token of a login. Blocks."""
         refresh = secrets.token_urlsafe(32)
-        scope = " ".join(sorted(scopes))
         accounts.add_refresh_token(
-            self._warehouse, hash_of(refresh), family or secrets.token_hex(16), user["name"], scope,
-            timedelta(days=self._settings.refresh_token_days),
+            self._warehouse, hash_of(refresh), secrets.token_hex(16), user["name"], " ".join(sorted(scopes)),
+            self._lifetime,
         )  # fmt: skip
+        return self._answer(user["name"], scopes, refresh)
+
+    def go_on(self, token: str, wanted: str = "") -> tuple[str, dict[str, Any] | None, dict[str, Any] | None]:
+        """Use a refresh token up: what came of it, its row, and the next tokens when it was good. Blocks."""
+        refresh = secrets.token_urlsafe(32)
+        outcome, row = accounts.use_refresh_token(self._warehouse, hash_of(token), hash_of(refresh), self._lifetime)
+        if outcome != "ok" or row is None:
+            return outcome, row, None
+        user = accounts.user(self._warehouse, row["user_name"])
+        if user is None or user["disabled"]:
+            return "disabled", row, None
+        # A role that was taken away since the login takes its scopes along.
+        scopes = granted(user["role"], row["scope"])
+        if wanted.split():
+            scopes &= frozenset(wanted.split())
+        if not scopes:
+            return "no scope", row, None
+        return outcome, row, self._answer(user["name"], scopes, refresh)
+
+    @property
+    def _lifetime(self) -> timedelta:
+        return timedelta(days=self._settings.refresh_token_days)
+
+    def _answer(self, name: str, scopes: frozenset[str], refresh: str) -> dict[str, Any]:
         return {
-            "access_token": self.access_token(user["name"], scopes),
+            "access_token": self.access_token(name, scopes),
             "token_type": "bearer",
             "expires_in": self._settings.access_token_minutes * 60,
             "refresh_token": refresh,
-            "scope": scope,
+            "scope": " ".join(sorted(scopes)),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
@@ -15,10 +16,13 @@ from accident_reco.storage import accounts
 from serving.auth.context import Context
 from serving.auth.issuing import granted, hash_of
 from serving.common.app import json_response, new_router
-from serving.common.problems import Problem, request_id_of, responses
+from serving.common.identity import ACCOUNT_NAME
+from serving.common.problems import Problem, responses
 
 FREE_TRIES: Final = {"account": 5, "address": 20}
 LONGEST_WAIT: Final = 900.0
+# Whatever else is said to be a name is no account's; a database need not be asked (PostgreSQL takes no NUL).
+_POSSIBLE_NAME: Final = re.compile(rf"{ACCOUNT_NAME}\Z")
 
 
 class TokenAnswer(BaseModel):
@@ -69,7 +73,7 @@ def router(context: Context) -> APIRouter:
         if grant_type == "password":
             answer = await _by_password(context, request, username.strip().lower(), password, scope)
         else:
-            answer = await asyncio.to_thread(_by_refresh_token, context, request, refresh_token)
+            answer = await _by_refresh_token(context, request, refresh_token, scope)
         logins.labels(grant_type, "ok").inc()
         return json_response(answer, headers={"cache-control": "no-store", "pragma": "no-cache"})
 
@@ -97,6 +101,17 @@ def router(context: Context) -> APIRouter:
 
 
 async def _by_password(context: Context, request: Request, name: str, password: str, scope: str) -> dict[str, Any]:
+    # Looked at, checked and counted in one turn: tries that come at once do not slip past each other's failures.
+    async with context.passwords.turn():
+        user = await _known_by_password(context, request, name, password)
+    scopes = granted(user["role"], scope)
+    if not scopes:
+        raise _refused("invalid_scope", "The account has none of the scopes that were asked for.")
+    await context.audit(request, "login", actor=name)
+    return await asyncio.to_thread(context.issuer.begin, user, scopes)
+
+
+async def _known_by_password(context: Context, request: Request, name: str, password: str) -> dict[str, Any]:
     address = request.client.host if request.client else ""
     keys = failure_keys(name, address)
     wait = await asyncio.to_thread(accounts.blocked_for, context.warehouse, list(keys.values()))
@@ -105,7 +120,7 @@ async def _by_password(context: Context, request: Request, name: str, password: 
             429, "Too many failed logins; wait before the next try.", kind="login-blocked",
             headers={"Retry-After": str(math.ceil(wait))},
         )  # fmt: skip
-    user = await asyncio.to_thread(accounts.user, context.warehouse, name)
+    user = await asyncio.to_thread(accounts.user, context.warehouse, name) if _POSSIBLE_NAME.match(name) else None
     good, renewed = await context.passwords.check(password, user["password_hash"] if user else None)
     if user is None or not good or user["disabled"]:
         waits = {key: lambda failures, kind=kind: backoff(kind, failures) for kind, key in keys.items()}
@@ -120,24 +135,17 @@ async def _by_password(context: Context, request: Request, name: str, password: 
         await asyncio.to_thread(
             accounts.change_user, context.warehouse, name, {"password_hash": renewed}, keep_an_admin=False
         )
-    scopes = granted(user["role"], scope)
-    if not scopes:
-        raise _refused("invalid_scope", "The account has none of the scopes that were asked for.")
-    await context.audit(request, "login", actor=name)
-    return await asyncio.to_thread(context.issuer.answer, user, scopes)
+    return user
 
 
-def _by_refresh_token(context: Context, request: Request, token: str) -> dict[str, Any]:
-    outcome, row = accounts.use_refresh_token(context.warehouse, hash_of(token))
+async def _by_refresh_token(context: Context, request: Request, token: str, scope: str) -> dict[str, Any]:
+    outcome, row, answer = await asyncio.to_thread(context.issuer.go_on, token, scope)
     if outcome == "reused" and row is not None:
-        accounts.audit(
-            context.warehouse, row["user_name"], "token.reuse", outcome="refused",
-            address=request.client.host if request.client else None, request_id=request_id_of(request.scope),
-            detail={"family": row["family"]},
-        )  # fmt: skip
-    user = accounts.user(context.warehouse, row["user_name"]) if outcome == "ok" and row else None
-    if row is None or user is None or user["disabled"]:
+        await context.audit(
+            request, "token.reuse", actor=row["user_name"], outcome="refused", detail={"family": row["family"]}
+        )
+    if outcome == "no scope":
+        raise _refused("invalid_scope", "The account has none of the scopes that were asked for (any more).")
+    if answer is None:
         raise _refused("invalid_grant", "The refresh token is not valid (any more); log in again.")
-    # A role that was taken away since the login takes its scopes along.
-    scopes = granted(user["role"], row["scope"])
-    return context.issuer.answer(user, scopes, row["family"])
+    return answer

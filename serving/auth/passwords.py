@@ -28,26 +28,28 @@ class Passwords:
         """Hash of a password. Blocks."""
         return self._hasher.hash(password)
 
+    def turn(self) -> asyncio.Semaphore:
+        """What to hold (`async with`) while a password is checked: few at once, the others wait."""
+        return self._slots
+
     async def hash(self, password: str) -> str:
         """Hash of a password."""
         async with self._slots:
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def warm_up(self) -> None:
-        """Make the hash that unknown accounts are checked against."""
+        """Make the hash that unknown accounts are checked against; before the first `check`."""
         if self._nobody is None:
             self._nobody = await self.hash(secrets.token_urlsafe(24))
 
     async def check(self, password: str, stored: str | None) -> tuple[bool, str | None]:
-        """Whether it is the password, and a new hash where the stored one's parameters are outdated.
+        """Whether it is the password, and a new hash where the stored one's parameters are outdated; in a turn.
 
         `stored` None is an account that does not exist: the same work is done, and the answer is no.
         """
-        await self.warm_up()
         against = stored if stored is not None else self._nobody
         assert against is not None
-        async with self._slots:
-            good, renewed = await asyncio.to_thread(self._verify, password, against)
+        good, renewed = await asyncio.to_thread(self._verify, password, against)
         return (good, renewed) if stored is not None else (False, None)
 
     def _verify(self, password: str, stored: str) -> tuple[bool, str | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import Depends
@@ -40,9 +42,20 @@ class Needs:
 
 
 class Guard:
-    """The door of one service."""
+    """The door of one service.
 
-    def __init__(self, settings: Settings, warehouse: Warehouse, jwks: Jwks) -> None:
+    Args:
+        present: what a principal may do as of now, None when nothing any more; for a service that can ask. Blocks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        warehouse: Warehouse,
+        jwks: Jwks,
+        present: Callable[[Principal], frozenset[str] | None] | None = None,
+    ) -> None:
+        self._present = present
         self.required = settings.auth_required
         self.jwks = jwks
         self._verifier = TokenVerifier(jwks, settings.auth_issuer, settings.auth_audience)
@@ -72,6 +85,11 @@ class Guard:
     async def admit(self, request: Request, scope: str) -> Principal:
         """Who asks, if they may. Raises Problem 401, 403, 429 or 503."""
         principal = await self._authenticate(request) if self.required else ANONYMOUS
+        if self._present is not None:
+            scopes = await asyncio.to_thread(self._present, principal)
+            if scopes is None:
+                raise _unauthorised("The account may not be used any more.", "invalid_token")
+            principal = replace(principal, scopes=principal.scopes & scopes)
         state = request.scope["state"]
         state["principal"], state["subject"] = principal, principal.subject
         self._slow_down(principal.subject if self.required else _address(request))

@@ -20,6 +20,9 @@ ROLES: Final = {
 }
 
 
+ACCOUNT_NAME: Final = r"^[a-z][a-z0-9._-]{1,63}$"
+
+
 @dataclass(frozen=True)
 class Principal:
     """An account (`ada`) or a machine's key (`key:<id>`) with the scopes it was granted."""

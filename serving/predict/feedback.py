@@ -24,7 +24,7 @@ class AccidentFeedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prediction_id: Annotated[str, Field(min_length=1, max_length=40, description="Id from the prediction's answer")]
+    prediction_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,40}$", description="Id from the prediction's answer")]
     severity: Annotated[
         int,
         Field(
