@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+DVC_VERSION := 3.67.1
+TOOLS := $(abspath $(if $(ACCIDENT_RECO_HOME),$(ACCIDENT_RECO_HOME),.accident_reco))/tools
 BIN := .venv/bin
 
 export ACCIDENT_RECO_ACCIDENTS_SOURCE := $(if $(ACCIDENTS),$(ACCIDENTS),$(ACCIDENT_RECO_ACCIDENTS_SOURCE))
@@ -13,7 +15,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo test lint bench docs lock
+.PHONY: help install up pipeline stack drift-demo test lint dvc bench docs lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,9 @@ lint: install ## style, types and import rules
 test: lint ## lint, types, import rules and all tests
 	@# What fails beside others runs again alone: real servers on two cores may miss a deadline. Failing twice is red.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
+dvc: install ## install DVC, a tool of its own, for versions of training inputs
+	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet 'dvc[s3]==$(DVC_VERSION)'
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict

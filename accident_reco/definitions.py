@@ -13,6 +13,7 @@ from accident_reco.defs import (
     accidents_training,
     accidents_training_checks,
     accidents_watch,
+    dataset,
     drift,
     movies_ingest,
     movies_training,
@@ -59,7 +60,7 @@ def defs() -> dg.Definitions:
         },
     )
     # The closed loop has settings in its definitions: when to check, how often to look.
-    loop = (module.definitions(settings) for module in (drift, retrain, rollback))
+    loop = (module.definitions(settings) for module in (drift, retrain, rollback, dataset))
     return dg.Definitions.merge(pipelines, *loop)
 
 

@@ -116,6 +116,22 @@ class Workers(BaseModel):
     )
 
 
+class Versioning(BaseModel):
+    """Versions of training inputs, by DVC (`make dvc`)."""
+
+    dvc_remote: str = Field(
+        "",
+        pattern=r"^[^@]*$",
+        description="Where inputs of promoted versions are kept, as s3://bucket/prefix, its keys by the "
+        "`AWS_*` names; empty: not kept",
+    )
+    dvc_repository: str = Field(
+        "",
+        description="Git repository of these inputs; pushed to its `origin` where it has one; default `$HOME/datasets`",
+    )
+    dvc_program: str = Field("", description="DVC's program; default `$HOME/tools/bin/dvc`, else `dvc` on the PATH")
+
+
 class Limits(BaseModel):
     """What HTTP services take and give."""
 

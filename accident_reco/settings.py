@@ -30,6 +30,7 @@ from accident_reco.setting_groups import (
     PredictionLog,
     Sources,
     StackAddresses,
+    Versioning,
     Workers,
 )
 
@@ -44,6 +45,7 @@ class Settings(
     Addresses,
     StackAddresses,
     Workers,
+    Versioning,
     Limits,
     Accounts,
     PredictionLog,
@@ -140,6 +142,11 @@ class Settings(
         return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
 
     @cached_property
+    def datasets(self) -> Path:
+        """Git repository of the promoted versions' inputs."""
+        return Path(self.dvc_repository).expanduser().resolve() if self.dvc_repository else self.home / "datasets"
+
+    @cached_property
     def dagster_home(self) -> Path:
         """Directory of Dagster's own storage."""
         return self.home / "dagster"
@@ -198,6 +205,8 @@ def unknown_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
-    secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL"))
+    secret = any(
+        word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "DVC_REMOTE")
+    )
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from accident_reco.accidents.checks import data_problems
 from accident_reco.accidents.lake import current_years
 from accident_reco.accidents.model import assembly, candidate
 from accident_reco.accidents.model.evaluation import Holdout, compare, headline
+from accident_reco.accidents.model.inputs import save_inputs
 from accident_reco.accidents.model.people import population
 from accident_reco.accidents.model.plots import evaluation_pictures, markdown
 from accident_reco.accidents.model.training import Parameters, described
@@ -168,7 +170,11 @@ def production_model(
         ours, theirs = AccidentScorer.from_files(candidate_model.files), AccidentScorer.from_files(files, manifest)
         return compare(ours, theirs, Holdout.of(people().victims), settings.seed)
 
-    return move_pointer(context, platform, config, candidate_model, against, assembly.gate_policy(settings), problems)
+    def fill(folder: Path) -> None:
+        save_inputs(platform.objects, settings, candidate_model, folder)
+
+    policy = assembly.gate_policy(settings)
+    return move_pointer(context, platform, config, candidate_model, against, policy, fill, problems)
 
 
 def _numbers(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:

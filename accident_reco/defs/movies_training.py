@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.lineage import lineage
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 from accident_reco.movies import assembly, gating, training
+from accident_reco.movies.inputs import save_inputs
 
 GROUP = "movies_training"
 COMMON: dict[str, Any] = {"key_prefix": "movies", "group_name": GROUP, "owners": OWNERS, "code_version": "1"}
@@ -142,7 +144,11 @@ def production_model(
         rows = assembly.rows_of(ratings_split, platform.warehouse, platform.objects)
         return gating.compare(candidate_model, rows, manifest, files)
 
-    return move_pointer(context, platform, config, candidate_model, against, assembly.policy_of(platform.settings))
+    def fill(folder: Path) -> None:
+        save_inputs(platform.objects, platform.warehouse, platform.settings, candidate_model, folder)
+
+    policy = assembly.policy_of(platform.settings)
+    return move_pointer(context, platform, config, candidate_model, against, policy, fill)
 
 
 def _fold_table(folds: list[dict[str, float]]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from accident_reco.defs.dataset import Fill, keeper
 from accident_reco.defs.mlflow_tracking import follow_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
@@ -25,19 +26,22 @@ def move_pointer(
     candidate: Bundle,
     against: Compare,
     policy: GatePolicy,
+    fill: Fill,
     problems: Callable[[], Sequence[str]] = tuple,
 ) -> dg.MaterializeResult:
     """Carry the decision out and tell it as metadata.
 
     Args:
         against: called only when there is a champion to compare with.
+        fill: writes the candidate's inputs into a folder, where their versions are kept.
         problems: reasons why the candidate's data may not teach; a rollback does not ask.
     """
     models, warehouse, run_id = platform.models, platform.warehouse, context.run.run_id
     if config.rollback or config.version:
         outcome = rollback(models, warehouse, candidate.model, policy, run_id, config.version)
     else:
-        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems())
+        keep = keeper(context, platform, fill)
+        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), keep)
     if outcome.decision.promote and outcome.pointer:
         follow_pointer(context, platform, candidate.model, outcome.pointer.version, outcome.pointer.previous)
     return dg.MaterializeResult(

@@ -1,4 +1,5 @@
-"""`python -m accident_reco.lifecycle rollback accidents`: an older version serves again, within a second or two."""
+"""`python -m accident_reco.lifecycle rollback accidents`: an older version serves again, within a second or two.
+`python -m accident_reco.lifecycle push`: inputs of promoted versions that wait go to their remote."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from accident_reco.lifecycle.bundle import MODELS
+from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
-from accident_reco.settings import Settings, SettingsError
+from accident_reco.settings import Settings, SettingsError, variable
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -22,17 +24,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     back = commands.add_parser("rollback", help="let an older version serve again")
     back.add_argument("model", choices=MODELS)
     back.add_argument("--version", help="version to serve; by default the one before the champion")
+    commands.add_parser("push", help="send inputs of promoted versions that their remote lacks")
     chosen = parser.parse_args(arguments)
     try:
         settings = Settings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    return _push(settings) if chosen.command == "push" else _roll_back(settings, chosen.model, chosen.version)
+
+
+def _push(settings: Settings) -> int:
+    if not settings.dvc_remote:
+        sys.stderr.write(f"{variable('dvc_remote')} names no remote: inputs are not kept\n")
+        return 2
+    try:
+        problem = Datasets(settings).push()
+    except DatasetError as error:
+        problem = str(error)
+    sys.stdout.write(f"{problem or 'everything is there'}\n")
+    return 1 if problem else 0
+
+
+def _roll_back(settings: Settings, model: str, version: str | None) -> int:
     warehouse = Warehouse(settings.database)
     try:
         outcome = roll_back(
-            ModelStore(open_store(settings.store)), warehouse, chosen.model,
-            version=chosen.version, asked_by=f"{getpass.getuser()} (command line)", run_id="cli",
+            ModelStore(open_store(settings.store)), warehouse, model, version=version,
+            asked_by=f"{getpass.getuser()} (command line)", run_id="cli",
         )  # fmt: skip
     except (NoSuchVersion, StoreError) as error:
         sys.stderr.write(f"{error}\n")

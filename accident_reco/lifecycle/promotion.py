@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
@@ -33,11 +34,17 @@ def promote(
     policy: GatePolicy,
     run_id: str,
     problems: Sequence[str] = (),
+    keep: Callable[[Bundle], Mapping[str, Any]] | None = None,
 ) -> Outcome:
-    """Judge a candidate against the champion and let it serve if it won. `problems` of its data refuse it.
+    """Judge a candidate against the champion and let it serve if it won.
+
+    Args:
+        problems: of its data; they refuse it.
+        keep: called with a candidate that won, before it is stored; what it gives is added to the lineage.
 
     Raises:
         SwapConflict: another promotion came between; nothing changed but a complete, unused version.
+        Exception: what `keep` raises; nothing changed.
     """
     seen = models.pointer(candidate.model)
     champion, comparison = None, None
@@ -50,7 +57,8 @@ def promote(
     decision = decide(Evaluation(candidate.version, candidate.metrics), champion, comparison, policy, barred, problems)
     pointer = seen
     if decision.promote:
-        stored = models.write(replace(candidate, gate=decision.document()))
+        kept = keep(candidate) if keep else {}
+        stored = models.write(replace(candidate, gate=decision.document(), lineage={**candidate.lineage, **kept}))
         pointer = models.point(stored, seen=seen, run_id=run_id, reason=decision.reason)
         # For dashboards; a load of the warehouse fills in what a killed process left out.
         save_metrics(warehouse, stored.model, stored.version, stored.metrics, stored.data_source, stored.created_at)

@@ -40,9 +40,9 @@ def population(store: ObjectStore, settings: Settings) -> Population:
     stored = current_years(store, data_source)
     if not stored:
         raise ValueError(f"no year of {data_source} accidents is stored; ingest one first")
-    years = [year for year in stored if year >= COMPARABLE_SINCE] or list(stored)
+    years = comparable(stored)
     victims = pd.concat([load_frame(store, "victims", year)[[*KEYS, *COLUMNS]] for year in years], ignore_index=True)
-    return Population(bounded(victims, settings.accidents_max_people), data_source, _sources(stored, years), years)
+    return Population(bounded(victims, settings.accidents_max_people), data_source, sources_of(stored, years), years)
 
 
 def bounded(victims: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -55,7 +55,13 @@ def bounded(victims: pd.DataFrame, most: int) -> pd.DataFrame:
     return victims[held_out | in_holdout(numbers, share=most / free, salt=SAMPLE_SALT)].reset_index(drop=True)
 
 
-def _sources(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:
+def comparable(stored: dict[int, dict[str, Any]]) -> list[int]:
+    """The stored years that may be learnt together."""
+    return [year for year in stored if year >= COMPARABLE_SINCE] or list(stored)
+
+
+def sources_of(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:
+    """The published files behind these years, for a version's lineage."""
     return [
         {"name": record["name"], "sha256": record["sha256"]}
         for year in years

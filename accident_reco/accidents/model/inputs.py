@@ -1,0 +1,37 @@
+"""What an accident version is made of: the stored victims of its years, and the settings that shape it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from accident_reco.accidents.lake import VICTIMS, current_years
+from accident_reco.accidents.model.people import comparable, sources_of
+from accident_reco.accidents.sources import open_source
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, write_recipe
+from accident_reco.setting_groups import AccidentTraining
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import ObjectStore
+
+SETTINGS: Final = (*AccidentTraining.model_fields, "seed", "training_jobs")
+
+
+def save_inputs(store: ObjectStore, settings: Settings, candidate: Bundle, folder: Path) -> None:
+    """Write the candidate's inputs. Raises DatasetError when the stored years are no longer those it was made of."""
+    stored = current_years(store, open_source(settings).data_source)
+    years = comparable(stored)
+    if sources_of(stored, years) != list(candidate.lineage["sources"]):
+        raise DatasetError(
+            f"accidents {candidate.version} was trained on other files than are stored now; train again, so that the "
+            "version and its inputs agree"
+        )
+    copy_objects(store, [f"{VICTIMS}/{year}.{kind}" for year in years for kind in ("parquet", "json")], folder)
+    write_recipe(folder, candidate.model, candidate.version, settings, SETTINGS)
+
+
+def source_setting(folder: Path) -> dict[str, str]:
+    """The setting under which the years that were kept in a folder are found again."""
+    (data_source,) = {json.loads(path.read_text())["data_source"] for path in (folder / STORE / VICTIMS).glob("*.json")}
+    return {"accidents_source": data_source if data_source in ("sample", "official") else str(folder)}

@@ -1,0 +1,96 @@
+"""Makes a version again from its inputs: `python -m accident_reco.defs.reproduce accidents --from DIRECTORY`.
+
+The directory is what `dvc pull` brought. The platform's own training assets run on it in an empty home, with the
+settings that stand beside the data; the code must be the code of that time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+
+from accident_reco.defs import accidents_training, movies_training
+from accident_reco.defs.io import BundleIOManager, FrameIOManager
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import MODELS, Bundle
+from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
+from accident_reco.settings import PREFIX, variable
+
+TRAINING: dict[str, ModuleType] = {"accidents": accidents_training, "movies": movies_training}
+GIVEN = {"accidents": (), "movies": (movies_training.ratings_split.key,)}  # inputs themselves, not made again
+NOBODY = "http://127.0.0.1:1"  # a reproduction is no training run: the tracker is not told
+
+
+def reproduce(model: str, folder: Path, home: Path) -> Bundle:
+    """The bundle that the inputs give; `home` is an empty directory. Sets this process's environment.
+
+    Raises:
+        DatasetError: the folder holds no inputs of this model.
+    """
+    recipe = recipe_of(folder)
+    if recipe["model"] != model:
+        raise DatasetError(f"{folder} holds inputs of {recipe['model']}, not of {model}")
+    shutil.copytree(folder / STORE, home / "store")
+    chosen = {"home": home, "mlflow_tracking_uri": NOBODY, **recipe["settings"]}
+    if model == "accidents":
+        from accident_reco.accidents.model.inputs import source_setting
+
+        chosen |= source_setting(folder)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ |= {variable(name): str(value) for name, value in chosen.items()}
+    platform = Platform(home=str(home))
+    platform.warehouse.upgrade()
+    if model == "movies":
+        from accident_reco.movies.inputs import restore_catalogue
+
+        restore_catalogue(folder, platform.warehouse)
+    module = TRAINING[model]
+    candidate: dg.AssetsDefinition = module.candidate_model
+    ours = [asset for asset in vars(module).values() if isinstance(asset, dg.AssetsDefinition)]
+    wanted = dg.AssetSelection.assets(candidate).upstream() & dg.AssetSelection.groups(module.GROUP)
+    made = dg.materialize(
+        ours, selection=wanted - dg.AssetSelection.assets(*GIVEN[model]), instance=dg.DagsterInstance.ephemeral(),
+        resources={
+            "platform": platform, "frames": FrameIOManager(platform=platform),
+            "bundles": BundleIOManager(platform=platform),
+        },
+    )  # fmt: skip
+    bundle: Bundle = made.asset_value(candidate.key)
+    return bundle
+
+
+def main() -> int:
+    """Exit code 0 when the version is the one that the inputs promise, 1 when it is another, 2 for wrong inputs."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco.defs.reproduce", description=__doc__)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--from", dest="folder", type=Path, required=True, help="inputs, as `dvc pull` brought them")
+    parser.add_argument("--to", type=Path, help="write the bundle's files into this new directory")
+    chosen = parser.parse_args()
+    try:
+        recipe = recipe_of(chosen.folder)
+        with tempfile.TemporaryDirectory(prefix="reproduce-") as home:
+            bundle = reproduce(chosen.model, chosen.folder.resolve(), Path(home))
+    except DatasetError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if chosen.to:
+        chosen.to.mkdir(parents=True)
+        for name, content in bundle.files.items():
+            (chosen.to / name).write_bytes(content)
+    sys.stdout.write(f"{bundle.version}\n")
+    if bundle.version == recipe["version"]:
+        return 0
+    sys.stderr.write(f"the inputs promise {recipe['version']}; they were made by the code of {recipe['code']}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

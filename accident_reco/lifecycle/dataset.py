@@ -1,0 +1,204 @@
+"""Versions of training inputs: what a champion was made of, DVC-tracked in a git repository with an S3 remote.
+
+DVC runs as a tool of its own beside this environment. It keeps contents under their md5; git keeps which content a
+promotion was made of. Committing is local and comes before the pointer moves; a remote that is away leaves the contents
+in the repository's cache, and the next push sends them too. Keys of the remote are the standard `AWS_*` variables:
+nothing secret is ever written into the repository.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from accident_reco.lifecycle.lineage import checkout_commit
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.objects import ObjectStore
+
+RECIPE: Final = "recipe.json"
+STORE: Final = "store"
+WRITER: Final = (
+    "-c",
+    "user.name=accident_reco",
+    "-c",
+    "user.email=accident_reco@localhost",
+    "-c",
+    "commit.gpgsign=false",
+)
+LOCAL_SECONDS: Final = 1800  # hashing and copying of large inputs
+PUSH_SECONDS: Final = 3600
+
+
+class DatasetError(RuntimeError):
+    """The inputs cannot be kept as a version; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """Inputs as git and DVC know them. `problem` says why they are not on the remote yet; empty when they are."""
+
+    md5: str
+    revision: str
+    path: str
+    remote: str
+    files: int
+    size: int
+    problem: str
+
+    def lineage(self) -> dict[str, str]:
+        """What a manifest says of it."""
+        return {"md5": self.md5, "git_revision": self.revision, "path": self.path, "remote": self.remote}
+
+
+def write_recipe(folder: Path, model: str, version: str, settings: Settings, fields: Iterable[str]) -> None:
+    """Beside the data: which version they gave, by which code, with which settings."""
+    chosen = {name: getattr(settings, name) for name in sorted(fields)}
+    code = settings.git_commit or checkout_commit()
+    recipe = {"model": model, "version": version, "code": code, "settings": chosen}
+    (folder / RECIPE).write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def copy_objects(store: ObjectStore, keys: Iterable[str], folder: Path) -> None:
+    """Objects as they are, below `folder/store`, which is then a part of an object store."""
+    for key in keys:
+        target = folder / STORE / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with store.open(key) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+
+
+class Datasets:
+    """The git repository of the inputs, and its DVC."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.remote = settings.dvc_remote
+        self.repository = settings.datasets
+        self._program = settings.dvc_program or str(settings.home / "tools" / "bin" / "dvc")
+        self._named = bool(settings.dvc_program)
+
+    def keep(self, model: str, version: str, fill: Callable[[Path], None]) -> DatasetVersion:
+        """Commit what `fill` writes into a folder, tag it `<model>/<version>`, and push.
+
+        Raises:
+            DatasetError: git or DVC is missing or fails here; a remote that is away is told in `problem` instead.
+        """
+        path = f"{model}/inputs"
+        with self._locked():
+            self._prepare()
+            fresh = Path(tempfile.mkdtemp(dir=self.repository / ".dvc" / "tmp", prefix="inputs-"))
+            try:
+                fill(fresh)
+                target = self.repository / path
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                fresh.rename(target)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+            self._dvc("add", "--quiet", path)
+            self._commit(f"Inputs of {model} {version}")
+            self._git("tag", "--force", f"{model}/{version}")
+            tracked = yaml.safe_load((self.repository / f"{path}.dvc").read_text(encoding="utf-8"))["outs"][0]
+            revision = self._git("rev-parse", "HEAD")
+            problem = self._push()
+        return DatasetVersion(
+            tracked["md5"], revision, path, self.remote, int(tracked["nfiles"]), int(tracked["size"]), problem
+        )
+
+    def push(self) -> str:
+        """Send what the remote lacks, of every promotion. Gives the problem, empty when there is none."""
+        with self._locked():
+            self._prepare()
+            return self._push()
+
+    def _push(self) -> str:
+        problems = [self._try(self._dvc, "push", "--quiet", "--all-commits")]
+        if self._git("remote"):
+            problems.append(self._try(self._git, "push", "--quiet", "--follow-tags", "--tags", "origin", "HEAD"))
+        return "; ".join(filter(None, problems))
+
+    def _try(self, program: Callable[..., str], *arguments: str) -> str:
+        try:
+            program(*arguments, seconds=PUSH_SECONDS)
+        except DatasetError as error:
+            return str(error)
+        return ""
+
+    def _prepare(self) -> None:
+        """A git repository with DVC in it, its remote as configured. Safe to repeat."""
+        if not (self.repository / ".git").exists():
+            self._git("init", "--quiet", "--initial-branch", "main")
+        # We hold the lock: whoever left this one was killed.
+        (self.repository / ".git" / "index.lock").unlink(missing_ok=True)
+        if not (self.repository / ".dvc" / "config").exists():
+            self._dvc("init", "--quiet", "--force")
+            self._dvc("config", "core.analytics", "false")
+            self._dvc("config", "core.check_update", "false")
+        (self.repository / ".dvc" / "tmp").mkdir(exist_ok=True)
+        # Else DVC keeps a cache of its own outside of what belongs to the platform; the path is no one else's business.
+        self._dvc("config", "--local", "core.site_cache_dir", str(self.repository / ".dvc" / "tmp" / "site"))
+        if self._dvc("remote", "list").split() != ["store", self.remote, "(default)"]:
+            self._dvc("remote", "add", "--force", "--default", "store", self.remote)
+        self._commit(f"Keep contents at {self.remote}")
+
+    def _commit(self, message: str) -> None:
+        self._git("add", "--all")
+        if self._git("status", "--porcelain"):
+            self._git("commit", "--quiet", "--message", message)
+
+    def _git(self, *arguments: str, seconds: float = LOCAL_SECONDS) -> str:
+        return self._run(["git", *WRITER, *arguments], seconds)
+
+    def _dvc(self, *arguments: str, seconds: float = LOCAL_SECONDS) -> str:
+        program = self._program if Path(self._program).exists() else None if self._named else shutil.which("dvc")
+        if program is None:
+            raise DatasetError(
+                f"versions of inputs are on ({variable('dvc_remote')}) and there is no {self._program}: "
+                f"`make dvc` installs DVC there, {variable('dvc_program')} names another one"
+            )
+        return self._run([program, *arguments], seconds)
+
+    def _run(self, command: list[str], seconds: float) -> str:
+        name = " ".join(Path(part).name for part in command if part not in WRITER)
+        try:
+            done = subprocess.run(
+                command, cwd=self.repository, capture_output=True, text=True, check=False, timeout=seconds
+            )
+        except FileNotFoundError:
+            raise DatasetError(f"{command[0]} is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise DatasetError(f"`{name}` did not end within {seconds:g} s") from None
+        if done.returncode != 0:
+            raise DatasetError(f"`{name}` failed: {_said(done.stderr) or _said(done.stdout) or done.returncode}")
+        return done.stdout.strip()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One promotion at a time: git has one index."""
+        self.repository.mkdir(parents=True, exist_ok=True)
+        with (self.repository.parent / f".{self.repository.name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _said(output: str) -> str:
+    """The lines that tell something, without DVC's invitation to chat."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "dvc.org" not in line]
+    return " ".join(lines[-4:])[:600]
+
+
+def recipe_of(folder: Path) -> Mapping[str, Any]:
+    """What stands beside the data. Raises DatasetError when the folder holds no inputs."""
+    try:
+        return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{folder} holds no inputs ({error}); `dvc pull` fetches them") from None

@@ -1,0 +1,215 @@
+"""Inputs of promoted versions under DVC with a real S3 remote: pulled into a fresh clone, one command gives the same
+version again, bit for bit. A remote that is away costs no promotion; no key ever gets into the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from accident_reco.defs.dataset import definitions, key_of
+from accident_reco.launch.home import child_environment, prepare_home
+from accident_reco.launch.processes import Children
+from accident_reco.lifecycle.bundle import MODELS, sha256
+from accident_reco.lifecycle.dataset import DatasetError, Datasets
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.running import ROOT
+from accident_reco_tests.stack.conftest import S3, start_s3
+from accident_reco_tests.unit.test_lifecycle_store import BETTER, POLICY, _bundle
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+TRAIN = textwrap.dedent("""
+    import dagster as dg
+    from accident_reco.definitions import defs
+
+    platform, year = defs(), {"dagster/partition": "2022"}
+    with dg.DagsterInstance.get() as instance:
+        for job in ("ingest_accidents", "train_accidents", "ingest_movies", "train_movies"):
+            tags = year if job == "ingest_accidents" else {}
+            assert platform.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success
+""")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DVC, installed as the README says: a tool of its own in a home of its own."""
+    home = tmp_path_factory.mktemp("tools")
+    make = ["make", "--no-print-directory", "dvc", f"ACCIDENT_RECO_HOME={home}"]
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return home / "tools" / "bin" / "dvc"
+
+
+class Trained:
+    """A platform that keeps its inputs and has trained both models."""
+
+    def __init__(self, folder: Path, s3: S3, program: Path) -> None:
+        chosen = {
+            "home": folder / "home", "dvc_remote": "s3://artifacts/dvc", "dvc_program": str(program),
+            "accidents_sample_years": "2022", "accidents_sample_people": 800, "accidents_floor": 0.5,
+            "accidents_forest_trees": 10, "accidents_boosting_rounds": 20, "movies_sample_ratings": 2000,
+            "movies_floor": 0.0, "mlflow_tracking_uri": "http://127.0.0.1:1",
+        }  # fmt: skip
+        self.settings = Settings.load(**chosen)
+        prepare_home(self.settings)
+        stated = {variable(name): str(value) for name, value in chosen.items()}
+        self.environ = child_environment(self.settings, {**os.environ, **s3.environ, **stated})
+        self.models = ModelStore(open_store(self.settings.store))
+        self.program = str(program)
+        self.run(sys.executable, "-c", TRAIN)
+
+    def run(self, *command: str, cwd: Path = ROOT, code: int = 0, **environ: str) -> str:
+        done = subprocess.run(command, cwd=cwd, env=self.environ | environ, capture_output=True, text=True, timeout=600)
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(s3_server: S3, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(tmp_path_factory.mktemp("dvc"), s3_server, program)
+
+
+@pytest.fixture(scope="module")
+def clone(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as somebody else gets it: from git, with the data from the remote."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "datasets"
+    trained.run("git", "clone", "--quiet", str(trained.settings.datasets), str(folder))
+    trained.run(trained.program, "pull", "--quiet", cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, model: str, tmp_path: Path) -> None:
+    """Lineage names md5 and revision; the clone at that revision has those inputs; from them the platform makes the
+    same version again, file by file, without the first installation's store, warehouse or settings."""
+    champion = trained.models.champion(model)
+    assert champion is not None
+    pointer, manifest = champion
+    dataset = manifest.lineage["dataset"]
+    assert dataset["remote"] == "s3://artifacts/dvc"
+    at_revision = trained.run("git", "show", f"{dataset['git_revision']}:{dataset['path']}.dvc", cwd=clone)
+    assert f"md5: {dataset['md5']}" in at_revision
+    tagged = trained.run("git", "rev-parse", f"{model}/{pointer.version}", cwd=clone).strip()
+    assert tagged == dataset["git_revision"]
+
+    reproduce = [sys.executable, "-m", "accident_reco.defs.reproduce", model, "--from", str(clone / dataset["path"])]
+    elsewhere = {"ACCIDENT_RECO_SEED": "7", "ACCIDENT_RECO_HOME": str(tmp_path / "not here")}
+    said = trained.run(*reproduce, "--to", str(tmp_path / "again"), **elsewhere)
+    assert pointer.version in said.splitlines()
+    again = {path.name: sha256(path.read_bytes()) for path in (tmp_path / "again").iterdir()}
+    assert again == {name: stated["sha256"] for name, stated in manifest.files.items()}
+    assert not (tmp_path / "not here").exists()
+
+
+def test_a_changed_input_gives_another_version(trained: Trained, clone: Path, tmp_path: Path) -> None:
+    """The recipe is part of the inputs: with another seed the command says that it is another version, and fails."""
+    folder = shutil.copytree(clone / "movies" / "inputs", tmp_path / "inputs")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["settings"]["seed"] += 1
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "movies", "--from", str(folder), code=1)
+    assert f"the inputs promise {recipe['version']}; they were made by the code of {recipe['code']}" in said
+    said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "accidents", "--from", str(folder), code=2)
+    assert "holds inputs of movies, not of accidents" in said
+
+
+def test_the_asset_tells_what_was_kept(trained: Trained) -> None:
+    """In the graph where versioning is on, materialized by the promotion; absent where it is off."""
+    there = {spec.key: spec for spec in definitions(trained.settings).resolve_all_asset_specs()}
+    assert all(there[key_of(model)].kinds == {"dvc", "git"} for model in MODELS)
+    assert not list(definitions(Settings(home=trained.settings.home)).resolve_all_asset_specs())
+    with dg.DagsterInstance.from_config(str(trained.settings.dagster_home)) as instance:
+        for model in MODELS:
+            event = instance.get_latest_materialization_event(key_of(model))
+            assert event
+            assert event.asset_materialization
+            told = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+            champion = trained.models.champion(model)
+            assert champion
+            assert told["version"] == champion[0].version
+            assert told["md5"] == champion[1].lineage["dataset"]["md5"]
+            assert told["pushed"] == "yes"
+            assert told["files"] >= 3
+
+
+def test_no_key_is_in_the_repository(trained: Trained, s3_server: S3) -> None:
+    """Neither in a file nor anywhere in its history; nor a path of this machine in what is committed."""
+    repository = trained.settings.datasets
+    for secret in (s3_server.access_key, s3_server.secret_key):
+        found = subprocess.run(
+            ["grep", "--recursive", "--text", "--files-with-matches", secret, str(repository)], capture_output=True
+        )
+        assert found.returncode == 1, found.stdout
+    committed = trained.run("git", "log", "--all", "--patch", cwd=repository)
+    assert str(trained.settings.home) not in committed
+
+
+@pytest.fixture
+def away(children: Children, tmp_path: Path) -> Iterator[S3]:
+    """An S3 server of its own that is stopped."""
+    made = start_s3(children, tmp_path / "s3")
+    children.kill("s3")
+    yield made
+    children.kill("s3")  # the test has started it again
+
+
+def test_a_remote_that_is_away_costs_no_promotion(
+    away: S3, children: Children, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promoted, committed, its lineage complete; what waits goes later and is then there for everybody."""
+    for name, value in away.environ.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(home=tmp_path / "home", dvc_remote="s3://artifacts/dvc", dvc_program=str(program))
+    datasets, kept = Datasets(settings), []
+
+    def fill(folder: Path) -> None:
+        (folder / "rows.csv").write_text("a,b\n1,2\n")
+
+    def keep(candidate: object) -> dict[str, object]:
+        kept.append(datasets.keep("accidents", "0123456789abcdef", fill))
+        return {"dataset": kept[0].lineage()}
+
+    warehouse = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
+    warehouse.upgrade()
+    models = ModelStore(open_store((tmp_path / "store").as_uri()))
+    promote(models, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
+    warehouse.close()
+    champion = models.champion("accidents")
+    assert champion
+    assert champion[1].lineage["dataset"]["md5"] == kept[0].md5
+    assert "dvc push" in kept[0].problem
+
+    start_s3(children, tmp_path / "s3", like=away)
+    assert datasets.push() == ""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(settings.datasets), str(clone)], check=True)
+    subprocess.run([str(program), "pull", "--quiet"], cwd=clone, check=True)
+    assert (clone / "accidents" / "inputs" / "rows.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_inputs_that_cannot_be_kept_stop_the_promotion(tmp_path: Path) -> None:
+    """Without DVC, where a person asked for versions: an error that says what to do, before anything has changed."""
+    settings = Settings(home=tmp_path / "h", dvc_remote="s3://artifacts/x", dvc_program=str(tmp_path / "no-dvc"))
+    warehouse = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
+    warehouse.upgrade()
+    models = ModelStore(open_store((tmp_path / "store").as_uri()))
+
+    def keep(candidate: object) -> dict[str, object]:
+        return {"dataset": Datasets(settings).keep("accidents", "v", lambda folder: None).lineage()}
+
+    with pytest.raises(DatasetError, match="`make dvc` installs DVC there"):
+        promote(models, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
+    assert models.pointer("accidents") is None
+    assert models.versions("accidents") == []
+    warehouse.close()
