@@ -17,7 +17,7 @@ from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.retrain import Source
 from accident_reco.lifecycle.retraining import Considered, Trigger, consider, policy_of
 from accident_reco.monitoring.notify import notify
-from accident_reco.monitoring.triggers import trigger_of_new_data, trigger_of_report, trigger_of_request
+from accident_reco.monitoring.triggers import trigger_of_alerts, trigger_of_new_data, trigger_of_report
 from accident_reco.settings import Settings
 from accident_reco.storage import drift as loop
 from accident_reco.storage.lifecycle import advance_request, open_requests
@@ -154,7 +154,7 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
         for request in waiting:
             if request["source"] != "alert":
                 return _start(request, platform.settings)
-            answer = _ask(context, platform, trigger_of_request(request))
+            answer = _ask(context, platform, trigger_of_alerts(platform.objects, platform.warehouse, request))
             if answer.action == "train":
                 return _start(request, platform.settings)
             advance_request(platform.warehouse, request["id"], "done", outcome=answer.reason)

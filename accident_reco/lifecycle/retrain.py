@@ -53,14 +53,15 @@ class RetrainState:
     """What is known when a trigger arrives; times are UTC.
 
     Args:
-        windows: whether each drift report on the present champion was red, newest first (insufficient data left out).
+        windows: whether each drift report on the present champion was red, newest first (insufficient data left out);
+            None for a trigger whose evidence is no window.
         training: id of a training that is queued or runs, if one does.
         started: when trainings that nobody asked for were started, any order; the last day is enough for the budget.
         losses: candidates of such trainings that lost in a row since the last promotion.
         last_loss_at: when the last of them lost.
     """
 
-    windows: Sequence[bool] = ()
+    windows: Sequence[bool] | None = None
     training: str | None = None
     started: Sequence[datetime] = ()
     losses: int = 0
@@ -69,12 +70,18 @@ class RetrainState:
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """What to do, and in words why. `rule` names the sentence's kind, for counting."""
+    """What to do, and in words why.
+
+    Args:
+        rule: names the sentence's kind, for counting.
+        until: when the rule that holds a trigger back lets go of it; None where no clock says.
+    """
 
     action: Action
     rule: str
     reason: str
     detail: dict[str, Any] = field(default_factory=dict)
+    until: datetime | None = None
 
 
 def decide_retrain(
@@ -89,13 +96,13 @@ def decide_retrain(
     detail: dict[str, Any] = {
         "source": source,
         "mode": policy.mode,
-        "windows": list(state.windows[: policy.window]),
+        "windows": list((state.windows or ())[: policy.window]),
         "started_in_24_h": recent,
         "losses": state.losses,
     }
 
-    def wait(rule: str, reason: str) -> RetrainDecision:
-        return RetrainDecision("wait", rule, reason, detail)
+    def wait(rule: str, reason: str, until: datetime | None = None) -> RetrainDecision:
+        return RetrainDecision("wait", rule, reason, detail, until)
 
     if source in ASKED_BY_A_PERSON:
         if state.training is not None:
@@ -103,24 +110,34 @@ def decide_retrain(
         return RetrainDecision("train", "asked", f"a person asked: {evidence}", detail)
     if policy.mode == "off":
         return wait("off", "automatic retraining is off")
-    if source == "drift":
-        held = _hysteresis(state.windows, policy)
+    if source == "drift" or state.windows is not None:
+        held = _hysteresis(state.windows or (), policy)
         if held:
             return wait("hysteresis", held)
     if state.training is not None:
         return wait("single_flight", f"training {state.training} is under way")
-    held = _cooldown(state, policy, now)
-    if held:
-        return wait("cooldown", held)
+    until = _cooldown_ends(state, policy)
+    if until is not None and now < until:
+        last = _time(max(state.started))
+        return wait("cooldown", f"cooling down until {_time(until)}: the last training started at {last}", until)
     if recent >= policy.daily_budget:
-        return wait("budget", f"{recent} trainings in 24 hours, the budget is {policy.daily_budget}")
-    if source not in BRINGS_NEW_DATA:
-        held = _backoff(state, policy, now)
-        if held:
-            return wait("backoff", held)
+        until = _budget_returns(state, policy)
+        return wait("budget", f"{recent} trainings in 24 hours, the budget is {policy.daily_budget}", until)
+    until = None if source in BRINGS_NEW_DATA else _backoff_ends(state, policy)
+    if until is not None and now < until:
+        lost = "the last candidate lost" if state.losses == 1 else f"{state.losses} candidates lost in a row"
+        return wait("backoff", f"backing off until {_time(until)}: {lost}", until)
     if policy.mode == "suggest":
         return RetrainDecision("suggest", "suggest", f"training is suggested: {evidence}", detail)
     return RetrainDecision("train", "trigger", evidence, detail)
+
+
+def may_ask_again(action: str, until: datetime | None, now: datetime) -> bool:
+    """Whether a trigger that goes on, such as an alert that still fires, may be put to the policy anew.
+
+    Only what was held back may: a trigger that led to a training or a suggestion has had what it asked for.
+    """
+    return action == "wait" and (until is None or now >= until)
 
 
 def _hysteresis(windows: Sequence[bool], policy: RetrainPolicy) -> str:
@@ -133,28 +150,26 @@ def _hysteresis(windows: Sequence[bool], policy: RetrainPolicy) -> str:
     return ""
 
 
-def _cooldown(state: RetrainState, policy: RetrainPolicy, now: datetime) -> str:
-    if not state.started:
-        return ""
-    until = max(state.started) + policy.cooldown
-    if now >= until:
-        return ""
-    return f"cooling down until {_time(until)}: the last training started at {_time(max(state.started))}"
+def _cooldown_ends(state: RetrainState, policy: RetrainPolicy) -> datetime | None:
+    return max(state.started) + policy.cooldown if state.started else None
 
 
-def _backoff(state: RetrainState, policy: RetrainPolicy, now: datetime) -> str:
+def _budget_returns(state: RetrainState, policy: RetrainPolicy) -> datetime | None:
+    """When so many trainings are a day old that one more is allowed; None where none ever is."""
+    if policy.daily_budget == 0:
+        return None
+    return sorted(state.started)[-policy.daily_budget] + BUDGET_WINDOW
+
+
+def _backoff_ends(state: RetrainState, policy: RetrainPolicy) -> datetime | None:
     if state.losses == 0 or state.last_loss_at is None:
-        return ""
+        return None
     pause = policy.backoff
     for _ in range(state.losses - 1):
         if pause >= policy.backoff_limit or not pause:
             break
         pause *= 2
-    until = state.last_loss_at + min(pause, policy.backoff_limit)
-    if now >= until:
-        return ""
-    lost = "the last candidate lost" if state.losses == 1 else f"{state.losses} candidates lost in a row"
-    return f"backing off until {_time(until)}: {lost}"
+    return state.last_loss_at + min(pause, policy.backoff_limit)
 
 
 def _time(at: datetime) -> str:

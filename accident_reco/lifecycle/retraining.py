@@ -17,6 +17,7 @@ from accident_reco.lifecycle.retrain import (
     RetrainState,
     Source,
     decide_retrain,
+    may_ask_again,
 )
 from accident_reco.settings import Settings
 from accident_reco.storage import drift as loop
@@ -31,7 +32,7 @@ class Trigger:
     Args:
         id: what is decided once: a report's id, a request's id, a data version.
         evidence: what happened, in words.
-        version: champion that the evidence is about; counts the windows for hysteresis.
+        version: champion whose windows are the evidence, for hysteresis; None where no window is.
         request_id: the work request that the trigger is, where it is one.
     """
 
@@ -117,7 +118,7 @@ def state_of(
     busy: str | None = None,
 ) -> RetrainState:
     """What the policy has to know; a trigger that is a request itself is not in its own way."""
-    windows: list[bool] = []
+    windows = None
     if trigger.version is not None:
         windows = loop.recent_verdicts(warehouse, trigger.model, trigger.version, until, policy.window)
     losses, last_loss_at = loop.losses_in_a_row(warehouse, trigger.model)
@@ -129,6 +130,15 @@ def state_of(
         losses=losses,
         last_loss_at=last_loss_at,
     )
+
+
+def held_back(warehouse: Warehouse, request: str, model: str, now: datetime) -> bool:
+    """Whether the policy turned an alert's request down and may by now be asked again."""
+    decided = loop.decision_on(warehouse, model, "alert", request)
+    if decided is None:
+        return False
+    until = decided["detail"].get("until")
+    return may_ask_again(decided["action"], datetime.fromisoformat(until) if until else None, now)
 
 
 def _dedupe_key(trigger: Trigger) -> str:
@@ -145,7 +155,7 @@ def _record(
         "action": decision.action,
         "rule": decision.rule,
         "reason": decision.reason,
-        "detail": decision.detail,
+        "detail": decision.detail | ({"until": decision.until.isoformat()} if decision.until else {}),
         "request_id": request_id,
         "decided_at": now.astimezone(UTC),
     }

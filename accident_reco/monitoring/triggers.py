@@ -19,6 +19,8 @@ from accident_reco.storage import drift as loop
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
+DRIFT_ALERTS = frozenset({"DatasetDrift"})
+"""Alerts whose evidence are the drift windows themselves: one red window is as little in an alert as in a report."""
 COMPARABLE_SINCE = 2019
 """Years that models are trained on: `grav` and the files changed before it, and older years teach nothing new."""
 
@@ -35,9 +37,12 @@ def trigger_of_report(row: Mapping[str, Any], source: Source) -> Trigger | None:
     return None
 
 
-def trigger_of_request(request: Mapping[str, Any]) -> Trigger:
-    """The trigger that a queued training request is."""
-    return Trigger(request["model"], request["source"], request["id"], request["reason"], request_id=request["id"])
+def trigger_of_alerts(objects: ObjectStore, warehouse: Warehouse, request: Mapping[str, Any]) -> Trigger:
+    """The trigger that alerts are which made or joined a queued request; one of other evidence than drift is enough."""
+    names = {request["detail"].get("labels", {}).get("alertname"), *loop.alerts_of(warehouse, request["id"])}
+    champion = ModelStore(objects).pointer(request["model"]) if names <= DRIFT_ALERTS else None
+    version = champion.version if champion else None
+    return Trigger(request["model"], "alert", request["id"], request["reason"], version, request["id"])
 
 
 def trigger_of_new_data(

@@ -259,6 +259,19 @@ def remember_alert(warehouse: Warehouse, row: Mapping[str, Any]) -> bool:
         return False
 
 
+def alert_asks_anew(warehouse: Warehouse, alert_id: str, request_id: str) -> None:
+    """An alert that was held back and still fires has made or joined another request."""
+    with warehouse.begin() as connection:
+        connection.execute(update(alerts).where(alerts.c.id == alert_id).values(request_id=request_id))
+
+
+def alerts_of(warehouse: Warehouse, request_id: str) -> list[str]:
+    """Names of the alerts that made or joined a request."""
+    query = select(alerts.c.name).where(alerts.c.request_id == request_id).distinct()
+    with warehouse.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def open_notification(warehouse: Warehouse, kind: str, subject: str, text: str) -> bool:
     """Record that people are to be told something; False when they were told before."""
     row = {

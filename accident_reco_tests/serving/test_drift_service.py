@@ -1,4 +1,4 @@
-"""The drift service over real HTTP: verdict, computing now, page, history, gauges, alerts."""
+"""The drift service over real HTTP: verdict, computing now, page, history, gauges."""
 
 import re
 import time
@@ -15,12 +15,10 @@ from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
 from accident_reco.storage import drift as loop
 from accident_reco.storage.inference import insert_predictions
-from accident_reco.storage.lifecycle import advance_request, open_requests
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from serving.drift.app import create_app
-from serving.drift.secret import alert_secret, matches
 
 
 def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
@@ -170,112 +168,12 @@ def test_another_models_report_is_not_shown(client, warehouse, champion) -> None
     assert client.get(f"/monitoring/drift/movies/report?id={row['id']}").status_code == 404
 
 
-def alert(number: int = 0, status: str = "firing", model: str | None = "accidents", start: str = "t0") -> dict:
-    labels = {"alertname": "ModelDrift", "number": str(number)} | ({"model": model} if model else {})
-    return {"status": status, "labels": labels, "annotations": {"summary": "share 0.8"}, "startsAt": start,
-            "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://x", "fingerprint": f"f{number}"}  # fmt: skip
-
-
-def post(client: httpx.Client, settings: Settings, *alerts: dict, secret: str | None = None) -> httpx.Response:
-    payload = {"version": "4", "groupKey": "g", "truncatedAlerts": 0, "status": "firing", "receiver": "drift-service",
-               "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://am",
-               "alerts": list(alerts)}  # fmt: skip
-    bearer = alert_secret(settings) if secret is None else secret
-    return client.post("/alerts", json=payload, headers={"Authorization": f"Bearer {bearer}"})
-
-
-def test_an_alert_makes_one_request(client, settings, warehouse) -> None:
-    """Sent again, and again after the training has ended: no second request for the same firing."""
-    answer = post(client, settings, alert())
-    assert answer.status_code == 202
-    (request_id,) = answer.json()["requests"]
-    assert answer.json()["queued"] == 1
-    (request,) = open_requests(warehouse, "training")
-    assert request["id"] == request_id
-    assert (request["source"], request["reason"]) == ("alert", "ModelDrift fires: share 0.8")
-    again = post(client, settings, alert()).json()
-    assert (again["replayed"], again["requests"]) == (1, [request_id])
-    advance_request(warehouse, request_id, "promoted")
-    assert post(client, settings, alert()).json()["replayed"] == 1
-    assert open_requests(warehouse, "training") == []
-    assert post(client, settings, alert(start="t1")).json()["queued"] == 1
-
-
-def test_a_storm_coalesces(client, settings, warehouse) -> None:
-    """Hundreds of alerts, at once and in parallel: one request per model."""
-    storm = post(client, settings, *(alert(i) for i in range(200)), *(alert(i, model="movies") for i in range(50)))
-    assert storm.json()["queued"] == 2
-    assert storm.json()["joined"] == 248
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: post(client, settings, alert(1_000 + i)), range(24)))
-    assert len(open_requests(warehouse, "training")) == 2
-
-
-def test_parallel_first_alerts_make_one_request(client, settings, warehouse) -> None:
-    """Two notifications at the same moment see no open request, and still make one."""
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda i: post(client, settings, alert(i)).json(), range(16)))
-    assert sum(answer["queued"] for answer in answers) == 1
-    assert len(open_requests(warehouse, "training")) == 1
-
-
-def test_resolved_and_foreign_alerts_ask_for_nothing(client, settings, warehouse) -> None:
-    """`resolved` never triggers; an alert about no model of ours is counted and left."""
-    answer = post(
-        client, settings, alert(1, status="resolved"), alert(2, model=None), alert(3, model="../accidents")
-    ).json()
-    assert (answer["resolved"], answer["ignored"], answer["requests"]) == (1, 2, [])
-    assert open_requests(warehouse) == []
-
-
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer wrong", "Basic {secret}", "{secret}", "Bearer {secret}x"]
-)
-def test_without_the_secret_nothing_happens(client, settings, warehouse, header) -> None:
-    """Refused before the body is read, whatever the body is."""
-    headers = {} if header is None else {"Authorization": header.format(secret=alert_secret(settings))}
-    answer = client.post("/alerts", content=b"{broken", headers=headers | {"content-type": "application/json"})
-    assert answer.status_code == 401
-    assert open_requests(warehouse) == []
-
-
-@pytest.mark.parametrize("body", [{}, {"version": "3", "alerts": []}, {"version": "4", "alerts": [{}]}, []])
-def test_other_payloads_are_refused(client, settings, body) -> None:
-    """Only version 4 of the webhook, in its shape."""
-    headers = {"Authorization": f"Bearer {alert_secret(settings)}"}
-    assert client.post("/alerts", json=body, headers=headers).status_code == 422
-
-
-def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path) -> None:
-    """Generated where no setting names one; file mode 0600; the setting wins."""
-    settings = Settings(home=tmp_path)
-    with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: alert_secret(settings), range(8)))
-    assert len(made) == 1
-    assert (tmp_path / "keys" / "alert-secret").stat().st_mode & 0o777 == 0o600
-    assert alert_secret(Settings(home=tmp_path, alert_secret="stated")) == "stated"
-    assert not matches("", "Bearer ")
-
-
-def test_scopes(tmp_path) -> None:
-    """With authentication on, reports need a token; alerts need only their secret."""
-    settings = Settings(home=tmp_path, auth_port=1)
-    warehouse = Warehouse(settings.database)
-    warehouse.upgrade()
-    warehouse.close()
-    with live(create_app(settings)) as client:
-        assert client.get("/monitoring/drift/accidents").status_code == 401
-        assert client.get("/monitoring/drift/accidents/report").status_code == 401
-        assert post(client, settings, alert()).status_code == 202
-
-
 def test_a_dead_warehouse_is_told(tmp_path) -> None:
     """No tables (or no database): 503 problems and not ready, not a crash."""
     settings = Settings(home=tmp_path, auth_required=False)
     with live(create_app(settings), ready=False) as client:
         wait_for(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/monitoring/drift/accidents").status_code == 503
-        assert post(client, settings, alert()).status_code == 503
 
 
 def test_the_process_starts_light() -> None:

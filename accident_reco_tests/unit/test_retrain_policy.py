@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from accident_reco.lifecycle.retrain import RetrainPolicy, RetrainState, decide_retrain
+from accident_reco.lifecycle.retrain import RetrainPolicy, RetrainState, decide_retrain, may_ask_again
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = RetrainPolicy()
@@ -30,6 +30,10 @@ CASES = [
     ("alert", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
     ("performance", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
     ("data", RetrainState(), POLICY, "train", "trigger", "11 of 20"),
+    # unless its evidence are the windows themselves
+    ("alert", RetrainState(windows=(True,)), POLICY, "wait", "hysteresis", "1 of the last 1 windows drifted"),
+    ("alert", RetrainState(windows=()), POLICY, "wait", "hysteresis", "the latest window"),
+    ("alert", RED, POLICY, "train", "trigger", "11 of 20"),
     # mode
     ("drift", RED, RetrainPolicy(mode="off"), "wait", "off", "automatic retraining is off"),
     ("alert", RED, RetrainPolicy(mode="off"), "wait", "off", "automatic retraining is off"),
@@ -72,6 +76,46 @@ def test_table(source, state, policy, action, rule, words) -> None:
     assert (decision.action, decision.rule) == (action, rule), decision.reason
     assert words in decision.reason
     assert decision.detail["source"] == source
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "rule"),
+    [
+        (RetrainState(started=(ago(5), ago(30))), POLICY, "cooldown"),
+        (RetrainState(started=(ago(23), ago(22), ago(15), ago(7))), POLICY, "budget"),
+        (RetrainState(started=(ago(7),)), RetrainPolicy(daily_budget=1), "budget"),
+        (RetrainState(losses=2, last_loss_at=ago(23)), POLICY, "backoff"),
+        (RetrainState(losses=40, last_loss_at=ago(1)), POLICY, "backoff"),
+    ],
+)
+def test_what_a_clock_ends_names_the_time(state, policy, rule) -> None:
+    """At that time the same rule lets go, and a minute before it does not: whoever waits knows for how long."""
+    held = decide_retrain("alert", "red", state, policy, NOW)
+    assert held.rule == rule
+    assert held.until is not None
+    assert held.until > NOW
+    assert decide_retrain("alert", "red", state, policy, held.until - timedelta(minutes=1)).rule == rule
+    assert decide_retrain("alert", "red", state, policy, held.until).action == "train"
+
+
+@pytest.mark.parametrize(
+    ("action", "until", "again"),
+    [
+        ("wait", None, True),
+        ("wait", ago(-1), False),
+        ("wait", NOW, True),
+        ("train", None, False),
+        ("suggest", None, False),
+    ],
+)
+def test_a_trigger_that_goes_on_asks_anew_when_nothing_holds_it(action, until, again) -> None:
+    """What was held back asks again, no sooner than its hold ends; what got its training or suggestion does not."""
+    assert may_ask_again(action, until, NOW) is again
+
+
+def test_a_budget_of_nothing_never_returns() -> None:
+    """No training a day: no time to wait for."""
+    assert decide_retrain("alert", "red", RetrainState(), RetrainPolicy(daily_budget=0), NOW).until is None
 
 
 def test_a_policy_that_can_never_be_met_is_refused() -> None:

@@ -1,4 +1,8 @@
-"""`POST /alerts`: Alertmanager's webhook (payload version 4). Firing alerts become at most one open request."""
+"""`POST /alerts`: Alertmanager's webhook (payload version 4). Firing alerts become at most one open request.
+
+The same firing comes again and again while it lasts. It leads to one training; until then, what the retrain policy held
+back for a while is put to it anew, so that an alert which fires on is not lost to a cool-down.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends
@@ -15,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accident_reco.lifecycle.bundle import MODELS, canonical_json
+from accident_reco.lifecycle.retraining import held_back
 from accident_reco.storage import drift as loop
 from accident_reco.storage.lifecycle import request_work
 from accident_reco.storage.warehouse import Warehouse
@@ -118,7 +124,7 @@ def take(warehouse: Warehouse, notification: Notification) -> tuple[Counter[str]
 def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]:
     identity = alert.identity(model)
     seen = loop.seen_alert(warehouse, identity)
-    if seen is not None:
+    if seen is not None and not held_back(warehouse, seen["request_id"], model, datetime.now(UTC)):
         return "replayed", seen["request_id"]
     outcome, request_id = "joined", loop.open_training(warehouse, model)
     name = alert.labels.get("alertname", "alert")[:128]
@@ -132,9 +138,12 @@ def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]
             dedupe_key=f"alert:{model}:{loop.closed_trainings(warehouse, model)}",
         )  # fmt: skip
         request_id, outcome = request["id"], "queued" if new else "joined"
-    loop.remember_alert(
-        warehouse, {"id": identity, "model": model, "name": name, "summary": summary, "request_id": request_id}
-    )
+    if seen is None:
+        loop.remember_alert(
+            warehouse, {"id": identity, "model": model, "name": name, "summary": summary, "request_id": request_id}
+        )
+    else:
+        loop.alert_asks_anew(warehouse, identity, str(request_id))
     return outcome, str(request_id)
 
 

@@ -54,7 +54,7 @@ class AlertsAnswer(BaseModel):
 
     queued: int = Field(description="Alerts that made a training request")
     joined: int = Field(description="Alerts for which one was open already")
-    replayed: int = Field(description="Alerts that had come before")
+    replayed: int = Field(description="Alerts that had come before and ask for nothing new")
     resolved: int = Field(description="Resolved alerts; they never ask for anything")
     ignored: int = Field(description="Alerts without a model of ours in their labels")
     requests: list[str] = Field(description="Ids of the training requests")

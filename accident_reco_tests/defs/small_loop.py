@@ -1,0 +1,91 @@
+"""A home whose accident champion has a known reference profile, and the loop's definitions around it.
+
+The training jobs do nothing here: only their names and how they end matter to the loop.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import numpy as np
+
+from accident_reco.defs import drift, retrain, rollback
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.settings import Settings
+from accident_reco.storage.inference import insert_predictions
+
+ROWS = 900
+
+
+def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
+    return {
+        "hrmn": rng.integers(0, 24, rows) * 100,
+        "vma": rng.choice([30, 50, 80], rows) + 30 * shift,
+        "catu": rng.choice([1, 2, 3], rows, p=[0.2, 0.2, 0.6] if shift else [0.7, 0.2, 0.1]),
+    }
+
+
+def promote(platform: Platform, seed: int, shift: int = 0) -> str:
+    rng = np.random.default_rng(seed)
+    kinds = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical"}
+    profile = build_reference(people(rng, 4_000, shift), kinds, model="accidents", data_source="sample")
+    bundle = Bundle(
+        "accidents", {"reference.json": reference_bytes(profile)}, {"seed": seed}, {"roc_auc": 0.8},
+        {"data_source": "sample", "sources": []},
+    )  # fmt: skip
+    manifest = platform.models.write(bundle)
+    platform.models.point(manifest, seen=platform.models.pointer("accidents"), run_id="test", reason="test")
+    return manifest.version
+
+
+def traffic(platform: Platform, shift: int, seed: int = 2) -> None:
+    """Newer rows of the prediction log than any before."""
+    rng = np.random.default_rng(seed)
+    columns = people(rng, ROWS, shift)
+    at = datetime.now(UTC)
+    insert_predictions(platform.warehouse, [
+        {
+            "id": f"{seed}-{i}-{shift}", "request_id": f"{seed}-{i}", "at": at - timedelta(milliseconds=i),
+            "model": "accidents", "version": "v", "source": "json", "status": 200, "score": 0.2, "answer": {},
+            "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
+        }
+        for i in range(ROWS)
+    ])  # fmt: skip
+
+
+def definitions_of(platform: Platform) -> dg.Definitions:
+    """The loop's definitions beside training jobs that do nothing: only their names and ends matter here."""
+
+    @dg.op
+    def train() -> None:
+        """No training."""
+
+    jobs = [
+        dg.JobDefinition(name=f"train_{model}", graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]))
+        for model in ("accidents", "movies")
+    ]
+    settings = Settings.load(home=platform.home)
+    return dg.Definitions.merge(
+        drift.definitions(settings),
+        retrain.definitions(settings),
+        rollback.definitions(settings),
+        dg.Definitions(jobs=jobs, resources={"platform": platform}),
+    )
+
+
+def report(definitions, instance, config=None) -> dg.ExecuteInProcessResult:
+    asset = definitions.get_assets_def(dg.AssetKey(["accidents", "drift_report"]))
+    run_config = {"ops": {"accidents__drift_report": {"config": config}}} if config else None
+    return dg.materialize(
+        [asset], instance=instance, resources=definitions.resources, run_config=run_config, raise_on_error=False
+    )
+
+
+def tick(definitions, instance, name: str, cursor: str | None = None):
+    """One look of a sensor, as the daemon would do it."""
+    repository = definitions.get_repository_def()
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, repository_def=repository, resources=definitions.resources
+    ) as context:
+        return repository.get_sensor_def(name).evaluate_tick(context)

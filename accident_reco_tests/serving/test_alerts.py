@@ -1,0 +1,186 @@
+"""Alertmanager's webhook over real HTTP: a request per firing, storms, replays, what the policy held, the secret."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from accident_reco.settings import Settings
+from accident_reco.storage import drift as loop
+from accident_reco.storage.lifecycle import advance_request, open_requests
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.live import live
+from serving.drift.app import create_app
+from serving.drift.secret import alert_secret, matches
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
+
+
+@pytest.fixture
+def warehouse(settings):
+    made = Warehouse(settings.database)
+    made.upgrade()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(settings, warehouse):
+    with live(create_app(settings)) as made:
+        yield made
+
+
+def alert(number: int = 0, status: str = "firing", model: str | None = "accidents", start: str = "t0") -> dict:
+    labels = {"alertname": "ModelDrift", "number": str(number)} | ({"model": model} if model else {})
+    return {"status": status, "labels": labels, "annotations": {"summary": "share 0.8"}, "startsAt": start,
+            "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://x", "fingerprint": f"f{number}"}  # fmt: skip
+
+
+def post(client: httpx.Client, settings: Settings, *alerts: dict, secret: str | None = None) -> httpx.Response:
+    payload = {"version": "4", "groupKey": "g", "truncatedAlerts": 0, "status": "firing", "receiver": "drift-service",
+               "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://am",
+               "alerts": list(alerts)}  # fmt: skip
+    bearer = alert_secret(settings) if secret is None else secret
+    return client.post("/alerts", json=payload, headers={"Authorization": f"Bearer {bearer}"})
+
+
+def test_an_alert_makes_one_request(client, settings, warehouse) -> None:
+    """Sent again, and again after the training has ended: no second request for the same firing."""
+    answer = post(client, settings, alert())
+    assert answer.status_code == 202
+    (request_id,) = answer.json()["requests"]
+    assert answer.json()["queued"] == 1
+    (request,) = open_requests(warehouse, "training")
+    assert request["id"] == request_id
+    assert (request["source"], request["reason"]) == ("alert", "ModelDrift fires: share 0.8")
+    again = post(client, settings, alert()).json()
+    assert (again["replayed"], again["requests"]) == (1, [request_id])
+    advance_request(warehouse, request_id, "promoted")
+    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert open_requests(warehouse, "training") == []
+    assert post(client, settings, alert(start="t1")).json()["queued"] == 1
+
+
+def turned_down(warehouse: Warehouse, request_id: str, action: str = "wait", until: datetime | None = None) -> None:
+    """What the sensor leaves of an alert that the retrain policy did not let train."""
+    detail = {"until": until.isoformat()} if until else {}
+    loop.record_decision(warehouse, {
+        "model": "accidents", "source": "alert", "trigger_id": request_id, "action": action, "rule": "r",
+        "reason": "cooling down", "detail": detail, "request_id": None,
+    })  # fmt: skip
+    advance_request(warehouse, request_id, "done", outcome="cooling down")
+
+
+def test_an_alert_that_fires_on_outlives_what_held_it_back(client, settings, warehouse) -> None:
+    """Held back until a time: replays are quiet before it and ask anew after it, until one leads to a training."""
+    (first,) = post(client, settings, alert()).json()["requests"]
+    turned_down(warehouse, first, until=datetime.now(UTC) + timedelta(hours=1))
+    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert open_requests(warehouse, "training") == []
+    passed = {"until": datetime.now(UTC).isoformat()}
+    with warehouse.begin() as connection:
+        connection.execute(loop.retrain_decisions.update().values(detail=passed))
+    assert post(client, settings, alert()).json()["queued"] == 1
+    (request,) = open_requests(warehouse, "training")
+    assert request["id"] != first
+    assert post(client, settings, alert()).json()["requests"] == [request["id"]]
+    advance_request(warehouse, request["id"], "refused")
+    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert open_requests(warehouse, "training") == []
+
+
+def test_parallel_replays_of_a_held_alert_make_one_request(client, settings, warehouse) -> None:
+    """Alertmanagers of a cluster repeat at the same moment."""
+    (first,) = post(client, settings, alert()).json()["requests"]
+    turned_down(warehouse, first)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(client, settings, alert()).json(), range(16)))
+    assert sum(answer["queued"] for answer in answers) == 1
+    assert len(open_requests(warehouse, "training")) == 1
+
+
+def test_a_suggestion_is_made_once(client, settings, warehouse) -> None:
+    """People were told; the repeats of the same firing tell them nothing new."""
+    (first,) = post(client, settings, alert()).json()["requests"]
+    turned_down(warehouse, first, action="suggest")
+    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert open_requests(warehouse, "training") == []
+
+
+def test_a_dead_warehouse_is_told(tmp_path) -> None:
+    """No tables (or no database): 503, so that Alertmanager sends the alert again."""
+    settings = Settings(home=tmp_path, auth_required=False)
+    with live(create_app(settings), ready=False) as client:
+        assert post(client, settings, alert()).status_code == 503
+
+
+def test_a_storm_coalesces(client, settings, warehouse) -> None:
+    """Hundreds of alerts, at once and in parallel: one request per model."""
+    storm = post(client, settings, *(alert(i) for i in range(200)), *(alert(i, model="movies") for i in range(50)))
+    assert storm.json()["queued"] == 2
+    assert storm.json()["joined"] == 248
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: post(client, settings, alert(1_000 + i)), range(24)))
+    assert len(open_requests(warehouse, "training")) == 2
+
+
+def test_parallel_first_alerts_make_one_request(client, settings, warehouse) -> None:
+    """Two notifications at the same moment see no open request, and still make one."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: post(client, settings, alert(i)).json(), range(16)))
+    assert sum(answer["queued"] for answer in answers) == 1
+    assert len(open_requests(warehouse, "training")) == 1
+
+
+def test_resolved_and_foreign_alerts_ask_for_nothing(client, settings, warehouse) -> None:
+    """`resolved` never triggers; an alert about no model of ours is counted and left."""
+    answer = post(
+        client, settings, alert(1, status="resolved"), alert(2, model=None), alert(3, model="../accidents")
+    ).json()
+    assert (answer["resolved"], answer["ignored"], answer["requests"]) == (1, 2, [])
+    assert open_requests(warehouse) == []
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong", "Basic {secret}", "{secret}", "Bearer {secret}x"]
+)
+def test_without_the_secret_nothing_happens(client, settings, warehouse, header) -> None:
+    """Refused before the body is read, whatever the body is."""
+    headers = {} if header is None else {"Authorization": header.format(secret=alert_secret(settings))}
+    answer = client.post("/alerts", content=b"{broken", headers=headers | {"content-type": "application/json"})
+    assert answer.status_code == 401
+    assert open_requests(warehouse) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"version": "3", "alerts": []}, {"version": "4", "alerts": [{}]}, []])
+def test_other_payloads_are_refused(client, settings, body) -> None:
+    """Only version 4 of the webhook, in its shape."""
+    headers = {"Authorization": f"Bearer {alert_secret(settings)}"}
+    assert client.post("/alerts", json=body, headers=headers).status_code == 422
+
+
+def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path) -> None:
+    """Generated where no setting names one; file mode 0600; the setting wins."""
+    settings = Settings(home=tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: alert_secret(settings), range(8)))
+    assert len(made) == 1
+    assert (tmp_path / "keys" / "alert-secret").stat().st_mode & 0o777 == 0o600
+    assert alert_secret(Settings(home=tmp_path, alert_secret="stated")) == "stated"
+    assert not matches("", "Bearer ")
+
+
+def test_scopes(tmp_path) -> None:
+    """With authentication on, reports need a token; alerts need only their secret."""
+    settings = Settings(home=tmp_path, auth_port=1)
+    warehouse = Warehouse(settings.database)
+    warehouse.upgrade()
+    warehouse.close()
+    with live(create_app(settings)) as client:
+        assert client.get("/monitoring/drift/accidents").status_code == 401
+        assert client.get("/monitoring/drift/accidents/report").status_code == 401
+        assert post(client, settings, alert()).status_code == 202
