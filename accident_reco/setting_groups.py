@@ -97,6 +97,10 @@ class StackAddresses(BaseModel):
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
     prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
+    scrape_seconds: int = Field(
+        0, ge=0, le=3600,
+        description="How often Prometheus of `make stack` scrapes and judges its rules; 0: as deploy/prometheus says",
+    )  # fmt: skip
     exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
-LONGEST = ("test_whole_loop.py", "test_up.py", "test_backfill.py")
+LONGEST = ("test_whole_loop.py", "test_stack_loop.py", "test_up.py", "test_backfill.py")
 """Files that take minutes: begun first, so that no core waits for the last of them."""
 
 

@@ -40,14 +40,14 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 class Running:
-    """`make up` under way. `screen` is what it printed."""
+    """`make up`, or another target, under way. `screen` is what it printed."""
 
-    def __init__(self, env: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, env: Mapping[str, str], *arguments: str, target: str = "up") -> None:
         self.env = dict(env)
         self.screen = ""
         self._more = threading.Condition()
         self.process = subprocess.Popen(
-            ["make", "--no-print-directory", "up", *arguments],
+            ["make", "--no-print-directory", target, *arguments],
             cwd=ROOT,
             env=self.env,
             stdout=subprocess.PIPE,

@@ -161,7 +161,10 @@ def _verdict_html(report: DriftReport) -> str:
     ]
     if report.previous is not None:
         lines.append(f"Against the window before: {_text(report.previous.reason)}")
-    lines.append("The verdict is on all rows of the window; the charts below are of bounded samples.")
+    lines.append(
+        "The verdict is on all rows of the window, by effect size and certainty, people of one group counted together. "
+        "Evidently's charts below are of bounded samples, and its tests there look at p-values alone."
+    )
     said = "".join(f"<p>{line}</p>" for line in lines)
     head = "".join(
         f"<th>{name}</th>"

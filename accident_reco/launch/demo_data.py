@@ -41,9 +41,13 @@ def moved_year(folder: Path, year: int, people: int) -> None:
         (folder / files[table].name).write_bytes(_only(files[table].data, kept))
 
 
+def _names(header: list[bytes]) -> list[str]:
+    return [name.strip(b'" ').decode() for name in header]
+
+
 def _accidents_where(data: bytes, column: str, values: frozenset[str]) -> set[bytes]:
     header, *rows = data.splitlines()
-    place = [name.strip(b'" ').decode() for name in header.split(b";")].index(column)
+    place = _names(header.split(b";")).index(column)
     found = set()
     for row in rows:
         cells = row.split(b";")

@@ -99,8 +99,19 @@ class Children:
 
     def kill(self, name: str) -> None:
         """End the newest child of a name at once, as an outage would, and forget it."""
+        self._end(name, 0.0)
+
+    def end(self, name: str, seconds: float = STOP_SECONDS) -> None:
+        """Ask the newest child of a name to end, insist after `seconds`, and forget it."""
+        self._end(name, seconds)
+
+    def _end(self, name: str, seconds: float) -> None:
         child = next(child for child in reversed(self.started) if child.name == name)
-        _signal_group(child, signal.SIGKILL)
+        if seconds:
+            _signal_group(child, child.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(seconds)
+        _signal_group(child, signal.SIGKILL)  # its own children too
         child.process.wait()
         self.started.remove(child)
 

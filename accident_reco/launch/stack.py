@@ -97,7 +97,7 @@ def start_exporter(children: Children, settings: Settings, stack: dict[str, str]
     children.await_ready({"exporter": f"http://{servers.LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
 
 
-def start_monitoring(children: Children, settings: Settings, interval: str | None = None) -> None:
+def start_monitoring(children: Children, settings: Settings) -> None:
     """Exporters of the machine and of PostgreSQL, Prometheus with the rules, Alertmanager."""
     folder, keys = stack_folder(settings), secrets_folder(settings)
     node, database = free_port(), free_port()
@@ -106,10 +106,10 @@ def start_monitoring(children: Children, settings: Settings, interval: str | Non
     servers.start_postgres_exporter(children, database, settings.postgres_port, admin)
     known = addresses(settings, node, database)
     config = folder / "prometheus.yml"
+    interval = f"{settings.scrape_seconds}s" if settings.scrape_seconds else None
     config.write_text(prometheus_config(known, interval), encoding="utf-8")
     routing = folder / "alertmanager.yml"
-    wait = interval and "1s"
-    routing.write_text(alertmanager_config(known, keys / "alert-secret", wait), encoding="utf-8")
+    routing.write_text(alertmanager_config(known, keys / "alert-secret"), encoding="utf-8")
     prometheus = servers.start_prometheus(children, folder / "prometheus", settings.prometheus_port, config)
     alertmanager = servers.start_alertmanager(children, folder / "alertmanager", settings.alertmanager_port, routing)
     children.await_ready({"prometheus": prometheus, "alertmanager": alertmanager}, READY_SECONDS)

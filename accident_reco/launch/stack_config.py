@@ -100,8 +100,8 @@ def prometheus_config(known: Mapping[str, str], interval: str | None = None) -> 
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def alertmanager_config(known: Mapping[str, str], alert_secret: Path, group_wait: str | None = None) -> str:
-    """deploy/alertmanager for this machine."""
+def alertmanager_config(known: Mapping[str, str], alert_secret: Path, every: str | None = None) -> str:
+    """deploy/alertmanager for this machine; `every` puts its waits and repetitions at one short time."""
     document = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
     for hook in (hook for receiver in document["receivers"] for hook in receiver.get("webhook_configs", [])):
         host, _, path = hook["url"].removeprefix("http://").partition("/")
@@ -110,6 +110,6 @@ def alertmanager_config(known: Mapping[str, str], alert_secret: Path, group_wait
         if authorization["credentials_file"] == ALERT_SECRET_PATH:
             authorization["credentials_file"] = str(alert_secret)
     routes: list[dict[str, Any]] = [document["route"], *document["route"]["routes"]]
-    for route in routes if group_wait else []:
-        route["group_wait"] = group_wait
+    for route in routes if every else []:
+        route |= dict.fromkeys(("group_wait", "group_interval", "repeat_interval"), every)
     return yaml.safe_dump(document, sort_keys=False)

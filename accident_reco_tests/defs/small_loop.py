@@ -54,23 +54,27 @@ def traffic(platform: Platform, shift: int, seed: int = 2) -> None:
     ])  # fmt: skip
 
 
-def definitions_of(platform: Platform) -> dg.Definitions:
-    """The loop's definitions beside training jobs that do nothing: only their names and ends matter here."""
+def idle_training(model: str) -> dg.JobDefinition:
+    """A training job that does nothing."""
 
     @dg.op
     def train() -> None:
         """No training."""
 
-    jobs = [
-        dg.JobDefinition(name=f"train_{model}", graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]))
-        for model in ("accidents", "movies")
-    ]
+    name = f"train_{model}"
+    return dg.JobDefinition(name=name, graph_def=dg.GraphDefinition(name=name, node_defs=[train]))
+
+
+def definitions_of(platform: Platform) -> dg.Definitions:
+    """The loop's definitions beside training jobs that do nothing."""
     settings = Settings.load(home=platform.home)
     return dg.Definitions.merge(
         drift.definitions(settings),
         retrain.definitions(settings),
         rollback.definitions(settings),
-        dg.Definitions(jobs=jobs, resources={"platform": platform}),
+        dg.Definitions(
+            jobs=[idle_training(model) for model in ("accidents", "movies")], resources={"platform": platform}
+        ),
     )
 
 

@@ -5,56 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pytest
 
-from accident_reco.defs import movies_ingest, movies_training, movies_training_checks
-from accident_reco.defs.io import BundleIOManager, FrameIOManager
-from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.movies.recommender import Recommender
 from accident_reco.storage import movies as storage
-
-MODULES = (movies_ingest, movies_training, movies_training_checks)
-
-
-class World:
-    """A home, an instance, and the movie part of the platform."""
-
-    def __init__(self, home: Path) -> None:
-        self.platform = Platform(home=str(home))
-        self.platform.warehouse.upgrade()
-        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
-        self.definitions = dg.Definitions(
-            assets=dg.load_assets_from_modules(MODULES),
-            asset_checks=dg.load_asset_checks_from_modules(MODULES),
-            jobs=[movies_ingest.ingest_movies, movies_training.train_movies],
-            resources={
-                "platform": self.platform,
-                "frames": FrameIOManager(platform=self.platform),
-                "bundles": BundleIOManager(platform=self.platform),
-            },
-        )
-
-    def run(
-        self, job: str, only: str | None = None, config: dict[str, object] | None = None
-    ) -> dg.ExecuteInProcessResult:
-        selection = None if only is None else [dg.AssetKey(["movies", only])]
-        return self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, raise_on_error=False, run_config=config, asset_selection=selection
-        )
-
-    def metadata(self, result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-        for event in result.get_asset_materialization_events():
-            made = event.materialization
-            if made.asset_key == dg.AssetKey(["movies", asset]):
-                return {name: value.value for name, value in made.metadata.items()}
-        raise AssertionError(f"{asset} was not materialized")
-
-    def close(self) -> None:
-        self.platform.warehouse.close()
-        self.instance.dispose()
+from accident_reco_tests.defs.movie_world import World
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,13 @@ from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_co
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.storage import drift as loop
+from accident_reco.storage.lifecycle import advance_request, open_requests, request_work
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.live import live, wait_for
+from serving.drift.app import create_app
+from serving.drift.secret import alert_secret
 
 pytestmark = pytest.mark.stack
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -132,40 +136,41 @@ def test_the_exporter_tells_runs_assets_champions_and_requests(exporter: str) ->
     assert f'dagster_runs_ended_total{{job_name="{job}",status="success"}} 1.0' in again
 
 
-class _Hook(BaseHTTPRequestHandler):
-    """Stands where the drift service listens: keeps what arrives."""
-
-    got: list[tuple[str, str, dict[str, Any]]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.got.append((self.path, self.headers["Authorization"], body))
-        self.send_response(202)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        """What the drift service exports of a drifted dataset."""
-        body = b'drift_alarm{model="accidents"} 1\ndrift_alarm{model="movies"} 0\n'
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+@contextmanager
+def drift_service(settings: Settings) -> Iterator[Warehouse]:
+    """The drift service where Prometheus and Alertmanager look for it, over a red report."""
+    warehouse = Warehouse(settings.database)
+    row = {
+        "id": "a" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": "log",
+        "status": "drift", "reason": "r", "rows": 5000, "groups": None, "judged": 4, "drifted": 3,
+        "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
+        "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
+    }  # fmt: skip
+    loop.save_report(warehouse, row)
+    with live(create_app(settings), port=settings.drift_port):
+        yield warehouse
+    warehouse.close()
 
 
-def test_a_drift_gauge_reaches_the_webhook(
-    settings: Settings, exporter: str, children: Children, stack_folder: Path, tmp_path: Path
+def turn_down(warehouse: Warehouse, request: dict[str, Any], seconds: float) -> None:
+    """What the sensor leaves of a request when the retrain policy holds it back for a while."""
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    loop.record_decision(warehouse, {
+        "model": "accidents", "source": "alert", "trigger_id": request["id"], "action": "wait", "rule": "cooldown",
+        "reason": "cooling down", "detail": {"until": until.isoformat()}, "request_id": None,
+    })  # fmt: skip
+    advance_request(warehouse, request["id"], "done", outcome="cooling down")
+
+
+def test_a_drift_gauge_asks_for_a_training_and_asks_on(
+    settings: Settings, exporter: str, children: Children, tmp_path: Path
 ) -> None:
-    """Gauge → scrape → rule → Alertmanager → `POST /alerts` with the bearer secret, by the deployment's own files."""
-    hook = type("Hook", (_Hook,), {"got": []})
-    receiver = HTTPServer(("127.0.0.1", settings.drift_port), hook)
-    thread = threading.Thread(target=receiver.serve_forever)
-    thread.start()
+    """Gauge → scrape → rule → Alertmanager → `POST /alerts` with the bearer secret, by the deployment's own files.
+
+    Held back, the alert that fires on asks again when the hold is over; accepted, it asks for nothing more.
+    """
     secret = tmp_path / "secret"
-    secret.write_text("only-between-us")
+    secret.write_text(alert_secret(settings))
     known = addresses(settings, node=free_port(), postgres=free_port())
     config = tmp_path / "prometheus.yml"
     document = yaml.safe_load(prometheus_config(known, interval="1s"))
@@ -176,34 +181,50 @@ def test_a_drift_gauge_reaches_the_webhook(
     config.write_text(yaml.safe_dump(document))
     _run("promtool", "check", "config", str(config))
     routing = tmp_path / "alertmanager.yml"
-    routing.write_text(alertmanager_config(known, secret, group_wait="0s"))
-    ready = {
-        "prometheus": servers.start_prometheus(children, tmp_path / "p", settings.prometheus_port, config),
-        "alertmanager": servers.start_alertmanager(children, tmp_path / "a", settings.alertmanager_port, routing),
+    routing.write_text(alertmanager_config(known, secret, every="1s"))
+    with drift_service(settings) as warehouse:
+        ready = {
+            "prometheus": servers.start_prometheus(children, tmp_path / "p", settings.prometheus_port, config),
+            "alertmanager": servers.start_alertmanager(children, tmp_path / "a", settings.alertmanager_port, routing),
+        }
+        try:
+            children.await_ready(ready, 30)
+            first = _asked(warehouse)
+            assert first["reason"].startswith("DatasetDrift fires: accidents: what comes in has drifted")
+            turn_down(warehouse, first, seconds=1)
+            second = _asked(warehouse)
+            assert second["id"] != first["id"]
+            advance_request(warehouse, second["id"], "refused")
+            before = _replayed(settings)
+            wait_for(lambda: _replayed(settings) >= before + 2, 40)
+            assert _accident_requests(warehouse) == []
+            wait_for(lambda: {"dagster", "drift", "alertmanager"} <= _up(settings), 40)
+        finally:
+            children.kill("prometheus")
+            children.kill("alertmanager")
+
+
+def _accident_requests(warehouse: Warehouse) -> list[dict[str, Any]]:
+    return [request for request in open_requests(warehouse, "training") if request["model"] == "accidents"]
+
+
+def _asked(warehouse: Warehouse) -> dict[str, Any]:
+    wait_for(lambda: bool(_accident_requests(warehouse)), 40)
+    (request,) = _accident_requests(warehouse)
+    return request
+
+
+def _replayed(settings: Settings) -> float:
+    text = urllib.request.urlopen(f"http://127.0.0.1:{settings.drift_port}/metrics").read().decode()
+    told = [line for line in text.splitlines() if line.startswith('alerts_total{outcome="replayed"}')]
+    return float(told[0].rsplit(" ", 1)[1]) if told else 0.0
+
+
+def _up(settings: Settings) -> set[str]:
+    """Jobs that Prometheus reaches: each has its own phase, and the exporter's first answer takes a while."""
+    return {
+        target["labels"]["job"] for target in _api(settings, "targets")["activeTargets"] if target["health"] == "up"
     }
-    try:
-        children.await_ready(ready, 30)
-        deadline = time.monotonic() + 40
-        while not hook.got and time.monotonic() < deadline:
-            children.check()
-            threading.Event().wait(0.2)
-        path, authorization, body = hook.got[0]
-        assert (path, authorization, body["version"]) == ("/alerts", "Bearer only-between-us", "4")
-        (alert,) = [a for a in body["alerts"] if a["labels"]["alertname"] == "DatasetDrift"]
-        assert (alert["status"], alert["labels"]["model"]) == ("firing", "accidents")
-        scraped: set[str] = set()
-        while not scraped >= {"dagster", "drift", "alertmanager"}:
-            # Each target has its own phase within the interval, and the exporter's first answer takes a while.
-            assert time.monotonic() < deadline, f"only {scraped} are up"
-            targets = _api(settings, "targets")["activeTargets"]
-            scraped = {t["labels"]["job"] for t in targets if t["health"] == "up"}
-            threading.Event().wait(0.2)
-    finally:
-        children.kill("prometheus")
-        children.kill("alertmanager")
-        receiver.shutdown()
-        thread.join()
-        receiver.server_close()
 
 
 def _api(settings: Settings, path: str) -> Any:

@@ -1,6 +1,7 @@
 """The whole loop with real processes, as a person sees it: `make drift-demo`'s program, start to end."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ HOLDS = (
     # moved traffic: report, policy, training, gate, promotion, gauge
     "the report is red", "one red window is not enough", "the second one starts a training",
     "against the new reference the same traffic is not red",
-    # a candidate that cannot win: champion stays, back-off
-    "the policy starts a training", "the champion stays", "the policy backs off after the lost candidate",
+    # a worse candidate: refused on its numbers, champion stays, back-off on the next red window
+    "the policy starts a training", "the gate refused the candidate",
+    "the candidate is another model than the champion", "it is worse on the same held-out people, for sure",
+    "the champion stays", "the policy backs off after the lost candidate",
 )  # fmt: skip
 
 
@@ -44,8 +47,12 @@ def test_the_loop_closes(tmp_path: Path) -> None:
         assert f"✔ {what}" in screen
     assert "drift_share fell from" in screen
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
-    audit = [(row["action"], row["promoted"]) for row in reversed(promotion_history(warehouse, "accidents"))]
-    assert audit == [("promote", True), ("promote", True), ("refuse", False)]
+    audit = list(reversed(promotion_history(warehouse, "accidents")))
+    assert [(row["action"], row["promoted"]) for row in audit] == [
+        ("promote", True), ("promote", True), ("refuse", False),
+    ]  # fmt: skip
+    assert len({row["version"] for row in audit}) == 3
+    assert re.match(r"roc_auc 0\.\d{4} vs 0\.\d{4}: gain -0\.\d{4} .* is below", audit[-1]["reason"])
     rules = [row["rule"] for row in reversed(loop.decisions(warehouse, "accidents"))]
     assert rules == ["hysteresis", "trigger", "hysteresis", "trigger", "backoff"]
     warehouse.close()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accident_reco.drift.verdict import Thresholds, judge
+from accident_reco.drift.verdict import judge
 from accident_reco.lifecycle.reference import Kind, build_reference, read_reference
 
 NUMERIC, CATEGORICAL = 20, 8
@@ -37,7 +37,7 @@ def sample(
 
 @pytest.mark.parametrize(
     ("rows", "checks", "width", "grouped"),
-    [(1_000, 100, 28, False), (1_000, 50, 28, True), (10_000, 40, 28, True), (100_000, 8, 12, False),
+    [(1_000, 100, 28, False), (1_000, 80, 28, True), (10_000, 14, 28, True), (100_000, 4, 28, True),
      (1_000_000, 2, 10, False)],
 )  # fmt: skip
 def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped: bool) -> None:
@@ -58,24 +58,31 @@ def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped:
 
 @pytest.mark.parametrize(("reference_rows", "grouped"), [(20_000, False), (20_000, True), (2_000, False)])
 def test_a_small_shift_of_a_third_of_the_features_is_found(reference_rows: int, grouped: bool) -> None:
-    """0.3 sigma in 10 of 28 features at 2,000 rows: each is found at least 95 % of the time, and so is the dataset."""
+    """0.3 sigma in 10 of 28 features at 2,000 rows: what found means.
+
+    Each of the ten is called drifted in at least 95 % of the windows; no window is green, each is amber and names them
+    (a third is less than the default share of a half); where a third is the threshold, at least 95 % are red.
+    """
     rng = np.random.default_rng(reference_rows + grouped)
-    checks, shifted = 60, 10
-    found = alarms = quiet = wrong = 0
+    checks, truly = 100, [f"n{position:02}" for position in range(10)]
+    found = dict.fromkeys(truly, 0)
+    red = wrong = 0
     columns, group = sample(rng, reference_rows, grouped=grouped)
     reference = read_reference(build_reference(columns, KINDS, group))
     for _ in range(checks):
-        columns, group = sample(rng, 2_000, shift=0.3, shifted=shifted, grouped=grouped)
-        verdict = judge(reference, columns, group, thresholds=Thresholds(share=0.3))
-        truly = {f"n{position:02}" for position in range(shifted)}
-        found += len(truly & set(verdict.drifted))
-        wrong += len(set(verdict.drifted) - truly)
-        alarms += verdict.status == "drift"
-        quiet += judge(reference, columns, group).status == "stable"
-    assert found / (checks * shifted) >= 0.95
-    assert alarms / checks >= 0.95
-    assert quiet == 0
-    assert wrong <= 2
+        columns, group = sample(rng, 2_000, shift=0.3, shifted=len(truly), grouped=grouped)
+        verdict = judge(reference, columns, group)
+        assert verdict.status == "warning"
+        assert verdict.reason.startswith(f"{len(verdict.drifted)} of 28 features drifted")
+        for name in verdict.drifted:
+            if name in found:
+                found[name] += 1
+            else:
+                wrong += 1
+        red += verdict.drifted_share >= 0.3
+    assert min(found.values()) >= 0.95 * checks, found
+    assert red >= 0.95 * checks
+    assert wrong <= 0.01 * sum(found.values())
 
 
 def columns_of(rng: np.random.Generator, rows: int, moved: int = 0) -> dict[str, np.ndarray]:

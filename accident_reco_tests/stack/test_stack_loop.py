@@ -1,0 +1,126 @@
+"""The whole loop on `make stack`, through Alertmanager: every server real, and only the alert asks for the training."""
+
+import json
+import os
+import shlex
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accident_reco.launch.demo_data import moved_year, write_year
+from accident_reco.launch.home import child_environment
+from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
+from accident_reco.launch.processes import LaunchError, free_port
+from accident_reco.launch.stack_servers import paired_port
+from accident_reco.settings import Settings
+from accident_reco_tests.running import Running, environment
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+STACK_SECONDS = 600.0
+PEOPLE = 1_000
+SMALL_LOOP = {
+    "MOVIES_SAMPLE_RATINGS": "2000", "AUTH_REQUIRED": "false", "SCRAPE_SECONDS": "1", "LOOP_SECONDS": "2",
+    "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "500",
+    # One red window is enough here: how many it takes is the demonstration's matter.
+    "RETRAIN_NEEDED": "1", "RETRAIN_WINDOW": "1", "RETRAIN_NEW_YEARS": "9", "RETRAIN_IN_ONE_PROCESS": "true",
+    "ACCIDENTS_FLOOR": "0.5", "ACCIDENTS_MINIMUM_GAIN": "0.0", "ACCIDENTS_FOREST_TREES": "20",
+    "ACCIDENTS_BOOSTING_ROUNDS": "40",
+}  # fmt: skip
+
+
+@pytest.fixture
+def stack(stack_folder: Path) -> Iterator[Running]:
+    """`make stack` with one small year, and the year after it published when the services start."""
+    home = stack_folder / "whole-loop"
+    published = home / "published"
+    published.mkdir(parents=True)
+    home.chmod(0o755)
+    write_year(published, 2022, PEOPLE)
+    names = ("POSTGRES", "MLFLOW", "PROMETHEUS", "ALERTMANAGER", "EXPORTER")
+    chosen = {f"{name}_PORT": str(free_port()) for name in names} | SMALL_LOOP
+    chosen |= {"S3_PORT": str(paired_port()), "ACCIDENTS_SOURCE": str(published)}
+    env = environment(home, **{f"ACCIDENT_RECO_{name}": value for name, value in chosen.items()})
+    running = Running(env, target="stack")
+    try:
+        running.await_text("starting services", STACK_SECONDS)
+        moved_year(published, 2024, PEOPLE * 80)
+        running.await_text(r"environment +\S+", STACK_SECONDS)
+        yield running
+    finally:
+        running.stop(signal.SIGTERM, 40)
+
+
+@pytest.fixture
+def loop(stack: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    """The loop on it, seen with the variables that the stack writes for other commands."""
+    home = Path(stack.env["ACCIDENT_RECO_HOME"])
+    written = dict(line.split("=", 1) for line in (home / "stack" / "environment").read_text().splitlines())
+    for name, value in (stack.env | {name: shlex.split(value)[0] for name, value in written.items()}).items():
+        monkeypatch.setenv(name, value)
+
+    def alive() -> None:
+        if stack.process.poll() is not None:
+            raise LaunchError(stack.screen)
+
+    settings = Settings.load()
+    seen = Loop(settings, child_environment(settings, dict(os.environ)), alive, print)
+    yield seen
+    seen.close()
+
+
+def ask(url: str, body: Any = None) -> Any:
+    """JSON of an HTTP API."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def switch_sensor_off(settings: Settings, name: str) -> None:
+    """As the switch in Dagster's UI does."""
+    graphql = f"http://127.0.0.1:{settings.dagster_port}/graphql"
+    selector = {
+        "repositoryLocationName": "accident_reco", "repositoryName": "__repository__", "sensorName": name,
+    }  # fmt: skip
+    query = "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor {sensorState {id}}}}"
+    found = ask(graphql, {"query": query, "variables": {"s": selector}})["data"]["sensorOrError"]
+    stop = "mutation($id: String!) {stopSensor(id: $id) {... on StopSensorMutationResult {instigationState {status}}}}"
+    stopped = ask(graphql, {"query": stop, "variables": {"id": found["sensorState"]["id"]}})
+    assert stopped["data"]["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
+
+
+def alert_state(settings: Settings) -> str:
+    """What Prometheus says of the accident model's drift alert."""
+    found = ask(f"http://127.0.0.1:{settings.prometheus_port}/api/v1/alerts")["data"]["alerts"]
+    about = {"alertname": "DatasetDrift", "model": "accidents"}
+    states = [alert["state"] for alert in found if about.items() <= alert["labels"].items()]
+    return states[0] if states else "inactive"
+
+
+def test_an_alert_closes_the_loop(loop: Loop) -> None:
+    """Gauge → Prometheus → Alertmanager → webhook → policy → training → gate → new answers → gauge; one run of it."""
+    settings = loop.settings
+    switch_sensor_off(settings, "drift_reports")
+    first = loop.champion()
+    assert alert_state(settings) == "inactive"
+    loop.wait(lambda: loop.ingested(2024), TRAIN_SECONDS, "the new year is ingested by its sensor")
+    loop.send(2024, seed=1)
+    assert loop.report()["status"] == "drift"
+    red = loop.share()
+    loop.wait(lambda: alert_state(settings) == "firing", SOON_SECONDS, "the alert fires")
+    loop.wait(lambda: bool(loop.decisions()), SOON_SECONDS, "the alert was decided on")
+    (decided,) = loop.decisions()
+    assert (decided["source"], decided["action"]) == ("alert", "train")
+    loop.wait(lambda: loop.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
+    assert loop.judged()["version"] == loop.champion()
+    assert "gain +" in loop.judged()["reason"]
+    loop.wait(lambda: loop.ended(decided["request_id"]) == "promoted", SOON_SECONDS, "the request has ended")
+    loop.send(2024, seed=2)
+    assert loop.report()["status"] != "drift"
+    loop.wait(lambda: loop.share() < red, SOON_SECONDS, "the gauge falls")
+    loop.wait(lambda: alert_state(settings) == "inactive", SOON_SECONDS, "the alert is resolved")
+    assert len(loop.decisions()) == 1
