@@ -125,8 +125,8 @@ def red_window(demo: Demo, year: int, seed: int) -> None:
 def lost(demo: Demo) -> None:
     """Chapter three: traffic moves back, and the next model is trained on the cheap."""
     champion = demo.champion()
-    say("\n3. Traffic moves back. Somebody saves on training: two trees, two rounds of boosting.")
-    demo.restart_dagster(accidents_forest_trees=2, accidents_boosting_rounds=2)
+    say("\n3. Traffic moves back. Somebody saves on training: one tree, one round of boosting.")
+    demo.restart_dagster(accidents_forest_trees=1, accidents_boosting_rounds=1)
     red_window(demo, 2022, seed=5)
     red_window(demo, 2022, seed=6)
     expect(demo.decisions()[-1]["action"] == "train", "the policy starts a training")

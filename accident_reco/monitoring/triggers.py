@@ -33,7 +33,7 @@ def trigger_of_report(row: Mapping[str, Any], source: Source) -> Trigger | None:
         return Trigger(row["model"], "drift", row["id"], row["reason"], row["version"])
     live = row["document"].get("performance", {})
     if source == "performance" and live.get("dropped"):
-        return Trigger(row["model"], "performance", row["id"], live["reason"], row["version"])
+        return Trigger(row["model"], "performance", row["id"], live["reason"])
     return None
 
 

@@ -39,16 +39,16 @@ def promote(platform: Platform, seed: int, shift: int = 0) -> str:
     return manifest.version
 
 
-def traffic(platform: Platform, shift: int, seed: int = 2) -> None:
+def traffic(platform: Platform, shift: int, seed: int = 2, version: str = "v") -> None:
     """Newer rows of the prediction log than any before."""
     rng = np.random.default_rng(seed)
     columns = people(rng, ROWS, shift)
-    at = datetime.now(UTC)
+    at, score = datetime.now(UTC), rng.random(ROWS)
     insert_predictions(platform.warehouse, [
         {
             "id": f"{seed}-{i}-{shift}", "request_id": f"{seed}-{i}", "at": at - timedelta(milliseconds=i),
-            "model": "accidents", "version": "v", "source": "json", "status": 200, "score": 0.2, "answer": {},
-            "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
+            "model": "accidents", "version": version, "source": "json", "status": 200, "score": float(score[i]),
+            "answer": {}, "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
         }
         for i in range(ROWS)
     ])  # fmt: skip

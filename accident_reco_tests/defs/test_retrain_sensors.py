@@ -186,17 +186,3 @@ def test_suggestions_are_told_and_start_nothing(definitions, instance, platform,
     row = loop.latest_report(platform.warehouse, "accidents")
     assert row is not None
     assert not loop.open_notification(platform.warehouse, "suggestion", row["id"], "told already")
-
-
-def test_new_years_are_noticed_once(definitions, instance, platform) -> None:
-    """An ingested year that the champion does not name among its sources asks for training, once."""
-    looked = tick(definitions, instance, "new_data")
-    assert "every ingested year is among the champion's sources" in looked.skip_message
-    summary = b'{"data_source": "sample", "files": {"usagers": {"sha256": "abc"}}}'
-    platform.objects.write("assets/accidents/victims/2024.json", summary)
-    looked = tick(definitions, instance, "new_data")
-    assert "files that the champion has not seen: 2024: train" in looked.skip_message
-    (request,) = open_requests(platform.warehouse, "training")
-    assert request["source"] == "data"
-    assert "2024: dealt with" in tick(definitions, instance, "new_data").skip_message
-    assert len(open_requests(platform.warehouse, "training")) == 1
