@@ -47,22 +47,23 @@ def traffic(platform: Platform, shift: int, seed: int = 2, version: str = "v") -
     insert_predictions(platform.warehouse, [
         {
             "id": f"{seed}-{i}-{shift}", "request_id": f"{seed}-{i}", "at": at - timedelta(milliseconds=i),
-            "model": "accidents", "version": version, "source": "json", "status": 200, "score": float(score[i]),
-            "answer": {}, "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
+            "model": "accidents", "version": version, "user_name": None, "source": "json", "status": 200,
+            "score": float(score[i]), "answer": {}, "latency_ms": 1.0,
+            "inputs": {name: int(values[i]) for name, values in columns.items()},
         }
         for i in range(ROWS)
     ])  # fmt: skip
 
 
+@dg.op
+def nothing() -> None:
+    """No training."""
+
+
 def idle_training(model: str) -> dg.JobDefinition:
     """A training job that does nothing."""
-
-    @dg.op
-    def train() -> None:
-        """No training."""
-
     name = f"train_{model}"
-    return dg.JobDefinition(name=name, graph_def=dg.GraphDefinition(name=name, node_defs=[train]))
+    return dg.JobDefinition(name=name, graph_def=dg.GraphDefinition(name=name, node_defs=[nothing]))
 
 
 def definitions_of(platform: Platform) -> dg.Definitions:

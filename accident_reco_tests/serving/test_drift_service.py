@@ -60,8 +60,8 @@ def traffic(warehouse: Warehouse, shift: int, rows: int = 900) -> None:
     insert_predictions(warehouse, [
         {
             "id": f"{shift}-{i}", "request_id": f"{i}", "at": at - timedelta(milliseconds=i), "model": "accidents",
-            "version": "v", "source": "json", "status": 200, "score": 0.2, "answer": {}, "latency_ms": 1.0,
-            "inputs": {name: int(values[i]) for name, values in columns.items()},
+            "version": "v", "user_name": None, "source": "json", "status": 200, "score": 0.2, "answer": {},
+            "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
         }
         for i in range(rows)
     ])  # fmt: skip
