@@ -271,6 +271,9 @@ class AccidentTraining(BaseModel):
     accidents_masked_weight: float = Field(
         0.25, gt=0, le=1, description="What a row with fields made unknown counts in training against itself whole"
     )
+    accidents_teacher_share: float = Field(
+        0.5, ge=0, le=1, description="How much of what is learnt of a person is a teacher's word, not the label"
+    )
     accidents_miss_cost: float = Field(
         4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"
     )
@@ -281,9 +284,14 @@ class AccidentTraining(BaseModel):
         0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 150"
     )
     accidents_boosting_rounds: int = Field(
-        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 500"
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 350"
     )
-    accidents_boosting_members: int = Field(1, ge=1, le=10, description="Boosters of different seeds that are averaged")
+    accidents_boosting_members: int = Field(
+        2, ge=1, le=10, description="Boosters that are averaged; every second one is of extremely random trees"
+    )
+    accidents_tuning_seconds: float = Field(
+        600, gt=0, description="Budget of the job `tune_accidents`: seconds of search, half for either candidate"
+    )
     accidents_max_people: int = Field(
         200_000, ge=1_000, description="Real people that training takes at most: whole accidents, chosen by hash"
     )

@@ -104,7 +104,7 @@ def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def from_forest(forest: Any) -> Trees:
-    """Trees of a fitted scikit-learn RandomForestClassifier of two classes; the margin is P(class 1)."""
+    """Trees of a fitted scikit-learn RandomForestRegressor of one output; the margin is what it predicts."""
     parts = [_from_sklearn(estimator.tree_) for estimator in forest.estimators_]
     return join(parts, 1.0 / len(parts))
 
@@ -113,10 +113,10 @@ def _from_sklearn(tree: Any) -> Trees:
     inner = tree.children_left >= 0
     # Nodes and leaves are numbered apart, each in the library's order.
     number = np.where(inner, np.cumsum(inner) - 1, ~(np.cumsum(~inner) - 1)).astype(np.int32)
-    counts = tree.value[:, 0, :]
+    value = tree.value[:, 0, 0]
     cover = tree.weighted_n_node_samples / tree.weighted_n_node_samples[0]
     if not inner.any():
-        return _single_leaf(float(counts[0, 1] / counts[0].sum()))
+        return _single_leaf(float(value[0]))
     return Trees(
         roots=np.zeros(1, dtype=np.int32),
         feature=tree.feature[inner].astype(np.int32),
@@ -125,7 +125,7 @@ def _from_sklearn(tree: Any) -> Trees:
         high=number[tree.children_right[inner]],
         missing_low=tree.missing_go_to_left[inner].astype(bool),
         node_cover=cover[inner],
-        value=(counts[~inner, 1] / counts[~inner].sum(axis=1)).astype(np.float32),
+        value=value[~inner].astype(np.float32),
         leaf_cover=cover[~inner],
         base=np.zeros(1),
     )
@@ -141,7 +141,7 @@ def _single_leaf(value: float) -> Trees:
 
 
 def from_lightgbm(model_text: str) -> Trees:
-    """Trees of a LightGBM binary classifier, from `Booster.model_to_string()`; the margin is the log-odds.
+    """Trees of a LightGBM model, binary or cross-entropy, from `Booster.model_to_string()`; the margin is the log-odds.
 
     Raises ValueError for a model that this reader does not cover (categorical splits, linear leaves).
     """

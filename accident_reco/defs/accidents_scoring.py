@@ -8,7 +8,7 @@ from accident_reco.accidents.model.assembly import MODEL
 from accident_reco.accidents.model.rows import columns_of
 from accident_reco.accidents.scorer import AccidentScorer
 from accident_reco.defs.accidents_ingest import VICTIMS
-from accident_reco.defs.accidents_training import GROUP, OWNERS, production_model
+from accident_reco.defs.accidents_training import GROUP, OWNERS, production_model, tuned_parameters
 from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.store import NoSuchVersion
@@ -62,9 +62,13 @@ def everybody_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
 
 train_accidents = dg.define_asset_job(
     "train_accidents",
-    selection=dg.AssetSelection.groups("accidents_training") - dg.AssetSelection.assets(SCORED),
+    selection=dg.AssetSelection.groups("accidents_training") - dg.AssetSelection.assets(SCORED, tuned_parameters),
     description="From stored victims to the version that answers: synthesize, mix, train, judge, promote.",
 )
+tune_accidents = dg.define_asset_job(
+    "tune_accidents", selection=dg.AssetSelection.assets(tuned_parameters),
+    description="Search better parameters on the latest features; the next training uses them.",
+)  # fmt: skip
 score_accidents = dg.define_asset_job(
     "score_accidents", selection=dg.AssetSelection.assets(SCORED), description="Score whole years."
 )

@@ -1,6 +1,6 @@
 """Accident models: synthetic people, training set, features, two candidates in parallel, the gate, batch scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,18 @@ import pandas as pd
 
 from accident_reco.accidents.checks import data_problems
 from accident_reco.accidents.lake import current_years
-from accident_reco.accidents.model import assembly, candidate
+from accident_reco.accidents.model import assembly, candidate, verify
 from accident_reco.accidents.model.evaluation import Holdout, compare, headline
 from accident_reco.accidents.model.inputs import save_inputs
 from accident_reco.accidents.model.people import population
-from accident_reco.accidents.model.plots import evaluation_pictures, markdown
-from accident_reco.accidents.model.training import Parameters, described
+from accident_reco.accidents.model.plots import evaluation_pictures, markdown, trials_picture, trials_table
 from accident_reco.accidents.scorer import CARD_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.sequential import Synthesizer
 from accident_reco.defs.accidents_ingest import VICTIMS
 from accident_reco.defs.mlflow_tracking import track
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
-from accident_reco.lifecycle.bundle import Bundle, Manifest, sha256
+from accident_reco.lifecycle.bundle import Bundle, Manifest, canonical_json, sha256
 from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.lineage import lineage
@@ -84,39 +83,71 @@ def features(context: dg.AssetExecutionContext, platform: Platform, training_set
     return table
 
 
-def _fit(platform: Platform, name: str, table: pd.DataFrame, rows: pd.DataFrame, parameters: Parameters) -> Bundle:
-    trained = candidate.train(table, rows, parameters, assembly.recipe_of(platform.settings))
-    signature = {**candidate.signature_of(trained.files), "algorithm": name}
-    parts = {"parameters": {key: str(value) for key, value in described(parameters).items()}}
-    return Bundle(assembly.MODEL, trained.files, signature, assembly.validation_metrics(trained), parts)
-
-
 @dg.asset(
-    **COMMON, kinds={"scikitlearn", "onnx"}, io_manager_key="bundles", code_version="1",
-    description="Random forest, calibrated on real validation people.",
+    **COMMON, kinds={"scikitlearn", "lightgbm", "json"}, code_version="1",
+    description="What a search within a budget of seconds found for both candidates, by folds of training people.",
 )  # fmt: skip
-def forest_model(
-    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
-) -> Bundle:
-    """Fit the forest."""
-    parameters, _ = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
-    bundle = _fit(platform, "forest", features, training_set, parameters)
-    context.add_output_metadata(_numbers("validation", bundle.metrics))
-    return bundle
+def tuned_parameters(
+    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
+) -> dg.MaterializeResult:
+    """Search, and keep what was found for the trainings that follow."""
+    data_source = population(platform.objects, platform.settings).data_source
+    document = assembly.tune_candidates(features, data_source, platform.settings)
+    platform.objects.write(assembly.TUNED, canonical_json(document))
+    pictures = {f"trials_{name}": markdown(trials_picture(document[name], name), name) for name in CANDIDATES}
+    return dg.MaterializeResult(
+        metadata={
+            "data_source": data_source, "people": document["people"],
+            **{f"chosen_{name}": dg.MetadataValue.json(document[name]["chosen"]) for name in CANDIDATES},
+            **{f"gain_{name}": float(document[name]["gain"]) for name in CANDIDATES},
+            **{f"seconds_{name}": float(document[name]["seconds"]) for name in CANDIDATES},
+            **{f"table_{name}": dg.MetadataValue.md(trials_table(document[name])) for name in CANDIDATES},
+            **{name: dg.MetadataValue.md(picture) for name, picture in pictures.items()},
+        }
+    )  # fmt: skip
 
 
-@dg.asset(
-    **COMMON, kinds={"lightgbm", "onnx"}, io_manager_key="bundles", code_version="1",
-    description="Gradient boosting, calibrated on real validation people.",
-)  # fmt: skip
-def boosting_model(
-    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
-) -> Bundle:
-    """Fit the boosters."""
-    _, parameters = assembly.parameters_of(platform.settings, int((~training_set["synthetic"]).sum()))
-    bundle = _fit(platform, "boosting", features, training_set, parameters)
-    context.add_output_metadata(_numbers("validation", bundle.metrics))
-    return bundle
+CANDIDATES: dict[str, tuple[str, set[str]]] = {
+    "forest": ("Random forest, calibrated on real validation people.", {"scikitlearn", "onnx"}),
+    "boosting": ("Gradient boosting, calibrated on real validation people.", {"lightgbm", "onnx"}),
+}
+
+
+def _candidate(name: str) -> dg.AssetsDefinition:
+    description, kinds = CANDIDATES[name]
+    key = dg.AssetKey(["accidents", f"{name}_model"])
+
+    @dg.asset(
+        **COMMON, name=f"{name}_model", deps=[tuned_parameters], kinds=kinds, io_manager_key="bundles",
+        code_version="2", description=description,
+        check_specs=[dg.AssetCheckSpec(
+            "exported", asset=key, blocking=True,
+            description="ONNX answers as the trees within 1e-5, alone as in a batch; the bundle is small.",
+        )],
+    )  # fmt: skip
+    def candidate_of(
+        context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame, training_set: pd.DataFrame
+    ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
+        settings = platform.settings
+        data_source = population(platform.objects, settings).data_source
+        tuned, why = assembly.tuned_for(platform.objects, data_source, settings.accidents_feature_set)
+        parameters = assembly.parameters_of(settings, int((~training_set["synthetic"]).sum()), tuned)[name]
+        bundle = assembly.fit_candidate(features, training_set, parameters, why, settings)
+        yield dg.Output(bundle, metadata={
+            "parameters": dg.MetadataValue.json(bundle.lineage["parameters"]),
+            "bytes": sum(len(content) for content in bundle.files.values()),
+            **_numbers("validation", bundle.metrics),
+        })  # fmt: skip
+        wrong = verify.exported_model(bundle.files, verify.sample_of(features))
+        yield dg.AssetCheckResult(
+            check_name="exported", passed=wrong is None, severity=dg.AssetCheckSeverity.ERROR,
+            description=wrong or "as it must be",
+        )  # fmt: skip
+
+    return candidate_of
+
+
+forest_model, boosting_model = (_candidate(name) for name in CANDIDATES)
 
 
 @dg.asset(
@@ -138,6 +169,7 @@ def candidate_model(
     origin = lineage(
         data_source=people.data_source, sources=people.sources, dagster_run_id=context.run.run_id,
         mlflow_run_id=run_id, git_commit=settings.git_commit,
+        parameters=candidates[chosen].lineage["parameters"],
         candidates={name: {"version": c.version, **_headline(c.metrics)} for name, c in candidates.items()},
     )  # fmt: skip
     bundle = Bundle(assembly.MODEL, made.bundle.files, made.bundle.signature, made.bundle.metrics, origin)

@@ -1,5 +1,7 @@
 """Blocking checks between the steps of a training: bad data stops before it is learnt, a bad model before it serves."""
 
+import json
+
 import dagster as dg
 import pandas as pd
 
@@ -10,13 +12,12 @@ from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentSc
 from accident_reco.accidents.synthesis import quality
 from accident_reco.defs.accidents_ingest import VICTIMS
 from accident_reco.defs.accidents_training import (
-    boosting_model,
     candidate_model,
     features,
-    forest_model,
     production_model,
     synthetic_victims,
     training_set,
+    tuned_parameters,
 )
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
@@ -69,28 +70,11 @@ def features_as_specified(platform: Platform, features: pd.DataFrame) -> dg.Asse
 
 
 @dg.asset_check(
-    asset=forest_model, blocking=True, additional_ins={"features": dg.AssetIn(features.key)},
-    description="ONNX answers as the forest does; the bundle is small.",
-)  # fmt: skip
-def forest_exported(forest_model: Bundle, features: pd.DataFrame) -> dg.AssetCheckResult:
-    """Within 1e-5, alone as in a batch."""
-    return _result(_exported(forest_model, features))
-
-
-@dg.asset_check(
-    asset=boosting_model, blocking=True, additional_ins={"features": dg.AssetIn(features.key)},
-    description="ONNX answers as the boosters do; the bundle is small.",
-)  # fmt: skip
-def boosting_exported(boosting_model: Bundle, features: pd.DataFrame) -> dg.AssetCheckResult:
-    """Within 1e-5, alone as in a batch."""
-    return _result(_exported(boosting_model, features))
-
-
-def _exported(bundle: Bundle, table: pd.DataFrame) -> str | None:
-    names = [name for name in table.columns if not str(name).startswith("_")]
-    return verify.exported_model(
-        bundle.files, table[names].sample(verify.ROWS, random_state=0, replace=True).to_numpy()
-    )
+    asset=tuned_parameters, blocking=True, description="Values of the declared space, no worse than before."
+)
+def found_within_the_space(platform: Platform) -> dg.AssetCheckResult:
+    """What trainings will read is what the search may choose, and beats what was in use on the same folds."""
+    return _result(verify.tuned_document(json.loads(platform.objects.read(assembly.TUNED))))
 
 
 @dg.asset_check(asset=candidate_model, blocking=True, description="Complete, readable, and above the gate's floor.")

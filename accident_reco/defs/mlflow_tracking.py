@@ -7,8 +7,12 @@ from pathlib import Path
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.gate import Decision
+from accident_reco.lifecycle.store import Pointer
 from accident_reco.lifecycle.tracking import (
     TrackedRun,
+    gate_record,
+    log_alone,
     log_run,
     move_aliases,
     prepare_experiment,
@@ -25,7 +29,7 @@ def track(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun
         if not reachable(uri):
             raise ConnectionError(f"{uri} does not answer")
         run_id = _log(context, platform, run)
-        sent = send_spooled(waiting, lambda old: _log_spooled(platform, old))
+        sent = send_spooled(waiting, lambda old: _log_alone(platform, old))
         if sent:
             context.log.info("sent %d spooled runs to MLflow", sent)
     except Exception as error:  # the tracker's own errors are many; none of them may cost a trained model
@@ -35,15 +39,33 @@ def track(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun
     return run_id
 
 
-def follow_pointer(
-    context: dg.AssetExecutionContext, platform: Platform, model: str, version: str, previous: str | None
+def record_decision(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    platform: Platform,
+    model: str,
+    version: str,
+    decision: Decision,
 ) -> None:
-    """Move the registry's aliases with the pointer. The pointer is what counts: failing here is only told."""
+    """Add what the gate said to the version's run; with the tracker away it waits in the spool, behind the run."""
+    uri, record = platform.settings.tracking_uri, gate_record(model, version, decision)
+    try:
+        if not reachable(uri):
+            raise ConnectionError(f"{uri} does not answer")
+        _log_alone(platform, record)
+    except Exception as error:  # as in `track`
+        place = spool(spool_directory(platform), record)
+        context.log.warning("MLflow at %s: %s; the gate's decision waits in %s", uri, error, place)
+
+
+def follow_pointer(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, platform: Platform, model: str, pointer: Pointer
+) -> None:
+    """Let the registry's aliases name what the pointer names. The pointer counts: failing here is only told."""
     uri = platform.settings.tracking_uri
     try:
         if not reachable(uri):
             raise ConnectionError(f"{uri} does not answer")
-        done = move_aliases(uri, model, version, previous)
+        done = move_aliases(uri, model, pointer.version, pointer.previous)
     except Exception as error:  # as above: serving does not depend on the registry
         context.log.warning("MLflow aliases of %s stay behind the pointer: %s", model, error)
         return
@@ -76,13 +98,7 @@ def _log(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun)
     return run_id
 
 
-def _log_spooled(platform: Platform, run: TrackedRun) -> None:
-    import mlflow
-
+def _log_alone(platform: Platform, run: TrackedRun) -> None:
     settings = platform.settings
     prepare_experiment(settings.tracking_uri, run.experiment, settings.home / "mlartifacts")
-    client = mlflow.MlflowClient(tracking_uri=settings.tracking_uri)
-    experiment = client.get_experiment_by_name(run.experiment)
-    made = client.create_run(experiment.experiment_id, run_name=run.name)
-    log_run(settings.tracking_uri, made.info.run_id, run)
-    client.set_terminated(made.info.run_id)
+    log_alone(settings.tracking_uri, run)

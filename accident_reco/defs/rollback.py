@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.mlflow_tracking import follow_pointer, record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.promotion import Outcome
@@ -43,6 +44,9 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform
     except NoSuchVersion as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     _finish_request(context, platform, outcome)
+    record_decision(context, platform, config.model, outcome.version, outcome.decision)
+    if outcome.pointer:
+        follow_pointer(context, platform, config.model, outcome.pointer)
     if not outcome.decision.promote:
         raise dg.Failure(outcome.decision.reason, allow_retries=False)
     context.log_event(_materialization(config.model, outcome.version, outcome.decision.reason))

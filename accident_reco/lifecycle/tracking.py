@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from accident_reco.lifecycle.bundle import canonical_json
+from accident_reco.lifecycle.gate import Decision
+
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 VERSION_TAG = "bundle_version"
+# MLflow refuses longer values.
+LONGEST_TAG = 5000
 _DOCUMENT = "run.json"
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A finished training as MLflow shall show it. `artifacts` are file name → content."""
+    """A finished training as MLflow shall show it. `artifacts` are file name → content.
+
+    One that `joins` is no training of its own: it adds to the latest run of the same bundle version.
+    """
 
     experiment: str
     name: str
@@ -29,6 +37,24 @@ class TrackedRun:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    joins: bool = False
+
+
+def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
+    """What the gate said of a version, to join its run: reason and numbers, in full as `gate.json`."""
+    document = decision.document()
+    comparison = document["detail"].get("comparison") or {}
+    metrics = {"gate_promoted": float(decision.promote)}
+    if comparison:
+        gain = comparison["gain"]
+        metrics |= {"gate_gain": gain["value"], "gate_gain_low": gain["low"], "gate_gain_high": gain["high"]}
+        metrics |= {"gate_holdout_rows": comparison["rows"], "gate_holdout_groups": comparison["groups"]}
+    tags = {
+        VERSION_TAG: version, "gate": "promoted" if decision.promote else "refused",
+        "gate.reason": decision.reason[:LONGEST_TAG], "gate.champion": str(document["detail"].get("champion", "none")),
+    }  # fmt: skip
+    known = {name: float(value) for name, value in metrics.items() if value is not None}
+    return TrackedRun(model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, True)
 
 
 def reachable(uri: str, seconds: float = 2.0) -> bool:
@@ -56,7 +82,7 @@ def prepare_experiment(uri: str, experiment: str, artifacts: Path) -> None:
 
 
 def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
-    """Write everything of `run` into an existing MLflow run and register its bundle as a model version."""
+    """Write everything of `run` into an existing MLflow run, and register the bundle of a training."""
     import mlflow
     from mlflow.entities import Metric, Param, RunTag
 
@@ -70,7 +96,26 @@ def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
     for name, content in run.artifacts.items():
         with _as_file(name, content) as path:
             client.log_artifact(run_id, str(path), artifact_path="bundle")
-    register(uri, run_id, run)
+    if not run.joins:
+        register(uri, run_id, run)
+
+
+def log_alone(uri: str, run: TrackedRun) -> str:
+    """Log a run outside of any training: into the run that it joins, else (or where that is unknown) into a new one."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(run.experiment).experiment_id
+    if run.joins:
+        same = f"tags.{VERSION_TAG} = '{run.tags[VERSION_TAG]}'"
+        found = client.search_runs([experiment], same, order_by=["attributes.start_time DESC"], max_results=1)
+        if found:
+            log_run(uri, found[0].info.run_id, run)
+            return str(found[0].info.run_id)
+    run_id = str(client.create_run(experiment, run_name=run.name).info.run_id)
+    log_run(uri, run_id, run)
+    client.set_terminated(run_id)
+    return run_id
 
 
 def register(uri: str, run_id: str, run: TrackedRun) -> None:
@@ -113,13 +158,15 @@ def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> d
 
 def spool(directory: Path, run: TrackedRun) -> Path:
     """Keep a run for later; the document is written last, so that half a run is never sent."""
-    place = directory / f"{run.experiment}-{run.tags.get(VERSION_TAG, run.name)}"
+    # In order of name a run goes before what joins it.
+    place = directory / f"{run.experiment}-{run.tags.get(VERSION_TAG, run.name)}{'-gate' if run.joins else ''}"
     place.mkdir(parents=True, exist_ok=True)
     for name, content in run.artifacts.items():
         (place / name).write_bytes(content)
     document = {
         "experiment": run.experiment, "name": run.name, "params": dict(run.params), "metrics": dict(run.metrics),
         "tags": dict(run.tags), "artifacts": sorted(run.artifacts),
+        "joins": run.joins,
     }  # fmt: skip
     (place / _DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
     return place

@@ -57,10 +57,7 @@ def test_runs_artifacts_and_aliases_through_the_login(
 
     def send(run: tracking.TrackedRun) -> None:
         tracking.prepare_experiment(uri, run.experiment, tmp_path)
-        client = mlflow.MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(run.experiment)
-        made = client.create_run(experiment.experiment_id, run_name=run.name)
-        tracking.log_run(uri, made.info.run_id, run)
+        tracking.log_alone(uri, run)
 
     assert tracking.send_spooled(tmp_path, send) == 1
     assert tracking.send_spooled(tmp_path, send) == 0

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents.model.candidate import Recipe, Trained, profile_kinds, real_columns, signature_of
+from accident_reco.accidents.model.candidate import (
+    REAL,
+    Recipe,
+    Trained,
+    profile_kinds,
+    real_columns,
+    search_rows,
+    signature_of,
+    train,
+)
 from accident_reco.accidents.model.card import card
 from accident_reco.accidents.model.evaluation import Holdout, Report, report
 from accident_reco.accidents.model.metrics import average_precision, evaluate, roc_auc
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
+from accident_reco.accidents.model.training import (
+    BoostingParameters,
+    ForestParameters,
+    Parameters,
+    algorithm_of,
+    described,
+)
+from accident_reco.accidents.model.tuning import SPACE, tune
 from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer, Rule
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.settings import Settings
+from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 MODEL = "accidents"
 
@@ -30,6 +48,7 @@ def recipe_of(settings: Settings) -> Recipe:
         synthetic_weight=settings.accidents_synthetic_weight,
         masked_weight=settings.accidents_masked_weight,
         mask_most=settings.accidents_mask_most,
+        teacher_share=settings.accidents_teacher_share,
         miss_cost=settings.accidents_miss_cost,
         coverage=settings.accidents_coverage,
         seed=settings.seed,
@@ -37,14 +56,63 @@ def recipe_of(settings: Settings) -> Recipe:
     )
 
 
-def parameters_of(settings: Settings, people: int) -> tuple[ForestParameters, BoostingParameters]:
-    """Forest and boosters as configured, or as many trees as `people` real training people are worth."""
+def parameters_of(
+    settings: Settings, people: int, tuned: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Parameters]:
+    """Parameters of either candidate: as shipped or as found by `tuned`, as many trees as `people` are worth.
+
+    Settings that state a number of trees, rounds or members win. `people`: real ones of the training set.
+    """
+    found = tuned or {}
     trees = settings.accidents_forest_trees or min(max(people // 500, 30), 150)
-    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 80), 500)
-    return (
-        ForestParameters(trees=trees),
-        BoostingParameters(rounds=rounds, members=settings.accidents_boosting_members),
-    )
+    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 60), 350)
+    return {
+        "forest": ForestParameters(**{**found.get("forest", {}), "trees": trees}),
+        "boosting": BoostingParameters(
+            **{**found.get("boosting", {}), "rounds": rounds, "members": settings.accidents_boosting_members}
+        ),
+    }
+
+
+TUNED: Final = "assets/accidents/tuned_parameters/all.json"
+
+
+def tuned_for(store: ObjectStore, data_source: str, feature_set: str) -> tuple[dict[str, Any] | None, str]:
+    """What the latest search found for this source and feature set, None where there was none; and why, in words."""
+    try:
+        document = json.loads(store.read(TUNED))
+    except ObjectNotFound:
+        return None, "as shipped: no search was run"
+    for name, ours in (("data_source", data_source), ("feature_set", feature_set)):
+        if document[name] != ours:
+            return None, f"as shipped: the search was on {name} {document[name]}, this is {ours}"
+    chosen = {name: document[name]["chosen"] for name in SPACE}
+    return chosen, f"tuned on {document['people']:,} people of {data_source}"
+
+
+def tune_candidates(features: pd.DataFrame, data_source: str, settings: Settings) -> dict[str, Any]:
+    """Search parameters of both candidates on the feature table; the document that `tuned_for` reads."""
+    recipe = recipe_of(settings)
+    rows, num_acc, whole = search_rows(features, recipe)
+    people = int(np.count_nonzero(features["_origin"] == REAL))
+    document: dict[str, Any] = {
+        "data_source": data_source, "feature_set": recipe.feature_set, "people": people, "seed": recipe.seed,
+        "budget_seconds": settings.accidents_tuning_seconds,
+    }  # fmt: skip
+    for name, start in parameters_of(settings, people).items():
+        budget = settings.accidents_tuning_seconds / len(SPACE)
+        document[name] = tune(rows, num_acc, whole, start, budget, recipe.seed, recipe.jobs).document()
+    return document
+
+
+def fit_candidate(
+    features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, why: str, settings: Settings
+) -> Bundle:
+    """Train one candidate; its bundle has validation metrics, and in its lineage the parameters and `why` these."""
+    trained = train(features, training, parameters, recipe_of(settings))
+    stated = {**{key: str(value) for key, value in described(parameters).items()}, "chosen": why}
+    signature = {**signature_of(trained.files), "algorithm": algorithm_of(parameters)}
+    return Bundle(MODEL, trained.files, signature, validation_metrics(trained), {"parameters": stated})
 
 
 def gate_policy(settings: Settings) -> GatePolicy:

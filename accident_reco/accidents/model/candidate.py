@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.accidents.features import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
+from accident_reco.accidents.model import teacher
 from accident_reco.accidents.model.calibration import fit_rule
 from accident_reco.accidents.model.export import to_onnx
 from accident_reco.accidents.model.rows import Columns, columns_of, in_validation, is_grave, masked_copy, take
@@ -20,7 +21,7 @@ from accident_reco.accidents.trees import Trees
 from accident_reco.lifecycle.holdout import in_holdout
 
 # Columns of the feature table besides the features themselves.
-NUM_ACC, LABEL, WEIGHT, ORIGIN = "Num_Acc", "grave", "weight", "origin"
+NUM_ACC, LABEL, TARGET, WEIGHT, ORIGIN = "Num_Acc", "grave", "target", "weight", "origin"
 REAL, MASKED, SYNTHETIC = 0, 1, 2
 
 
@@ -33,6 +34,7 @@ class Recipe:
         synthetic_weight: what a synthetic row counts against a real one.
         masked_weight: what a row with gaps counts against the same row without.
         mask_most: rows are learnt a second time with up to this share of their fields unknown; 0 for never.
+        teacher_share: how much of what is learnt of a real person is a teacher's word, not the label; 0 for nothing.
         validation_share: of the training accidents, for calibration and choices.
         miss_cost: how many false alarms one missed grave injury is worth.
         coverage: of the conformal doubt.
@@ -44,6 +46,7 @@ class Recipe:
     synthetic_weight: float = 0.2
     masked_weight: float = 0.25
     mask_most: float = 0.8
+    teacher_share: float = 0.5
     validation_share: float = 0.1
     miss_cost: float = 4.0
     coverage: float = 0.9
@@ -73,10 +76,14 @@ def spec_of(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
 
 
 def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Matrix of all rows that trees are fitted on: real, real with gaps, synthetic; with label, weight and origin."""
+    """Matrix of all rows that trees are fitted on: real, real with gaps, synthetic; with label, weight and origin.
+
+    What is learnt of a real person (`_target`) is the label moved towards what a teacher says (`teacher`).
+    """
     spec = spec_of(training, recipe.feature_set)
     columns = columns_of(training)
     real, synthetic = take(columns, ~columns["synthetic"]), take(columns, columns["synthetic"])
+    softened = _softened(real, recipe)
     parts = [(REAL, 1.0, real, True), (SYNTHETIC, recipe.synthetic_weight, synthetic, False)]
     if recipe.mask_most:
         parts.insert(1, (MASKED, recipe.masked_weight, masked_copy(real, spec, recipe.mask_most, recipe.seed), True))
@@ -86,7 +93,8 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
             continue
         frame = pd.DataFrame(build_features(rows, spec, seen=seen), columns=list(spec.names), copy=False)
         label = is_grave(rows["grav"])
-        about = {NUM_ACC: rows[NUM_ACC], LABEL: label, WEIGHT: np.full(len(label), weight, dtype=np.float32),
+        about = {NUM_ACC: rows[NUM_ACC], LABEL: label, TARGET: softened if seen else label.astype(np.float32),
+                 WEIGHT: np.full(len(label), weight, dtype=np.float32),
                  ORIGIN: np.full(len(label), origin, dtype=np.int8)}  # fmt: skip
         for name, values in about.items():
             frame[f"_{name}"] = values
@@ -94,12 +102,36 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def _softened(real: Columns, recipe: Recipe) -> NDArray[np.float32]:
+    """Label of every real row, moved towards its teachers' word by `teacher_share`."""
+    label = is_grave(real["grav"]).astype(np.float32)
+    if not recipe.teacher_share or not len(label):
+        return label
+    apart = in_validation(real[NUM_ACC], recipe.validation_share)
+    said = teacher.out_of_fold(real, apart, teacher.parameters_for(len(label)), recipe.seed, recipe.jobs)
+    share = np.float32(recipe.teacher_share)
+    return (1 - share) * label + share * said.astype(np.float32)
+
+
 def rows_of(features: pd.DataFrame) -> tuple[TrainingRows, NDArray[np.int64]]:
     """Training rows and their accidents, from the feature table."""
     names = [name for name in features.columns if not str(name).startswith("_")]
     matrix = np.ascontiguousarray(features[names].to_numpy(dtype=np.float32))
-    rows = TrainingRows(matrix, features[f"_{LABEL}"].to_numpy(np.int8), features[f"_{WEIGHT}"].to_numpy(np.float32))
-    return rows, features[f"_{NUM_ACC}"].to_numpy(np.int64)
+    target, weight = (features[f"_{name}"].to_numpy(np.float32) for name in (TARGET, WEIGHT))
+    return TrainingRows(matrix, target, weight), features[f"_{NUM_ACC}"].to_numpy(np.int64)
+
+
+def search_rows(features: pd.DataFrame, recipe: Recipe) -> tuple[TrainingRows, NDArray[np.int64], NDArray[np.bool_]]:
+    """What parameters are searched on: real rows outside of validation with their label, accidents, which are whole."""
+    numbers = features[f"_{NUM_ACC}"].to_numpy(np.int64)
+    kept = (features[f"_{ORIGIN}"] != SYNTHETIC).to_numpy() & ~in_validation(numbers, recipe.validation_share)
+    chosen = features[kept]
+    rows, num_acc = rows_of(chosen)
+    return (
+        TrainingRows(rows.x, chosen[f"_{LABEL}"].to_numpy(np.int8), rows.weight),
+        num_acc,
+        (chosen[f"_{ORIGIN}"] == REAL).to_numpy(),
+    )
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,14 @@ def to_onnx(trees: Trees, n_features: int) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
+def margins(trees: Trees, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Margin of every row, by the runtime that serves: much faster than `Trees.margin`, the same within rounding."""
+    from accident_reco.accidents.scorer import _session
+
+    session = _session(to_onnx(trees, x.shape[1]))
+    return session.run(None, {INPUT: np.ascontiguousarray(x)})[0].reshape(-1).astype(np.float64)
+
+
 def _leaves_of_first_tree(trees: Trees) -> NDArray[np.int64]:
     stop = int(trees.roots[1]) if len(trees.roots) > 1 else len(trees.feature)
     child = np.concatenate([trees.low[:stop], trees.high[:stop]])

@@ -119,3 +119,30 @@ def _bars(values: Mapping[str, Any], title: str, most: int = 25) -> bytes:
     axes.tick_params(labelsize=7)
     axes.set_title(title)
     return _png(figure)
+
+
+def trials_picture(search: Mapping[str, Any], name: str) -> bytes:
+    """Every trial of a search: mean ROC AUC by the number of folds it was judged on; what was in use stands out."""
+    trials = search["trials"]
+    folds = np.array([len(trial["roc_auc"]) for trial in trials])
+    value = np.array([np.mean(trial["roc_auc"]) for trial in trials])
+    spread = np.linspace(-0.15, 0.15, len(trials)) if len(trials) > 1 else np.zeros(1)
+    figure = _figure(5, 3.4)
+    axes = figure.subplots()
+    axes.scatter(folds + spread, value, color=LINE, s=16, label="drawn")
+    axes.scatter(folds[:1] + spread[:1], value[:1], color="#c0392b", s=30, marker="D", label="in use before")
+    axes.set(title=f"Search of the {name}", xlabel="folds judged on", ylabel="ROC AUC, mean of them")
+    axes.set_xticks(range(1, int(folds.max()) + 1))
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def trials_table(search: Mapping[str, Any]) -> str:
+    """The trials as Markdown, most folds first, then best first; the first row was chosen or runs close to it."""
+    names = list(search["chosen"])
+    ordered = sorted(search["trials"], key=lambda trial: (-len(trial["roc_auc"]), -float(np.mean(trial["roc_auc"]))))
+    rows = []
+    for trial in ordered:
+        values = " | ".join(f"{trial['parameters'][name]:g}" for name in names)
+        rows.append(f"| {values} | {len(trial['roc_auc'])} | {np.mean(trial['roc_auc']):.5f} |")
+    return "\n".join([f"| {' | '.join(names)} | folds | ROC AUC |", "|---" * (len(names) + 2) + "|", *rows])

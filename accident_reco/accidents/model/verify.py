@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accident_reco.accidents.features import FeatureSpec
 from accident_reco.accidents.model.candidate import NUM_ACC, rows_of
 from accident_reco.accidents.model.rows import columns_of
+from accident_reco.accidents.model.tuning import SPACE, outside_of_space
 from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.constraints import broken
 from accident_reco.accidents.trees import Trees
@@ -57,7 +60,22 @@ def feature_table(frame: pd.DataFrame, feature_set: str) -> str | None:
     return f"no row has a value of {', '.join(empty)}" if len(empty) > len(names) // 4 else None
 
 
-def exported_model(files: Mapping[str, bytes], sample: np.ndarray) -> str | None:
+def sample_of(features: pd.DataFrame) -> NDArray[np.float32]:
+    """Some rows of the feature table, the same ones each time, for `exported_model`."""
+    names = [name for name in features.columns if not str(name).startswith("_")]
+    return features[names].sample(ROWS, random_state=0, replace=True).to_numpy(np.float32)
+
+
+def tuned_document(document: Mapping[str, Any]) -> str | None:
+    """Values of the declared space only, none of them chosen for less than what was in use."""
+    strange = [name for algorithm in SPACE for name in outside_of_space(algorithm, document[algorithm]["chosen"])]
+    if strange:
+        return f"not of the declared space: {', '.join(strange)}"
+    lost = [algorithm for algorithm in SPACE if document[algorithm]["gain"] < 0]
+    return f"worse than what was in use: {', '.join(lost)}" if lost else None
+
+
+def exported_model(files: Mapping[str, bytes], sample: NDArray[np.float32]) -> str | None:
     """The bundle loads, is small enough, and answers as the trees it was exported from, alone as in a batch."""
     size = sum(len(content) for content in files.values())
     if size > LARGEST_BUNDLE:

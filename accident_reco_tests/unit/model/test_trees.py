@@ -4,7 +4,7 @@ import lightgbm
 import numpy as np
 import pytest
 import shap
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestRegressor
 
 from accident_reco.accidents.explain import Explainer
 from accident_reco.accidents.features import FeatureSpec
@@ -28,7 +28,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def forest(data):
-    return RandomForestClassifier(12, min_samples_leaf=4, random_state=0).fit(*data)
+    return RandomForestRegressor(12, min_samples_leaf=4, random_state=0).fit(*data)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_forest_trees_and_onnx_answer_as_scikit_learn(data, forest):
     """Missing values included: converters of the library lose where they go."""
     x, _ = data
     trees = Trees.from_npz(from_forest(forest).to_npz())
-    expected = forest.predict_proba(x)[:, 1]
+    expected = forest.predict(x)
     np.testing.assert_allclose(trees.margin(x), expected, atol=1e-6)
     np.testing.assert_allclose(_onnx(trees, x), expected, atol=1e-5)
 
@@ -83,11 +83,11 @@ def test_one_record_and_a_batch_give_the_same_bits(data, booster, forest):
 def test_constant_trees_survive(data):
     """A label that never varies gives trees without a split."""
     x, _ = data
-    forest = RandomForestClassifier(3, random_state=0).fit(x, np.arange(len(x)) % 2)
-    flat = RandomForestClassifier(3, max_depth=1, min_samples_leaf=len(x), random_state=0).fit(x, np.arange(len(x)) % 2)
-    np.testing.assert_allclose(_onnx(from_forest(flat), x[:5]), flat.predict_proba(x[:5])[:, 1], atol=1e-6)
+    forest = RandomForestRegressor(3, random_state=0).fit(x, np.arange(len(x)) % 2)
+    flat = RandomForestRegressor(3, max_depth=1, min_samples_leaf=len(x), random_state=0).fit(x, np.arange(len(x)) % 2)
+    np.testing.assert_allclose(_onnx(from_forest(flat), x[:5]), flat.predict(x[:5]), atol=1e-6)
     both = join([from_forest(forest), from_forest(flat)], 0.5)
-    expected = (forest.predict_proba(x[:5])[:, 1] + flat.predict_proba(x[:5])[:, 1]) / 2
+    expected = (forest.predict(x[:5]) + flat.predict(x[:5])) / 2
     np.testing.assert_allclose(_onnx(both, x[:5]), expected, atol=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_shap_values_of_a_forest_equal_the_reference(data, forest):
     filled = np.nan_to_num(x[:8])
     values = np.asarray(shap.TreeExplainer(forest, feature_perturbation="tree_path_dependent").shap_values(filled))
     ours = np.array([explainer.contributions(row) for row in filled])
-    np.testing.assert_allclose(ours, values[..., 1], atol=2e-5)
+    np.testing.assert_allclose(ours, values, atol=2e-5)
 
 
 def test_path_attribution_adds_up(data, forest, monkeypatch):
