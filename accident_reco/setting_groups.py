@@ -235,6 +235,9 @@ class MovieTraining(BaseModel):
 
     movies_min_user_ratings: int = Field(5, ge=1, description="Ratings that a user needs to take part in training")
     movies_min_movie_ratings: int = Field(3, ge=1, description="Ratings that a movie needs to take part in training")
+    movies_max_ratings: int = Field(
+        5_000_000, ge=1_000, description="Ratings that a training reads, about: whole users, chosen by hash"
+    )
     movies_holdout_share: float = Field(
         0.2, gt=0, lt=0.9, description="Share of (user, movie) pairs that judge and never train; frozen once in use"
     )

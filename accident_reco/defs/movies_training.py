@@ -37,7 +37,9 @@ CANDIDATES = {
 def ratings_split(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
     """Read the ratings from the warehouse and divide them."""
     options = assembly.options_of(platform.settings)
-    found, simulated, received_until = assembly.split_of(platform.warehouse, options.split)
+    found, simulated, received_until = assembly.split_of(
+        platform.warehouse, options.split, platform.settings.movies_max_ratings
+    )
     data_source, _ = assembly.sources_of(platform.objects)
     context.add_output_metadata({
         "train": len(found.train), "holdout": len(found.holdout), "simulated": simulated, "data_source": data_source,

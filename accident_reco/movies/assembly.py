@@ -13,7 +13,7 @@ from accident_reco.movies.arrays import PopularityOptions
 from accident_reco.movies.choice import ChoiceRule
 from accident_reco.movies.columns import Catalogue, Ratings
 from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.split import Split, SplitOptions, split
+from accident_reco.movies.split import Split, SplitOptions, split, users_taken
 from accident_reco.movies.training import Options, Rows
 from accident_reco.settings import Settings
 from accident_reco.storage import movies as storage
@@ -26,7 +26,7 @@ HOLDOUT = "holdout"
 def options_of(settings: Settings) -> Options:
     """Training options as configured."""
     return Options(
-        ModelOptions(seed=settings.seed),
+        ModelOptions(seed=settings.seed, threads=settings.training_jobs),
         SplitOptions(
             settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
         ),
@@ -44,10 +44,13 @@ def policy_of(settings: Settings) -> GatePolicy:
     return gating.policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
 
 
-def split_of(warehouse: Warehouse, options: SplitOptions) -> tuple[Split, int, int]:
-    """The split of all stored ratings, how many of them are simulated, and the newest `received_at` among them."""
-    stored = storage.read_ratings(warehouse)
+def split_of(warehouse: Warehouse, options: SplitOptions, most: int) -> tuple[Split, int, int]:
+    """The split of about `most` stored ratings, how many of them are simulated, and the newest `received_at`."""
+    stored = storage.read_ratings(warehouse, users_taken(most, storage.count_ratings(warehouse)))
+    read = len(stored.simulated)
     found = split(Ratings(**stored.columns), stored.simulated, options)
+    if read < stored.stored:
+        found.left_out[f"of users beyond the bound of about {most:,} ratings"] = stored.stored - read
     return found, int(stored.simulated.sum()), stored.received_until
 
 

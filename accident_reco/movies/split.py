@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from accident_reco.lifecycle.holdout import pairs_in_holdout
+from accident_reco.lifecycle.holdout import in_holdout, pairs_in_holdout
 from accident_reco.movies.columns import Ratings
 
 FOLDS = 3
+USERS_SALT = 0x05E2_5A17
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class Split:
     train: Ratings
     holdout: Ratings
     left_out: dict[str, int]
+
+
+def users_taken(most: int, stored: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Which users take part when a training reads about `most` of `stored` ratings: by hash of the user, whole users.
+
+    A smaller bound takes a part of the users that a larger one takes, so that trainings stay comparable.
+    """
+    share = min(1.0, most / max(stored, 1))
+    return lambda user_id: in_holdout(user_id, share, USERS_SALT)
 
 
 def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Split:

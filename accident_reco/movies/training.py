@@ -81,8 +81,7 @@ def cross_validate(
     kind: str, data: IndexedRatings, rows: Rows, options: Options
 ) -> tuple[list[dict[str, float]], float]:
     """RMSE and MAE of each fold, and the seconds that fitting took; every candidate gets the same folds."""
-    # The folds judge stars, and ALS takes its stars from BaselineOnly's biases.
-    kind = "baseline" if kind == "als" else kind
+    kind = fold_kind(kind)
     results, seconds = [], 0.0
     for train_mask, test_mask in folds(len(data), options.model.seed):
         model = fit(kind, data.take(train_mask), rows.scale, options.model)
@@ -93,6 +92,11 @@ def cross_validate(
             error = metrics.rating_errors(version, known, judged)
         results.append({"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))})
     return results, seconds
+
+
+def fold_kind(kind: str) -> str:
+    """What is fitted on a fold: folds judge stars, and ALS takes its stars from BaselineOnly's biases."""
+    return "baseline" if kind == "als" else kind
 
 
 def parity(model: FittedModel, version: Recommender, rows: Rows, pairs: int = PARITY_PAIRS) -> float | None:

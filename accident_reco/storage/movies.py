@@ -8,13 +8,13 @@ newer than any file and stays.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from accident_reco.storage.tables.movies import movies, rating_loads, rating_quarantine, ratings
 from accident_reco.storage.warehouse import Warehouse
@@ -49,10 +49,13 @@ class Load:
 
 @dataclass(frozen=True)
 class StoredRatings:
-    """All ratings as columns, with which are simulated, and the newest `received_at` among them (0: none)."""
+    """Ratings as columns, and which are simulated. `stored` counts all that there are, taken or not; `received_until` is
+    the newest `received_at` among these (ms UTC, 0: none).
+    """
 
     columns: dict[str, np.ndarray]
     simulated: np.ndarray
+    stored: int
     received_until: int
 
 
@@ -154,22 +157,47 @@ def read_movies(warehouse: Warehouse) -> list[tuple[int, str, str]]:
         return [(row.movie_id, row.title, row.genres) for row in connection.execute(query)]
 
 
-def read_ratings(warehouse: Warehouse) -> StoredRatings:
-    """All ratings as columns; rows pass through in chunks and are never all Python objects at once."""
+def count_ratings(warehouse: Warehouse) -> int:
+    """How many ratings there are."""
+    with warehouse.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
+
+
+def read_ratings(
+    warehouse: Warehouse, taken: Callable[[np.ndarray], np.ndarray] = lambda user_id: np.ones(len(user_id), dtype=bool)
+) -> StoredRatings:
+    """Ratings as columns; rows pass through in chunks and are never all Python objects at once.
+
+    Args:
+        taken: user ids of a chunk → mask of the rows to keep. What is not taken costs no memory.
+    """
     query = select(
         ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated,
         ratings.c.received_at,
     )  # fmt: skip
-    kinds = (np.int64, np.int64, np.float32, np.int64, np.bool_, np.int64)
+    kinds = (np.int64, np.int64, np.float32, np.int64, np.bool_)
     parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds]
+    rows = received_until = 0
     with warehouse.connect() as connection:
         streamed = connection.execution_options(stream_results=True, max_row_buffer=_READ_ROWS).execute(query)
         for chunk in streamed.partitions(_READ_ROWS):
-            for part, kind, values in zip(parts, kinds, zip(*chunk, strict=True), strict=True):
-                part.append(np.fromiter((0 if v is None else v for v in values), dtype=kind, count=len(chunk)))
-    user, movie, stars, when, simulated, received = (np.concatenate(part) for part in parts)
+            *values, received = zip(*chunk, strict=True)
+            rows += len(chunk)
+            received_until = max(received_until, max((when for when in received if when is not None), default=0))
+            arrays = [np.array(column, dtype=kind) for column, kind in zip(values, kinds, strict=True)]
+            kept = taken(arrays[0])
+            for part, array in zip(parts, arrays, strict=True):
+                part.append(array[kept])
+    # One column after the other gives its chunks back before the next is put together.
+    user, movie, stars, when, simulated = (_joined(part) for part in parts)
     columns = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when}
-    return StoredRatings(columns, simulated, int(received.max(initial=0)))
+    return StoredRatings(columns, simulated, rows, received_until)
+
+
+def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+    whole = np.concatenate(chunks)
+    chunks.clear()
+    return whole
 
 
 def user_histories(
@@ -178,26 +206,36 @@ def user_histories(
     """Ratings of some users: of each that has any the arrays `movie_id`, `rating`, `rated_at`, and `newer`: whether one
     was received after `newer_than` (ms UTC). `simulated=False` leaves made-up ratings out.
     """
+    query = _HISTORY if simulated else _HISTORY.where(~ratings.c.simulated)
     with warehouse.connect() as connection:
-        query = _HISTORY if simulated else _HISTORY.where(~ratings.c.simulated)
-        rows: Sequence[Row[Any]] = connection.execute(query, {"users": list(user_ids)}).all()
-    found: dict[int, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row[0], []).append(row)
-    return {
-        user: {
-            "movie_id": np.array([row[1] for row in mine], dtype=np.int64),
-            "rating": np.array([row[2] for row in mine], dtype=np.float32),
-            "rated_at": np.array([row[3] for row in mine], dtype=np.int64),
-            "newer": any(row[4] is not None and row[4] > newer_than for row in mine),
-        }
-        for user, mine in found.items()
+        # The driver's own tuples: a request waits for this, and nobody looks at the rows one by one.
+        cursor = connection.execute(query, {"users": list(user_ids)}).cursor
+        rows = cursor.fetchall() if cursor is not None else []
+    if not rows:
+        return {}
+    user, movie, stars, when, received = zip(*rows, strict=True)
+    columns = {
+        "movie_id": np.array(movie, dtype=np.int64),
+        "rating": np.array(stars, dtype=np.float32),
+        "rated_at": np.array(when, dtype=np.int64),
+        "newer": np.array(received, dtype=np.int64) > newer_than,
     }
+    ends = np.flatnonzero(np.diff(np.array(user, dtype=np.int64), append=-1)) + 1
+    found = {}
+    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        mine = {name: values[start:end] for name, values in columns.items()}
+        found[user[start]] = mine | {"newer": bool(mine["newer"].any())}
+    return found
 
 
-_HISTORY = select(
-    ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.received_at
-).where(ratings.c.user_id.in_(bindparam("users", expanding=True)))
+_HISTORY = (
+    select(
+        ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at,
+        func.coalesce(ratings.c.received_at, 0),
+    )
+    .where(ratings.c.user_id.in_(bindparam("users", expanding=True)))
+    .order_by(ratings.c.user_id, ratings.c.movie_id)
+)  # fmt: skip
 
 
 def received_ratings(warehouse: Warehouse, since: int, until: int) -> dict[str, np.ndarray]:
