@@ -37,7 +37,11 @@ def plan(
     if in_model and not newer_ratings:
         return Plan("personalised")
     if stored:
-        why = "rated movies since this version was trained" if in_model else "is not among those this version was trained on"
+        why = (
+            "rated movies since this version was trained"
+            if in_model
+            else "is not among those this version was trained on"
+        )
         return Plan("fold_in", f"the user {why}: folded in from the stored ratings")
     if in_model:
         return Plan("personalised", "the user's stored ratings are not at hand: seen movies may be among these")

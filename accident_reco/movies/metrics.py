@@ -17,7 +17,8 @@ import numpy as np
 from accident_reco.lifecycle.holdout import hash_keys
 from accident_reco.movies import rerank
 from accident_reco.movies.columns import Ratings
-from accident_reco.movies.recommender import History, Recommender
+from accident_reco.movies.history import History
+from accident_reco.movies.recommender import Recommender
 
 TOP = 10
 LIKED = 4.0
@@ -109,13 +110,10 @@ def ranked_users(holdout: Ratings, max_users: int) -> set[int]:
 
 def best_ids(version: Recommender, user: int, history: History) -> np.ndarray:
     """Ids of the ten that the version would show first, without what the user has rated in training."""
-    taste = version.taste(user, history)
-    score = version.popularity.copy() if taste is None else version.head.ranking(taste)
-    score[version.rating_count == 0] = -np.inf
-    at = np.searchsorted(version.movie_id, history.movie_id)
-    at = at[at < len(version.movie_id)]
-    score[at[np.isin(version.movie_id[at], history.movie_id)]] = -np.inf
-    return version.movie_id[rerank.top(score, TOP)]
+    taste, allowed = version.taste(user, history), version.unseen(history)
+    if taste is None:
+        return version.movie_id[rerank.best(version.popularity, allowed, TOP)[0]]
+    return version.movie_id[version.head.best(taste, allowed, TOP)[0]]
 
 
 def _by_user(train: Ratings, judged: Ratings) -> Iterator[tuple[int, slice, History]]:

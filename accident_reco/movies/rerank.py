@@ -34,26 +34,35 @@ def _surely_among(score: np.ndarray, count: int) -> Any:
     return np.partition(best, blocks - count)[blocks - count]
 
 
-def diversify(pool: np.ndarray, score: np.ndarray, alike: np.ndarray, count: int, diversity: float) -> np.ndarray:
+def best(score: np.ndarray, allowed: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and scores of the `count` highest scores of a mask, as `top` orders them."""
+    rows = top(np.where(allowed, score, -np.inf), count)
+    return rows, score[rows]
+
+
+def diversify(score: np.ndarray, alike: np.ndarray, count: int, diversity: float) -> np.ndarray:
     """Maximal marginal relevance (Carbonell and Goldstein 1998): each next pick is good and unlike those before.
 
     Args:
-        pool: candidates, best first, with their `score`, shape (n,).
-        alike: likeness within the pool, shape (n, n), 0 to 1.
+        score: of the candidates, best first, shape (n,).
+        alike: likeness among them, shape (n, n), 0 to 1.
         diversity: 0 orders by score alone, 1 by difference alone.
+
+    Returns:
+        Which candidates, in order.
     """
-    if len(pool) <= 1:
-        return pool
+    if len(score) <= 1:
+        return np.arange(len(score))
     spread = float(score.max() - score.min())
-    relevance = (score - score.min()) / spread if spread > 0 else np.ones(len(pool))
+    relevance = (score - score.min()) / spread if spread > 0 else np.ones(len(score))
     chosen: list[int] = [0]
     closest = alike[0].astype(np.float64)
-    left = np.ones(len(pool), dtype=bool)
+    left = np.ones(len(score), dtype=bool)
     left[0] = False
-    while len(chosen) < min(count, len(pool)):
+    while len(chosen) < min(count, len(score)):
         value = np.where(left, (1 - diversity) * relevance - diversity * closest, -np.inf)
         best = int(value.argmax())
         chosen.append(best)
         left[best] = False
         closest = np.maximum(closest, alike[best])
-    return pool[chosen]
+    return np.array(chosen)

@@ -8,7 +8,8 @@ import numpy as np
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.movies.heads import Taste
-from accident_reco.movies.recommender import NOTHING, History, Recommender
+from accident_reco.movies.history import NOTHING, History
+from accident_reco.movies.recommender import Recommender
 
 RATINGS_PER_PERSON = 20
 NEW_PEOPLE = 0.3

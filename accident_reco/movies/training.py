@@ -17,9 +17,10 @@ from accident_reco.movies.arrays import PopularityOptions, bundle_arrays
 from accident_reco.movies.card import card
 from accident_reco.movies.choice import Choice, ChoiceRule, choose
 from accident_reco.movies.columns import Catalogue, Ratings, RatingScale
+from accident_reco.movies.history import History
 from accident_reco.movies.models import FittedModel, ModelOptions, fit
 from accident_reco.movies.packing import FILE, write_arrays
-from accident_reco.movies.recommender import History, Recommender
+from accident_reco.movies.recommender import Recommender
 from accident_reco.movies.split import SplitOptions, folds, temporal_cut
 from accident_reco.movies.trainset import IndexedRatings
 

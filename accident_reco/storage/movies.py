@@ -49,8 +49,8 @@ class Load:
 
 @dataclass(frozen=True)
 class StoredRatings:
-    """Ratings as columns, and which are simulated. `stored` counts all that there are, taken or not; `received_until` is
-    the newest `received_at` among these (ms UTC, 0: none).
+    """Ratings as columns, and which are simulated. Of all that there are, taken or not: how many (`stored`), and the
+    newest `received_at` (ms UTC, 0: none).
     """
 
     columns: dict[str, np.ndarray]
@@ -184,10 +184,9 @@ def read_ratings(
             *values, received = zip(*chunk, strict=True)
             rows += len(chunk)
             received_until = max(received_until, max((when for when in received if when is not None), default=0))
-            arrays = [np.array(column, dtype=kind) for column, kind in zip(values, kinds, strict=True)]
-            kept = taken(arrays[0])
-            for part, array in zip(parts, arrays, strict=True):
-                part.append(array[kept])
+            kept = taken(np.array(values[0], dtype=np.int64))
+            for part, kind, column in zip(parts, kinds, values, strict=True):
+                part.append(np.array(column, dtype=kind)[kept])
     # One column after the other gives its chunks back before the next is put together.
     user, movie, stars, when, simulated = (_joined(part) for part in parts)
     columns = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when}
@@ -207,35 +206,26 @@ def user_histories(
     was received after `newer_than` (ms UTC). `simulated=False` leaves made-up ratings out.
     """
     query = _HISTORY if simulated else _HISTORY.where(~ratings.c.simulated)
-    with warehouse.connect() as connection:
-        # The driver's own tuples: a request waits for this, and nobody looks at the rows one by one.
-        cursor = connection.execute(query, {"users": list(user_ids)}).cursor
-        rows = cursor.fetchall() if cursor is not None else []
-    if not rows:
-        return {}
-    user, movie, stars, when, received = zip(*rows, strict=True)
-    columns = {
-        "movie_id": np.array(movie, dtype=np.int64),
-        "rating": np.array(stars, dtype=np.float32),
-        "rated_at": np.array(when, dtype=np.int64),
-        "newer": np.array(received, dtype=np.int64) > newer_than,
-    }
-    ends = np.flatnonzero(np.diff(np.array(user, dtype=np.int64), append=-1)) + 1
     found = {}
-    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        mine = {name: values[start:end] for name, values in columns.items()}
-        found[user[start]] = mine | {"newer": bool(mine["newer"].any())}
+    with warehouse.connect() as connection:
+        for user in user_ids:
+            # The driver's own tuples: a request waits for this, and nobody looks at the rows one by one.
+            cursor = connection.execute(query, {"user": user}).cursor
+            if cursor is None or not (rows := cursor.fetchall()):
+                continue
+            movie, stars, when, received = zip(*rows, strict=True)
+            found[user] = {
+                "movie_id": np.array(movie, dtype=np.int64),
+                "rating": np.array(stars, dtype=np.float32),
+                "rated_at": np.array(when, dtype=np.int64),
+                "newer": max(received) > newer_than,
+            }
     return found
 
 
-_HISTORY = (
-    select(
-        ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at,
-        func.coalesce(ratings.c.received_at, 0),
-    )
-    .where(ratings.c.user_id.in_(bindparam("users", expanding=True)))
-    .order_by(ratings.c.user_id, ratings.c.movie_id)
-)  # fmt: skip
+_HISTORY = select(
+    ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, func.coalesce(ratings.c.received_at, 0)
+).where(ratings.c.user_id == bindparam("user"))
 
 
 def received_ratings(warehouse: Warehouse, since: int, until: int) -> dict[str, np.ndarray]:

@@ -69,11 +69,11 @@ class Server:
         threads = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
-    def request(self, body: object) -> bytes:
+    def request(self, body: object, path: str = "/predict/accidents") -> bytes:
         """A keep-alive POST, ready to be sent."""
         content = json.dumps(body).encode()
         head = (
-            f"POST /predict/accidents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
             f"authorization: Bearer {self.token}\r\ncontent-length: {len(content)}\r\n\r\n"
         )
         return head.encode() + content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -47,6 +48,9 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             slot.start()
         # A worker that listened before it has a model would answer its first requests with 503.
         await asyncio.to_thread(_await_first_look, context)
+        # What is loaded by now stays. A full collection that walked it would hold up whoever asks then for 50 ms.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:

@@ -29,7 +29,8 @@ def load_movies(files: Mapping[str, bytes], manifest: Manifest) -> Any:
     """The recommender; its smoke predictions are a stranger, somebody with one rating and a user it was trained on."""
     from threadpoolctl import threadpool_limits
 
-    from accident_reco.movies.recommender import History, Recommender, Wishes
+    from accident_reco.movies.history import History
+    from accident_reco.movies.recommender import Recommender, Wishes
 
     # Products of this size are done before a second BLAS thread has woken up; waiting for it costs milliseconds.
     threadpool_limits(1, "blas")

@@ -88,16 +88,13 @@ def _take(context: Context, body: RatingsFeedback) -> dict[str, Any]:
 
 
 def _generate(context: Context, version: Any, body: GenerateRequest) -> dict[str, Any]:
-    from accident_reco.movies.recommender import History
+    from accident_reco.movies.history import History
     from accident_reco.movies.simulate import people_needed, simulate
 
     stored, _ = people_needed(body.count)
     people = np.random.default_rng(body.seed).permutation(version.user_id)[:stored].tolist()
-    found: dict[int, dict[str, Any]] = {}
-    for start in range(0, len(people), 200):
-        some = people[start : start + 200]
-        # What was made up before does not count as seen: the same seed makes the same ratings.
-        found |= storage.user_histories(context.warehouse, some, newer_than=0, simulated=False)
+    # What was made up before does not count as seen: the same seed makes the same ratings.
+    found = storage.user_histories(context.warehouse, people, newer_than=0, simulated=False)
     now = time.time()
     columns = simulate(
         version,

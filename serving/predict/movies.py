@@ -28,7 +28,8 @@ from serving.predict.movie_input import (
 )
 
 if TYPE_CHECKING:
-    from accident_reco.movies.recommender import Answer, History, Recommender
+    from accident_reco.movies.history import History
+    from accident_reco.movies.recommender import Answer, Recommender
 
 MODEL: Final = "movies"
 _EXAMPLES: Final = {
@@ -90,7 +91,7 @@ def router(context: Context) -> APIRouter:
         count: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> Response:
         champion = context.champion(MODEL)
-        found = await asyncio.to_thread(champion.model.search, query, count)
+        found = await asyncio.to_thread(champion.model.movies.search, query, count)
         return json_response({**_served(champion), "query": query, "movies": found})
 
     @routes.get(
@@ -112,7 +113,8 @@ def router(context: Context) -> APIRouter:
 
 
 def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRequest]) -> list[dict[str, Any]]:
-    from accident_reco.movies.recommender import NOTHING, Wishes
+    from accident_reco.movies.history import NOTHING
+    from accident_reco.movies.recommender import Wishes
 
     version: Recommender = champion.model
     users = {one.user_id for one in asked if one.user_id is not None}
@@ -139,7 +141,7 @@ def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRe
 
 
 def _histories(context: Context, champion: Champion[Any], users: list[int]) -> dict[int, History]:
-    from accident_reco.movies.recommender import History
+    from accident_reco.movies.history import History
 
     until = int(champion.manifest.lineage.get("ratings_received_until", 0))
     stored = storage.user_histories(context.warehouse, users, newer_than=until)
@@ -147,7 +149,7 @@ def _histories(context: Context, champion: Champion[Any], users: list[int]) -> d
 
 
 def _given(one: MoviesRequest) -> History:
-    from accident_reco.movies.recommender import NOTHING, History
+    from accident_reco.movies.history import NOTHING, History
 
     if not one.ratings:
         return NOTHING
@@ -157,12 +159,14 @@ def _given(one: MoviesRequest) -> History:
 
 
 def _similar(version: Recommender, movie_id: int, count: int) -> tuple[Answer, str]:
-    from accident_reco.movies.recommender import UnknownMovie, Wishes
+    from accident_reco.movies.lookup import UnknownMovie
+    from accident_reco.movies.recommender import Wishes
 
     try:
-        return version.similar(movie_id, Wishes(count=count)), version.title_of(movie_id)
+        answer = version.similar(movie_id, Wishes(count=count))
     except UnknownMovie as error:
         raise Problem(404, f"{error}.", kind="no-such-movie") from None
+    return answer, version.movies.titles[version.movies.position(movie_id)]
 
 
 def _picks(answer: Answer, because: bool = False) -> list[dict[str, Any]]:

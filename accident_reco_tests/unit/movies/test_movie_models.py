@@ -196,7 +196,7 @@ def test_ndcg_by_hand(sample_rows: Rows, options: Options) -> None:
     user = int(sample_rows.train.user_id[0])
     known = sample_rows.train.take(sample_rows.train.user_id == user)
     from accident_reco.movies.columns import Ratings
-    from accident_reco.movies.recommender import History
+    from accident_reco.movies.history import History
 
     first = metrics.best_ids(version, user, History(known.movie_id, known.rating, known.rated_at))
     assert not set(first.tolist()) & set(known.movie_id.tolist())

@@ -12,9 +12,11 @@ from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.movies import cold_start, models, rerank
 from accident_reco.movies.arrays import bundle_arrays
 from accident_reco.movies.columns import Catalogue, Ratings, pair_keys
+from accident_reco.movies.history import NOTHING, History
+from accident_reco.movies.lookup import UnknownMovie
 from accident_reco.movies.packing import FILE, read_arrays, write_arrays
 from accident_reco.movies.popularity import DAY_SECONDS, damped_popularity
-from accident_reco.movies.recommender import NOTHING, History, Recommender, UnknownMovie, Wishes
+from accident_reco.movies.recommender import Recommender, Wishes
 from accident_reco.movies.simulate import FIRST_NEW_USER, simulate
 from accident_reco.movies.titles import Titles
 from accident_reco.movies.training import Options, Rows
@@ -69,6 +71,30 @@ def test_one_rating_is_enough(version: Recommender) -> None:
     assert answer.reason == "fold_in"
     assert len(answer.picks) == 10
     assert rated not in {pick.movie_id for pick in answer.picks}
+
+
+def test_ratings_beyond_the_newest_are_not_called_unknown(version: Recommender) -> None:
+    """Folding in looks at the newest 500; what it does not look at is known all the same."""
+    many = np.tile(version.movie_id[version.rating_count > 0], 3)[:600]
+    answer = version.recommend(None, Wishes(include_seen=True), given=History.of(many.tolist(), [4.0] * len(many)))
+    assert (answer.reason, answer.note) == ("fold_in", None)
+
+
+def test_the_best_are_found_without_scoring_everything(
+    versions: dict[str, Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search that ends early gives what the whole ranking gives, whoever asks and whatever is left out."""
+    from accident_reco.movies.heads import factors
+
+    monkeypatch.setattr(factors, "BLOCK", 16)
+    head, random = versions["als"].head, np.random.default_rng(5)
+    for user in random.integers(0, len(versions["als"].user_id), 60).tolist():
+        taste = head.stored(user, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        allowed = random.random(len(versions["als"].movie_id)) < random.choice([0.02, 0.5, 1.0])
+        rows, score = head.best(taste, allowed, 10)
+        expected, by_all = rerank.best(head.ranking(taste), allowed, 10)
+        assert rows.tolist() == expected.tolist()
+        assert score == pytest.approx(by_all, abs=1e-6)
 
 
 def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommender], sample_rows: Rows) -> None:
@@ -150,7 +176,7 @@ def test_movie_that_nobody_rated(bundles: dict[str, bytes]) -> None:
     version = Recommender(arrays)
     answer = version.similar(int(version.movie_id[row]), Wishes(count=5))
     assert "same genres" in (answer.note or "")
-    assert all(set(pick.genres) & set(version.genres_of(row)) for pick in answer.picks)
+    assert all(set(pick.genres) & set(version.movies.genres_of(row)) for pick in answer.picks)
 
 
 def test_diversity_makes_lists_less_alike(versions: dict[str, Recommender], sample_rows: Rows) -> None:
@@ -203,7 +229,7 @@ def test_empty_catalogue_answers() -> None:
     answer = Recommender(nothing).recommend(1, Wishes(), History.of([1], [5.0]))
     assert answer.picks == []
     assert "the catalogue is empty" in (answer.note or "")
-    assert Recommender(nothing).search("x") == []
+    assert Recommender(nothing).movies.search("x", 5) == []
 
 
 def test_unknown_kind_is_refused(versions: dict[str, Recommender]) -> None:
@@ -217,7 +243,8 @@ def _arrays(versions: dict[str, Recommender]) -> dict[str, np.ndarray]:
     return {
         "scale": np.array([0.5, 5, 0.5]), "movie_id": version.movie_id, "user_id": version.user_id,
         "title_bytes": np.zeros(0, np.uint8), "title_end": np.zeros(len(version.movie_id), np.int64),
-        "year": version.years, "genre_names": np.array(version.genre_names), "genre_bits": version.genre_bits,
+        "year": version.movies.years, "genre_names": np.array(version.movies.genre_names),
+        "genre_bits": version.movies.genre_bits,
         "rating_count": version.rating_count, "popularity": version.popularity,
     }  # fmt: skip
 

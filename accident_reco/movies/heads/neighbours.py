@@ -1,0 +1,121 @@
+"""The head of KNNBaseline: what a person rated among the most similar movies moves the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from accident_reco.movies.heads.base import BaselineHead, Taste
+
+_ONE_AS_BITS: Final = np.float32(1).view(np.uint32)
+
+
+class NeighbourHead(BaselineHead):
+    """KNNBaseline over similar movies: what the person rated among the `k` most similar moves the baseline."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.start = arrays["neighbour_start"]
+        self.neighbour = arrays["neighbour"]
+        self.similarity = arrays["neighbour_similarity"]
+        self.k = int(arrays["option_k"])
+        self.min_k = int(arrays["option_min_k"])
+
+    def stored(self, user: int, movie: np.ndarray, rating: np.ndarray) -> Taste:
+        return self._ordered(float(self.user_bias[user]), movie, rating)
+
+    def fold_in(self, movie: np.ndarray, rating: np.ndarray) -> Taste:
+        return self._ordered(super().fold_in(movie, rating).bias, movie, rating)
+
+    @staticmethod
+    def _ordered(bias: float, movie: np.ndarray, rating: np.ndarray) -> Taste:
+        order = np.argsort(movie, kind="stable")
+        return Taste(bias, None, movie[order], rating[order])
+
+    def rating(self, taste: Taste, movie: np.ndarray) -> np.ndarray:
+        if len(movie) >= len(taste.movie):
+            return self.ranking(taste)[movie]
+        # Few movies are asked for: from their rows, the neighbours that the person has rated.
+        asked = np.unique(movie)
+        place = np.full(len(self.movie_bias), -1, dtype=np.int64)
+        place[taste.movie] = np.arange(len(taste.movie))
+        target, other, nearness = self._rows(asked)
+        nth = place[other]
+        rated = nth >= 0
+        seen = place[asked] >= 0
+        return self._stars(taste, target[rated], nth[rated], nearness[rated], asked[seen], place[asked[seen]])[movie]
+
+    def ranking(self, taste: Taste) -> np.ndarray:
+        # Similarity is symmetric: the rows of the history hold every movie that it says something about.
+        _, target, nearness = self._rows(taste.movie)
+        nth = np.repeat(np.arange(len(taste.movie)), self._lengths(taste.movie))
+        return self._stars(taste, target, nth, nearness, taste.movie, np.arange(len(taste.movie)))
+
+    def _lengths(self, rows: np.ndarray) -> np.ndarray:
+        return self.start[rows + 1] - self.start[rows]
+
+    def _rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All similarities of some movies: (movie, other movie, similarity)."""
+        lengths = self._lengths(rows)
+        offset = np.repeat(self.start[rows] - (np.cumsum(lengths) - lengths), lengths)
+        at = np.arange(len(offset)) + offset
+        return np.repeat(rows, lengths), self.neighbour[at], self.similarity[at]
+
+    def _stars(
+        self,
+        taste: Taste,
+        target: np.ndarray,
+        nth: np.ndarray,
+        nearness: np.ndarray,
+        own: np.ndarray,
+        own_nth: np.ndarray,
+    ) -> np.ndarray:
+        """Surprise's formula: the `k` nearest rated neighbours of each target move its baseline.
+
+        Args:
+            target, nth, nearness: a movie, which rating of the history it is near to, and how near.
+            own, own_nth: rated movies that are targets themselves: as in Surprise, similarity 1 stands on the diagonal.
+        """
+        target = np.concatenate([target, own])
+        nth = np.concatenate([nth, own_nth])
+        nearness = np.concatenate([nearness, np.ones(len(own), dtype=np.float32)])
+        movies = len(self.movie_bias)
+        crowded = (np.bincount(target, minlength=movies) > self.k)[target]
+        if crowded.any():
+            kept = self._nearest(target[crowded], nth[crowded], nearness[crowded])
+            few = ~crowded
+            target = np.concatenate([target[few], kept[0]])
+            nth = np.concatenate([nth[few], kept[1]])
+            nearness = np.concatenate([nearness[few], kept[2]])
+        similarity = nearness.astype(np.float64)
+        deviation = taste.rating.astype(np.float64) - self.mean - taste.bias - self.movie_bias[taste.movie]
+        weight = np.bincount(target, weights=similarity, minlength=movies)
+        moved = np.bincount(target, weights=similarity * deviation[nth], minlength=movies)
+        enough = np.bincount(target, minlength=movies) >= max(self.min_k, 1)
+        stars: np.ndarray = self.mean + taste.bias + self.movie_bias
+        return stars + np.where(enough, moved / np.where(weight > 0, weight, 1), 0)
+
+    def _nearest(self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The `k` nearest of each target, equals in the order of the history, as Surprise leaves them.
+
+        One sort does it: positive floats order like their bits, so all three fit in one integer.
+        """
+        farness = (_ONE_AS_BITS - nearness.view(np.uint32)).astype(np.uint64)
+        key = np.sort((target.astype(np.uint64) << np.uint64(43)) | (farness << np.uint64(13)) | nth.astype(np.uint64))
+        target = (key >> np.uint64(43)).astype(np.int64)
+        first = np.flatnonzero(np.concatenate([[True], target[1:] != target[:-1]]))
+        place = np.arange(len(target)) - np.repeat(first, np.diff(np.append(first, len(target))))
+        key, target = key[place < self.k], target[place < self.k]
+        farness = (key >> np.uint64(13)) & np.uint64((1 << 30) - 1)
+        nearness = (_ONE_AS_BITS - farness.astype(np.uint32)).view(np.float32)
+        return target, (key & np.uint64((1 << 13) - 1)).astype(np.int64), nearness
+
+    def likeness(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        table = np.zeros((len(one), len(self.movie_bias)), dtype=np.float32)
+        for row, movie in enumerate(one.tolist()):
+            kept = slice(self.start[movie], self.start[movie + 1])
+            table[row, self.neighbour[kept]] = self.similarity[kept]
+            table[row, movie] = 1
+        return table[:, other]

@@ -1,0 +1,97 @@
+"""What a movie training costs through Dagster against the bare fits of the same candidates on the same rows.
+
+Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--rounds N]
+
+Both sides are processes of their own, in one run. Bare: every candidate is fitted on every fold and once on all
+training rows, one fit after the other; only the seconds inside the fits count. Dagster: `dagster job execute -j
+train_movies` from its start to its end, on the same home: Python's start, reading the warehouse, the split, the same
+fits, all measurements, checks, MLflow, the gate, the pointer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from accident_reco.launch.home import child_environment, prepare_home
+from accident_reco.settings import Settings
+
+
+def bare_fits() -> dict[str, float]:
+    """Seconds that the fits of each candidate take, cross-validation included; nothing is measured or kept."""
+    from accident_reco.defs.resources import Platform
+    from accident_reco.movies import assembly, training
+    from accident_reco.movies.models import KINDS, fit
+    from accident_reco.movies.split import folds
+    from accident_reco.movies.trainset import IndexedRatings
+
+    platform = Platform()
+    options = assembly.options_of(platform.settings)
+    found, _, _ = assembly.split_of(platform.warehouse, options.split, platform.settings.movies_max_ratings)
+    rows = assembly.rows_of(assembly.split_frame(found), platform.warehouse, platform.objects)
+    data = IndexedRatings.of(rows.train)
+    spent = {}
+    for kind in KINDS:
+        parts = [data.take(train) for train, _ in folds(len(data), options.model.seed)]
+        fits = [fit(training.fold_kind(kind), part, rows.scale, options.model) for part in parts]
+        fits.append(fit(kind, data, rows.scale, options.model))
+        spent[kind] = sum(fitted.fit_seconds for fitted in fits)
+    return {"rows": len(data), **spent}
+
+
+def run(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
+    """Wall seconds and output of a command that must succeed."""
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return seconds, done.stdout
+
+
+def job(name: str) -> list[str]:
+    """Dagster's own command to run a job, as its daemon does."""
+    return [sys.executable, "-m", "dagster", "job", "execute", "-m", "accident_reco.definitions", "-j", name]
+
+
+def main() -> None:
+    """Ingest once, then measure both sides in turns and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: made up")
+    parser.add_argument("--ratings", type=int, default=1_000_000, help="ratings that are made up, about")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.bare:
+        print(json.dumps(bare_fits()))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings.load(
+            home=Path(folder), movies_source=arguments.source, movies_sample_ratings=arguments.ratings
+        )
+        prepare_home(settings)
+        environment = child_environment(settings, dict(os.environ)) | {
+            "ACCIDENT_RECO_MOVIES_SOURCE": settings.movies_source,
+            "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": str(settings.movies_sample_ratings),
+        }
+        run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
+        run(job("ingest_movies"), environment)
+        for number in range(1, arguments.rounds + 1):
+            _, told = run([sys.executable, "-m", __spec__.name, "--bare"], environment)
+            spent: dict[str, Any] = json.loads(told.splitlines()[-1])
+            rows, bare = spent.pop("rows"), sum(spent.values())
+            shown = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in spent.items())
+            print(f"round {number}: {rows:,} training ratings; bare fits {bare:.1f} s ({shown})")
+            through, _ = run(job("train_movies"), environment)
+            print(f"  through Dagster {through:.1f} s: {through / bare:.2f} × the bare fits (≤ 1.3)")
+
+
+if __name__ == "__main__":
+    main()
