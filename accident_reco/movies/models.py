@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from accident_reco.movies.biases import damped_biases
 from accident_reco.movies.columns import RatingScale
+from accident_reco.movies.similarity import Neighbours, similar_movies
 from accident_reco.movies.trainset import IndexedRatings, surprise_trainset
 
 KINDS = ("svd", "knn", "baseline", "als")
@@ -56,7 +58,10 @@ class FittedModel:
 
 
 def fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> FittedModel:
-    """Fit one candidate, seeded. `data` must hold at least one rating."""
+    """Fit one candidate, seeded. `data` must hold at least one rating.
+
+    Besides the `KINDS` there is `biases`: what the stars of ALS come from, without its factors.
+    """
     if not len(data):
         raise ValueError(f"no ratings to fit {kind} on: lower the minimum ratings per user and movie, or add data")
     fitters: Mapping[str, Callable[..., tuple[Any, dict[str, np.ndarray], dict[str, float]]]] = {
@@ -64,6 +69,7 @@ def fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptio
         "knn": _fit_knn,
         "baseline": _fit_baseline,
         "als": _fit_als,
+        "biases": _fit_biases,
     }
     started = time.perf_counter()
     algorithm, arrays, used = fitters[kind](data, scale, options)
@@ -116,6 +122,10 @@ def _fit_baseline(data: IndexedRatings, scale: RatingScale, options: ModelOption
     return algorithm, _biases(algorithm, data, users, movies), {"reg_u": 15, "reg_i": 10, "n_epochs": 10}
 
 
+def _fit_biases(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
+    return None, damped_biases(data), {}
+
+
 def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
     from surprise import KNNBaseline
 
@@ -147,98 +157,10 @@ def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
     return algorithm, arrays, {"k": options.knn_k, "min_k": options.knn_min_k, "neighbours": options.knn_neighbours}
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Similarities kept per movie: those of movie `m` are `[start[m]:start[m+1]]`, ascending by movie. Symmetric."""
-
-    start: np.ndarray
-    movie: np.ndarray
-    similarity: np.ndarray
-
-    def __getitem__(self, pair: tuple[int, int]) -> float:
-        """Similarity of two movies, as Surprise looks it up; 0 where the pair was not kept, 1 on the diagonal."""
-        one, other = pair
-        if one == other:
-            return 1.0
-        row = self.movie[self.start[one] : self.start[one + 1]]
-        at = int(np.searchsorted(row, other))
-        return float(self.similarity[self.start[one] + at]) if at < len(row) and row[at] == other else 0.0
-
-    @classmethod
-    def of(cls, table: Any) -> Neighbours:
-        """From a scipy CSR table."""
-        table.sort_indices()
-        return cls(table.indptr.astype(np.int64), table.indices.astype(np.int32), table.data)
-
-    def renumbered(self, places: np.ndarray, size: int) -> Neighbours:
-        """The same similarities, movie `m` being called `places[m]` of `size`."""
-        import scipy.sparse as sparse
-
-        row = np.repeat(places, np.diff(self.start))
-        return Neighbours.of(sparse.csr_matrix((self.similarity, (row, places[self.movie])), shape=(size, size)))
-
-
-def similar_movies(
-    data: IndexedRatings,
-    mean: float,
-    user_bias: np.ndarray,
-    movie_bias: np.ndarray,
-    *,
-    shrinkage: float,
-    keep: int,
-    block_cells: int = 4_000_000,
-) -> Neighbours:
-    """Surprise's `pearson_baseline` between movies (Koren 2010, section 2.2), by sparse products over blocks of rows.
-
-    Only positive similarities count in KNNBaseline, so only these are kept: a pair stays when it is among the `keep`
-    best of either movie. Values are float32, which is what the model then *is*: Surprise predicts from these.
-    """
-    import scipy.sparse as sparse
-
-    movies = len(data.movie_ids)
-    residual = data.rating.astype(np.float64) - mean - user_bias[data.user] - movie_bias[data.movie]
-    shape = (movies, len(data.user_ids))
-
-    def by_movie(values: np.ndarray) -> Any:
-        return sparse.csr_matrix((values, (data.movie, data.user)), shape=shape)
-
-    centred, squared, rated = by_movie(residual), by_movie(residual**2), by_movie(np.ones(len(data)))
-    rows_at_once = max(1, block_cells // max(movies, 1))
-    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for first in range(0, movies, rows_at_once):
-        block = slice(first, min(first + rows_at_once, movies))
-        # Four products over the same places: their entries come in the same order.
-        both = rated[block] @ rated.T
-        norms = (squared[block] @ rated.T).data * (rated[block] @ squared.T).data
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = (centred[block] @ centred.T).data / np.sqrt(norms)
-        value *= (both.data - 1) / (both.data - 1 + shrinkage)
-        row = np.repeat(np.arange(first, block.stop), np.diff(both.indptr))
-        chosen = _best_of_rows(both.indptr, np.where((both.data < 2) | (both.indices == row), 0, value), keep)
-        kept.append((row[chosen], both.indices[chosen], value[chosen].astype(np.float32)))
-    row, column, value = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    best = sparse.csr_matrix((value, (row, column)), shape=(movies, movies))
-    return Neighbours.of(best.maximum(best.T).tocsr())
-
-
-def _best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray:
-    """Positions of the `keep` greatest positive values of each CSR row."""
-    positive = value > 0
-    chosen = []
-    for row in range(len(start) - 1):
-        at = np.flatnonzero(positive[start[row] : start[row + 1]]) + start[row]
-        if len(at) > keep:
-            at = at[np.argpartition(value[at], len(at) - keep)[len(at) - keep :]]
-        chosen.append(at)
-    return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
-
-
 def _fit_als(data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> Any:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    # Ratings start from the same biases as BaselineOnly's; the factors only rank.
-    _, arrays, _ = _fit_baseline(data, scale, options)
     taste = data.matrix()
     taste.data = confidence(taste.data)
     # implicit runs its own threads and asks that BLAS runs none beside them.
@@ -256,7 +178,8 @@ def _fit_als(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
     return (
         None,
         {
-            **arrays,
+            # Stars come from the biases; the factors only rank.
+            **damped_biases(data),
             "user_factors": np.asarray(als.user_factors, dtype=np.float32),
             "movie_factors": factors,
             "gram": (factors.astype(np.float64).T @ factors).astype(np.float64),

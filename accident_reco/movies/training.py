@@ -96,8 +96,8 @@ def cross_validate(
 
 
 def fold_kind(kind: str) -> str:
-    """What is fitted on a fold: folds judge stars, and ALS takes its stars from BaselineOnly's biases."""
-    return "baseline" if kind == "als" else kind
+    """What is fitted on a fold: folds judge stars, and ALS takes its stars from the biases alone."""
+    return "biases" if kind == "als" else kind
 
 
 def parity(model: FittedModel, version: Recommender, rows: Rows, pairs: int = PARITY_PAIRS) -> float | None:

@@ -22,6 +22,7 @@ HEADS: Final[Mapping[str, type[BaselineHead]]] = {
     "svd": FactorHead,
     "knn": NeighbourHead,
     "baseline": BaselineHead,
+    "biases": BaselineHead,
     "als": AlsHead,
 }
 

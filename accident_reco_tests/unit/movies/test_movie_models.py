@@ -8,7 +8,7 @@ import pytest
 
 from accident_reco.lifecycle.gate import Evaluation, decide
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.movies import gating, metrics, models, training
+from accident_reco.movies import biases, gating, metrics, models, similarity, training
 from accident_reco.movies.arrays import bundle_arrays
 from accident_reco.movies.choice import ChoiceRule, choose
 from accident_reco.movies.recommender import Recommender
@@ -78,15 +78,24 @@ def test_similarities_are_surprises_own(sample_rows: Rows, options: Options) -> 
     assert isinstance(stock, KNNBaseline)
     stock.fit(surprise_trainset(data, sample_rows.scale))
     mean = stock.trainset.global_mean
-    ours = models.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=10**6, block_cells=50_000)
+    ours = similarity.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=10**6, block_cells=50_000)
     dense = np.zeros_like(stock.sim)
     row = np.repeat(np.arange(len(dense)), np.diff(ours.start))
     dense[row, ours.movie] = ours.similarity
     np.fill_diagonal(dense, 1)
     assert np.abs(dense - np.maximum(stock.sim, 0)).max() < 1e-6
     assert ours[3, 3] == 1.0
-    few = models.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=5)
+    few = similarity.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=5)
     assert few[int(few.movie[0]), 0] == few[0, int(few.movie[0])] > 0
+
+
+def test_biases_are_surprises_own(sample_rows: Rows, options: Options) -> None:
+    """A sum per column gives what visiting each rating gives."""
+    data = IndexedRatings.of(sample_rows.train)
+    theirs = models.fit("baseline", data, sample_rows.scale, options.model).arrays
+    ours = biases.damped_biases(data)
+    for name in ("user_bias", "movie_bias", "global_mean"):
+        assert np.abs(ours[name] - theirs[name]).max() < 1e-9
 
 
 def test_columnar_trainset_is_a_surprise_trainset(sample_rows: Rows) -> None:
