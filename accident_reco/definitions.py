@@ -23,6 +23,7 @@ from accident_reco.defs import (
 )
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.steps import FORKED_STEPS
 
 platform = Platform()
 
@@ -53,6 +54,7 @@ def defs() -> dg.Definitions:
         jobs=jobs,
         sensors=_named(dg.SensorDefinition),
         schedules=_named(dg.ScheduleDefinition),
+        executor=FORKED_STEPS,
         resources={
             "platform": platform,
             "frames": FrameIOManager(platform=platform),

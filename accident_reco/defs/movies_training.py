@@ -22,6 +22,7 @@ from accident_reco.movies.inputs import save_inputs
 GROUP = "movies_training"
 COMMON: dict[str, Any] = {"key_prefix": "movies", "group_name": GROUP, "owners": OWNERS, "code_version": "1"}
 PARITY = 1e-6
+PRIORITY = {"knn": 2, "svd": 1, "baseline": 0, "als": 0}
 CANDIDATES = {
     "svd": ("svd_model", "Surprise SVD: biases and factors, for the stars.", {"python", "numpy"}),
     "knn": ("knn_model", "Surprise KNNBaseline over similar movies, for the stars.", {"python", "numpy"}),
@@ -58,6 +59,8 @@ def _candidate(kind: str) -> dg.AssetsDefinition:
     @dg.asset(
         **COMMON, name=name, description=f"{description} 3-fold cross-validated, measured on the holdout.", kinds=kinds,
         io_manager_key="bundles",
+        # The longest first: where fewer run at once than there are, none of these is left for the end.
+        op_tags={"dagster/priority": str(PRIORITY[kind])},
         check_specs=[dg.AssetCheckSpec(
             "scores_as_trained", asset=key, blocking=True,
             description="The bundle's scores are finite and equal the training library's own within 1e-6.",

@@ -134,6 +134,8 @@ def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
     """A `surprise.Trainset` over the columns; users and movies that have no row in `data` are unknown to it."""
     from surprise import Trainset
 
+    mean = float(np.mean(data.rating, dtype=np.float64))
+
     class ColumnarTrainset(Trainset):
         """Surprise's training set, with users and movies without a rating left out of its iteration."""
 
@@ -145,8 +147,8 @@ def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
 
         @property
         def global_mean(self) -> float:
-            # The inherited one builds a list of all ratings first.
-            return float(np.mean(data.rating, dtype=np.float64))
+            # The inherited one builds a list of all ratings first. Every prediction asks for it.
+            return mean
 
     by_movie = np.argsort(data.movie, kind="stable")
     users, movies = len(data.user_ids), len(data.movie_ids)
