@@ -15,19 +15,26 @@ from accident_reco.launch.home import child_environment, dagster_yaml
 from accident_reco.settings import Settings, SettingsError
 
 CODE_PORT = 4000
+# For Loki: what runs log, as JSON on the container's output. A person at a terminal reads Dagster's own text.
+JSON_LOGS = """
+python_logs:
+  dagster_handler_config:
+    handlers: {json: {class: logging.StreamHandler, stream: ext://sys.stdout, formatter: json, level: INFO}}
+    formatters: {json: {class: accident_reco.defs.run_logs.RunLines}}
+"""
 WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location_name: accident_reco}}\n"
 
 
-def command(program: str, settings: Settings, workspace: Path) -> list[str]:
+def command(program: str, settings: Settings, workspace: Path, code_port: int = CODE_PORT) -> list[str]:
     """What to run."""
     scripts = Path(sys.executable).parent
     location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
     return {
-        "code-server": [str(scripts / "dagster"), "api", "grpc", "--host", settings.host, "--port", str(CODE_PORT),
-                        *location],
+        "code-server": [str(scripts / "dagster"), "api", "grpc", "--host", settings.host, "--port", str(code_port),
+                        "--log-format", "json", *location],
         "webserver": [str(scripts / "dagster-webserver"), "--host", settings.host, "--port", str(settings.dagster_port),
-                      "-w", str(workspace)],
-        "daemon": [str(scripts / "dagster-daemon"), "run", "-w", str(workspace)],
+                      "--log-format", "json", "-w", str(workspace)],
+        "daemon": [str(scripts / "dagster-daemon"), "run", "--log-format", "json", "-w", str(workspace)],
         "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],
         # Not `dagster-celery worker start`, which takes its -q apart into letters. The name says which process it is.
         "worker": [str(scripts / "celery"), "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster",
@@ -41,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.dagster_process", description=__doc__)
     parser.add_argument("program", choices=("code-server", "webserver", "daemon", "exporter", "worker"))
     parser.add_argument("--code-host", default="code", help="where the code server is reached")
+    parser.add_argument("--code-port", default=CODE_PORT, type=int, help="the code server's port")
     chosen = parser.parse_args()
     try:
         settings = Settings.load()
@@ -48,10 +56,10 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
+    (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings) + JSON_LOGS, encoding="utf-8")
     workspace = settings.dagster_home / "workspace.yaml"
-    workspace.write_text(WORKSPACE.format(host=chosen.code_host, port=CODE_PORT), encoding="utf-8")
-    arguments = command(chosen.program, settings, workspace)
+    workspace.write_text(WORKSPACE.format(host=chosen.code_host, port=chosen.code_port), encoding="utf-8")
+    arguments = command(chosen.program, settings, workspace, chosen.code_port)
     os.execve(arguments[0], arguments, child_environment(settings, dict(os.environ)))  # noqa: S606
 
 

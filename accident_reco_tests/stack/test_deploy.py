@@ -13,9 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from accident_reco.launch.dagster_process import command
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
-from accident_reco.settings import Settings, unknown_settings
+from accident_reco.settings import unknown_settings
 
 pytestmark = pytest.mark.stack
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -108,10 +107,12 @@ def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
     assert {"DL3007", "DL3003"} <= set(re.findall(r"DL\d+", done.stdout))
 
 
+# Dagster's own are started by `test_containers` and `test_workers`.
 PYTHON_COMMANDS = sorted({
     tuple(service["command"])
     for service in SERVICES.values()
     if isinstance(service.get("command"), list) and service["command"][0] == "python"
+    and service["command"][2] != "accident_reco.launch.dagster_process"
 })  # fmt: skip
 
 
@@ -124,13 +125,6 @@ def test_every_command_of_ours_exists(line: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, *asked], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in line[3:]), done.stdout
-
-
-def test_dagster_programs_are_installed(tmp_path: Path) -> None:
-    """What `dagster_process` becomes is a program of this environment."""
-    settings = Settings(home=tmp_path)
-    for program in ("code-server", "webserver", "daemon", "exporter", "worker"):
-        assert Path(command(program, settings, tmp_path / "workspace.yaml")[0]).exists()
 
 
 def _manifests() -> list[dict[str, Any]]:

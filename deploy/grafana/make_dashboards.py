@@ -233,7 +233,8 @@ LOGS = make(
                 'sum by (service) (count_over_time({level=~"error|critical"}[1m]))')),
             log("logs", "Warnings and errors", "Newest first", ("", '{level=~"warning|error|critical"} | json'),
                 width=24, height=10),
-            log("logs", "Dagster runs", "What jobs wrote", ("", '{service="dagster"}'), width=24, height=10),
+            log("logs", "Dagster runs", "What jobs wrote", ("", '{service=~"code|worker"} | run_id != ""'),
+                width=24, height=10),
         ]),
         ("Machine", [
             ask("series", "Processors", "Busy share", ("{{instance}}",
