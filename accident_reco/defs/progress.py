@@ -68,4 +68,6 @@ def _tell(event: DagsterEvent | None, say: Say) -> None:
     elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
         data = event.event_specific_data
         if not data.passed:
-            say(f"    ✘ check {data.check_name} of {data.asset_key.to_user_string()}: {data.description or 'failed'}")
+            mark = "✘" if data.severity == dg.AssetCheckSeverity.ERROR else "!"
+            text = data.description or "failed"
+            say(f"    {mark} check {data.check_name} of {data.asset_key.to_user_string()}: {text}")
