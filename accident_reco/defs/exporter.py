@@ -6,6 +6,8 @@ the champions' ages and the open requests for work.
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
 import sys
 import threading
@@ -179,11 +181,14 @@ class _Undescribed(InstanceCollector):
 
 def main() -> int:
     """Serve until a signal; the process's exit code."""
+    argparse.ArgumentParser(prog="python -m accident_reco.defs.exporter", description=__doc__).parse_args()
     try:
         settings = Settings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    # Dagster's own variable: without it there is no history to tell of.
+    os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home))
     with dg.DagsterInstance.get() as instance:
         server = serve(settings, instance)
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())

@@ -6,6 +6,7 @@ otherwise a made-up year of the same size. Prints one line per measurement; run 
 
 from __future__ import annotations
 
+import argparse
 import io
 import resource
 import sys
@@ -31,7 +32,9 @@ REPEATS = 5
 
 def main() -> int:
     """Prints the measurements."""
-    files, year = _year(sys.argv[1] if len(sys.argv) > 1 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", help="holds the files of a real year; without it, one is made up")
+    files, year = _year(parser.parse_args().directory)
     victims = build_victims(files, year).victims
     spec = FeatureSpec.learn(_columns(victims))
     plain, plain_cpu = _best(lambda: _pandas(files))

@@ -3,6 +3,7 @@
 Run: python -m accident_reco_tests.bench.drift_vs_evidently [rows]
 """
 
+import argparse
 import os
 import sys
 import time
@@ -70,4 +71,6 @@ def main(rows: int = 200_000) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="?", type=int, default=200_000, help="rows a side (default: %(default)s)")
+    main(parser.parse_args().rows)
