@@ -3,10 +3,10 @@
 Run: python -m accident_reco_tests.bench.movies [movies] [ratings]
 """
 
+import argparse
 import io
 import os
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def timed(call: Callable[[int], object], users: list[int]) -> Timing:
     return Timing(wall, (time.thread_time() - before) / len(users))
 
 
-def main(movies: int = 60_000, ratings: int = 1_000_000) -> None:
+def main(movies: int, ratings: int) -> None:
     """Make the catalogue, train, measure, print."""
     spec = SampleSpec(ratings=ratings, movies=movies, seed=5, mean_ratings=150)
     movie_file, rating_file = movies_csv(spec), b"".join(ratings_csv(spec))
@@ -174,4 +174,7 @@ def asked(server: Server, bodies: list[dict[str, Any]]) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("movies", nargs="?", type=int, default=60_000, help="in the catalogue (default: %(default)s)")
+    parser.add_argument("ratings", nargs="?", type=int, default=1_000_000, help="about (default: %(default)s)")
+    main(**vars(parser.parse_args()))
