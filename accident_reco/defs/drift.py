@@ -61,6 +61,7 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
         "reason": row["reason"],
         "report_id": report.id,
         "window": row["window_name"],
+        "compared": row["document"]["note"] or "with the champion's reference",
         "drifted_share": row["drifted_share"],
         "dagster/row_count": row["rows"],
         "version": row["version"],

@@ -159,6 +159,8 @@ def _verdict_html(report: DriftReport) -> str:
         f"Window {_text(row['window_name'])}: {verdict.rows:,} rows{groups}; checked {when}",
         f"Live performance: {_text(report.performance.reason)}",
     ]
+    if row["document"]["note"]:
+        lines.append(f"Compared {_text(row['document']['note'])}")
     if report.previous is not None:
         lines.append(f"Against the window before: {_text(report.previous.reason)}")
     lines.append(

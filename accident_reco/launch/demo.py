@@ -98,7 +98,7 @@ def moved(demo: Demo) -> None:
     """Chapter two: traffic moves, the loop answers with a new champion."""
     first = demo.champion()
     say("\n2. Traffic moves: motorcycles on country roads. The year's files are ingested meanwhile.")
-    moved_year(demo.source, 2024, demo.people * 20)
+    moved_year(demo.source, 2024, demo.people * 10)
     demo.wait(lambda: demo.ingested(2024), TRAIN_SECONDS, "the new year is ingested by its sensor")
     for seed in (2, 3):
         red_window(demo, 2024, seed)

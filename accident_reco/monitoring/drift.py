@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accident_reco.drift.check import REFERENCE_FILE, DriftReport, check, reference_of
@@ -50,14 +50,13 @@ def run_check(
         window = _year(objects, manifest, reference, files, question.partition)
         if question.against is not None:
             reference = _profile_of_year(objects, manifest, reference, files, question.against)
+            window = replace(window, note=f"against {question.against} instead of the champion's reference")
     else:
         both = log_windows(settings, warehouse, manifest, reference, files)
         window, previous = both.current, both.previous
     report = check(manifest, reference, window, settings, previous=previous, run_id=run_id)
     if question.asked_through_api and window.name == LOG_WINDOW:
         report.row["window_name"] = NOW_WINDOW
-    if question.against is not None:
-        report.row["document"]["note"] = f"against {question.against} instead of the champion's reference"
     key = f"reports/drift/{question.model}/{report.id}.html"
     objects.write(key, draw_page(report, reference, window, settings.drift_sample_rows))
     report.row["report_key"] = key

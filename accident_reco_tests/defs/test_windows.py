@@ -125,6 +125,7 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
     unlike = run_check(strict, objects, warehouse, Question("accidents", 2024, 2023), "r")
     assert unlike.row["status"] == "drift"
     assert unlike.row["document"]["note"] == "against 2023 instead of the champion's reference"
+    assert b"Compared against 2023 instead of the champion&#x27;s reference" in objects.read(unlike.row["report_key"])
     assert latest_report(warehouse, "accidents") is None
     assert recent_verdicts(warehouse, "accidents", bundle.version) == []
     run_check(strict, objects, warehouse, Question("accidents", 2023), "r")
