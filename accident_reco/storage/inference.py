@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -17,7 +16,6 @@ from accident_reco.storage.tables.inference import feedback, predictions
 from accident_reco.storage.warehouse import Warehouse
 
 _COLUMNS: Final = tuple(column.name for column in predictions.columns)
-_IN_ORDER: Final = itemgetter(*_COLUMNS)
 _AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("at", "answer", "inputs"))
 # Rows of one statement. The log's writer shares the interpreter with the answers: a driver gives the interpreter up
 # once per statement, so one per row makes both wait for each other, and one for very many holds the answers up.
@@ -55,7 +53,7 @@ def _insert(rows: int, marker: str) -> str:
 
 def _plain(row: Mapping[str, Any], is_sqlite: bool) -> list[Any]:
     """A row's values as the driver takes them, in the table's order."""
-    values = list(_IN_ORDER(row))
+    values: list[Any] = [row.get(name) for name in _COLUMNS]
     if is_sqlite:
         # As SQLAlchemy writes and reads times there.
         values[_AT] = values[_AT].astimezone(UTC).isoformat(" ", "microseconds")[:26]

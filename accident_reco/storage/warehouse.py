@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_S = 30
 CHUNK_ROWS = 20_000
+# An error names the statement, not its values: hashes of passwords and tokens are among them, and errors are logged.
+QUIET = {"hide_parameters": True}
 MIGRATION_LOCK = 0x6163_7265  # any number that every version of the platform agrees on
 
 
@@ -49,12 +51,12 @@ class Warehouse:
             if self.is_sqlite:
                 if self.url.database:
                     Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-                self._engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S})
+                self._engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S}, **QUIET)
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
             else:
                 # A database that is gone is told in seconds; a connection that died while idle is replaced unseen.
-                self._engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+                self._engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, **QUIET)
         return self._engine
 
     @contextmanager

@@ -104,7 +104,7 @@ def latencies(server: Server, body: object, n: int, warm: int = 200) -> list[flo
     return times
 
 
-def throughput(server: Server, body: object, seconds: float = 1.0, clients: int = 8) -> tuple[float, float]:
+def throughput(server: Server, body: object, seconds: float = 0.5, clients: int = 8) -> tuple[float, float]:
     """Requests a second of some connections at once, and milliseconds of processor time that each took the service."""
     before = server.cpu_seconds
     request, counts = server.request(body), [0] * clients
@@ -224,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, help="a home with a champion; it is copied, not written")
     parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each side, of a second")
+    parser.add_argument("--rounds", type=int, default=24, help="turns of each side, of half a second")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,6 +18,7 @@ from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.common.routing import too_deep
+from serving.common.run import _listen
 from serving.predict.app import create_app
 
 URL = "/predict/accidents"
@@ -105,6 +109,16 @@ def test_other_media_types_are_refused(client: httpx.Client, content_type: str) 
     """JSON is said to be JSON."""
     answer = client.post(URL, content=b'{"records": [{}]}', headers={"content-type": content_type})
     assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity", "x"])
+def test_encoded_bodies_are_refused(client: httpx.Client, encoding: str) -> None:
+    """Nothing is decompressed, so that nothing can explode; the same for JSON and CSV."""
+    for path, media_type in ((URL, "application/json"), (f"{URL}/csv", "text/csv")):
+        headers = {"content-type": media_type, "content-encoding": encoding}
+        answer = client.post(path, content=gzip.compress(b'{"records": [{}]}'), headers=headers)
+        assert answer.status_code == 415
+        assert answer.json()["type"].endswith("encoded-body")
 
 
 PATHS = [
@@ -230,6 +244,23 @@ def test_a_head_that_drips_is_cut_off(client: httpx.Client, monkeypatch: pytest.
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux tells when a peer takes nothing")
+def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps its window shut holds its connection for a bounded time only."""
+    monkeypatch.setattr("serving.common.run.UNREAD_SECONDS", 1)
+    with (
+        _listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as server,
+    ):
+        server.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                server.send(b"x" * 65536)
+        assert client.fileno() > 0
+        wait_for(lambda: server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT)
+
+
 def test_leaving_early_is_counted_and_harmless(client: httpx.Client) -> None:
     """A client that is gone before the answer: no error, the next one is served."""
     for _ in range(20):
@@ -254,6 +285,9 @@ def test_metrics_are_for_loopback_or_by_setting(tmp_path: Path) -> None:
 
     from serving.common.app import _from_loopback
 
+    for name in (b"x-forwarded-for", b"forwarded", b"x-real-ip"):
+        request = Request({"type": "http", "client": ("127.0.0.1", 1), "headers": [(name, b"203.0.113.9")]})
+        assert not _from_loopback(request), "a proxy on this machine opens the metrics to everybody"
     for host, expected in (("127.0.0.1", True), ("::1", True), ("10.0.0.8", False), ("example", False), ("", False)):
         request = Request({"type": "http", "client": (host, 1), "headers": []})
         assert _from_loopback(request) is expected

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -21,6 +22,7 @@ from accident_reco.storage import accounts, inference
 from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
+from serving.auth.__main__ import main
 from serving.auth.bootstrap import ensure_admin
 from serving.auth.issuing import hash_of
 from serving.auth.keys import KeyRing
@@ -289,6 +291,58 @@ def test_rotation_signs_with_the_new_key_and_verifies_with_both(tmp_path: Path) 
     ring.rotate()
     assert first.encode() not in ring.jwks()
     assert len(list(tmp_path.glob("jwt-*.pem"))) == 2
+
+
+def test_a_rotation_is_audited(auth: Auth, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that changes the signing key leaves a line that names the new one."""
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(auth.settings.home))
+    monkeypatch.setattr("sys.argv", ["serving.auth", "rotate-keys"])
+    assert main() == 0
+    line = accounts.audit_lines(Warehouse(auth.settings.database), 1)[0]
+    assert (line["actor"], line["action"]) == ("system", "keys.rotate")
+    assert line["target"] in capsys.readouterr().out
+
+
+def test_open_endpoints_have_a_rate_too(tmp_path: Path) -> None:
+    """Whoever needs no token is limited by address."""
+    with running_auth(tmp_path, rate_per_second=0.1, rate_burst=4) as auth:
+        url = f"{auth.url}/token/revoke"
+        codes = [httpx.post(url, data={"token": "x"}).status_code for _ in range(6)]
+    assert codes == [200] * 4 + [429] * 2
+
+
+def test_a_warehouse_that_fails_is_no_fault_of_the_caller(tmp_path: Path) -> None:
+    """503 with Retry-After and no word of SQL; what goes to the log has no values, so no hashes."""
+    with running_auth(tmp_path) as auth:
+        warehouse = Warehouse(auth.settings.database)
+        with warehouse.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE login_failures")
+            connection.exec_driver_sql("DROP TABLE refresh_tokens")
+        answer = auth.client.post("/token", data={"username": "admin", "password": auth.password})
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert "SQL" not in answer.text.upper().replace("SQLITE", "SQL")
+        with pytest.raises(DBAPIError) as error:
+            accounts.add_refresh_token(warehouse, "the-hash", "f", "admin", "predict", timedelta(days=1))
+        assert "the-hash" not in str(error.value)
+
+
+ODD_TEXT = [
+    "", " ", "\u0000", "a\u0000b", "admin\u0000", "\u202e", "' OR '1'='1", "ADMIN\n", "\U0001f600" * 8, "\uff41dmin",
+    "..", "%00", "a" * 64,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD_TEXT)
+def test_odd_text_is_nobody(auth: Auth, text: str) -> None:
+    """Names, tokens, ids: text that no account has is refused, never an error of ours."""
+    for data in ({"username": text, "password": "x"}, {"grant_type": "refresh_token", "refresh_token": text}):
+        assert auth.client.post("/token", data=data).status_code in (400, 401, 429)
+    assert auth.client.post("/token/revoke", data={"token": text}).status_code in (200, 422)
+    headers, quoted = auth.headers(), quote(text, safe="")
+    for path in (f"/users/{quoted}", f"/api-keys/{quoted}"):
+        assert auth.client.delete(path, headers=headers).status_code in (404, 405, 422)
+    assert auth.client.delete(f"/users/{quoted}/data", headers=headers).status_code in (200, 404, 422)
 
 
 def test_erasing_what_an_account_asked_for(auth: Auth) -> None:

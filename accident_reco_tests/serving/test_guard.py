@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accident_reco.settings import Settings
@@ -114,6 +116,19 @@ BAD_TOKENS: dict[str, Callable[[Forge], str]] = {
     "wrong issuer": lambda f: f.token(iss="somebody else"),
     "expired": lambda f: f.token(exp=int(time.time()) - 60),
     "not yet": lambda f: f.token(iat=int(time.time()) + 3600),
+    "not before an hour": lambda f: f.token(nbf=int(time.time()) + 3600),
+    "expiry is endless": lambda f: f.token(exp=float("inf")),
+    "a critical extension": lambda f: f.token(header={"crit": ["b64"], "b64": False}),
+    "an unknown critical extension": lambda f: f.token(header={"crit": ["x"], "x": 1}),
+    "kid is a list": lambda f: ".".join(
+        [b64({"alg": "EdDSA", "typ": "at+jwt", "kid": [f.key.kid]}), *f.token().split(".")[1:]]
+    ),
+    "certificate in the header": lambda f: f.token(key=Ed25519PrivateKey.generate(), header={"x5c": ["AAAA"]}),
+    "another case of the algorithm": lambda f: ".".join(
+        [b64({"alg": "eddsa", "typ": "at+jwt", "kid": f.key.kid}), *f.token().split(".")[1:]]
+    ),
+    "ES256 by its own key": lambda f: f.token(key=generate_private_key(SECP256R1()), algorithm="ES256"),
+    "encrypted": lambda f: f.token() + ".a.b",
     "no expiry": lambda f: f.token(exp=None),
     "no subject": lambda f: f.token(sub=None),
     "no scope": lambda f: f.token(scope=None),
@@ -275,6 +290,23 @@ def test_a_failing_refresh_keeps_the_known_keys(auth: Auth) -> None:
         jwks.refresh()
         assert len(jwks.keys) == 1
     assert jwks.problem is not None
+
+
+def test_unknown_keys_ask_once(predict: httpx.Client, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up key ids at once are one question to the auth service, not one each."""
+    asked = []
+    monkeypatch.setattr("serving.common.jwks.Jwks.refresh", lambda _: (asked.append(1), time.sleep(0.2)))
+    monkeypatch.setattr("serving.common.jwks.COOLDOWN_SECONDS", 0.0)
+    jwks = Jwks(lambda: b"", cache=None)
+    assert jwks.claim_refresh()
+    monkeypatch.setattr("serving.common.jwks.COOLDOWN_SECONDS", 60.0)
+    assert not jwks.claim_refresh()
+    with ThreadPoolExecutor(10) as pool:
+        headers = {"Authorization": f"Bearer {forge.token(header={'kid': 'made up'})}"}
+        codes = list(pool.map(lambda _: httpx.post(f"{predict.base_url}{URL}", json=BODY, headers=headers).status_code,
+                              range(10)))  # fmt: skip
+    assert codes == [401] * 10
+    assert len(asked) <= 1
 
 
 def test_rate_limit_tells_when_to_come_back(tmp_path: Path) -> None:

@@ -183,6 +183,26 @@ def test_refused_calls_are_logged_without_their_input(served: tuple[httpx.Client
     assert (row["status"], row["inputs"], row["score"]) == (422, {}, None)
 
 
+@pytest.mark.parametrize(("path", "source"), [("/predict/accidents/csv", "csv"), ("/v2/models/accidents/infer", "v2")])
+def test_refusals_of_every_way_to_ask_are_logged(
+    served: tuple[httpx.Client, Warehouse], path: str, source: str
+) -> None:
+    """CSV and the Open Inference Protocol as well; a model that does not exist is nobody's row."""
+    client, warehouse = served
+    content_type = {"content-type": "text/csv" if source == "csv" else "application/json"}
+    request_id = client.post(path, content=b"nonsense", headers=content_type).headers["x-request-id"]
+    query = predictions.select().where(predictions.c.request_id == request_id)
+
+    def found() -> list[Any]:
+        with warehouse.connect() as connection:
+            return list(connection.execute(query).mappings())
+
+    assert client.post("/v2/models/none/infer", json={}).status_code == 404
+    wait_for(lambda: len(found()) == 1)
+    assert (found()[0]["source"], found()[0]["model"], found()[0]["inputs"]) == (source, "accidents", {})
+    assert found()[0]["status"] >= 400
+
+
 def test_feedback_is_idempotent_and_joined(served: tuple[httpx.Client, Warehouse]) -> None:
     """The same label twice is one label; another label is refused; the pair can be read back for evaluation."""
     client, warehouse = served

@@ -177,8 +177,8 @@ def test_cells_that_are_refused(name: str, cell: str) -> None:
 
 def test_harmless() -> None:
     """Numbers and text stay, formulas get an apostrophe."""
-    assert [harmless(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "abc", "")] == [
-        "'=1", "+1", "-1,5", "'-a", "'@x", "'\tx", "abc", "",
+    assert [harmless(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
+        "'=1", "+1", "-1,5", "'-a", "'@x", "'\tx", "'\uff1d1", "abc", "",
     ]  # fmt: skip
 
 

@@ -11,11 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from accident_reco.settings import Settings
+from accident_reco.storage.drift import LOG_WINDOW, save_report
+from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import prepared
 from accident_reco_tests.serving.live import wait_for
 from accident_reco_tests.serving.real import real_bundle
@@ -142,6 +146,68 @@ def test_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
             assert [float(value) for value in counted] == [40.0]
             assert re.findall(r"predictions_total\{.*\} (\S+)", text) == ["80.0"]
             assert re.findall(r"model_info\{.*\} (\S+)", text) == ["1.0"]
+
+
+def test_auth_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
+    """Logins counted by two processes; the one that is asked tells of both, and a dead worker's count stays."""
+    password = (home / "keys" / "admin-password").read_text().strip()
+    with process("auth", home, tmp_path / "log", http_workers=2) as (child, client):
+        url = str(client.base_url)
+
+        def logins() -> set[str]:
+            texts = [httpx.get(f"{url}/metrics").text for _ in range(4)]
+            name = r'logins_total\{grant="password",outcome="ok"\} (\S+)'
+            return {",".join(re.findall(name, text)) for text in texts}
+
+        for _ in range(40):
+            assert httpx.get(f"{url}/.well-known/jwks.json").status_code == 200
+        for _ in range(6):
+            answer = httpx.post(f"{url}/token", data={"username": "admin", "password": password})
+            assert answer.status_code == 200
+        assert logins() == {"6.0"}
+        text = httpx.get(f"{url}/metrics").text
+        counted = re.findall(r'http_requests_total\{.*jwks.json",status="200"\} (\S+)', text)
+        assert counted == ["40.0"]
+        workers = [pid for pid in children_of(child.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: workers[0] not in children_of(child.pid) and len(children_of(child.pid)) >= 2, seconds=20)
+        assert logins() == {"6.0"}
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that a process started and that still run."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) -> None:
+    """Every worker shows the same report: a gauge is one value, a counter the sum."""
+    warehouse = Warehouse(Settings(home=home).database)
+    live = {"labels": 0, "dropped": False, "metrics": {}}
+    save_report(warehouse, {
+        "id": "1" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": LOG_WINDOW,
+        "status": "stable", "reason": "a test", "rows": 700, "judged": 6, "drifted": 0, "drifted_share": 0.0,
+        "document": {"features": [], "performance": live}, "run_id": "r", "computed_at": datetime.now(UTC),
+    })  # fmt: skip
+    warehouse.close()
+    with process("drift", home, tmp_path / "log", auth_required=False, http_workers=2) as (_, client):
+        url = str(client.base_url)
+        for _ in range(20):
+            assert httpx.get(f"{url}/monitoring/drift/none").status_code in (404, 422)
+        wait_for(lambda: "drift_window_rows" in httpx.get(f"{url}/metrics").text)
+        for _ in range(4):
+            text = httpx.get(f"{url}/metrics").text
+            assert re.findall(r'drift_window_rows\{model="accidents"\} (\S+)', text) == ["700.0"]
+            counted = re.findall(r'http_requests_total\{.*route="/monitoring/drift/\{model\}".*\} (\S+)', text)
+            assert [float(value) for value in counted] == [20.0]
 
 
 def test_importing_the_services_loads_no_training_stack() -> None:

@@ -24,6 +24,7 @@ def main() -> int:
 
 def _manage(command: str) -> int:
     from accident_reco.settings import Settings, SettingsError
+    from accident_reco.storage import accounts
     from accident_reco.storage.warehouse import Warehouse
     from serving.auth.bootstrap import ensure_admin
     from serving.auth.keys import KeyRing
@@ -34,7 +35,9 @@ def _manage(command: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     if command == "rotate-keys":
-        sys.stdout.write(f"new signing key: {KeyRing(settings.keys).rotate()}; the one before still verifies\n")
+        kid = KeyRing(settings.keys).rotate()
+        sys.stdout.write(f"new signing key: {kid}; the one before still verifies\n")
+        accounts.audit(Warehouse(settings.database), "system", "keys.rotate", target=kid)
         return 0
     Warehouse(settings.database).upgrade()
     password = ensure_admin(settings)

@@ -59,7 +59,9 @@ class UserAnswer(BaseModel):
 class NewApiKey(_Strict):
     """A machine's key to make."""
 
-    name: str = Field(min_length=1, max_length=64, description="What it is for")
+    name: str = Field(
+        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", description="What it is for; one line"
+    )
     scopes: list[Scope] = Field(min_length=1, max_length=len(SCOPES))
     expires_in_days: int | None = Field(None, strict=True, ge=1, le=3650, description="Absent: does not expire")
 

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -54,6 +54,7 @@ def _refused(error: str, detail: str) -> Problem:
 def router(context: Context) -> APIRouter:
     """The endpoints."""
     routes = new_router("tokens")
+    routes.dependencies.append(Depends(context.guard.slow_strangers))
     logins = context.metrics.counter("logins", "Logins and refreshes by outcome", ("grant", "outcome"))
 
     @routes.post(
@@ -82,6 +83,7 @@ def router(context: Context) -> APIRouter:
         summary="End a login: its refresh tokens are worth nothing from now on",
         description="Answers 200 whether or not the token was known (RFC 7009). Access tokens end by themselves.",
         response_model=dict[str, str],
+        responses=responses(429),
     )
     async def revoke(request: Request, token: Annotated[str, Form(min_length=1, max_length=4096)]) -> Response:
         name = await asyncio.to_thread(accounts.revoke_family_of, context.warehouse, hash_of(token))
@@ -90,7 +92,10 @@ def router(context: Context) -> APIRouter:
         return json_response({"status": "revoked"})
 
     @routes.get(
-        "/.well-known/jwks.json", summary="Public keys that verify access tokens", response_model=dict[str, Any]
+        "/.well-known/jwks.json",
+        summary="Public keys that verify access tokens",
+        response_model=dict[str, Any],
+        responses=responses(429),
     )
     async def jwks() -> Response:
         return Response(

@@ -161,6 +161,9 @@ def _operations(settings: Settings, service: Service, metrics: Metrics, lifecycl
 
 
 def _from_loopback(request: Request) -> bool:
+    if any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip")):
+        # A proxy on this machine speaks for somebody else.
+        return False
     try:
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:

@@ -86,6 +86,9 @@ class Envelope:
     async def _answer(self, exchange: _Exchange) -> None:
         scope = exchange.scope
         try:
+            if "\0" in scope["path"]:
+                # No name of ours has one, and PostgreSQL takes none: nobody needs to be asked.
+                raise Problem(404, "There is no such resource.")
             if exchange.declared > exchange.limits.body_bytes:
                 raise _too_large(exchange.limits)
             async with asyncio.timeout(exchange.limits.seconds):

@@ -125,7 +125,7 @@ class Guard:
         try:
             return self._verifier.verify(token)
         except UnknownKey:
-            if self.jwks.may_refresh():
+            if self.jwks.claim_refresh():
                 await asyncio.to_thread(self.jwks.refresh)
             if not self.jwks.keys:
                 raise Problem(
@@ -133,6 +133,10 @@ class Guard:
                     headers={"Retry-After": "2"},
                 ) from None  # fmt: skip
             return self._verifier.verify(token)
+
+    async def slow_strangers(self, request: Request) -> None:
+        """Dependency of endpoints that anybody may ask: so many requests from one address. Raises Problem 429."""
+        self._slow_down(_address(request))
 
     def _slow_down(self, identity: str) -> None:
         wait = self._rate.wait(identity)

@@ -84,9 +84,13 @@ class Jwks:
             self.refresh()
             self._stop.wait(REFRESH_SECONDS if self.problem is None else RETRY_SECONDS)
 
-    def may_refresh(self) -> bool:
-        """Whether an unknown key id is worth a refresh now."""
-        return time.monotonic() - self._asked >= COOLDOWN_SECONDS
+    def claim_refresh(self) -> bool:
+        """Whether an unknown key id is worth a refresh now; only the first of those who ask at once is told so."""
+        now = time.monotonic()
+        if now - self._asked < COOLDOWN_SECONDS:
+            return False
+        self._asked = now
+        return True
 
     def refresh(self) -> None:
         """Fetch the keys; when that fails the known ones stay. Never raises."""

@@ -11,9 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
+
+from serving.common import logs
 
 MEDIA_TYPE = "application/problem+json"
 # An answer names the first problems of a body, not all of a thousand records.
@@ -144,8 +148,16 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     return problem_response(request.scope, 422, detail, kind="invalid-request", errors=field_errors(errors))
 
 
+async def _on_no_warehouse(request: Request, error: Exception) -> Response:
+    logs.get("http").error("warehouse failed", request_id=request_id_of(request.scope), error=type(error).__name__)
+    detail = "The warehouse does not answer; try again."
+    return problem_response(request.scope, 503, detail, kind="warehouse-unavailable", headers={"Retry-After": "2"})
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
+    for unreachable in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(unreachable, _on_no_warehouse)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
 

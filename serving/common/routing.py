@@ -75,6 +75,8 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             for need in needed:
                 await need.check(request)
+            if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise Problem(415, "Send the body as it is: no Content-Encoding is taken.", kind="encoded-body")
             if wants_json and not _is_json(request.headers.get("content-type", "")):
                 raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             return await handler(StrictRequest(request.scope, request.receive))

@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from accident_reco.settings import Settings, SettingsError
 
 HEADER_SECONDS: Final = 10.0
+# A client that takes nothing of its answer for so long is gone, whatever it says to keep the connection.
+UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 # Requests under way when the process is asked to stop have this long to end (a launcher gives up after 10 s).
 GRACEFUL_SECONDS: Final = 6
@@ -136,6 +138,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         # Rebinding a port whose last connections are only just closed is fine; stealing a live one is not.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. uvicorn's own close would wait for ever to get rid of what nobody reads.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         listener.bind((host, port))
         listener.listen(2048)
     except OSError:

@@ -25,8 +25,8 @@ ANSWER_HEADER: Final = ("line", *KEYS, "prediction_id", "probability", "severity
 _KNOWN: Final = frozenset((*RECORD_FIELDS, *CONTEXT_COLUMNS))
 _UNKNOWN_CELLS: Final = frozenset({"", "-1", "N/A", "NA", "nan", "None", "null"})
 _REMEMBERED: Final = 2_000
-# What a spreadsheet would take for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula, in full width too.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass

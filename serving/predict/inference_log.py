@@ -181,12 +181,15 @@ def log_refusals(context: Any) -> Any:
     def answered(scope: Mapping[str, Any], route: str, status: int, seconds: float) -> None:
         subject = scope["state"].get("subject")
         model = models.get(route)
+        if model is None and route.endswith("/infer"):
+            asked = scope["path_params"]["model"]
+            model = asked if asked in context.slots else None
         # Whoever was not let in has no name, and nothing of theirs is kept.
         if status < 400 or model is None or subject is None:
             return
         slot = context.slots.get(model)
         version = slot.current.version if slot is not None and slot.current is not None else None
-        source = "csv" if route.endswith("/csv") else "json"
+        source = {"csv": "csv", "infer": "v2"}.get(route.rpartition("/")[2], "json")
         context.log.offer(
             Call(
                 model,

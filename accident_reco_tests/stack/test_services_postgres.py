@@ -1,0 +1,72 @@
+"""Auth and predict on a real PostgreSQL: the log from answer to erasure, and text that PostgreSQL does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from accident_reco.settings import Settings
+from accident_reco.storage import inference
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.serving.accounts import Auth, running_auth
+from accident_reco_tests.serving.live import live, wait_for
+from accident_reco_tests.serving.test_auth import ODD_TEXT
+from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
+from accident_reco_tests.stack.conftest import Postgres
+from serving.predict.app import create_app
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def services(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Auth, httpx.Client]]:
+    home = tmp_path_factory.mktemp("services")
+    promote(home, toy_bundle())
+    with running_auth(home, database_url=postgres.new_database()) as auth:
+        settings = Settings(home=home, database_url=auth.settings.database, public_auth_url=auth.url)
+        with live(create_app(settings, LOADERS)) as predict:
+            yield auth, predict
+
+
+def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]) -> None:
+    """Logged in many statements, labelled, read back for evaluation, erased."""
+    auth, predict = services
+    warehouse, headers = Warehouse(auth.settings.database), auth.headers()
+    records = [{"catu": 3, "com": "O'Brien \\ %s \u0000", "hrmn": "17:45"}] * 250
+    answer = predict.post("/predict/accidents", json={"records": records}, headers=headers).json()
+    ids = [user["prediction_id"] for user in answer["predictions"]]
+    wait_for(lambda: inference.count_predictions(warehouse, "accidents") == 250)
+    row = inference.prediction(warehouse, ids[-1])
+    assert row is not None
+    assert row["inputs"] == records[-1]
+    label = {"prediction_id": ids[7], "severity": 2}
+    assert predict.post("/feedback/accidents", json=label, headers=headers).status_code == 200
+    (pair,) = inference.labelled_predictions(warehouse, "accidents")
+    assert (pair["id"], pair["grave"]) == (ids[7], True)
+    erased = auth.client.delete("/users/admin/data", headers=headers)
+    assert erased.json() == {"predictions": 250, "feedback": 1}
+    warehouse.close()
+
+
+@pytest.mark.parametrize("text", ODD_TEXT)
+def test_odd_text_is_no_error_of_ours(services: tuple[Auth, httpx.Client], text: str) -> None:
+    """PostgreSQL refuses NUL in text: it never gets there."""
+    auth, predict = services
+    headers, quoted = auth.headers(), quote(text, safe="")
+    answers = [
+        auth.client.post("/token", data={"username": text, "password": text}),
+        auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": text}),
+        auth.client.post("/token/revoke", data={"token": text}),
+        auth.client.post("/api-keys", json={"name": text, "scopes": ["predict"]}, headers=headers),
+        *(auth.client.delete(f"/{path}", headers=headers) for path in (
+            f"users/{quoted}", f"users/{quoted}/data", f"api-keys/{quoted}")),
+        predict.post("/feedback/accidents", json={"prediction_id": text, "severity": 1}, headers=headers),
+        predict.post("/models/accidents/rollback", json={"reason": text, "version": text}, headers=headers),
+        predict.post(f"/training/{quoted}", json={"reason": text}, headers=headers),
+        predict.get(f"/training/requests/{quoted}", headers=headers),
+        predict.get(f"/models/{quoted}", headers=headers),
+    ]  # fmt: skip
+    assert [(str(a.url), a.status_code, a.text) for a in answers if a.status_code >= 500] == []
