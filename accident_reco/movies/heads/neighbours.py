@@ -47,6 +47,9 @@ class NeighbourHead(BaselineHead):
         seen = place[asked] >= 0
         return self._stars(taste, target[rated], nth[rated], nearness[rated], asked[seen], place[asked[seen]])[movie]
 
+    def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
+        return None
+
     def ranking(self, taste: Taste) -> np.ndarray:
         # Similarity is symmetric: the rows of the history hold every movie that it says something about.
         _, target, nearness = self._rows(taste.movie)

@@ -97,6 +97,19 @@ def test_the_best_are_found_without_scoring_everything(
         assert score == pytest.approx(by_all, abs=1e-6)
 
 
+def test_many_predictions_are_those_of_one_by_one(version: Recommender, sample_rows: Rows) -> None:
+    """All holdout pairs at once give what each user alone gets; whoever is unknown is left to be folded in."""
+    some = sample_rows.holdout.take(np.arange(0, len(sample_rows.holdout), 7))
+    together = version.predict_pairs(some.user_id, some.movie_id)
+    left = np.isnan(together)
+    assert left.all() == (version.kind == "knn")
+    assert np.isnan(version.predict_pairs(np.array([10**8]), some.movie_id[:1])).all()
+    for row in np.flatnonzero(~left)[:200].tolist():
+        user = int(some.user_id[row])
+        alone = version.predict(user, some.movie_id[row : row + 1], history_of(sample_rows, user))
+        assert together[row] == pytest.approx(alone[0], abs=1e-6)
+
+
 def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommender], sample_rows: Rows) -> None:
     """The same history through fold-in leads to nearly the list that training led to."""
     version = versions["als"]
