@@ -120,7 +120,7 @@ def best_ids(version: Recommender, user: int, history: History) -> np.ndarray:
 def _by_user(train: Ratings, judged: Ratings) -> Iterator[tuple[int, slice, History]]:
     """Each judged user with the rows to judge and what is known of them."""
     users, start = np.unique(judged.user_id, return_index=True)
-    ends = np.append(start[1:], len(judged))
+    ends = np.append(start[1:], len(judged))[: len(users)]
     known_from = np.searchsorted(train.user_id, users, side="left")
     known_to = np.searchsorted(train.user_id, users, side="right")
     bounds = (users, start, ends, known_from, known_to)

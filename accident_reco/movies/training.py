@@ -27,7 +27,7 @@ from accident_reco.movies.trainset import IndexedRatings
 MODEL = "movies"
 MAX_TEMPORAL_ROWS = 5_000_000
 """Above this the temporal report, which fits once more, is left out."""
-PARITY_PAIRS = 400
+PARITY_PAIRS = 150
 
 
 @dataclass(frozen=True)
