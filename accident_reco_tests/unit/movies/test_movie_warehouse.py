@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
+from accident_reco.movies import assembly
 from accident_reco.movies.columns import Ratings, pair_keys
 from accident_reco.movies.importing import Imported, RatingFile, import_files
 from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
@@ -149,6 +150,28 @@ def test_a_sample_comes_back_as_it_went_in(warehouse: Warehouse) -> None:
     assert len(found.simulated) == done.rows
     assert sum(done.by_rule.values()) == done.quarantined > 3
     assert {kind.str for kind in (found.columns["user_id"].dtype, found.columns["rating"].dtype)} == {"<i8", "<f4"}
+
+
+def test_a_training_reads_whole_users_up_to_its_bound(warehouse: Warehouse) -> None:
+    """About so many ratings, nobody's half; the smaller set lies within the larger; how many were left out is told."""
+    spec = SampleSpec(ratings=12_000, seed=4)
+    load(warehouse, b"".join(ratings_csv(spec)), movies_csv(spec))
+    everything = storage.read_ratings(warehouse)
+    total = len(everything.simulated)
+    assert everything.stored == total == storage.count_ratings(warehouse)
+    sizes = dict(zip(*np.unique(everything.columns["user_id"], return_counts=True), strict=True))
+    read, users = {}, {}
+    for most in (total // 4, total // 2, total):
+        found, _, _ = assembly.split_of(warehouse, SplitOptions(1, 1), most)
+        both = np.concatenate([found.train.user_id, found.holdout.user_id])
+        users[most] = set(both.tolist())
+        read[most] = len(both)
+        assert read[most] == sum(sizes[user] for user in users[most])
+        left = sum(count for reason, count in found.left_out.items() if "beyond the bound" in reason)
+        assert left == total - read[most]
+    assert read[total] == total
+    assert read[total // 2] == pytest.approx(total / 2, rel=0.35)
+    assert users[total // 4] < users[total // 2] < users[total]
 
 
 def test_split_is_frozen_by_hash() -> None:
