@@ -215,8 +215,8 @@ MOVIES = make(
         ("Recommendations", [
             ask("series", "Quality", "Of the champion, on the frozen holdout", ("{{metric}}",
                 'model_holdout_metric{model="movies", metric=~"rmse|mae|ndcg_at_10|recall_at_10|coverage"}')),
-            ask("series", "Asked for", "Recommendations a second", ("{{version}}",
-                'sum by (version) (rate(predictions_total{model="movies"}[5m]))')),
+            ask("series", "Asked for", "Recommendations a second", ("{{version}} {{reason}}",
+                "sum by (version, reason) (rate(recommendations_total[5m]))")),
             sql("table", "Imports", "Rating files read", """
                 SELECT load_id, data_source, rows, quarantined, started_at, finished_at FROM rating_loads
                 ORDER BY load_id DESC LIMIT 20""", width=24),
