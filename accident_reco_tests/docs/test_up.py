@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
+ASKED_FOR = {"accidents/tuned_parameters"}
+"""Assets that only a job of their own makes: a search for parameters takes minutes and is worth them now and then."""
 DEFAULT_PORTS = {"7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
 
 
@@ -55,7 +57,7 @@ def test_secrets_are_for_the_owner_alone(running: Running) -> None:
 
 
 def test_every_contract_asset_is_materialized(running: Running) -> None:
-    """After the first start nothing in the graph is grey."""
+    """After the first start nothing in the graph is grey but what has to be asked for."""
     from accident_reco.definitions import defs
 
     query = "{assetsOrError {... on AssetConnection {nodes {key {path} assetMaterializations(limit: 1) {runId}}}}}"
@@ -68,7 +70,7 @@ def test_every_contract_asset_is_materialized(running: Running) -> None:
         nodes = json.load(answer)["data"]["assetsOrError"]["nodes"]
     made = {"/".join(node["key"]["path"]) for node in nodes if node["assetMaterializations"]}
     keys = {key.to_user_string() for key in defs().resolve_asset_graph().materializable_asset_keys}
-    assert keys - made == set()
+    assert keys - made == ASKED_FOR
 
 
 def test_make_commands_are_targets() -> None:
