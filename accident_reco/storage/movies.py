@@ -26,7 +26,7 @@ Columns = Mapping[str, np.ndarray]
 """`user_id`, `movie_id` (int64), `rating` (float32), `rated_at` (int64, seconds UTC), of one length."""
 
 CHUNK_ROWS = 50_000
-_READ_ROWS = 100_000
+_READ_USERS = 400
 _REMOVE_USERS = 5_000
 
 _UPSERT = """
@@ -163,34 +163,33 @@ def count_ratings(warehouse: Warehouse) -> int:
         return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
 
 
-def read_ratings(
-    warehouse: Warehouse, taken: Callable[[np.ndarray], np.ndarray] = lambda user_id: np.ones(len(user_id), dtype=bool)
-) -> StoredRatings:
-    """Ratings as columns; rows pass through in chunks and are never all Python objects at once.
+def read_ratings(warehouse: Warehouse, taken: Callable[[np.ndarray], np.ndarray] | None = None) -> StoredRatings:
+    """Ratings as columns, some hundred users at a time, so that they are never all Python objects at once.
 
     Args:
-        taken: user ids of a chunk → mask of the rows to keep. What is not taken costs no memory.
+        taken: user ids → mask of the users whose ratings are read; of everybody by default.
     """
-    query = select(
-        ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated,
-        ratings.c.received_at,
-    )  # fmt: skip
     kinds = (np.int64, np.int64, np.float32, np.int64, np.bool_)
     parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds]
-    rows = received_until = 0
     with warehouse.connect() as connection:
-        streamed = connection.execution_options(stream_results=True, max_row_buffer=_READ_ROWS).execute(query)
-        for chunk in streamed.partitions(_READ_ROWS):
-            *values, received = zip(*chunk, strict=True)
-            rows += len(chunk)
-            received_until = max(received_until, max((when for when in received if when is not None), default=0))
-            kept = taken(np.array(values[0], dtype=np.int64))
-            for part, kind, column in zip(parts, kinds, values, strict=True):
-                part.append(np.array(column, dtype=kind)[kept])
+        # Before the rows: a rating that comes in meanwhile counts as newer than what was read.
+        stored, newest = connection.execute(select(func.count(), func.max(ratings.c.received_at))).one()
+        users = np.array(connection.execute(select(ratings.c.user_id).distinct()).scalars().all(), dtype=np.int64)
+        users = np.sort(users if taken is None else users[taken(users)])
+        for start in range(0, len(users), _READ_USERS):
+            cursor = connection.execute(_ROWS, {"users": users[start : start + _READ_USERS].tolist()}).cursor
+            rows = cursor.fetchall() if cursor is not None else []
+            for part, kind, column in zip(parts, kinds, zip(*rows, strict=True), strict=False):
+                part.append(np.array(column, dtype=kind))
     # One column after the other gives its chunks back before the next is put together.
     user, movie, stars, when, simulated = (_joined(part) for part in parts)
     columns = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when}
-    return StoredRatings(columns, simulated, rows, received_until)
+    return StoredRatings(columns, simulated, stored, newest or 0)
+
+
+_ROWS = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated).where(
+    ratings.c.user_id.in_(bindparam("users", expanding=True))
+)
 
 
 def _joined(chunks: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from accident_reco.lifecycle.reference import read_reference
+from accident_reco.movies.models import KINDS
 from accident_reco.movies.recommender import Recommender
 from accident_reco.storage import movies as storage
 from accident_reco_tests.defs.movie_world import World
@@ -41,6 +43,13 @@ def test_from_files_to_the_champion_and_again(world: World) -> None:
     assert "RMSE" in str(candidate["headline"])
     for asset in ("svd_model", "knn_model", "baseline_model", "ranking_model"):
         assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
+
+    # What MLflow is told: every fold of every candidate, and what each is worth in ranking.
+    spooled = Path(world.platform.home) / "spool" / "mlflow" / f"movies-{candidate['version']}" / "run.json"
+    told = json.loads(spooled.read_text())["metrics"]
+    folds = {f"{kind}_fold_{n}_{error}" for kind in KINDS for n in (1, 2, 3) for error in ("rmse", "mae")}
+    worth = {f"{kind}_{name}" for kind in KINDS for name in ("ndcg_at_10", "recall_at_10", "coverage", "novelty")}
+    assert folds | worth <= set(told)
 
     champion = world.platform.models.champion("movies")
     assert champion is not None

@@ -12,48 +12,19 @@ from accident_reco.movies import biases, gating, metrics, models, similarity, tr
 from accident_reco.movies.arrays import bundle_arrays
 from accident_reco.movies.choice import ChoiceRule, choose
 from accident_reco.movies.recommender import Recommender
-from accident_reco.movies.split import folds
 from accident_reco.movies.training import Options, Rows
 from accident_reco.movies.trainset import IndexedRatings, surprise_trainset
+from accident_reco_tests.bench import movies_parity
 
-RATING_KINDS = ("svd", "knn", "baseline")
-
-
-def _stock(kind: str, options: Options):  # type: ignore[no-untyped-def]
-    """The algorithm as Surprise ships it."""
-    from surprise import SVD, BaselineOnly, KNNBaseline
-
-    model = options.model
-    if kind == "svd":
-        return SVD(n_factors=model.svd_factors, n_epochs=model.svd_epochs, random_state=model.seed)
-    if kind == "knn":
-        similarity = {"name": "pearson_baseline", "user_based": False, "shrinkage": model.knn_shrinkage}
-        return KNNBaseline(k=model.knn_k, min_k=model.knn_min_k, sim_options=similarity, verbose=False)
-    return BaselineOnly(verbose=False)
+RATING_KINDS = movies_parity.KINDS
 
 
 @pytest.mark.parametrize("kind", RATING_KINDS)
 def test_rmse_of_surprise_itself_on_the_same_fold(real_rows: Rows, kind: str) -> None:
     """Scored by numpy, our models come within ±0.003 RMSE of Surprise run directly on ml-latest-small."""
-    from surprise import Dataset, Reader, accuracy
-
-    options = Options()
-    rows = Rows(real_rows.train, real_rows.holdout, real_rows.catalogue, real_rows.scale)
-    data = IndexedRatings.of(rows.train)
-    train_mask, test_mask = next(folds(len(data), options.model.seed))
-    known, judged = rows.train.take(train_mask), rows.train.take(test_mask)
-    fitted = models.fit(kind, data.take(train_mask), rows.scale, options.model)
-    version = Recommender(bundle_arrays(fitted, rows.catalogue, known, rows.scale, options.popularity))
-    frame = pd.DataFrame({"user": known.user_id, "item": known.movie_id, "rating": known.rating.astype(float)})
-    stock = Dataset.load_from_df(frame, Reader(rating_scale=(0.5, 5))).build_full_trainset()
-    testset = list(zip(judged.user_id.tolist(), judged.movie_id.tolist(), judged.rating.tolist(), strict=True))[::4]
-    algorithm = _stock(kind, options).fit(stock)
-    theirs = accuracy.rmse(algorithm.test(testset), verbose=False)
-    every_fourth = np.arange(0, len(judged), 4)
-    with metrics.one_blas_thread():
-        ours = float(np.sqrt(np.mean(metrics.rating_errors(version, known, judged)[every_fourth] ** 2)))
+    ours, theirs = movies_parity.both(kind, real_rows, Options(), every=4)
     # Similarities are kept for the nearest movies only; the other two are the same to the last digits.
-    assert ours == pytest.approx(theirs, abs=0.003 if kind == "knn" else 1e-6)
+    assert ours == pytest.approx(theirs, abs=movies_parity.TOLERANCE if kind == "knn" else 1e-6)
 
 
 @pytest.mark.parametrize("kind", RATING_KINDS)
@@ -74,7 +45,7 @@ def test_similarities_are_surprises_own(sample_rows: Rows, options: Options) -> 
     from surprise import KNNBaseline
 
     data = IndexedRatings.of(sample_rows.train)
-    stock = _stock("knn", options)
+    stock = movies_parity.stock("knn", options.model)
     assert isinstance(stock, KNNBaseline)
     stock.fit(surprise_trainset(data, sample_rows.scale))
     mean = stock.trainset.global_mean

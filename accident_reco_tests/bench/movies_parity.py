@@ -1,0 +1,85 @@
+"""Our SVD, KNNBaseline and BaselineOnly against Surprise run directly, on the same folds of a MovieLens directory.
+
+Run: python -m accident_reco_tests.bench.movies_parity DIR
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accident_reco.movies import metrics, models
+from accident_reco.movies.arrays import bundle_arrays
+from accident_reco.movies.columns import Ratings
+from accident_reco.movies.formats import RatingReader, read_movies
+from accident_reco.movies.models import ModelOptions
+from accident_reco.movies.quarantine import RatingRules
+from accident_reco.movies.recommender import Recommender
+from accident_reco.movies.split import SplitOptions, folds, split
+from accident_reco.movies.training import Options, Rows
+from accident_reco.movies.trainset import IndexedRatings
+
+KINDS = ("svd", "knn", "baseline")
+TOLERANCE = 0.003
+
+
+def stock(kind: str, model: ModelOptions) -> Any:
+    """The algorithm as Surprise ships it, with our options."""
+    from surprise import SVD, BaselineOnly, KNNBaseline
+
+    if kind == "svd":
+        return SVD(n_factors=model.svd_factors, n_epochs=model.svd_epochs, random_state=model.seed)
+    if kind == "knn":
+        similarity = {"name": "pearson_baseline", "user_based": False, "shrinkage": model.knn_shrinkage}
+        return KNNBaseline(k=model.knn_k, min_k=model.knn_min_k, sim_options=similarity, verbose=False)
+    return BaselineOnly(verbose=False)
+
+
+def both(kind: str, rows: Rows, options: Options, fold: int = 0, every: int = 1) -> tuple[float, float]:
+    """RMSE of ours and of Surprise on a fold, over every so many of its rows."""
+    from surprise import Dataset, Reader, accuracy
+
+    data = IndexedRatings.of(rows.train)
+    train_mask, test_mask = list(folds(len(data), options.model.seed))[fold]
+    known, judged = rows.train.take(train_mask), rows.train.take(test_mask)
+    judged = judged.take(np.arange(0, len(judged), every))
+    fitted = models.fit(kind, data.take(train_mask), rows.scale, options.model)
+    version = Recommender(bundle_arrays(fitted, rows.catalogue, known, rows.scale, options.popularity))
+    with metrics.one_blas_thread():
+        ours = float(np.sqrt(np.mean(metrics.rating_errors(version, known, judged) ** 2)))
+    frame = pd.DataFrame({"user": known.user_id, "item": known.movie_id, "rating": known.rating.astype(float)})
+    trainset = Dataset.load_from_df(frame, Reader(rating_scale=(rows.scale.low, rows.scale.high))).build_full_trainset()
+    testset = list(zip(judged.user_id.tolist(), judged.movie_id.tolist(), judged.rating.tolist(), strict=True))
+    theirs = accuracy.rmse(stock(kind, options.model).fit(trainset).test(testset), verbose=False)
+    return ours, float(theirs)
+
+
+def rows_of(folder: Path) -> Rows:
+    """A directory's ratings as a training gets them."""
+    catalogue = read_movies((folder / "movies.csv").read_bytes(), "movies.csv")
+    reader = RatingReader(io.BytesIO((folder / "ratings.csv").read_bytes()), "ratings.csv")
+    rules = RatingRules(reader.scale, catalogue.movie_id, 2**40)
+    kept = Ratings.concatenate([rules.sift(chunk)[0] for chunk in reader])
+    parts = split(kept, np.zeros(len(kept), dtype=bool), SplitOptions())
+    return Rows(parts.train, parts.holdout, catalogue, reader.scale)
+
+
+def main(folder: str) -> None:
+    """A line per candidate and fold."""
+    rows, options = rows_of(Path(folder)), Options()
+    print(f"{len(rows.train):,} training ratings; RMSE may differ by {TOLERANCE}")
+    for kind in KINDS:
+        for fold in range(3):
+            ours, theirs = both(kind, rows, options, fold)
+            print(
+                f"{kind:9} fold {fold + 1}   ours {ours:.6f}   Surprise {theirs:.6f}   difference {ours - theirs:+.6f}"
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
