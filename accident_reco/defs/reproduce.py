@@ -24,7 +24,8 @@ from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
 from accident_reco.settings import PREFIX, variable
 
 TRAINING: dict[str, ModuleType] = {"accidents": accidents_training, "movies": movies_training}
-GIVEN = {"accidents": (), "movies": (movies_training.ratings_split.key,)}  # inputs themselves, not made again
+# Inputs themselves, not made again.
+GIVEN = {"accidents": (accidents_training.tuned_parameters.key,), "movies": (movies_training.ratings_split.key,)}
 NOBODY = "http://127.0.0.1:1"  # a reproduction is no training run: the tracker is not told
 
 

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from accident_reco.accidents.model.assembly import TUNED
+from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
+from accident_reco.accidents.model.tuning import SPACE
 from accident_reco.defs.dataset import definitions, key_of
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children
-from accident_reco.lifecycle.bundle import MODELS, sha256
+from accident_reco.lifecycle.bundle import MODELS, canonical_json, sha256
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
@@ -67,6 +71,12 @@ class Trained:
         self.environ = child_environment(self.settings, {**os.environ, **s3.environ, **stated})
         self.models = ModelStore(open_store(self.settings.store))
         self.program = str(program)
+        # A search's outcome shapes the version as the data does, so it has to travel with them.
+        forest, boosting = ForestParameters(leaf=20), BoostingParameters(leaves=31)
+        chosen_of = {"forest": asdict(forest), "boosting": asdict(boosting)}
+        found = {name: {"chosen": {key: chosen_of[name][key] for key in SPACE[name]}} for name in SPACE}
+        document = {"data_source": "sample", "feature_set": "call", "people": 600, **found}
+        open_store(self.settings.store).write(TUNED, canonical_json(document))
         self.run(sys.executable, "-c", TRAIN)
 
     def run(self, *command: str, cwd: Path = ROOT, code: int = 0, **environ: str) -> str:
@@ -96,6 +106,8 @@ def test_a_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, mode
     champion = trained.models.champion(model)
     assert champion is not None
     pointer, manifest = champion
+    if model == "accidents":
+        assert manifest.lineage["parameters"]["chosen"].startswith("tuned on 600 people of sample, search ")
     dataset = manifest.lineage["dataset"]
     assert dataset["remote"] == "s3://artifacts/dvc"
     at_revision = trained.run("git", "show", f"{dataset['git_revision']}:{dataset['path']}.dvc", cwd=clone)

@@ -32,7 +32,7 @@ from accident_reco.accidents.model.training import (
 )
 from accident_reco.accidents.model.tuning import SPACE, tune
 from accident_reco.accidents.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer, Rule
-from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.bundle import Bundle, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.settings import Settings
@@ -78,16 +78,18 @@ TUNED: Final = "assets/accidents/tuned_parameters/all.json"
 
 
 def tuned_for(store: ObjectStore, data_source: str, feature_set: str) -> tuple[dict[str, Any] | None, str]:
-    """What the latest search found for this source and feature set, None where there was none; and why, in words."""
+    """What the latest search found for this source and feature set, None where there was none; and why, in words that
+    name the search by its hash."""
     try:
-        document = json.loads(store.read(TUNED))
+        raw = store.read(TUNED)
     except ObjectNotFound:
         return None, "as shipped: no search was run"
+    document = json.loads(raw)
     for name, ours in (("data_source", data_source), ("feature_set", feature_set)):
         if document[name] != ours:
             return None, f"as shipped: the search was on {name} {document[name]}, this is {ours}"
     chosen = {name: document[name]["chosen"] for name in SPACE}
-    return chosen, f"tuned on {document['people']:,} people of {data_source}"
+    return chosen, f"tuned on {document['people']:,} people of {data_source}, search {sha256(raw)[:12]}"
 
 
 def tune_candidates(features: pd.DataFrame, data_source: str, settings: Settings) -> dict[str, Any]:

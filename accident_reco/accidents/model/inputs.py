@@ -1,4 +1,5 @@
-"""What an accident version is made of: the stored victims of its years, and the settings that shape it."""
+"""What an accident version is made of: the stored victims of its years, the parameters that a search found, and the
+settings that shape it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from accident_reco.accidents.lake import VICTIMS, current_years
+from accident_reco.accidents.model.assembly import TUNED, tuned_for
 from accident_reco.accidents.model.people import comparable, sources_of
 from accident_reco.accidents.sources import open_source
 from accident_reco.lifecycle.bundle import Bundle
@@ -19,7 +21,7 @@ SETTINGS: Final = (*AccidentTraining.model_fields, "seed", "training_jobs")
 
 
 def save_inputs(store: ObjectStore, settings: Settings, candidate: Bundle, folder: Path) -> None:
-    """Write the candidate's inputs. Raises DatasetError when the stored years are no longer those it was made of."""
+    """Write the candidate's inputs. Raises DatasetError when what is stored is no longer what it was made of."""
     stored = current_years(store, open_source(settings).data_source)
     years = comparable(stored)
     if sources_of(stored, years) != list(candidate.lineage["sources"]):
@@ -27,7 +29,14 @@ def save_inputs(store: ObjectStore, settings: Settings, candidate: Bundle, folde
             f"accidents {candidate.version} was trained on other files than are stored now; train again, so that the "
             "version and its inputs agree"
         )
-    copy_objects(store, [f"{VICTIMS}/{year}.{kind}" for year in years for kind in ("parquet", "json")], folder)
+    tuned, why = tuned_for(store, candidate.lineage["data_source"], settings.accidents_feature_set)
+    if why != candidate.lineage["parameters"]["chosen"]:
+        raise DatasetError(
+            f"accidents {candidate.version} was trained with parameters {candidate.lineage['parameters']['chosen']}; "
+            f"now they are {why}: train again"
+        )
+    keys = [f"{VICTIMS}/{year}.{kind}" for year in years for kind in ("parquet", "json")]
+    copy_objects(store, [*keys, TUNED] if tuned else keys, folder)
     write_recipe(folder, candidate.model, candidate.version, settings, SETTINGS)
 
 
