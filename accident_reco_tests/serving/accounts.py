@@ -56,5 +56,5 @@ class Auth:
 def running_auth(home: Path, **settings: object) -> Iterator[Auth]:
     """The auth service on a fresh home."""
     made, password = prepared(home, **settings)
-    with live(create_app(made)) as client:
+    with live(create_app(made), port=made.auth_port if "auth_port" in settings else 0) as client:
         yield Auth(client, made, password)

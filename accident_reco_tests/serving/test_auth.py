@@ -129,6 +129,16 @@ def test_a_reuse_in_the_middle_of_a_refresh_catches_what_it_makes(auth: Auth, mo
     assert answer.status_code == 400, "a token of a revoked family works"
 
 
+def test_no_token_is_taken_for_the_other_kind(auth: Auth) -> None:
+    """An access token refreshes nothing, a refresh token opens nothing, and neither is taken from the address."""
+    login = auth.login()
+    data = {"grant_type": "refresh_token", "refresh_token": login["access_token"]}
+    assert auth.client.post("/token", data=data).json()["error"] == "invalid_grant"
+    as_bearer = {"Authorization": f"Bearer {login['refresh_token']}"}
+    assert auth.client.get("/users", headers=as_bearer).status_code == 401
+    assert auth.client.get(f"/users?access_token={login['access_token']}").status_code == 401
+
+
 def test_revoking_ends_the_login(auth: Auth) -> None:
     """Logout: the refresh token is worth nothing; unknown tokens are answered alike."""
     token = auth.login("ada", PASSWORD)["refresh_token"]

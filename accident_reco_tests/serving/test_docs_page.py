@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import pytest
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.accounts import running_auth
 from accident_reco_tests.serving.live import live
+from accident_reco_tests.serving.test_process import free_port
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
+from serving.drift.app import create_app as create_drift_app
 from serving.predict.app import create_app
 
 FLAGS = [
@@ -38,38 +39,50 @@ def page() -> Iterator[Any]:
         browser.close()
 
 
+def try_out(page: Any, origin: str, password: str, operation: str, *values: str) -> str:
+    """Log in on a service's page, send an operation's example, give the answer's cell."""
+    page.goto(f"{origin}/docs")
+    page.click("button.authorize")
+    page.fill("#oauth_username, input[name=username]", "admin")
+    page.fill("#oauth_password, input[name=password]", password)
+    page.locator(".auth-container", has_text="login").locator("button.authorize").first.click()
+    page.wait_for_selector("text=Logout")
+    page.locator("button.btn-done, button.close-modal").first.click()
+    block = page.locator(".opblock", has_text=operation).first
+    block.locator(".opblock-summary").first.click()
+    block.locator("button.try-out__btn").click()
+    for field, value in enumerate(values):
+        block.locator(".parameters input[type=text]").nth(field).fill(value)
+    block.locator("button.execute").click()
+    answer = block.locator(".live-responses-table")
+    answer.wait_for()
+    assert answer.locator(".response-col_status").last.inner_text().startswith("200")
+    return str(answer.inner_text())
+
+
 @pytest.mark.stack
-def test_a_person_logs_in_and_predicts(page: Any, tmp_path: Path) -> None:
-    """Authorize with the admin's password, try the endpoint out, see 200 and the answer."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    origin = f"http://127.0.0.1:{port}"
+def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> None:
+    """Authorize with the admin's password, try an endpoint out, see 200 and the answer; no error, no other host."""
+    predict_port, drift_port = free_port(), free_port()
+    predict, drift = (f"http://127.0.0.1:{port}" for port in (predict_port, drift_port))
     asked: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    with running_auth(tmp_path, docs_origins=origin) as auth:
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    with running_auth(tmp_path, docs_origins=f"{predict},{drift}", auth_port=free_port()) as auth:
         promote(tmp_path, toy_bundle())
         settings = Settings(home=tmp_path, public_auth_url=auth.url)
-        with live(create_app(settings, LOADERS), port=port):
-            page.goto(f"{origin}/docs")
-            page.click("button.authorize")
-            page.fill("#oauth_username, input[name=username]", "admin")
-            page.fill("#oauth_password, input[name=password]", auth.password)
-            page.locator(".auth-container", has_text="login").locator("button.authorize").first.click()
-            page.wait_for_selector("text=Logout")
-            page.locator("button.btn-done, button.close-modal").first.click()
-            operation = page.locator(".opblock", has_text="/predict/accidents").first
-            operation.locator(".opblock-summary").click()
-            operation.locator("button.try-out__btn").click()
-            operation.locator("button.execute").click()
-            answer = operation.locator(".live-responses-table")
-            answer.wait_for()
-            assert answer.locator(".response-col_status").last.inner_text().startswith("200")
-            assert "any_grave_probability" in answer.inner_text()
-            hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in ("http", "https")}
-            assert hosts == {urlsplit(origin).netloc, urlsplit(auth.url).netloc}
-            assert complaints == []
+        with (
+            live(create_app(settings, LOADERS), port=predict_port),
+            live(create_drift_app(settings), ready=False, port=drift_port),
+        ):
+            assert "any_grave_probability" in try_out(page, predict, auth.password, "/predict/accidents")
+            assert "decisions" in try_out(page, drift, auth.password, "/history", "accidents")
+            assert '"admin"' in try_out(page, auth.url, auth.password, "Every account")
+    hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in ("http", "https")}
+    assert hosts == {urlsplit(origin).netloc for origin in (predict, drift, auth.url)}
+    assert complaints == []
 
 
 def test_the_page_needs_nobody_else(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_bad_tokens_are_refused(predict: httpx.Client, forge: Forge, kind: str) 
     [
         {}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": "Basic YTpi"},
         {"Authorization": "bearer x y z"}, {"X-API-Key": ""}, {"X-API-Key": "ark_nonsense"},
+        {"Authorization": "Bearer\tx"}, {"Cookie": "access_token=x"}, {"X-API-Key": b"ark_\xff\xfe"},
         [("Authorization", "Bearer a"), ("Authorization", "Bearer b")],
     ],
 )  # fmt: skip

@@ -68,7 +68,7 @@ def router(context: Context) -> APIRouter:
         grant_type: Annotated[str, Form(pattern="^(password|refresh_token)$")] = "password",
         username: Annotated[str, Form(max_length=64)] = "",
         password: Annotated[str, Form(max_length=1024, json_schema_extra={"format": "password"})] = "",
-        refresh_token: Annotated[str, Form(max_length=256)] = "",
+        refresh_token: Annotated[str, Form(max_length=4096)] = "",
         scope: Annotated[str, Form(max_length=256)] = "",
     ) -> Response:
         if grant_type == "password":
