@@ -159,6 +159,8 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # Without it INSERT OR REPLACE deletes rows behind the back of the trigger that keeps the audit log.
+    cursor.execute("PRAGMA recursive_triggers=ON")
     cursor.close()
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import jwt
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
 from accident_reco.settings import Settings
@@ -284,7 +284,8 @@ def test_keys_of_machines(auth: Auth) -> None:
 def test_the_database_refuses_to_rewrite_the_audit_log(auth: Auth) -> None:
     """Append-only is not a convention: an UPDATE or DELETE fails."""
     warehouse = Warehouse(auth.settings.database)
-    for statement in (update(audit_log).values(actor="nobody"), delete(audit_log)):
+    replace = text("INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log")
+    for statement in (update(audit_log).values(actor="nobody"), delete(audit_log), replace):
         with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
             connection.execute(statement)
 

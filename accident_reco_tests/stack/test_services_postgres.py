@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from accident_reco.settings import Settings
 from accident_reco.storage import inference
@@ -70,3 +71,19 @@ def test_odd_text_is_no_error_of_ours(services: tuple[Auth, httpx.Client], text:
         predict.get(f"/models/{quoted}", headers=headers),
     ]  # fmt: skip
     assert [(str(a.url), a.status_code, a.text) for a in answers if a.status_code >= 500] == []
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
+)
+def test_not_even_the_owner_rewrites_the_audit_log(services: tuple[Auth, httpx.Client], statement: str) -> None:
+    """A trigger refuses whom rights would let through; the roles of the services have no such right to begin with."""
+    auth, _ = services
+    warehouse = Warehouse(auth.settings.database)
+    with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET actor = 'nobody'"
+        )
+    warehouse.close()
