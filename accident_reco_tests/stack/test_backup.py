@@ -1,8 +1,10 @@
 """Backup and restore on real PostgreSQL and S3, and on an embedded home: the restored installation answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from accident_reco.launch.backup import restore, save
@@ -11,13 +13,14 @@ from accident_reco.launch.processes import LaunchError
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.settings import Settings
+from accident_reco.settings import Settings, variable
 from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.stack.conftest import S3, Postgres
+from serving.auth.bootstrap import ensure_admin
 
 pytestmark = pytest.mark.stack
 
@@ -39,13 +42,32 @@ def installation(
     return make
 
 
+@dg.asset
+def made_before_the_backup() -> None:
+    """Something that Dagster remembers."""
+
+
+@contextmanager
+def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable("dagster_database_url"), settings.dagster_database_url)
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            yield instance
+
+
 def test_a_restored_installation_answers(installation: Callable[[str], Settings], tmp_path: Path) -> None:
-    """Save, restore into an empty installation, and predict from it; the audit is there, too."""
+    """Save and restore into an empty installation: people log in with their passwords, the champion answers, the audit
+    and Dagster's history are there."""
+    from serving.auth.app import create_app as auth_app
     from serving.predict.app import create_app
     from serving.predict.loaders import LOADERS
 
     old = installation("old")
     prepare_home(old)
+    password = ensure_admin(old)
+    assert password
+    with _dagster(old) as instance:
+        assert dg.materialize([made_before_the_backup], instance=instance).success
     warehouse = Warehouse(old.database)
     models = ModelStore(open_store(old.store))
     made = promote(
@@ -66,6 +88,13 @@ def test_a_restored_installation_answers(installation: Callable[[str], Settings]
     warehouse = Warehouse(new.database)
     assert promotion_history(warehouse, "accidents") == audit
     warehouse.close()
+    with _dagster(new) as instance:
+        assert instance.get_latest_materialization_event(made_before_the_backup.key)
+        assert instance.get_runs_count() == 1
+    assert ensure_admin(new) is None, "the admin came back; only the signing key is new"
+    with live(auth_app(new)) as client:
+        login = client.post("/token", data={"username": "admin", "password": password})
+        assert login.status_code == 200, login.text
     with live(create_app(new, {"accidents": LOADERS["accidents"]})) as client:
         answer = client.post("/predict/accidents", json={"records": [{"catu": 3}]}).json()
     assert answer["version"] == made.version
