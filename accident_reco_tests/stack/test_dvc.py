@@ -182,6 +182,7 @@ def test_a_remote_that_is_away_costs_no_promotion(
     """Promoted, committed, its lineage complete; what waits goes later and is then there for everybody."""
     for name, value in away.environ.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     settings = Settings(home=tmp_path / "home", dvc_remote="s3://artifacts/dvc", dvc_program=str(program))
     datasets, kept = Datasets(settings), []
 
