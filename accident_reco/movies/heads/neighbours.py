@@ -41,34 +41,40 @@ class NeighbourHead(BaselineHead):
         asked = np.unique(movie)
         place = np.full(len(self.movie_bias), -1, dtype=np.int64)
         place[taste.movie] = np.arange(len(taste.movie))
-        target, other, nearness = self._rows(asked)
+        # Counted among the asked movies, not among all of the catalogue.
+        other, nearness = self._rows(asked)
+        target = np.repeat(np.arange(len(asked)), self._lengths(asked))
         nth = place[other]
         rated = nth >= 0
-        seen = place[asked] >= 0
-        return self._stars(taste, target[rated], nth[rated], nearness[rated], asked[seen], place[asked[seen]])[movie]
+        own = np.flatnonzero(place[asked] >= 0)
+        base = super().rating(taste, asked)
+        stars = self._stars(taste, base, target[rated], nth[rated], nearness[rated], own, place[asked[own]])
+        return stars[np.searchsorted(asked, movie)]
 
     def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
         return None
 
     def ranking(self, taste: Taste) -> np.ndarray:
         # Similarity is symmetric: the rows of the history hold every movie that it says something about.
-        _, target, nearness = self._rows(taste.movie)
+        target, nearness = self._rows(taste.movie)
         nth = np.repeat(np.arange(len(taste.movie)), self._lengths(taste.movie))
-        return self._stars(taste, target, nth, nearness, taste.movie, np.arange(len(taste.movie)))
+        base = super().ranking(taste)
+        return self._stars(taste, base, target, nth, nearness, taste.movie, np.arange(len(taste.movie)))
 
     def _lengths(self, rows: np.ndarray) -> np.ndarray:
         return self.start[rows + 1] - self.start[rows]
 
-    def _rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All similarities of some movies: (movie, other movie, similarity)."""
+    def _rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All similarities of some movies, one movie after the other: (other movie, similarity)."""
         lengths = self._lengths(rows)
         offset = np.repeat(self.start[rows] - (np.cumsum(lengths) - lengths), lengths)
         at = np.arange(len(offset)) + offset
-        return np.repeat(rows, lengths), self.neighbour[at], self.similarity[at]
+        return self.neighbour[at], self.similarity[at]
 
     def _stars(
         self,
         taste: Taste,
+        base: np.ndarray,
         target: np.ndarray,
         nth: np.ndarray,
         nearness: np.ndarray,
@@ -78,13 +84,14 @@ class NeighbourHead(BaselineHead):
         """Surprise's formula: the `k` nearest rated neighbours of each target move its baseline.
 
         Args:
+            base: the baseline of every movie that may be a target.
             target, nth, nearness: a movie, which rating of the history it is near to, and how near.
             own, own_nth: rated movies that are targets themselves: as in Surprise, similarity 1 stands on the diagonal.
         """
         target = np.concatenate([target, own])
         nth = np.concatenate([nth, own_nth])
         nearness = np.concatenate([nearness, np.ones(len(own), dtype=np.float32)])
-        movies = len(self.movie_bias)
+        movies = len(base)
         crowded = (np.bincount(target, minlength=movies) > self.k)[target]
         if crowded.any():
             kept = self._nearest(target[crowded], nth[crowded], nearness[crowded])
@@ -97,8 +104,8 @@ class NeighbourHead(BaselineHead):
         weight = np.bincount(target, weights=similarity, minlength=movies)
         moved = np.bincount(target, weights=similarity * deviation[nth], minlength=movies)
         enough = np.bincount(target, minlength=movies) >= max(self.min_k, 1)
-        stars: np.ndarray = self.mean + taste.bias + self.movie_bias
-        return stars + np.where(enough, moved / np.where(weight > 0, weight, 1), 0)
+        stars: np.ndarray = base + np.where(enough, moved / np.where(weight > 0, weight, 1), 0)
+        return stars
 
     def _nearest(self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray) -> tuple[np.ndarray, ...]:
         """The `k` nearest of each target, equals in the order of the history, as Surprise leaves them.
