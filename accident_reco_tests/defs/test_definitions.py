@@ -100,3 +100,20 @@ def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
+    """Trainings fork their steps from a process that has imported the platform; a run may still ask for one process."""
+    from accident_reco.defs.steps import FORKED_STEPS
+
+    def configured(config: dict[str, object]) -> dict[str, object]:
+        value = FORKED_STEPS.apply_config_mapping({"config": config}).value
+        return value["config"]  # type: ignore[no-any-return, index]
+
+    forked = configured({"multiprocess": {"max_concurrent": 1}})["multiprocess"]
+    assert isinstance(forked, dict)
+    assert forked["start_method"] == {"forkserver": {"preload_modules": ["accident_reco.definitions"]}}
+    assert forked["max_concurrent"] == 1
+    assert set(configured({"in_process": {}})) == {"in_process"}
+    for job in ("train_movies", "train_accidents"):
+        assert defs().resolve_job_def(job).executor_def is FORKED_STEPS
