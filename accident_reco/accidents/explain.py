@@ -95,11 +95,14 @@ class _PathGroup:
         passes |= np.isnan(values) & self._missing
         step = passes.astype(np.float32) - self._share
         integral = np.zeros_like(self._share)
+        # In place: fresh arrays for every node would cost more than the arithmetic.
+        term, product = np.empty_like(step), np.empty(step.shape[1], dtype=np.float32)
         for node, weight in zip(self._nodes, self._weights, strict=True):
-            term = self._share + step * node
-            product = np.multiply.reduce(term, axis=0)
+            np.multiply(step, node, out=term)
+            term += self._share
+            np.multiply.reduce(term, axis=0, out=product)
             product *= weight
-            integral += product / term
+            integral += np.divide(product, term, out=term)
         integral *= step
         integral *= self._value
         sums = np.bincount(self._feature.ravel(), weights=integral.ravel(), minlength=features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from accident_reco.accidents.model.candidate import (
 from accident_reco.accidents.model.card import card
 from accident_reco.accidents.model.evaluation import Holdout, Report, report
 from accident_reco.accidents.model.metrics import average_precision, evaluate, roc_auc
+from accident_reco.accidents.model.out_of_time import out_of_time
 from accident_reco.accidents.model.training import (
     BoostingParameters,
     ForestParameters,
@@ -160,6 +161,10 @@ def assemble(
     files = dict(candidates[chosen].files)
     scorer, holdout = AccidentScorer.from_files(files), Holdout.of(victims)
     result = report(scorer, holdout, settings.seed)
+    later, months = out_of_time(
+        training, holdout, settings.accidents_feature_set, settings.seed, settings.training_jobs
+    )
+    result = replace(result, metrics=result.metrics | later, slices=result.slices + months)
     real = real_columns(training)
     reference = build_reference(
         real, profile_kinds(scorer.spec), groups=real["Num_Acc"], score=result.probability, label=holdout.label,

@@ -38,6 +38,8 @@ ROC AUC with a 95 % interval by accident; `said` is the mean probability beside 
 |---|---|---|---|---|---|---|
 {slices}
 
+`out of time` is a small model of the months before, judged on the newest ones{later}.
+
 ## What it looks at
 
 Loss of ROC AUC when a column is shuffled: {importances}.
@@ -73,9 +75,19 @@ def card(
         metrics="\n".join(f"| {name} | {metrics[name]:.4f} |" for name in shown),
         threshold=metrics["threshold"], miss_cost=miss_cost, accuracy=metrics["accuracy"],
         majority=metrics["majority_accuracy"], coverage=coverage,
-        slices="\n".join(_row(row) for row in report.slices), importances=top or "not measured", **counts,
+        slices="\n".join(_row(row) for row in report.slices), later=_later(metrics),
+        importances=top or "not measured", **counts,
     )  # fmt: skip
     return text.encode()
+
+
+def _later(metrics: Mapping[str, float]) -> str:
+    if "roc_auc_out_of_time" not in metrics:
+        return " (not measured: too few months or people)"
+    return (
+        f": ROC AUC {metrics['roc_auc_out_of_time']:.4f} over all of them; the same model of as many people of all "
+        f"months reaches {metrics['roc_auc_in_time']:.4f}"
+    )
 
 
 def _row(row: SliceResult) -> str:

@@ -113,14 +113,20 @@ def slice_table(holdout: Holdout, probability: NDArray[np.float64], seed: int) -
         label, chance = holdout.label[mask], probability[mask]
         if label.min() == label.max():
             continue
-        low, high = auc_interval(label, chance, holdout.columns["Num_Acc"][mask], seed)
-        results.append(
-            SliceResult(
-                dimension, part, len(label), float(label.mean()), float(chance.mean()), roc_auc(label, chance),
-                low, high, average_precision(label, chance),
-            )
-        )  # fmt: skip
+        results.append(slice_of(dimension, part, label, chance, holdout.columns["Num_Acc"][mask], seed))
     return results
+
+
+def slice_of(
+    dimension: str, part: str, label: NDArray[np.int8], probability: NDArray[np.float64], num_acc: NDArray[np.int64],
+    seed: int,
+) -> SliceResult:  # fmt: skip
+    """What is measured of one part of the holdout, given its rows; both classes must be among them."""
+    low, high = auc_interval(label, probability, num_acc, seed)
+    return SliceResult(
+        dimension, part, len(label), float(label.mean()), float(probability.mean()), roc_auc(label, probability),
+        low, high, average_precision(label, probability),
+    )  # fmt: skip
 
 
 def auc_interval(

@@ -43,6 +43,16 @@ def _all_slices(columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str,
     departments, count = np.unique([code or "" for code in columns["dep"].tolist()], return_counts=True)
     for code in departments[np.argsort(-count, kind="stable")][:LARGEST_DEPARTMENTS]:
         yield "dep", str(code), columns["dep"] == code
-    months = columns["an"].astype(np.int64) * 100 + columns["mois"]
+    months = months_of(columns)
     for month in np.unique(months):
-        yield "month", f"{month // 100}-{month % 100:02d}", months == month
+        yield "month", month_name(month), months == month
+
+
+def months_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Month of every row as a number, 202409."""
+    return columns["an"].astype(np.int64) * 100 + columns["mois"]
+
+
+def month_name(month: int) -> str:
+    """202409 → 2024-09."""
+    return f"{month // 100}-{month % 100:02d}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from accident_reco.accidents.features import FeatureSpec, build_features
 from accident_reco.accidents.model.metrics import roc_auc
 from accident_reco.accidents.model.rows import columns_of, is_grave
-from accident_reco.accidents.model.training import BoostingParameters, TrainingRows, fit_boosting
+from accident_reco.accidents.model.training import QUICK, TrainingRows, fit_boosting
 from accident_reco.lifecycle.holdout import in_holdout
 
 CODES: Final = ("catu", "catv", "grav", "sexe", "secu1", "trajet", "agg", "catr", "col", "int", "lum", "atm", "surf",
@@ -26,7 +26,6 @@ REPORT_ROWS: Final = 10_000
 TEACH_ROWS: Final = 40_000
 CLOSEST_OF: Final = 10_000
 CLOSEST_FOR: Final = 300
-QUICK: Final = BoostingParameters(rounds=120, leaves=31, rate=0.1, members=1)
 
 # Goals that the check holds the synthesizer to.
 GOALS: Final[dict[str, float]] = {"quality": 0.95, "discriminator_auc": 0.65, "teaching_gap": 0.015}

@@ -11,7 +11,9 @@ import pytest
 from accident_reco.accidents.model import assembly, candidate, verify
 from accident_reco.accidents.model.candidate import Recipe
 from accident_reco.accidents.model.evaluation import Holdout, compare
+from accident_reco.accidents.model.out_of_time import out_of_time
 from accident_reco.accidents.model.rows import columns_of, in_validation, is_grave, mask_fields, masked_copy
+from accident_reco.accidents.model.slices import months_of
 from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
 from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.sequential import Synthesizer
@@ -198,3 +200,18 @@ def test_a_holdout_of_one_class_is_refused(victims):
     light = victims[~is_grave(victims["grav"].to_numpy()).astype(bool)]
     with pytest.raises(ValueError, match="both classes"):
         Holdout.of(light)
+
+
+def test_time_is_told_apart_from_people(training, victims, monkeypatch):
+    """Were the rules turned around in the newest months, the model of the months before would be worse than chance."""
+    monkeypatch.setattr("accident_reco.accidents.model.out_of_time.FEWEST", 20)
+    holdout = Holdout.of(victims)
+    metrics, months = out_of_time(training, holdout, "call", 0, 1)
+    assert abs(metrics["roc_auc_out_of_time"] - metrics["roc_auc_in_time"]) < 0.1
+    first = int(months[0].part.replace("-", ""))
+    late, newest = months_of(columns_of(training)) >= first, months_of(holdout.columns) >= first
+    turned = training.assign(grav=np.where(late, training["grav"].map({1: 3, 4: 3, 2: 1, 3: 1}), training["grav"]))
+    label = np.where(newest, 1 - holdout.label, holdout.label).astype(np.int8)
+    spoilt, _ = out_of_time(turned, Holdout(holdout.columns, label), "call", 0, 1)
+    assert spoilt["roc_auc_out_of_time"] < 0.4 < spoilt["roc_auc_in_time"]
+    assert out_of_time(training.assign(mois=np.int16(1)), holdout, "call", 0, 1) == ({}, [])
