@@ -40,7 +40,7 @@ COLUMNS: Final = (*(name for block in BLOCKS for name in block), "grav")
 TEXT: Final = frozenset({"dep", "com"})
 # Some hundred metres: places are drawn from real ones, and nobody's door is given away.
 JITTER_DEGREES: Final = 0.004
-TARGETS: Final = 14
+TARGETS: Final = 8
 FIT_ROWS: Final = 60_000
 TRIES: Final = 50
 # Draws for the same person before another takes the place.
