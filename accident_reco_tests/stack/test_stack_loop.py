@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,17 +84,30 @@ def ask(url: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def graphql(settings: Settings, query: str, **variables: Any) -> Any:
+    """What Dagster's UI asks its web server."""
+    answer = ask(f"http://127.0.0.1:{settings.dagster_port}/graphql", {"query": query, "variables": variables})
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+HERE = {"repositoryLocationName": "accident_reco", "repositoryName": "__repository__"}
+
+
 def switch_sensor_off(settings: Settings, name: str) -> None:
     """As the switch in Dagster's UI does."""
-    graphql = f"http://127.0.0.1:{settings.dagster_port}/graphql"
-    selector = {
-        "repositoryLocationName": "accident_reco", "repositoryName": "__repository__", "sensorName": name,
-    }  # fmt: skip
     query = "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor {sensorState {id}}}}"
-    found = ask(graphql, {"query": query, "variables": {"s": selector}})["data"]["sensorOrError"]
+    found = graphql(settings, query, s=HERE | {"sensorName": name})["sensorOrError"]
     stop = "mutation($id: String!) {stopSensor(id: $id) {... on StopSensorMutationResult {instigationState {status}}}}"
-    stopped = ask(graphql, {"query": stop, "variables": {"id": found["sensorState"]["id"]}})
-    assert stopped["data"]["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
+    stopped = graphql(settings, stop, id=found["sensorState"]["id"])
+    assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
+
+
+def launch(settings: Settings, job: str, config: dict[str, Any]) -> None:
+    """As the launchpad in Dagster's UI does."""
+    query = "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) {__typename}}"
+    asked = {"selector": HERE | {"jobName": job}, "runConfigData": config, "mode": "default"}
+    assert graphql(settings, query, p=asked)["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
 def alert_state(settings: Settings) -> str:
@@ -105,7 +119,8 @@ def alert_state(settings: Settings) -> str:
 
 
 def test_an_alert_closes_the_loop(loop: Loop) -> None:
-    """Gauge → Prometheus → Alertmanager → webhook → policy → training → gate → new answers → gauge; one run of it."""
+    """Gauge → Prometheus → Alertmanager → webhook → policy → training → gate → new answers → gauge; one run of it.
+    Then a person rolls back in Dagster's UI, and the API answers with the version before."""
     settings = loop.settings
     switch_sensor_off(settings, "drift_reports")
     first = loop.champion()
@@ -127,3 +142,8 @@ def test_an_alert_closes_the_loop(loop: Loop) -> None:
     loop.wait(lambda: loop.share() < red, SOON_SECONDS, "the gauge falls")
     loop.wait(lambda: alert_state(settings) == "inactive", SOON_SECONDS, "the alert is resolved")
     assert len(loop.decisions()) == 1
+
+    launch(settings, "rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
+    started = time.monotonic()
+    loop.wait(lambda: loop.champion() == first, SOON_SECONDS, "the version before answers again")
+    print(f"rolled back {time.monotonic() - started:.1f} s after the job was launched")
