@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from accident_reco.movies import cold_start, rerank
-from accident_reco.movies.heads import MAX_HISTORY, MAX_STORED_HISTORY, FactorHead, Taste, head_of
+from accident_reco.movies.heads import MAX_HISTORY, MAX_STORED_HISTORY, FactorHead, Histories, Taste, head_of
 from accident_reco.movies.history import NOTHING, History
 from accident_reco.movies.lookup import MovieLookup
 from accident_reco.movies.packing import FILE, read_arrays
@@ -97,16 +97,25 @@ class Recommender:
         stars[known] = self.head.rating(taste, rows[known])
         return np.clip(stars, self.low, self.high)
 
-    def predict_pairs(self, user_ids: np.ndarray, movie_ids: np.ndarray) -> np.ndarray:
-        """`predict` of users of the training rows, a movie each, all at once; NaN where it takes more than ids."""
+    def predict_pairs(
+        self, user_ids: np.ndarray, movie_ids: np.ndarray, rated_by: np.ndarray, rated: History
+    ) -> np.ndarray:
+        """`predict` of many users of the training rows at once, a movie each; NaN where `predict` has to be asked.
+
+        Args:
+            rated_by: whose each rating of `rated` is, ascending.
+        """
         stars = np.full(len(user_ids), np.nan)
-        if len(self.user_id) and len(self.movies):
-            user = np.minimum(np.searchsorted(self.user_id, user_ids), len(self.user_id) - 1)
-            movie, known = self.movies.positions(movie_ids)
-            known = known & (self.user_id[user] == user_ids)
-            found = self.head.pair_ratings(user[known], movie[known])
-            if found is not None:
-                stars[known] = np.clip(found, self.low, self.high)
+        if not len(self.user_id) or not len(self.movies):
+            return stars
+        user = np.minimum(np.searchsorted(self.user_id, user_ids), len(self.user_id) - 1)
+        movie, known = self.movies.positions(movie_ids)
+        at, usable = self._learnt(rated)
+        usable = usable[np.lexsort((at[usable], rated_by[usable]))]
+        start, end = (np.searchsorted(rated_by[usable], user_ids, side=side) for side in ("left", "right"))
+        taken = np.flatnonzero(known & (self.user_id[user] == user_ids) & (end - start <= MAX_STORED_HISTORY))
+        histories = Histories(at[usable], rated.rating[usable], start[taken], end[taken])
+        stars[taken] = np.clip(self.head.pair_ratings(user[taken], movie[taken], histories), self.low, self.high)
         return stars
 
     def unseen(self, history: History) -> np.ndarray:

@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from accident_reco.movies.heads.base import MAX_HISTORY, MAX_STORED_HISTORY, BaselineHead, Taste
+from accident_reco.movies.heads.base import MAX_HISTORY, MAX_STORED_HISTORY, BaselineHead, Histories, Taste
 from accident_reco.movies.heads.factors import AlsHead, FactorHead
 from accident_reco.movies.heads.neighbours import NeighbourHead
 
-__all__ = ["HEADS", "MAX_HISTORY", "MAX_STORED_HISTORY", "BaselineHead", "FactorHead", "Taste", "head_of"]
+__all__ = ["HEADS", "MAX_HISTORY", "MAX_STORED_HISTORY", "BaselineHead", "FactorHead", "Histories", "Taste", "head_of"]
 
 HEADS: Final[Mapping[str, type[BaselineHead]]] = {
     "svd": FactorHead,

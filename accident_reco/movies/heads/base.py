@@ -28,6 +28,19 @@ class Taste:
     rating: np.ndarray
 
 
+@dataclass(frozen=True)
+class Histories:
+    """What the people of many pairs rated: rows of `movie`, `rating`, those of pair `n` being `[start[n]:end[n]]`.
+
+    The movies of one person ascend; nobody has more than `MAX_STORED_HISTORY`.
+    """
+
+    movie: np.ndarray
+    rating: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
 class BaselineHead:
     """BaselineOnly: mean + user bias + movie bias, similarity by genre alone. Every other head builds on it."""
 
@@ -54,8 +67,8 @@ class BaselineHead:
         """Predicted stars of movies, unclipped, float64."""
         return self.mean + taste.bias + self.movie_bias[movie]
 
-    def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
-        """`rating` of many users of the training rows at once, a movie each; None where it takes their histories."""
+    def pair_ratings(self, user: np.ndarray, movie: np.ndarray, histories: Histories) -> np.ndarray:
+        """`rating` of many users of the training rows at once, a movie each."""
         stars: np.ndarray = self.mean + self.user_bias[user] + self.movie_bias[movie]
         return stars
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from accident_reco.movies.heads.base import BaselineHead, Taste
+from accident_reco.movies.heads.base import BaselineHead, Histories, Taste
 
 # Ridge per factor of SVD's fold-in, measured on held-out users of ml-latest-small: flat from 16 to 40, worse below.
 SVD_RIDGE: Final = 20.0
@@ -50,8 +50,8 @@ class FactorHead(BaselineHead):
         assert taste.vector is not None
         return super().rating(taste, movie) + self.movie_factors[movie] @ taste.vector
 
-    def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
-        stars = self.mean + self.user_bias[user] + self.movie_bias[movie]
+    def pair_ratings(self, user: np.ndarray, movie: np.ndarray, histories: Histories) -> np.ndarray:
+        stars: np.ndarray = self.mean + self.user_bias[user] + self.movie_bias[movie]
         for start in range(0, len(user), PAIRS_AT_ONCE):
             some = slice(start, start + PAIRS_AT_ONCE)
             stars[some] += np.einsum("ij,ij->i", self.user_factors[user[some]], self.movie_factors[movie[some]])
@@ -90,8 +90,8 @@ class AlsHead(FactorHead):
     def rating(self, taste: Taste, movie: np.ndarray) -> np.ndarray:
         return BaselineHead.rating(self, taste, movie)
 
-    def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
-        return BaselineHead.pair_ratings(self, user, movie)
+    def pair_ratings(self, user: np.ndarray, movie: np.ndarray, histories: Histories) -> np.ndarray:
+        return BaselineHead.pair_ratings(self, user, movie, histories)
 
     def ranking(self, taste: Taste) -> np.ndarray:
         assert taste.vector is not None

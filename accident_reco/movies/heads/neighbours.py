@@ -7,9 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from accident_reco.movies.heads.base import BaselineHead, Taste
+from accident_reco.movies.heads.base import BaselineHead, Histories, Taste
 
 _ONE_AS_BITS: Final = np.float32(1).view(np.uint32)
+# Cells of a table of similarities, and ratings of histories, that one step of judging many pairs looks at.
+TABLE_CELLS: Final = 2_000_000
+RATINGS_AT_ONCE: Final = 500_000
 
 
 class NeighbourHead(BaselineHead):
@@ -51,8 +54,41 @@ class NeighbourHead(BaselineHead):
         stars = self._stars(taste, base, target[rated], nth[rated], nearness[rated], own, place[asked[own]])
         return stars[np.searchsorted(asked, movie)]
 
-    def pair_ratings(self, user: np.ndarray, movie: np.ndarray) -> np.ndarray | None:
-        return None
+    def pair_ratings(self, user: np.ndarray, movie: np.ndarray, histories: Histories) -> np.ndarray:
+        """Movie by movie: the similarities of some as a table, which every history that asks for them looks up."""
+        stars = super().pair_ratings(user, movie, histories)
+        order = np.argsort(movie, kind="stable")
+        asked, first = np.unique(movie[order], return_index=True)
+        first = np.append(first, len(order))
+        movies = len(self.movie_bias)
+        for start in range(0, len(asked), step := max(1, TABLE_CELLS // max(movies, 1))):
+            some = asked[start : start + step]
+            other, nearness = self._rows(some)
+            table = np.zeros((len(some), movies), dtype=np.float32)
+            table[np.repeat(np.arange(len(some)), self._lengths(some)), other] = nearness
+            # As in Surprise, similarity 1 stands on the diagonal.
+            table[np.arange(len(some)), some] = 1
+            pairs = order[first[start] : first[start + len(some)]]
+            ratings = np.cumsum(histories.end[pairs] - histories.start[pairs])
+            for part in np.split(pairs, np.flatnonzero(np.diff(ratings // RATINGS_AT_ONCE)) + 1):
+                row = np.searchsorted(some, movie[part])
+                stars[part] = self._table_stars(table, row, self.user_bias[user[part]], stars[part], histories, part)
+        return stars
+
+    def _table_stars(
+        self, table: np.ndarray, row: np.ndarray, bias: np.ndarray, base: np.ndarray, of: Histories, pairs: np.ndarray
+    ) -> np.ndarray:
+        """Stars of some pairs, whose movies are rows of a table of similarities."""
+        lengths = of.end[pairs] - of.start[pairs]
+        target = np.repeat(np.arange(len(pairs)), lengths)
+        nth = np.arange(len(target)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rated = of.movie[of.start[pairs][target] + nth]
+        nearness = table.ravel()[row[target] * table.shape[1] + rated]
+        near = np.flatnonzero(nearness)
+        target, nth, nearness = self._k_nearest(target[near], nth[near], nearness[near], len(pairs))
+        at = of.start[pairs][target] + nth
+        deviation = of.rating[at].astype(np.float64) - self.mean - bias[target] - self.movie_bias[of.movie[at]]
+        return self._moved(base, target, nearness, deviation)
 
     def ranking(self, taste: Taste) -> np.ndarray:
         # Similarity is symmetric: the rows of the history hold every movie that it says something about.
@@ -91,21 +127,30 @@ class NeighbourHead(BaselineHead):
         target = np.concatenate([target, own])
         nth = np.concatenate([nth, own_nth])
         nearness = np.concatenate([nearness, np.ones(len(own), dtype=np.float32)])
-        movies = len(base)
-        crowded = (np.bincount(target, minlength=movies) > self.k)[target]
-        if crowded.any():
-            kept = self._nearest(target[crowded], nth[crowded], nearness[crowded])
-            few = ~crowded
-            target = np.concatenate([target[few], kept[0]])
-            nth = np.concatenate([nth[few], kept[1]])
-            nearness = np.concatenate([nearness[few], kept[2]])
-        similarity = nearness.astype(np.float64)
+        target, nth, nearness = self._k_nearest(target, nth, nearness, len(base))
         deviation = taste.rating.astype(np.float64) - self.mean - taste.bias - self.movie_bias[taste.movie]
-        weight = np.bincount(target, weights=similarity, minlength=movies)
-        moved = np.bincount(target, weights=similarity * deviation[nth], minlength=movies)
-        enough = np.bincount(target, minlength=movies) >= max(self.min_k, 1)
+        return self._moved(base, target, nearness, deviation[nth])
+
+    def _moved(self, base: np.ndarray, target: np.ndarray, nearness: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """The baseline of each target, moved by the mean deviation of its neighbours, the nearest counting most."""
+        similarity = nearness.astype(np.float64)
+        weight = np.bincount(target, weights=similarity, minlength=len(base))
+        moved = np.bincount(target, weights=similarity * deviation, minlength=len(base))
+        enough = np.bincount(target, minlength=len(base)) >= max(self.min_k, 1)
         stars: np.ndarray = base + np.where(enough, moved / np.where(weight > 0, weight, 1), 0)
         return stars
+
+    def _k_nearest(
+        self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray, targets: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Only the `k` nearest of those targets that have more."""
+        crowded = (np.bincount(target, minlength=targets) > self.k)[target]
+        if not crowded.any():
+            return target, nth, nearness
+        few = ~crowded
+        kept = self._nearest(target[crowded], nth[crowded], nearness[crowded])
+        target, nth = np.concatenate([target[few], kept[0]]), np.concatenate([nth[few], kept[1]])
+        return target, nth, np.concatenate([nearness[few], kept[2]])
 
     def _nearest(self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray) -> tuple[np.ndarray, ...]:
         """The `k` nearest of each target, equals in the order of the history, as Surprise leaves them.

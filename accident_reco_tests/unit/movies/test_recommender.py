@@ -97,13 +97,21 @@ def test_the_best_are_found_without_scoring_everything(
         assert score == pytest.approx(by_all, abs=1e-6)
 
 
-def test_many_predictions_are_those_of_one_by_one(version: Recommender, sample_rows: Rows) -> None:
+def test_many_predictions_are_those_of_one_by_one(
+    version: Recommender, sample_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All holdout pairs at once give what each user alone gets; whoever is unknown is left to be folded in."""
+    from accident_reco.movies.heads import neighbours
+
+    monkeypatch.setattr(neighbours, "TABLE_CELLS", 7 * len(version.movie_id))
+    monkeypatch.setattr(neighbours, "RATINGS_AT_ONCE", 100)
+    train = sample_rows.train
+    rated = History(train.movie_id, train.rating, train.rated_at)
     some = sample_rows.holdout.take(np.arange(0, len(sample_rows.holdout), 7))
-    together = version.predict_pairs(some.user_id, some.movie_id)
+    together = version.predict_pairs(some.user_id, some.movie_id, train.user_id, rated)
     left = np.isnan(together)
-    assert left.all() == (version.kind == "knn")
-    assert np.isnan(version.predict_pairs(np.array([10**8]), some.movie_id[:1])).all()
+    assert (left == ~np.isin(some.user_id, version.user_id) | ~np.isin(some.movie_id, version.movie_id)).all()
+    assert np.isnan(version.predict_pairs(np.array([10**8]), some.movie_id[:1], train.user_id, rated)).all()
     for row in np.flatnonzero(~left)[:200].tolist():
         user = int(some.user_id[row])
         alone = version.predict(user, some.movie_id[row : row + 1], history_of(sample_rows, user))
