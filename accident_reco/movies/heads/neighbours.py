@@ -85,10 +85,10 @@ class NeighbourHead(BaselineHead):
         rated = of.movie[of.start[pairs][target] + nth]
         nearness = table.ravel()[row[target] * table.shape[1] + rated]
         near = np.flatnonzero(nearness)
-        target, nth, nearness = self._k_nearest(target[near], nth[near], nearness[near], len(pairs))
+        target, nth, nearness = target[near], nth[near], nearness[near]
         at = of.start[pairs][target] + nth
         deviation = of.rating[at].astype(np.float64) - self.mean - bias[target] - self.movie_bias[of.movie[at]]
-        return self._moved(base, target, nearness, deviation)
+        return self._moved(base, target, nth, nearness, deviation)
 
     def ranking(self, taste: Taste) -> np.ndarray:
         # Similarity is symmetric: the rows of the history hold every movie that it says something about.
@@ -127,45 +127,38 @@ class NeighbourHead(BaselineHead):
         target = np.concatenate([target, own])
         nth = np.concatenate([nth, own_nth])
         nearness = np.concatenate([nearness, np.ones(len(own), dtype=np.float32)])
-        target, nth, nearness = self._k_nearest(target, nth, nearness, len(base))
         deviation = taste.rating.astype(np.float64) - self.mean - taste.bias - self.movie_bias[taste.movie]
-        return self._moved(base, target, nearness, deviation[nth])
+        return self._moved(base, target, nth, nearness, deviation[nth])
 
-    def _moved(self, base: np.ndarray, target: np.ndarray, nearness: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """The baseline of each target, moved by the mean deviation of its neighbours, the nearest counting most."""
+    def _moved(
+        self, base: np.ndarray, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray, deviation: np.ndarray
+    ) -> np.ndarray:
+        """The baseline of each target, moved by the mean deviation of its `k` nearest, the nearest counting most."""
+        count = np.bincount(target, minlength=len(base))
         similarity = nearness.astype(np.float64)
+        crowded = np.flatnonzero((count > self.k)[target])
+        similarity[crowded[self._too_far(target[crowded], nth[crowded], nearness[crowded], len(base))]] = 0
         weight = np.bincount(target, weights=similarity, minlength=len(base))
         moved = np.bincount(target, weights=similarity * deviation, minlength=len(base))
-        enough = np.bincount(target, minlength=len(base)) >= max(self.min_k, 1)
+        enough = np.minimum(count, self.k) >= max(self.min_k, 1)
         stars: np.ndarray = base + np.where(enough, moved / np.where(weight > 0, weight, 1), 0)
         return stars
 
-    def _k_nearest(
-        self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray, targets: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Only the `k` nearest of those targets that have more."""
-        crowded = (np.bincount(target, minlength=targets) > self.k)[target]
-        if not crowded.any():
-            return target, nth, nearness
-        few = ~crowded
-        kept = self._nearest(target[crowded], nth[crowded], nearness[crowded])
-        target, nth = np.concatenate([target[few], kept[0]]), np.concatenate([nth[few], kept[1]])
-        return target, nth, np.concatenate([nearness[few], kept[2]])
-
-    def _nearest(self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The `k` nearest of each target, equals in the order of the history, as Surprise leaves them.
+    def _too_far(self, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray, targets: int) -> np.ndarray:
+        """Mask of what is not among the `k` nearest of its target, each of which has more than `k`; of equals the first
+        of the history are nearer, as Surprise leaves them.
 
         One sort does it: positive floats order like their bits, so all three fit in one integer.
         """
         farness = (_ONE_AS_BITS - nearness.view(np.uint32)).astype(np.uint64)
-        key = np.sort((target.astype(np.uint64) << np.uint64(43)) | (farness << np.uint64(13)) | nth.astype(np.uint64))
-        target = (key >> np.uint64(43)).astype(np.int64)
-        first = np.flatnonzero(np.concatenate([[True], target[1:] != target[:-1]]))
-        place = np.arange(len(target)) - np.repeat(first, np.diff(np.append(first, len(target))))
-        key, target = key[place < self.k], target[place < self.k]
-        farness = (key >> np.uint64(13)) & np.uint64((1 << 30) - 1)
-        nearness = (_ONE_AS_BITS - farness.astype(np.uint32)).view(np.float32)
-        return target, (key & np.uint64((1 << 13) - 1)).astype(np.int64), nearness
+        key = (target.astype(np.uint64) << np.uint64(43)) | (farness << np.uint64(13)) | nth.astype(np.uint64)
+        ordered = np.sort(key)
+        owner = (ordered >> np.uint64(43)).astype(np.int64)
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        farthest = np.zeros(targets, dtype=np.uint64)
+        farthest[owner[first]] = ordered[first + self.k - 1]
+        far: np.ndarray = key > farthest[target]
+        return far
 
     def likeness(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         table = np.zeros((len(one), len(self.movie_bias)), dtype=np.float32)
