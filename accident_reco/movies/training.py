@@ -160,15 +160,23 @@ def temporal_report(kind: str, rows: Rows, options: Options) -> dict[str, float]
 
     Empty where there are too few rows to say, or too many to fit once more.
     """
-    everything = Ratings.concatenate([rows.train, rows.holdout]).ordered()
-    newest, _ = temporal_cut(everything)
-    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+    parts = temporal_parts(rows)
+    if parts is None:
         return {}
-    known, judged = everything.take(~newest), everything.take(newest)
+    known, judged = parts
     model = fit(kind, IndexedRatings.of(known), rows.scale, options.model)
     version = Recommender(bundle_arrays(model, rows.catalogue, known, rows.scale, options.popularity))
     measured = metrics.measure(version, known, judged, RANKED_USERS)
     return finite({f"temporal_{name}": value for name, value in measured.metrics.items()})
+
+
+def temporal_parts(rows: Rows) -> tuple[Ratings, Ratings] | None:
+    """The older ratings and the newest fifth, of both parts of the split; None where there is no such report."""
+    everything = Ratings.concatenate([rows.train, rows.holdout]).ordered()
+    newest, _ = temporal_cut(everything)
+    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+        return None
+    return everything.take(~newest), everything.take(newest)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
