@@ -17,7 +17,6 @@ from accident_reco.defs import (
     drift,
     movies_ingest,
     movies_training,
-    movies_training_checks,
     retrain,
     rollback,
 )
@@ -35,7 +34,6 @@ MODULES = (
     accidents_scoring,  # whole years scored by the champion
     movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
     movies_training,  # split, four candidates, the winner by the candidate rule, the gate
-    movies_training_checks,  # what stops a movie training
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs import movies_training_checks as checks
 from accident_reco.defs.mlflow_tracking import track
 from accident_reco.defs.movies_ingest import OWNERS, warehouse_tables
 from accident_reco.defs.promotion import Promotion, move_pointer
@@ -32,24 +33,24 @@ CANDIDATES = {
 
 
 @dg.asset(
-    **COMMON, deps=[warehouse_tables], kinds={"parquet", "sql"}, io_manager_key="frames",
+    **COMMON, deps=[warehouse_tables], kinds={"parquet", "sql"}, io_manager_key="frames", check_specs=[checks.SPLIT],
     description="Which ratings train and which judge: users and movies with enough ratings; a frozen holdout by hash.",
 )  # fmt: skip
-def ratings_split(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
+def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
     """Read the ratings from the warehouse and divide them."""
     options = assembly.options_of(platform.settings)
     found, simulated, received_until = assembly.split_of(
         platform.warehouse, options.split, platform.settings.movies_max_ratings
     )
     data_source, _ = assembly.sources_of(platform.objects)
-    context.add_output_metadata({
-        "train": len(found.train), "holdout": len(found.holdout), "simulated": simulated, "data_source": data_source,
-        "left_out": dg.MetadataValue.json(found.left_out),
-    })  # fmt: skip
     frame = assembly.split_frame(found)
     # Kept with the frame, so that a version knows which of a user's ratings came after its rows were read.
     frame.attrs["received_until"] = received_until
-    return frame
+    yield dg.Output(frame, metadata={
+        "train": len(found.train), "holdout": len(found.holdout), "simulated": simulated, "data_source": data_source,
+        "left_out": dg.MetadataValue.json(found.left_out),
+    })  # fmt: skip
+    yield checks.nobody_trains_on_the_holdout(platform, frame)
 
 
 def _candidate(kind: str) -> dg.AssetsDefinition:
@@ -105,13 +106,13 @@ svd_model, knn_model, baseline_model, ranking_model = (_candidate(kind) for kind
 
 
 @dg.asset(
-    **COMMON, kinds={"numpy", "mlflow"}, io_manager_key="bundles",
+    **COMMON, kinds={"numpy", "mlflow"}, io_manager_key="bundles", check_specs=[checks.CANDIDATE],
     description="The winner by the candidate rule (RMSE admits, NDCG@10 decides), with reference profile and card.",
 )  # fmt: skip
 def candidate_model(
     context: dg.AssetExecutionContext, platform: Platform, ratings_split: pd.DataFrame, svd_model: Bundle,
     knn_model: Bundle, baseline_model: Bundle, ranking_model: Bundle,
-) -> Bundle:  # fmt: skip
+) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:  # fmt: skip
     """Choose, complete, track."""
     settings = platform.settings
     rows = assembly.rows_of(ratings_split, platform.warehouse, platform.objects)
@@ -126,17 +127,17 @@ def candidate_model(
         candidates={kind: {"version": c.version, **_headline(c.metrics)} for kind, c in candidates.items()},
     )  # fmt: skip
     bundle = Bundle(training.MODEL, chosen.files, chosen.signature, {**chosen.metrics, **temporal}, origin)
-    context.add_output_metadata({
+    yield dg.Output(bundle, metadata={
         "version": bundle.version, "kind": choice.winner, "choice": choice.reason,
         "headline": assembly.headline(bundle.metrics), "mlflow_run_id": run_id or "spooled",
         **{name: float(value) for name, value in bundle.metrics.items() if not name.startswith("fold_")},
         "card": dg.MetadataValue.md(bundle.files["card.md"].decode()), "data_source": str(origin["data_source"]),
     })  # fmt: skip
-    return bundle
+    yield checks.movie_candidate_complete(platform, bundle)
 
 
 @dg.asset(
-    **COMMON, kinds={"numpy"},
+    **COMMON, kinds={"numpy"}, check_specs=[checks.CHAMPION],
     description="The version that answers: the candidate if the gate lets it, or an older one after a rollback.",
 )  # fmt: skip
 def production_model(
@@ -153,7 +154,8 @@ def production_model(
         save_inputs(platform.objects, platform.warehouse, platform.settings, candidate_model, folder)
 
     policy = assembly.policy_of(platform.settings)
-    return move_pointer(context, platform, config, candidate_model, against, policy, fill)
+    moved = move_pointer(context, platform, config, candidate_model, against, policy, fill)
+    return moved._replace(check_results=[checks.movie_champion_answers(platform)])
 
 
 def _fold_table(folds: list[dict[str, float]]) -> str:

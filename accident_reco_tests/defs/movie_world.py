@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from accident_reco.defs import movies_ingest, movies_training, movies_training_checks
+from accident_reco.defs import movies_ingest, movies_training
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 
-MODULES = (movies_ingest, movies_training, movies_training_checks)
+MODULES = (movies_ingest, movies_training)
 
 
 class World:
