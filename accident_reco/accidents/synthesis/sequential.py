@@ -59,7 +59,7 @@ class Synthesizer:
         jobs: threads of the severity model.
     """
 
-    leaf: int = 5
+    leaf: int = 3
     seed: int = 0
     jobs: int = 2
 
