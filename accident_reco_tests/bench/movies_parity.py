@@ -5,8 +5,8 @@ Run: python -m accident_reco_tests.bench.movies_parity DIR
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,11 @@ def rows_of(folder: Path) -> Rows:
     return Rows(parts.train, parts.holdout, catalogue, reader.scale)
 
 
-def main(folder: str) -> None:
+def main() -> None:
     """A line per candidate and fold."""
-    rows, options = rows_of(Path(folder)), Options()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="holds ratings.csv and movies.csv")
+    rows, options = rows_of(parser.parse_args().directory), Options()
     print(f"{len(rows.train):,} training ratings; RMSE may differ by {TOLERANCE}")
     for kind in KINDS:
         for fold in range(3):
@@ -82,4 +84,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from accident_reco.accidents.features import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.accidents.model import teacher
@@ -144,6 +145,7 @@ class Trained:
     trees: Trees
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
 def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, recipe: Recipe) -> Trained:
     """Fit, calibrate on real validation rows, refit on everything, export."""
     spec = spec_of(training, recipe.feature_set)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from accident_reco.accidents.context import DRIVER, PEDESTRIAN
 from accident_reco.accidents.synthesis.constraints import valid
@@ -63,6 +64,7 @@ class Synthesizer:
     seed: int = 0
     jobs: int = 2
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
     def synthesize(self, real: pd.DataFrame, rows: int) -> pd.DataFrame:
         """`rows` synthetic road users in the likeness of `real` (one row per person, canonical columns).
 
