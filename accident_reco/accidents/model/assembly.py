@@ -61,27 +61,19 @@ def recipe_of(settings: Settings) -> Recipe:
 def parameters_of(
     settings: Settings, people: int, tuned: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Parameters]:
-    """Parameters of either candidate: as found by `tuned`, else as shipped, as large as `people` are worth.
+    """Parameters of either candidate: as shipped or as found by `tuned`, as many trees as `people` are worth.
 
-    What is shipped is what the search found for a year, and less cautious with fewer people: a leaf needs room.
     Settings that state a number of trees, rounds or members win. `people`: real ones of the training set.
     """
-    forest = {"leaf": _between(people // 3500, 5, 20), "features": 0.15, "rows": 0.8}
-    boosting = {"leaf": _between(people // 450, 20, 160), "l2": float(_between(people // 3750, 5, 20))}
     found = tuned or {}
-    trees = settings.accidents_forest_trees or _between(people // 500, 30, 150)
-    rounds = settings.accidents_boosting_rounds or _between(people // 150, 60, 350)
+    trees = settings.accidents_forest_trees or min(max(people // 500, 30), 150)
+    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 60), 350)
     return {
-        "forest": ForestParameters(**{**forest, **found.get("forest", {}), "trees": trees}),
+        "forest": ForestParameters(**{**found.get("forest", {}), "trees": trees}),
         "boosting": BoostingParameters(
-            **{**boosting, **found.get("boosting", {}), "rounds": rounds,
-               "members": settings.accidents_boosting_members}
+            **{**found.get("boosting", {}), "rounds": rounds, "members": settings.accidents_boosting_members}
         ),
-    }  # fmt: skip
-
-
-def _between(value: int, least: int, most: int) -> int:
-    return min(max(value, least), most)
+    }
 
 
 TUNED: Final = "assets/accidents/tuned_parameters/all.json"
