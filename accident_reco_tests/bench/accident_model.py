@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.features import build_features
 from accident_reco.accidents.model.candidate import SYNTHETIC, Recipe, feature_frame, rows_of, spec_of, training_frame
 from accident_reco.accidents.model.export import margins
@@ -26,10 +25,10 @@ from accident_reco.accidents.model.metrics import average_precision, roc_auc
 from accident_reco.accidents.model.rows import columns_of, is_grave, mask_fields
 from accident_reco.accidents.model.teacher import accident_folds
 from accident_reco.accidents.model.training import BoostingParameters, ForestParameters, fit
-from accident_reco.accidents.sources.directory import DirectorySource
 from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
-from accident_reco.accidents.victims import RawFile, build_victims
+from accident_reco.accidents.victims import build_victims
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5
 SEED: Final = 7
@@ -96,13 +95,7 @@ def main() -> int:
 
 def training_people(directory: str) -> pd.DataFrame:
     """Everybody of the newest year in the directory who is not of the holdout."""
-    source = DirectorySource(directory)
-    year = source.years()[-1]
-    files = {}
-    for table in TABLES:
-        fetched = source.fetch(year, table)
-        with fetched.stream as stream:
-            files[table] = RawFile(fetched.name, stream.read())
+    files, year = newest_year(directory)
     victims = build_victims(files, year).victims
     return victims.loc[~in_holdout(victims["Num_Acc"].to_numpy()), ["Num_Acc", *COLUMNS]].reset_index(drop=True)
 

@@ -21,10 +21,10 @@ from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.features import FeatureSpec, build_features
 from accident_reco.accidents.ingest import Ingested, ingest_years
 from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.sources.directory import DirectorySource
 from accident_reco.accidents.sources.made_up import SampleSource
 from accident_reco.accidents.victims import RawFile, build_victims
 from accident_reco.storage.objects import open_store
+from accident_reco_tests.bench.published import newest_year
 
 PEOPLE_A_YEAR = 125_000
 REPEATS = 5
@@ -57,14 +57,7 @@ def main() -> int:
 def _year(directory: str | None) -> tuple[dict[str, RawFile], int]:
     if directory is None:
         return sample_year(2024, PEOPLE_A_YEAR), 2024
-    source = DirectorySource(directory)
-    year = source.years()[-1]
-    files = {}
-    for table in TABLES:
-        fetched = source.fetch(year, table)
-        with fetched.stream as stream:
-            files[table] = RawFile(fetched.name, stream.read())
-    return files, year
+    return newest_year(directory)
 
 
 def _pandas(files: dict[str, RawFile]) -> None:
