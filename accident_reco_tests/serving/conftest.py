@@ -1,11 +1,15 @@
-"""Logs of the services under test: one plain line each, no tracebacks with local variables."""
+"""What services under test share: plain log lines without local variables, a home and its warehouse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+
+from accident_reco.settings import Settings
+from accident_reco.storage.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,3 +20,18 @@ def _plain_logs() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home of its own, open to everybody; small drawn reports."""
+    return Settings(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Iterator[Warehouse]:
+    """The migrated warehouse of `settings`."""
+    made = Warehouse(settings.database)
+    made.upgrade()
+    yield made
+    made.close()

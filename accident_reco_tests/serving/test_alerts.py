@@ -16,19 +16,6 @@ from serving.drift.secret import alert_secret, matches
 
 
 @pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
-
-
-@pytest.fixture
-def warehouse(settings):
-    made = Warehouse(settings.database)
-    made.upgrade()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def client(settings, warehouse):
     with live(create_app(settings)) as made:
         yield made

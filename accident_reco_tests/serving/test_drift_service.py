@@ -30,19 +30,6 @@ def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndar
 
 
 @pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
-
-
-@pytest.fixture
-def warehouse(settings):
-    made = Warehouse(settings.database)
-    made.upgrade()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def champion(settings, warehouse) -> str:
     """A promoted version with the reference profile of unshifted people."""
     kinds = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical"}
