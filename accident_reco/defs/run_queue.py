@@ -15,6 +15,11 @@ URGENT: Final = {"accident_reco/urgent": "true"}
 """Tag of jobs that wait for nothing."""
 
 
+def is_urgent(run: DagsterRun) -> bool:
+    """Whether a run has the tag."""
+    return run.tags.items() >= URGENT.items()
+
+
 class RunQueue(dg.QueuedRunCoordinator[Any]):
     """Dagster's queue with its limits. A run with the tag `URGENT` starts at once, where it was asked for: behind no
     training, and with the daemon away.
@@ -23,7 +28,6 @@ class RunQueue(dg.QueuedRunCoordinator[Any]):
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Queue the run, or launch it."""
         run = context.dagster_run
-        urgent = run.tags.items() >= URGENT.items()
-        if not urgent or run.status != DagsterRunStatus.NOT_STARTED:
+        if not is_urgent(run) or run.status != DagsterRunStatus.NOT_STARTED:
             return super().submit_run(context)
         return self._instance.launch_run(run.run_id, context.workspace)
