@@ -5,6 +5,7 @@ UV_VERSION := 0.13.9
 DVC_VERSION := 3.67.1
 TOOLS := $(abspath $(if $(ACCIDENT_RECO_HOME),$(ACCIDENT_RECO_HOME),.accident_reco))/tools
 BIN := .venv/bin
+LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 export ACCIDENT_RECO_ACCIDENTS_SOURCE := $(if $(ACCIDENTS),$(ACCIDENTS),$(ACCIDENT_RECO_ACCIDENTS_SOURCE))
 export ACCIDENT_RECO_MOVIES_SOURCE := $(if $(MOVIES),$(MOVIES),$(ACCIDENT_RECO_MOVIES_SOURCE))
@@ -59,7 +60,7 @@ test: lint ## lint, types, import rules and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 dvc: install ## install DVC, a tool of its own, for versions of training inputs
-	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet 'dvc[s3]==$(DVC_VERSION)'
+	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict
@@ -71,6 +72,6 @@ bench: install ## measure speed and memory, both sides of each comparison in one
 docs: install ## make the reference part of the README from the code
 	@$(BIN)/python -m accident_reco_tests.docs.reference
 
-lock: install ## resolve the lock file anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-emit-index-url --quiet --output-file requirements.lock
+lock: install ## resolve the lock files anew: the platform's from pyproject.toml, DVC's by its version
+	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock
+	echo 'dvc[s3]==$(DVC_VERSION)' | $(BIN)/uv pip compile - $(LOCK) --output-file requirements-dvc.lock

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -144,8 +145,6 @@ class Datasets:
             self._dvc("config", "core.analytics", "false")
             self._dvc("config", "core.check_update", "false")
         (self.repository / ".dvc" / "tmp").mkdir(exist_ok=True)
-        # Else DVC keeps a cache of its own outside of what belongs to the platform; the path is no one else's business.
-        self._dvc("config", "--local", "core.site_cache_dir", str(self.repository / ".dvc" / "tmp" / "site"))
         if self._dvc("remote", "list").split() != ["store", self.remote, "(default)"]:
             self._dvc("remote", "add", "--force", "--default", "store", self.remote)
         self._commit(f"Keep contents at {self.remote}")
@@ -169,9 +168,11 @@ class Datasets:
 
     def _run(self, command: list[str], seconds: float) -> str:
         name = " ".join(Path(part).name for part in command if part not in WRITER)
+        # Else DVC keeps a cache of its own in /var/tmp, which is not the platform's and in a container not writable.
+        environ = os.environ | {"DVC_SITE_CACHE_DIR": str(self.repository / ".dvc" / "tmp" / "site")}
         try:
             done = subprocess.run(
-                command, cwd=self.repository, capture_output=True, text=True, check=False, timeout=seconds
+                command, cwd=self.repository, env=environ, capture_output=True, text=True, check=False, timeout=seconds
             )
         except FileNotFoundError:
             raise DatasetError(f"{command[0]} is not installed") from None
