@@ -5,11 +5,13 @@ A program, like `__main__`: only `celery -A accident_reco.defs.celery_app worker
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from typing import Any, Final
 
 import dagster as dg
-from celery import Celery, Task, bootsteps
+from celery import Celery, Task, bootsteps, signals
 from celery.exceptions import Ignore
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._grpc.types import ExecuteStepArgs
@@ -17,6 +19,7 @@ from dagster._serdes import unpack_value
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
+from accident_reco.defs.run_logs import RunLines
 from accident_reco.defs.workers import celery_config
 from accident_reco.settings import Settings, variable
 
@@ -65,6 +68,16 @@ class SignOfLife(bootsteps.StartStopStep):
         if held := list(qos._delivered):
             with qos.channel.conn_or_acquire() as client:
                 client.zadd(qos.unacked_index_key, dict.fromkeys(held, time.time()), xx=True)
+
+
+@signals.setup_logging.connect
+def log_json(loglevel: int = logging.INFO, **_: Any) -> None:
+    """Celery's own lines in the shape of those that steps log; what steps write stays as they write it."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RunLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(loglevel)
 
 
 def worker_app(settings: Settings) -> Celery:

@@ -1,0 +1,413 @@
+"""A small engine that runs services of compose without images, by what Linux gives every root: each in its own view
+of files (read-only but for volumes and tmpfs), of processes and of its host name, as the user and with the
+capabilities that compose grants, all on one network of their own that leads nowhere else.
+
+What an image would bring comes from this machine: our environment and the files that our Dockerfile copies, or the
+same program as a wheel or Debian package brings it. Entry points and data directories of the others' images are stated
+in `IMAGES`; everything else is read from the compose file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.processes import Child, Children, LaunchError
+from accident_reco.launch.stack_config import DEPLOY
+from accident_reco_tests.running import ROOT
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+VENV = Path(sys.prefix)
+# A network of its own with nothing but loopback, for as long as somebody holds the other end of its input.
+NETWORK = """
+import fcntl, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    request = struct.pack("16sH14x", b"lo", 0x1 | 0x40)
+    fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS: up, running
+print("up", flush=True)
+sys.stdin.read()
+"""
+# What docker-entrypoint.sh of the official image does: data and socket folders to their owner, then, as that owner,
+# a first database with the stated password, logins by password from everywhere, and the server.
+POSTGRES = """
+set -eu
+if [ "$(id -u)" = 0 ]; then
+  mkdir -p "$PGDATA" /var/run/postgresql
+  chmod 00700 "$PGDATA"
+  find "$PGDATA" /var/run/postgresql ! -user postgres -exec chown postgres {} +
+  exec setpriv --reuid=postgres --regid=postgres --init-groups sh -c "$0" "$0" "$@"
+fi
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  initdb --username=postgres --pwfile="$POSTGRES_PASSWORD_FILE" $POSTGRES_INITDB_ARGS
+  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+fi
+exec postgres -c 'listen_addresses=*' "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image says of itself, and which programs stand in for its own."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = "root"
+    users: Mapping[str, int] = field(default_factory=dict)
+    owns: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    healthcheck: tuple[str, ...] = ()
+    folder: str = "/"
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    stop_signal: int = signal.SIGTERM
+
+
+def images(built: Mapping[str, Path]) -> dict[str, Image]:
+    """Repository → what stands for it here. Raises LaunchError where a program is not installed."""
+    nobody = {"user": "nobody", "users": {"nobody": 65534}}
+    programs = str(Path(servers.postgres_program("postgres")).parent)
+    return {
+        "accident-reco/platform": our_image("platform", built),
+        "accident-reco/serving": our_image("serving", built),
+        "postgres": Image(
+            ("sh", "-c", POSTGRES, POSTGRES), users={"postgres": 999}, owns={"/var/lib/postgresql/data": "postgres"},
+            environment={"PATH": f"{programs}:{SYSTEM_PATH}", "PGDATA": "/var/lib/postgresql/data", "LANG": "C.UTF-8"},
+            stop_signal=signal.SIGINT,
+        ),
+        "chrislusf/seaweedfs": Image(
+            (servers.script("weed"), "-logtostderr=true"), users={"seaweed": 1000}, owns={"/data": "seaweed"}
+        ),
+        "redis": Image(users={"redis": 999}, owns={"/data": "redis"}),
+        "prom/prometheus": Image((servers.debian("prometheus"),), owns={"/prometheus": "nobody"}, **nobody),
+        "prom/alertmanager": Image(
+            (servers.debian("prometheus-alertmanager", "alertmanager"),), owns={"/alertmanager": "nobody"}, **nobody
+        ),
+        "prometheuscommunity/postgres-exporter": Image((servers.debian("prometheus-postgres-exporter"),), **nobody),
+        "prom/node-exporter": Image((servers.debian("prometheus-node-exporter"),), **nobody),
+    }  # fmt: skip
+
+
+def our_image(target: str, built: Mapping[str, Path]) -> Image:
+    """A target of our Dockerfile: variables, user, files, command and health check of it and of what it builds on.
+
+    Args:
+        built: folder of the image → the same, as its builders made it.
+    """
+    text = dockerfile()
+    parts = re.split(r"^FROM (\S+)(?: AS (\S+))?$", text, flags=re.MULTILINE)[1:]
+    stages = {name: (base, body) for base, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
+    body = stages[stages[target][0]][1] + stages[target][1]
+
+    def said(instruction: str) -> list[str]:
+        return [line.strip() for line in re.findall(rf"^{instruction} (.*)$", body, re.MULTILINE)]
+
+    environment = {"PATH": SYSTEM_PATH}
+    for word in (word for line in said("ENV") for word in shlex.split(line)):
+        name, _, value = word.partition("=")
+        environment[name] = value.replace("$PATH", environment["PATH"])
+    (folder,) = said("WORKDIR")
+    copies = {}
+    for *sources, to in map(str.split, said("COPY")):
+        if sources[0].startswith("--from="):
+            copies[to] = built[to]
+        else:
+            copies |= {f"{folder}/{source}": ROOT / source for source in sources}
+    return Image(
+        command=tuple(yaml.safe_load(said("CMD")[-1])),
+        user=said("USER")[-1],
+        users={"platform": int(said("USER")[-1])},
+        owns=dict.fromkeys(said("VOLUME"), "platform"),
+        environment=environment | {"HOME": said("VOLUME")[-1]},
+        healthcheck=("CMD", *yaml.safe_load(re.sub(r"^.*?CMD", "", said("HEALTHCHECK")[-1]))),
+        folder=folder,
+        copies=copies,
+    )
+
+
+def dockerfile() -> str:
+    """Our Dockerfile, each instruction on one line."""
+    return (DEPLOY / "compose" / "Dockerfile").read_text().replace("\\\n", " ")
+
+
+def interpolated(document: Any, environ: Mapping[str, str]) -> Any:
+    """`${NAME:-default}`, `${NAME}` and `$$` as compose puts them in."""
+    if isinstance(document, dict):
+        return {key: interpolated(value, environ) for key, value in document.items()}
+    if isinstance(document, list):
+        return [interpolated(value, environ) for value in document]
+    if not isinstance(document, str):
+        return document
+
+    def put(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        return "$" if name is None else environ.get(name) or (default or "")
+
+    return re.sub(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})", put, document)
+
+
+class Engine:
+    """Services of a compose file on this machine."""
+
+    def __init__(self, compose: Path, folder: Path, environ: Mapping[str, str], built: Mapping[str, Path]) -> None:
+        """Read the file; nothing is started.
+
+        Args:
+            folder: where volumes and logs go; enterable by everybody.
+            environ: what the file's variables mean.
+            built: what our Dockerfile's builders make, see `our_image`; the environment is this one.
+        """
+        self.compose, self.folder = compose, folder
+        document = interpolated(yaml.safe_load(compose.read_text()), environ)
+        self.services: dict[str, Any] = document["services"]
+        self.secrets = {name: compose.parent / secret["file"] for name, secret in document["secrets"].items()}
+        self.addresses = {name: f"127.0.1.{place}" for place, name in enumerate(self.services, 1)}
+        self.images = images({"/opt/venv": VENV, **built})
+        (folder / "logs").mkdir()
+        self.children = Children(dict(os.environ), folder / "logs")
+        self.running: dict[str, Child] = {}
+        self._healthy: set[str] = set()
+        command = [servers.debian("unshare"), "--net", sys.executable, "-c", NETWORK]
+        self._network = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._network.stdout
+        assert self._network.stdout.readline() == b"up\n"
+
+    def up(self, names: Sequence[str], seconds: float) -> None:
+        """Start services as `depends_on` orders them, each as soon as what it waits for is there.
+
+        Raises:
+            LaunchError: one ended on its own, or some could not be started in time.
+        """
+        deadline = time.monotonic() + seconds
+        waiting = list(names)
+        while waiting:
+            ready = [name for name in waiting if self._may_start(name)]
+            for name in ready:
+                self.start(name)
+                waiting.remove(name)
+            self.check()
+            if not ready:
+                time.sleep(0.1)
+            if time.monotonic() > deadline:
+                raise LaunchError(f"not started after {seconds:.0f} s: {', '.join(waiting)}")
+
+    def _may_start(self, name: str) -> bool:
+        return all(self._met(other, on["condition"]) for other, on in self.services[name].get("depends_on", {}).items())
+
+    def _met(self, name: str, condition: str) -> bool:
+        if name not in self.running:
+            return False
+        return self.finished(name) if condition == "service_completed_successfully" else self.healthy(name)
+
+    def start(self, name: str) -> Child:
+        """Start a service's container; nobody is waited for."""
+        command = [
+            servers.debian("nsenter"), f"--net=/proc/{self._network.pid}/ns/net",
+            servers.debian("unshare"), "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
+            "sh", "-euc", self._setup(name),
+        ]  # fmt: skip
+        child = self.children.start(name, command, stop_signal=self._image(name).stop_signal)
+        self.running[name] = child
+        return child
+
+    def execute(self, name: str, command: Sequence[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command in a service's container, as its user, with its variables."""
+        entered = [
+            servers.debian("nsenter"), "--target", self._first_process(name), "--mount", "--pid", "--ipc", "--uts",
+            "--net", "--root", *self._becoming(name), *command,
+        ]  # fmt: skip
+        return subprocess.run(entered, capture_output=True, text=True, check=False, timeout=seconds)
+
+    def _first_process(self, name: str) -> str:
+        """Process 1 of a container, as this machine numbers it."""
+        parent = self.running[name].process.pid
+        first = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        if not first:
+            raise ProcessLookupError(f"{name} has no process yet, or no more")
+        return first[0]
+
+    def healthy(self, name: str) -> bool:
+        """What compose asks of the container, until it once said yes. Raises LaunchError when one has ended."""
+        self.check()
+        if name not in self._healthy:
+            kind, *words = self.services[name].get("healthcheck", {}).get("test") or self._image(name).healthcheck
+            try:
+                done = self.execute(name, words if kind == "CMD" else ["/bin/sh", "-c", *words])
+            except ProcessLookupError:
+                return False  # just started
+            self._healthy |= {name} if done.returncode == 0 else set()
+        return name in self._healthy
+
+    def check(self) -> None:
+        """Raises LaunchError when a container has ended that should not have."""
+        self.children.started = [child for child in self.children.started if not self.finished(child.name)]
+        self.children.check()
+
+    def finished(self, name: str) -> bool:
+        """Whether a container that does its work and is not started again has ended well."""
+        return self.services[name]["restart"] == "no" and self.running[name].process.poll() == 0
+
+    def stop_gently(self) -> dict[str, float]:
+        """Ask the first process of every container to end as compose does: those first on which no other depends.
+
+        Returns:
+            What did not end in the time that compose grants it.
+        """
+        late = {}
+        left = {child.name: child for child in self.children.started}
+        asked: dict[str, float] = {}
+        while left:
+            for name, child in list(left.items()):
+                if child.process.poll() is not None:
+                    left.pop(name)
+                elif name in asked:
+                    grace = float(str(self.services[name].get("stop_grace_period", "10s")).removesuffix("s"))
+                    if time.monotonic() - asked[name] > grace:
+                        late[name] = grace
+                        left.pop(name)
+                elif not any(name in self._needed_by(other) for other in left):
+                    os.kill(int(self._first_process(name)), child.stop_signal)
+                    asked[name] = time.monotonic()
+            time.sleep(0.02)
+        return late
+
+    def _needed_by(self, name: str) -> set[str]:
+        """What a service depends on, however far away."""
+        direct = set(self.services[name].get("depends_on", {}))
+        return direct.union(*map(self._needed_by, direct))
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Call a function in a thread whose sockets are on the containers' network."""
+
+        def enter() -> T:
+            with Path(f"/proc/{self._network.pid}/ns/net").open() as network:
+                assert ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET) == 0
+            return work()
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(enter).result()
+
+    def stop(self) -> None:
+        """End what still runs, and the network."""
+        self.children.stop(seconds=0.0)
+        assert self._network.stdin
+        assert self._network.stdout
+        self._network.stdin.close()
+        self._network.stdout.close()
+        self._network.wait()
+
+    def _image(self, name: str) -> Image:
+        return self.images[self.services[name]["image"].rsplit(":", 1)[0]]
+
+    def _becoming(self, name: str) -> list[str]:
+        """Words in front of a command: user, capabilities, folder and variables of the container, nothing else."""
+        service, image = self.services[name], self._image(name)
+        user = self._identity(name, service.get("user", image.user))
+        kept = [f"+{capability.lower()}" for capability in service.get("cap_add", [])]
+        assert service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+        environment = {"PATH": SYSTEM_PATH, "HOME": "/", "HOSTNAME": name, **image.environment}
+        for file in service.get("env_file", []):
+            lines = (self.compose.parent / file).read_text().splitlines()
+            environment |= dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        environment |= {key: str(value) for key, value in service.get("environment", {}).items()}
+        return [
+            servers.debian("setpriv"), f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups",
+            "--inh-caps=-all", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs",
+            servers.debian("env"), "-i", "-C", image.folder, *(f"{key}={value}" for key, value in environment.items()),
+        ]  # fmt: skip
+
+    def _identity(self, name: str, user: str) -> tuple[int, int]:
+        """User and group by number, as compose's `user` states them: `name`, `uid` or `uid:gid`."""
+        known = {"root": 0, **self._image(name).users}
+        who, _, group = str(user).partition(":")
+        uid = known[who] if who in known else int(who)
+        return uid, int(group) if group else uid
+
+    def _setup(self, name: str) -> str:
+        """Shell: builds the container's file system and becomes its program."""
+        service, image = self.services[name], self._image(name)
+        base = self.folder / "containers" / name
+        base.mkdir(parents=True)
+        root = base / "root"
+        command = [*image.entrypoint, *(service.get("command") or image.command)]
+        lines = [
+            f"hostname {name}",
+            f"mount -t tmpfs tmpfs {base}",
+            f"mkdir {base}/upper {base}/work {root}",
+            f"mount -t overlay overlay -o lowerdir=/,upperdir={base}/upper,workdir={base}/work {root}",
+            *(f"mount --bind {folder} {root}{folder}" for folder in ("/dev", "/sys")),
+            f"mount -t tmpfs -o mode=1777 tmpfs {root}/dev/shm",
+            f"mount -t proc proc {root}/proc",
+            *(f"mkdir -p {root}{path} && mount -t tmpfs -o mode=1777 tmpfs {root}{path}" for path in service["tmpfs"]),
+            # The checkout is not in an image; scripts of the environment name the place where it was made.
+            f"mkdir -p {root}{ROOT} && mount -t tmpfs -o mode=755 tmpfs {root}{ROOT}",
+            *self._bind(VENV, root, str(VENV)),
+            *(f"chmod a+x {root}{folder}" for place in (VENV, Path(sys.base_prefix)) for folder in place.parents[:-1]),
+            *(f"printf %s {shlex.quote(text)} >{root}/etc/{file}" for file, text in self._accounts(name).items()),
+            f"printf %s {shlex.quote(self._hosts())} >{root}/etc/hosts",
+        ]
+        for target, source in image.copies.items():
+            lines += self._bind(source, root, target)
+        for secret in service.get("secrets", []):
+            lines += self._bind(self.secrets[secret], root, f"/run/secrets/{secret}")
+        for volume in service.get("volumes", []):
+            source, target, *options = volume.split(":")
+            lines += self._bind(self._volume(name, source, target), root, target, writable="ro" not in options)
+        if service.get("read_only"):
+            lines.append(f"mount -o remount,ro {root}")
+        lines.append(shlex.join(["exec", "chroot", str(root), *self._becoming(name), *command]))
+        return "\n".join(lines)
+
+    @staticmethod
+    def _bind(source: Path, root: Path, target: str, writable: bool = False) -> list[str]:
+        at = shlex.quote(f"{root}{target}")
+        made = f"mkdir -p {at}" if source.is_dir() else f"mkdir -p $(dirname {at}) && touch {at}"
+        bound = [made, f"mount --bind {shlex.quote(str(source))} {at}"]
+        return bound if writable else [*bound, f"mount -o remount,bind,ro {at}"]
+
+    def _volume(self, name: str, source: str, target: str) -> Path:
+        """A folder beside the compose file, of the machine, or a named volume, which begins as the image's folder."""
+        if source.startswith((".", "/")):
+            return (self.compose.parent / source).resolve()
+        folder = self.folder / "volumes" / source
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            os.chown(folder, *self._identity(name, self._image(name).owns.get(target, "root")))
+        return folder
+
+    def _accounts(self, name: str) -> dict[str, str]:
+        image = self._image(name)
+        known = {"root": 0, **image.users}
+        home = image.environment.get("HOME", "/")
+        return {
+            "passwd": "".join(f"{user}:x:{number}:{number}::{home}:/bin/sh\n" for user, number in known.items()),
+            "group": "".join(f"{user}:x:{number}:\n" for user, number in known.items()),
+        }
+
+    def _hosts(self) -> str:
+        """Every service by its name, at an address that a server for loopback alone does not answer on."""
+        return "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in self.addresses.items())
+
+
+def missing() -> str:
+    """Why this machine cannot hold containers so; empty where it can."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return "containers without an engine need Linux, root and util-linux"
+    done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, check=False)
+    return "" if done.returncode == 0 else f"no namespaces here: {done.stderr.decode().strip()}"
