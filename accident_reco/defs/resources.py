@@ -4,6 +4,7 @@ from functools import cached_property
 
 import dagster as dg
 
+from accident_reco.defs.steps import give_way
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectStore, open_store
@@ -17,6 +18,10 @@ class Platform(dg.ConfigurableResource):
     """
 
     home: str = ""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Steps begin with this resource: here they take their place behind what cannot wait."""
+        give_way(context.run)
 
     @cached_property
     def settings(self) -> Settings:

@@ -6,10 +6,16 @@ each. Here one process imports the platform, and every step is a fork of it.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from typing import Any, Final
 
 import dagster as dg
 
+from accident_reco.defs.run_queue import is_urgent
+
+NICE: Final = 10
+"""Priority of work: about a tenth of the processor time of what nobody can wait for, where both want a core."""
 PRELOADED: Final = ["accident_reco.definitions"]
 
 
@@ -25,3 +31,9 @@ FORKED_STEPS: Final = dg.multi_or_in_process_executor.configured(
     config_schema=dg.multi_or_in_process_executor.config_schema.as_field(),
     name="multi_or_in_process_executor",
 )
+
+
+def give_way(run: dg.DagsterRun | None) -> None:
+    """Let servers, and a person who rolls back, go before this process, if Dagster made it for a run that can wait."""
+    if run is not None and not is_urgent(run) and multiprocessing.parent_process() is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))

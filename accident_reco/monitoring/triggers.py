@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.retrain import Source
 from accident_reco.lifecycle.retraining import Trigger
 from accident_reco.lifecycle.store import ModelStore
@@ -57,7 +58,7 @@ def trigger_of_new_data(
     if champion is None:
         return "no champion yet"
     found = (
-        _new_ratings(settings, warehouse, champion[1].created_at)
+        _new_ratings(settings, warehouse, champion[1])
         if model == "movies"
         else _new_years(settings, objects, champion[1].lineage, champion[1].data_source)
     )
@@ -70,16 +71,14 @@ def trigger_of_new_data(
     return Trigger(model, "data", f"{prefix}:{now:%Y%m%dT%H}", evidence)
 
 
-def _new_ratings(settings: Settings, warehouse: Warehouse, created_at: str) -> tuple[str, str] | str:
-    from accident_reco.storage.movies import received_ratings
+def _new_ratings(settings: Settings, warehouse: Warehouse, champion: Manifest) -> tuple[str, str] | str:
+    from accident_reco.storage.movies import count_received
 
-    since = datetime.fromisoformat(created_at)
-    received = received_ratings(warehouse, int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1)
-    real = int((~received["simulated"].astype(bool)).sum()) if len(received["rating"]) else 0
-    shown = f"{real} new ratings since the champion was made"
-    if real < settings.retrain_new_rows:
+    fresh = count_received(warehouse, int(champion.lineage.get("ratings_received_until", 0)))
+    shown = f"{fresh} ratings that the champion has not learnt"
+    if fresh < settings.retrain_new_rows:
         return f"{shown}, {settings.retrain_new_rows} are needed"
-    return f"{created_at}:{real // settings.retrain_new_rows}", shown
+    return f"{champion.created_at}:{fresh // settings.retrain_new_rows}", shown
 
 
 def _new_years(

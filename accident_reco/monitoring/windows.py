@@ -103,15 +103,14 @@ def _of_ratings(
     from accident_reco.storage.movies import received_ratings
 
     start, end = int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1
-    received = received_ratings(warehouse, start, end)
+    received = received_ratings(warehouse, start, end, 2 * settings.drift_window_rows)
     rows = len(received["rating"])
     cut = max(rows - settings.drift_window_rows, 0)
-    before = max(cut - settings.drift_window_rows, 0)
     current = {name: values[cut:] for name, values in received.items()}
-    previous = {name: values[before:cut] for name, values in received.items()}
+    previous = {name: values[:cut] for name, values in received.items()}
     return Windows(
-        _ratings_window(current, _live_ratings(manifest, files, current)),
-        _ratings_window(previous, None) if cut > before else None,
+        _ratings_window(current, _live_ratings(warehouse, manifest, files, current)),
+        _ratings_window(previous, None) if cut else None,
     )
 
 
@@ -135,25 +134,28 @@ def _ratings_window(received: Mapping[str, np.ndarray], labelled: Labelled | Non
 
 
 def _live_ratings(
-    manifest: Manifest, files: Mapping[str, bytes], received: Mapping[str, np.ndarray]
+    warehouse: Warehouse, manifest: Manifest, files: Mapping[str, bytes], received: Mapping[str, np.ndarray]
 ) -> Labelled | None:
-    """What the champion expects of new ratings by people whom it knows.
+    """What the champion expects of ratings that came after its training, by people whom it knows from what it learnt.
 
-    Simulated ratings are no truth, and whoever came after the training has no place in a comparison with the holdout.
+    Simulated ratings are no truth, what it learnt is no test, and whoever came after the training has no place in a
+    comparison with the holdout. What these people have rated since is not known to it either, least of all the window.
     """
+    from accident_reco.movies.columns import Ratings
+    from accident_reco.movies.metrics import predicted_ratings
     from accident_reco.movies.recommender import Recommender
+    from accident_reco.storage.movies import known_ratings
 
-    real = np.flatnonzero(~received["simulated"].astype(bool)) if len(received["rating"]) else np.zeros(0, dtype=int)
-    if not len(real):
+    if not len(received["rating"]):
         return None
+    until = int(manifest.lineage.get("ratings_received_until", 0))
     recommender = Recommender.from_files(files, manifest)
-    users, movies = received["user_id"][real], received["movie_id"][real]
-    expected = np.full(len(real), np.nan)
-    for user in np.unique(users):
-        if recommender.knows_user(int(user)):
-            mine = users == user
-            expected[mine] = recommender.predict(int(user), movies[mine])
-    known = np.isfinite(expected)
-    if not known.any():
+    judged = ~received["simulated"].astype(bool) & (received["received_at"] > until)
+    judged &= np.isin(received["user_id"], recommender.user_id)
+    if not judged.any():
         return None
-    return Labelled(expected[known], received["rating"][real][known].astype(np.float64), users[known])
+    names = ("user_id", "movie_id", "rating", "rated_at")
+    new = Ratings.of(*(received[name][judged] for name in names)).ordered()
+    known = known_ratings(warehouse, new.user_id, until)
+    expected = predicted_ratings(recommender, Ratings(*(known[name] for name in names)), new)
+    return Labelled(expected, new.rating.astype(np.float64), new.user_id)

@@ -86,12 +86,17 @@ def measure(version: Recommender, train: Ratings, holdout: Ratings, max_users: i
 
 def rating_errors(version: Recommender, train: Ratings, judged: Ratings) -> np.ndarray:
     """Predicted minus true stars of each judged row (sorted by user), people known by their training rows."""
+    return predicted_ratings(version, train, judged) - judged.rating
+
+
+def predicted_ratings(version: Recommender, train: Ratings, judged: Ratings) -> np.ndarray:
+    """Predicted stars (float64) of each judged row, people known by their rows of `train`; both sorted by user."""
     rated = History(train.movie_id, train.rating, train.rated_at)
     stars = version.predict_pairs(judged.user_id, judged.movie_id, train.user_id, rated)
     left = np.flatnonzero(np.isnan(stars))
     for user, rows, history in _by_user(train, judged.take(left)):
         stars[left[rows]] = version.predict(user, judged.movie_id[left[rows]], history)
-    return stars - judged.rating
+    return stars
 
 
 def one_blas_thread() -> AbstractContextManager[object]:

@@ -54,6 +54,13 @@ def promotion_history(warehouse: Warehouse, model: str, limit: int = 50) -> list
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def promotion(warehouse: Warehouse, promotion_id: str) -> dict[str, Any] | None:
+    """One decision, or None."""
+    with warehouse.connect() as connection:
+        row = connection.execute(select(promotions).where(promotions.c.id == promotion_id)).mappings().first()
+    return dict(row) if row else None
+
+
 def rolled_back_versions(warehouse: Warehouse, model: str) -> list[str]:
     """Versions that a person rolled away from and that no person has promoted since."""
     query = (

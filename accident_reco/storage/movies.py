@@ -169,26 +169,45 @@ def read_ratings(warehouse: Warehouse, taken: Callable[[np.ndarray], np.ndarray]
     Args:
         taken: user ids → mask of the users whose ratings are read; of everybody by default.
     """
-    kinds = (np.int64, np.int64, np.float32, np.int64, np.bool_)
-    parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds]
     with warehouse.connect() as connection:
-        # Before the rows: a rating that comes in meanwhile counts as newer than what was read.
+        # Before the rows: a rating that comes in meanwhile is newer than what is read.
         stored, newest = connection.execute(select(func.count(), func.max(ratings.c.received_at))).one()
         users = np.array(connection.execute(select(ratings.c.user_id).distinct()).scalars().all(), dtype=np.int64)
         users = np.sort(users if taken is None else users[taken(users)])
-        for start in range(0, len(users), _READ_USERS):
-            cursor = connection.execute(_ROWS, {"users": users[start : start + _READ_USERS].tolist()}).cursor
-            rows = cursor.fetchall() if cursor is not None else []
-            for part, kind, column in zip(parts, kinds, zip(*rows, strict=True), strict=False):
-                part.append(np.array(column, dtype=kind))
+        columns = _rows_of(connection, users, newest or 0)
+    return StoredRatings(columns, columns.pop("simulated"), stored, newest or 0)
+
+
+def known_ratings(warehouse: Warehouse, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
+    """What `read_ratings` gave of some users when its `received_until` was `until`: columns by user and movie.
+
+    Theirs of the source, and what the API had taken until then (ms UTC, that moment included), simulated ones too. A
+    rating that was changed since counts as newer: its earlier stars are not kept.
+    """
+    with warehouse.connect() as connection:
+        columns = _rows_of(connection, np.unique(users), until)
+    order = np.lexsort((columns["movie_id"], columns["user_id"]))
+    return {name: values[order] for name, values in columns.items()}
+
+
+def _rows_of(connection: Connection, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
+    kinds = {
+        "user_id": np.int64, "movie_id": np.int64, "rating": np.float32, "rated_at": np.int64, "simulated": np.bool_,
+    }  # fmt: skip
+    parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds.values()]
+    for start in range(0, len(users), _READ_USERS):
+        some = {"users": users[start : start + _READ_USERS].tolist(), "until": until}
+        cursor = connection.execute(_ROWS, some).cursor
+        rows = cursor.fetchall() if cursor is not None else []
+        for part, kind, column in zip(parts, kinds.values(), zip(*rows, strict=True), strict=False):
+            part.append(np.array(column, dtype=kind))
     # One column after the other gives its chunks back before the next is put together.
-    user, movie, stars, when, simulated = (_joined(part) for part in parts)
-    columns = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when}
-    return StoredRatings(columns, simulated, stored, newest or 0)
+    return {name: _joined(part) for name, part in zip(kinds, parts, strict=True)}
 
 
 _ROWS = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated).where(
-    ratings.c.user_id.in_(bindparam("users", expanding=True))
+    ratings.c.user_id.in_(bindparam("users", expanding=True)),
+    func.coalesce(ratings.c.received_at, 0) <= bindparam("until"),
 )
 
 
@@ -227,17 +246,27 @@ _HISTORY = select(
 ).where(ratings.c.user_id == bindparam("user"))
 
 
-def received_ratings(warehouse: Warehouse, since: int, until: int) -> dict[str, np.ndarray]:
-    """Ratings that the API took from `since` to before `until` (ms UTC), simulated ones too: a window for drift."""
+def received_ratings(warehouse: Warehouse, since: int, until: int, most: int | None = None) -> dict[str, np.ndarray]:
+    """Ratings that the API took from `since` to before `until` (ms UTC), simulated ones too, oldest first; of more than
+    `most` the newest. A window for drift.
+    """
     names = ("user_id", "movie_id", "rating", "rated_at", "simulated", "received_at")
     query = (
         select(*(ratings.c[name] for name in names))
         .where(ratings.c.received_at >= since, ratings.c.received_at < until)
-        .order_by(ratings.c.received_at, ratings.c.user_id, ratings.c.movie_id)
+        .order_by(ratings.c.received_at.desc(), ratings.c.user_id.desc(), ratings.c.movie_id.desc())
+        .limit(most)
     )
     with warehouse.connect() as connection:
-        rows = connection.execute(query).all()
+        rows = connection.execute(query).all()[::-1]
     return {name: np.array([row[place] for row in rows]) for place, name in enumerate(names)}
+
+
+def count_received(warehouse: Warehouse, after: int) -> int:
+    """How many ratings of people, not simulated ones, the API took after `after` (ms UTC)."""
+    query = select(func.count()).where(ratings.c.received_at > after, ~ratings.c.simulated)
+    with warehouse.connect() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:

@@ -68,33 +68,38 @@ def test_new_years_are_noticed_once(definitions, instance, platform) -> None:
     assert len(open_requests(platform.warehouse, "training")) == 1
 
 
-def rate(platform: Platform, first: int, count: int, simulated: bool = False) -> None:
-    """Ratings that come in now."""
+def rate(platform: Platform, first: int, count: int, received_at: int, simulated: bool = False) -> None:
+    """Ratings that come in at a time (ms)."""
     columns = {
         "user_id": np.arange(first, first + count), "movie_id": np.ones(count, dtype=np.int64),
         "rating": np.full(count, 4.0), "rated_at": np.full(count, 1_700_000_000),
     }  # fmt: skip
-    add_ratings(platform.warehouse, columns, simulated=simulated, received_at=int(time.time() * 1000) + 1)
+    add_ratings(platform.warehouse, columns, simulated=simulated, received_at=received_at)
 
 
 def test_new_ratings_are_noticed_once(instance, platform, monkeypatch) -> None:
-    """Enough real ratings since the champion was made ask for a training, once; made-up ones do not count."""
+    """Enough real ratings that the champion did not learn ask for a training, once; made-up ones do not count.
+
+    What came in while the champion was being made is among them, what it has read is not.
+    """
     monkeypatch.setenv("ACCIDENT_RECO_RETRAIN_NEW_ROWS", "50")
     few = Platform(home=platform.home)
     definitions = definitions_of(few)
     models = few.models
-    models.point(models.write(Bundle("movies", {}, {}, {}, {})), seen=None, run_id="r", reason="first")
-    rate(few, 1, 30)
-    rate(few, 1_000, 500, simulated=True)
+    read_until = int(time.time() * 1000) - 60_000
+    champion = Bundle("movies", {}, {}, {}, {"ratings_received_until": read_until})
+    models.point(models.write(champion), seen=None, run_id="r", reason="first")
+    rate(few, 5_000, 40, read_until)
+    rate(few, 1, 30, read_until + 1)
+    rate(few, 1_000, 500, read_until + 2, simulated=True)
     looked = tick(definitions, instance, "new_data")
-    assert "movies: 30 new ratings since the champion was made, 50 are needed" in looked.skip_message
-    rate(few, 100, 30)
-    assert "60 new ratings since the champion was made: train" in tick(definitions, instance, "new_data").skip_message
+    assert "movies: 30 ratings that the champion has not learnt, 50 are needed" in looked.skip_message
+    rate(few, 100, 30, read_until + 90_000)
+    assert "60 ratings that the champion has not learnt: train" in tick(definitions, instance, "new_data").skip_message
     (request,) = open_requests(platform.warehouse, "training")
     assert (request["model"], request["source"]) == ("movies", "data")
-    assert "60 new ratings since the champion was made: dealt with" in (
-        tick(definitions, instance, "new_data").skip_message
-    )
+    looked = tick(definitions, instance, "new_data")
+    assert "60 ratings that the champion has not learnt: dealt with" in looked.skip_message
     (run,) = tick(definitions, instance, "movies_training_requests").run_requests
     assert isinstance(run, dg.RunRequest)
     assert run.run_key == f"training:{request['id']}"

@@ -1,6 +1,5 @@
-"""Where windows come from: new ratings of real users, and a materialized year against the champion or another year."""
+"""Where windows come from: the log, and a materialized year against the champion or another year."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +11,8 @@ from accident_reco.lifecycle.reference import build_reference, read_reference, r
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.monitoring.drift import NothingToCompare, Question, run_check
 from accident_reco.monitoring.windows import log_windows
-from accident_reco.movies.drift_columns import KINDS, rating_columns
 from accident_reco.settings import Settings
 from accident_reco.storage.drift import latest_report, recent_verdicts
-from accident_reco.storage.movies import add_ratings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -31,56 +28,6 @@ def warehouse(settings):
     made.upgrade()
     yield made
     made.close()
-
-
-class KnowsTheEven:
-    """A recommender that knows users of even number and expects four stars of everybody."""
-
-    @classmethod
-    def from_files(cls, files, manifest):
-        return cls()
-
-    def knows_user(self, user_id: int) -> bool:
-        return user_id % 2 == 0
-
-    def predict(self, user_id: int, movie_ids: np.ndarray) -> np.ndarray:
-        return np.full(len(movie_ids), 4.0)
-
-
-def rate(warehouse: Warehouse, rng: np.random.Generator, rows: int, stars: float, simulated: bool = False) -> None:
-    """One rating each by many users, half of them known."""
-    users = rng.choice(100_000, rows, replace=False) + (500_000 if simulated else 0)
-    add_ratings(
-        warehouse,
-        {
-            "user_id": users, "movie_id": rng.integers(1, 200, rows), "rating": np.full(rows, stars),
-            "rated_at": np.full(rows, int(time.time())),
-        },
-        simulated=simulated, received_at=int(time.time() * 1000),
-    )  # fmt: skip
-
-
-def test_new_ratings_are_a_window(settings, warehouse, monkeypatch) -> None:
-    """Newest rows first, as many before them, groups by user; performance on known users and real ratings alone."""
-    monkeypatch.setattr("accident_reco.movies.recommender.Recommender", KnowsTheEven)
-    rng = np.random.default_rng(1)
-    old = build_reference(rating_columns(rng.integers(1, 200, 3_000), rng.integers(1, 6, 3_000)), KINDS)
-    manifest = Bundle("movies", {"reference.json": reference_bytes(old)}, {}, {"rmse": 0.9}, {}).manifest("now")
-    reference = read_reference(old)
-    empty = log_windows(settings, warehouse, manifest, reference, {})
-    assert (empty.current.rows, empty.previous) == (0, None)
-    rate(warehouse, rng, 400, 3.0)
-    rate(warehouse, rng, 500, 5.0)
-    rate(warehouse, rng, 100, 1.0, simulated=True)
-    windows = log_windows(settings, warehouse, manifest, reference, {})
-    assert windows.current.rows == 600
-    assert windows.previous is not None
-    assert windows.previous.rows == 400
-    live = windows.current.labelled
-    assert live is not None
-    assert set(live.groups % 2) == {0}
-    assert 1.0 not in live.truth
-    assert windows.current.since is not None
 
 
 def year(seed: int, vma: int) -> pd.DataFrame:

@@ -13,8 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from accident_reco.launch.home import child_environment
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
-from accident_reco.settings import unknown_settings
+from accident_reco.settings import Settings, unknown_settings
 
 pytestmark = pytest.mark.stack
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -156,3 +157,15 @@ def test_helm_values_agree_with_the_images_and_versions() -> None:
     image = values["runLauncher"]["config"]["k8sRunLauncher"]["image"]
     assert f"{image['repository']}:{image['tag']}" == SERVICES["code"]["image"]
     assert "accident_reco.definitions" in values["dagster-user-deployments"]["deployments"][0]["dagsterApiGrpcArgs"]
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
+    ours = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())["run_coordinator"]
+    assert (queue["module"], queue["class"]) == (ours["module"], ours["class"])
+    assert queue["config"].items() >= ours["config"].items()
+
+
+def test_images_have_what_the_launcher_gives_every_process() -> None:
+    """Steps side by side share their cores in a container and in a pod as they do on one machine."""
+    given = child_environment(Settings(), {}).items()
+    fixed = {f"{name}={value}" for name, value in given if not re.search("HOME|URL|URI", name)}
+    assert "OMP_WAIT_POLICY=PASSIVE" in fixed
+    assert fixed <= set(DOCKERFILE.split())

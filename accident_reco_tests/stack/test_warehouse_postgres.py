@@ -281,6 +281,11 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
         warehouse, {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
         simulated=False, received_at=10,
     )["updated"] == 1  # fmt: skip
+    known = movies.known_ratings(warehouse, np.array([2, 1, 1]), 9)
+    assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
+    assert len(movies.known_ratings(warehouse, np.array([1]), 10)["user_id"]) == 2
+    assert movies.received_ratings(warehouse, 10, 11, most=5)["rating"].tolist() == [1.0]
+    assert (movies.count_received(warehouse, 9), movies.count_received(warehouse, 10)) == (1, 0)
 
     accounts.add_user(warehouse, "ada", "hash", "user")
     with pytest.raises(accounts.AccountExists):

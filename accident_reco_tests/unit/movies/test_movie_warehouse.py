@@ -138,8 +138,29 @@ def test_what_the_api_takes(warehouse: Warehouse) -> None:
     assert {user: (len(h["movie_id"]), h["newer"]) for user, h in histories.items()} == {
         1: (2, False), 2: (1, False), 9: (2, True),
     }  # fmt: skip
+    newest = storage.received_ratings(warehouse, 900, 4_000, most=2)
+    assert newest["received_at"].tolist() == [1_000, 3_000]
+    assert (storage.count_received(warehouse, 999), storage.count_received(warehouse, 1_000)) == (3, 1)
     assert storage.existing_users(warehouse, [1, 5, 9]) == {1, 9}
     assert storage.known_movies(warehouse, [10, 20, 99]) == {10, 20}
+
+
+def test_what_was_known_is_what_a_training_read(warehouse: Warehouse) -> None:
+    """Of some users exactly the rows of the training that told this moment, however much came in later."""
+    load(warehouse, FIRST)
+    storage.add_ratings(warehouse, columns((1, 20, 1.0), (7, 30, 2.0)), simulated=True, received_at=1_000)
+    training = storage.read_ratings(warehouse)
+    assert training.received_until == 1_000
+    storage.add_ratings(warehouse, columns((1, 30, 5.0), (2, 20, 5.0)), simulated=False, received_at=1_001)
+
+    known = storage.known_ratings(warehouse, np.array([7, 1, 1, 99]), training.received_until)
+    trained = {name: values[np.isin(training.columns["user_id"], [1, 7])] for name, values in training.columns.items()}
+    order = np.lexsort((trained["movie_id"], trained["user_id"]))
+    for name, values in trained.items():
+        assert known[name].tolist() == values[order].tolist()
+        assert known[name].dtype == values.dtype
+    assert known["user_id"].tolist() == [1, 1, 7]
+    assert storage.known_ratings(warehouse, np.array([99]), 1_000)["user_id"].tolist() == []
 
 
 def test_a_sample_comes_back_as_it_went_in(warehouse: Warehouse) -> None:

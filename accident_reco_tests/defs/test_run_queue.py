@@ -1,0 +1,148 @@
+"""Dagster's queue as the platform configures it, with a real web server and daemon: who waits, and who does not."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import dagster as dg
+import httpx
+import pytest
+
+from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_queue import URGENT
+from accident_reco.defs.steps import NICE, give_way
+from accident_reco.launch.home import child_environment, prepare_home
+from accident_reco.launch.processes import Children, free_port
+from accident_reco_tests.defs.queue_location import GATE
+from accident_reco_tests.defs.test_daemon_killed import script
+from accident_reco_tests.defs.test_rollback_job import judged
+from accident_reco_tests.running import ROOT
+
+LOCATION = "accident_reco_tests.defs.queue_location"
+SECONDS = 120.0
+AT_ONCE = 2
+"""Runs of work that dagster.yaml lets be under way at once."""
+LAUNCH = """mutation($asked: ExecutionParams!) {
+  launchRun(executionParams: $asked) { __typename ... on LaunchRunSuccess { run { runId } } }
+}"""
+HERE = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+Launch = Callable[..., str]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[BinaryIO]:
+    """Each byte written to it lets a training end. Open for both, so that nobody waits for the other side to open."""
+    os.mkfifo(tmp_path / "gate")
+    with (tmp_path / "gate").open("r+b", buffering=0) as both:
+        yield both
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """A prepared home."""
+    monkeypatch.setenv("ACCIDENT_RECO_DAGSTER_PORT", str(free_port()))
+    made = Platform(home=str(tmp_path / "home"))
+    prepare_home(made.settings)
+    yield made
+    made.warehouse.close()
+
+
+@pytest.fixture
+def dagster(platform: Platform, gate: BinaryIO) -> Iterator[Children]:
+    """Code server, web server and daemon, as they are configured for everybody."""
+    environ = child_environment(platform.settings, {**os.environ, GATE: gate.name, "PYTHONPATH": str(ROOT)})
+    subprocess.run([script("dagster"), "instance", "migrate"], env=environ, check=True, capture_output=True)
+    children = Children(environ, platform.settings.logs)
+    code = free_port()
+    workspace = platform.settings.home / "workspace.yaml"
+    workspace.write_text(f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: {LOCATION}}}\n")
+    web = ("-h", "127.0.0.1", "-p", str(platform.settings.dagster_port), "-w", str(workspace))
+    try:
+        children.start("code", [script("dagster"), "api", "grpc", "-p", str(code), "-m", LOCATION])
+        children.start("web", [script("dagster-webserver"), *web])
+        children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
+        children.await_ready({"web": f"http://127.0.0.1:{platform.settings.dagster_port}/server_info"}, SECONDS)
+        yield children
+    finally:
+        children.stop()
+
+
+@pytest.fixture
+def launch(platform: Platform, dagster: Children) -> Iterator[Launch]:
+    """What the launchpad in Dagster's UI does."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{platform.settings.dagster_port}", timeout=60) as client:
+
+        def ask(job: str, config: Any = None) -> str:
+            dagster.check()
+            asked = {"selector": HERE | {"jobName": job}, "runConfigData": config or {}, "mode": "default"}
+            answer = client.post("/graphql", json={"query": LAUNCH, "variables": {"asked": asked}}).json()
+            assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
+            return str(answer["data"]["launchRun"]["run"]["runId"])
+
+        yield ask
+
+
+@pytest.mark.timeout(400)
+def test_a_rollback_waits_for_no_training(
+    platform: Platform, dagster: Children, launch: Launch, gate: BinaryIO
+) -> None:
+    """Two trainings are under way and a third waits for its turn; a person's rollback starts and ends meanwhile, and
+    another one when nobody looks at the queue any more.
+    """
+    first, second = judged(platform, 11), judged(platform, 12)
+    dagster_home = str(platform.settings.dagster_home)
+    with dg.DagsterInstance.from_config(dagster_home) as instance:
+
+        def status(run_id: str) -> str:
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            return run.status.value
+
+        def until(condition: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + SECONDS
+            while not condition():
+                assert time.monotonic() < deadline, {run.job_name: run.status for run in instance.get_runs()}
+                threading.Event().wait(0.1)
+
+        def roll_back(to: str) -> None:
+            launch("rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
+            until(lambda: platform.models.pointer("accidents").version == to)
+
+        trainings = [launch("training") for _ in range(AT_ONCE + 1)]
+        until(lambda: [status(run) for run in trainings].count("STARTED") == AT_ONCE)
+
+        roll_back(first)
+        assert sorted(status(run) for run in trainings) == ["QUEUED", "STARTED", "STARTED"]
+        until(lambda: f"nice {NICE}" in {event.user_message for event in instance.all_logs(trainings[0])})
+
+        # The third has its turn when one of the two has ended.
+        gate.write(b"1")
+        until(lambda: all(status(run) in ("STARTED", "SUCCESS") for run in trainings))
+        assert sorted(status(run) for run in trainings) == ["STARTED", "STARTED", "SUCCESS"]
+        gate.write(b"23")
+        until(lambda: all(status(run) == "SUCCESS" for run in trainings))
+
+        dagster.end("daemon")
+        roll_back(second)
+
+
+@pytest.mark.parametrize(
+    ("run", "made_for_a_run", "nice"),
+    [
+        (dg.DagsterRun("training"), True, [NICE]),
+        (dg.DagsterRun("rollback_model", tags=URGENT), True, []),
+        (None, True, []),  # a sensor
+        (dg.DagsterRun("training"), False, []),  # a process of somebody else's
+    ],
+)
+def test_who_gives_way(monkeypatch, run: dg.DagsterRun | None, made_for_a_run: bool, nice: list[int]) -> None:
+    """Work that can wait, in a process of its own; never the code server, a command line or a test."""
+    given: list[int] = []
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: object() if made_for_a_run else None)
+    monkeypatch.setattr("os.setpriority", lambda _which, _who, priority: given.append(priority))
+    give_way(run)
+    assert given == nice
