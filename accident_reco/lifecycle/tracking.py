@@ -143,7 +143,9 @@ def registered_number(client: Any, model: str, version: str) -> str | None:
 
 
 def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> dict[str, str]:
-    """Let the registry's aliases follow the pointer, where the versions are registered. Tells what was set."""
+    """Let the registry's aliases follow the pointer. Tells what was set; an alias whose version is not registered names
+    nothing rather than the wrong one.
+    """
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -153,6 +155,8 @@ def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> d
         if number is not None:
             client.set_registered_model_alias(model, alias, number)
             done[alias] = number
+        elif client.search_registered_models(f"name = '{model}'"):
+            client.delete_registered_model_alias(model, alias)
     return done
 
 

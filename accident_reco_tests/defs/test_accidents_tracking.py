@@ -12,6 +12,7 @@ from accident_reco.lifecycle.tracking import (
     TrackedRun,
     gate_record,
     log_alone,
+    move_aliases,
     prepare_experiment,
     send_spooled,
     spool,
@@ -74,6 +75,8 @@ def test_a_run_is_logged_judged_registered_and_followed(tmp_path, monkeypatch):
     aliases = {alias: client.get_model_version_by_alias("accidents", alias).tags["bundle_version"]
                for alias in ("champion", "previous")}  # fmt: skip
     assert aliases == {"champion": "new", "previous": "old"}
+    assert set(move_aliases(platform.settings.tracking_uri, "accidents", "spooled still", "new")) == {"previous"}
+    assert set(client.get_registered_model("accidents").aliases) == {"previous", "challenger"}
     assert list(spool_directory(platform).iterdir()) == []
     assert not (tmp_path / "mlruns").exists()
 
