@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
+from kubernetes.client import ApiClient
 
 from accident_reco.launch.home import child_environment
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
@@ -145,6 +149,94 @@ def test_every_service_is_probed_bounded_and_fenced() -> None:
         assert {"startupProbe", "livenessProbe", "readinessProbe", "resources", "securityContext"} <= set(container)
         ours = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("ACCIDENT_")}
         assert unknown_settings(ours) == {}
+
+
+def _helm(*names: str) -> dict[str, Any]:
+    """Values as helm lays files over each other: maps are merged, everything else is replaced."""
+
+    def laid(below: Any, above: Any) -> Any:
+        if isinstance(below, dict) and isinstance(above, dict):
+            return below | {key: laid(below.get(key), value) for key, value in above.items()}
+        return above
+
+    texts = [(DEPLOY / "kubernetes" / name).read_text() for name in names]
+    return dict(reduce(laid, map(yaml.safe_load, texts)))
+
+
+def _run_job(values: dict[str, Any]) -> dict[str, Any]:
+    """The job of a run as dagster-k8s makes it, from what the chart hands to it of these values."""
+    stated = values["runLauncher"]["config"]["k8sRunLauncher"]
+    image = stated["image"]
+    config = {
+        "env_secrets": [secret["name"] for secret in stated["envSecrets"]], "resources": stated["resources"],
+        "security_context": stated["securityContext"], "volumes": stated.get("volumes", []),
+        "volume_mounts": stated.get("volumeMounts", []),
+        "run_k8s_config": {"pod_spec_config": stated["runK8sConfig"]["podSpecConfig"]},
+    }  # fmt: skip
+    context = K8sContainerContext.create_from_config({"k8s": config})
+    base = DagsterK8sJobConfig(job_image=f"{image['repository']}:{image['tag']}", dagster_home="/opt/dagster/home")
+    job = construct_dagster_k8s_job(base, ["dagster", "api", "execute_run"], "run", context.run_k8s_config)
+    return dict(ApiClient().sanitize_for_serialization(job))
+
+
+PODS = [document for document in _manifests() if document["kind"] in ("Deployment", "Job")]
+RUNS = [_run_job(_helm("dagster-values.yaml")), _run_job(_helm("dagster-values.yaml", "dagster-dvc-values.yaml"))]
+
+
+@pytest.mark.parametrize("document", [*PODS, *RUNS], ids=lambda d: d["metadata"]["name"])
+def test_every_pod_is_one_that_its_namespace_lets_in_and_talk(document: dict[str, Any]) -> None:
+    """Pod Security "restricted", which the namespace enforces, word for word; and a policy besides the one that denies
+    everything, by which it reaches its database."""
+    kubernetes_validate.validate(document, "1.33", strict=True)
+    pod = document["spec"]["template"]
+    _is_restricted(pod["spec"].get("securityContext", {}), *(c["securityContext"] for c in pod["spec"]["containers"]))
+    for volume in pod["spec"]["volumes"]:
+        assert set(volume) & {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}, volume
+    labels = pod["metadata"]["labels"].items()
+    policies = [found["spec"] for found in _manifests() if found["kind"] == "NetworkPolicy"]
+    own = [spec for spec in policies if (spec["podSelector"].get("matchLabels") or {}).items() <= labels]
+    open_ports = {port["port"] for spec in own for rule in spec.get("egress", []) for port in rule["ports"]}
+    assert {53, 5432} <= open_ports
+
+
+def _is_restricted(pod: dict[str, Any], *containers: dict[str, Any]) -> None:
+    for container in containers:
+        stated = pod | container
+        assert stated["runAsNonRoot"] is True
+        assert stated["runAsUser"] == 10001
+        assert stated["seccompProfile"]["type"] == "RuntimeDefault"
+        assert stated["allowPrivilegeEscalation"] is False
+        assert stated["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_dagsters_own_pods_are_restricted_too() -> None:
+    """What the chart makes of web server, daemon and code location is stated by values of the same names; no port that
+    only root may open."""
+    values = _helm("dagster-values.yaml")
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    for stated in (values["dagsterWebserver"], values["dagsterDaemon"], code):
+        _is_restricted(stated["podSecurityContext"], stated["securityContext"])
+    port = values["dagsterWebserver"]["service"]["port"]
+    assert port == values["dagsterWebserver"]["readinessProbe"]["httpGet"]["port"] > 1024
+    (policy,) = [d for d in _manifests() if d["kind"] == "NetworkPolicy" and d["metadata"]["name"] == "dagster"]
+    served = {entry["port"] for rule in policy["spec"]["ingress"] for entry in rule["ports"]}
+    assert served == {port, code["port"]}
+
+
+def test_the_inputs_repository_outlives_its_pods() -> None:
+    """With DVC on, runs mount the claim where the setting that the file names puts the repository."""
+    claim = yaml.safe_load((DEPLOY / "kubernetes" / "datasets.yaml").read_text())
+    kubernetes_validate.validate(claim, "1.33", strict=True)
+    pod = RUNS[1]["spec"]["template"]["spec"]
+    (volume,) = [found for found in pod["volumes"] if "persistentVolumeClaim" in found]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (mount,) = [found for found in pod["containers"][0]["volumeMounts"] if found["name"] == volume["name"]]
+    text = (DEPLOY / "kubernetes" / "dagster-dvc-values.yaml").read_text()
+    stated = dict(re.findall(r"^#   (ACCIDENT_RECO_\w+)=(\S+)$", text, re.MULTILINE))
+    assert unknown_settings(stated) == {}
+    assert stated["ACCIDENT_RECO_DVC_REPOSITORY"].startswith(f"{mount['mountPath']}/")
+    assert stated["ACCIDENT_RECO_DVC_REMOTE"].startswith("s3://")
+    assert not [found for found in RUNS[0]["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in found]
 
 
 def test_helm_values_agree_with_the_images_and_versions() -> None:

@@ -6,6 +6,7 @@ is installed by its own Helm chart with dagster-values.yaml.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import yaml
 HERE = Path(__file__).parent
 IMAGE = "accident-reco/serving:0.1.0"
 NAMESPACE = "accident-reco"
-POSTGRES, S3 = 5432, 8333
+POSTGRES, S3, MLFLOW, CODE = 5432, 8333, 5000, 4000
+HTTPS, KUBERNETES = 443, 6443  # published data, a remote of the inputs; the API server, which starts run pods
+WEBSERVER = 8080
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,14 @@ def documents() -> list[dict[str, Any]]:
         _object("v1", "ServiceAccount", "serving", None) | {"automountServiceAccountToken": False},
         _object("v1", "PersistentVolumeClaim", "auth-keys",
                 {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}),
-        _prepare(),
+        _prepare(), _policy("prepare", _labels("prepare"), [], [POSTGRES]),
+        # The chart's pods and those of runs: all carry the release's name, `helm install dagster`.
+        _policy("dagster", {"app.kubernetes.io/instance": "dagster"}, [WEBSERVER, CODE],
+                [POSTGRES, S3, MLFLOW, CODE, HTTPS, KUBERNETES]),
     ]  # fmt: skip
     for service in SERVICES:
-        found += [_deployment(service), _service(service), _autoscaler(service), _budget(service), _policy(service)]
+        found += [_deployment(service), _service(service), _autoscaler(service), _budget(service)]
+        found.append(_policy(service.name, _labels(service.name), [service.port], service.calls))
     return found
 
 
@@ -193,14 +200,14 @@ def _budget(service: Service) -> dict[str, Any]:
     return _object("policy/v1", "PodDisruptionBudget", service.name, {"maxUnavailable": 1} | selector)
 
 
-def _policy(service: Service) -> dict[str, Any]:
-    """In from anywhere in the cluster on its one port; out to names, and to what it calls."""
+def _policy(name: str, selected: dict[str, str], served: Sequence[int], called: Sequence[int]) -> dict[str, Any]:
+    """In from anywhere in the cluster on the ports that it serves; out to names, and to what it calls."""
     dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
-    out = [{"ports": [{"port": port, "protocol": "TCP"}]} for port in service.calls]
-    return _object("networking.k8s.io/v1", "NetworkPolicy", service.name, {
-        "podSelector": {"matchLabels": _labels(service.name)}, "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": service.port, "protocol": "TCP"}]}],
-        "egress": [dns, *out],
+    into = [{"port": port, "protocol": "TCP"} for port in served]
+    return _object("networking.k8s.io/v1", "NetworkPolicy", name, {
+        "podSelector": {"matchLabels": selected}, "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": into}] if into else [],
+        "egress": [dns, *({"ports": [{"port": port, "protocol": "TCP"}]} for port in called)],
     })  # fmt: skip
 
 
