@@ -157,6 +157,9 @@ class Limits(BaseModel):
     public_auth_url: str = Field(
         "", description="Where clients reach the auth service; default `http://127.0.0.1:$AUTH_PORT`"
     )
+    internal_auth_url: str = Field(
+        "", description="Where the other services reach the auth service; default `PUBLIC_AUTH_URL`"
+    )
 
 
 class Accounts(BaseModel):

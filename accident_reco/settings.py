@@ -134,6 +134,11 @@ class Settings(
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
 
     @cached_property
+    def keys_url(self) -> str:
+        """Where services read the public keys that tokens are verified with."""
+        return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
+
+    @cached_property
     def allowed_docs_origins(self) -> list[str]:
         """Origins whose pages may ask the auth service for tokens."""
         if self.docs_origins:

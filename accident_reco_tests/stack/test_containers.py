@@ -154,6 +154,9 @@ def _s3(stack: Stack) -> None:
 
 def _mlflow(stack: Stack) -> None:
     """An experiment, made under the name that others call it by; an artifact handed through to S3; no other name."""
+    (published,) = stack.engine.services["mlflow"]["ports"]
+    seen = stack.ask("mlflow", 5000, "/", headers={"Host": published.rsplit(":", 1)[0]})
+    assert seen.status_code == 200, "where a browser on this machine reaches it"
     here = {"Host": "mlflow:5000"}
     made = stack.ask("mlflow", 5000, "/api/2.0/mlflow/experiments/create", "POST", json={"name": "try"}, headers=here)
     assert made.status_code == 200, made.text
@@ -243,6 +246,10 @@ def _predict(stack: Stack) -> None:
     """It verifies a token by the keys that it has from the auth service; no model was trained yet, and it says so."""
     assert stack.ask("predict", 8000, "/models").status_code == 401
     assert stack.ask("predict", 8000, "/models", headers=stack.token()).status_code == 200
+    schemes = stack.ask("predict", 8000, "/openapi.json").json()["components"]["securitySchemes"].values()
+    (login,) = [scheme["flows"]["password"]["tokenUrl"] for scheme in schemes if scheme["type"] == "oauth2"]
+    (published,) = stack.engine.services["auth"]["ports"]
+    assert login == f"http://{published.rsplit(':', 1)[0]}/token", "where a browser on this machine reaches it"
     ready = stack.ask("predict", 8000, "/readyz")
     assert ready.status_code == 503
     assert "accidents" in ready.text

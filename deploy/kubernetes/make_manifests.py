@@ -84,7 +84,7 @@ def _environment(service: Service) -> list[dict[str, str]]:
     if S3 in service.calls:
         values |= {
             "ACCIDENT_RECO_STORE_URL": "s3://artifacts/platform",
-            "ACCIDENT_RECO_PUBLIC_AUTH_URL": "http://auth:7999",
+            "ACCIDENT_RECO_INTERNAL_AUTH_URL": "http://auth:7999",
             "AWS_ENDPOINT_URL": "http://s3:8333",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_SHARED_CREDENTIALS_FILE": "/run/secrets/platform/s3_credentials",

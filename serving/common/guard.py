@@ -148,7 +148,7 @@ class Guard:
 
 def make_guard(settings: Settings, warehouse: Warehouse) -> Guard:
     """The guard of a service that verifies with the auth service's published keys."""
-    fetch = http_fetch(f"{settings.auth_url}/.well-known/jwks.json")
+    fetch = http_fetch(settings.keys_url)
     return Guard(settings, warehouse, Jwks(fetch, settings.home / "cache" / "jwks.json"))
 
 
