@@ -13,6 +13,7 @@ from accident_reco.defs.mlflow_tracking import track
 from accident_reco.defs.movies_ingest import OWNERS, warehouse_tables
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.steps import FORKED_TRAINING
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.lineage import lineage
@@ -188,4 +189,5 @@ train_movies = dg.define_asset_job(
         ratings_split, svd_model, knn_model, baseline_model, ranking_model, candidate_model, production_model
     ),
     description="Ratings in the warehouse to the version that answers.",
+    executor_def=FORKED_TRAINING,
 )

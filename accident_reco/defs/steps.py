@@ -1,7 +1,7 @@
 """Where the steps of a run run: each in a process of its own, or all in one (`execution: {config: {in_process: {}}}`).
 
 Dagster's own default starts every step with a new interpreter that imports everything again, seconds of processor time
-each. Here one process imports the platform, and every step is a fork of it.
+each. Here one process imports what all steps need, and every step is a fork of it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,37 @@ from accident_reco.defs.run_queue import is_urgent
 
 NICE: Final = 10
 """Priority of work: about a tenth of the processor time of what nobody can wait for, where both want a core."""
-PRELOADED: Final = ["accident_reco.definitions"]
+PRELOADED: Final = [
+    "accident_reco.definitions",
+    # What Dagster itself imports only when a step opens its instance: half a second of each.
+    "dagster._core.storage.sqlite_storage",
+    "dagster._utils.test",
+    "scipy.sparse",
+]
+TRAINING: Final = [*PRELOADED, "mlflow.store.tracking.sqlalchemy_store"]
+"""Two steps of every training talk to MLflow, whose import takes over two seconds; nobody else waits for it."""
 
 
-def _forked(config: dict[str, Any]) -> dict[str, Any]:
-    if "multiprocess" not in config:
-        return config
-    forkserver = {"forkserver": {"preload_modules": PRELOADED}}
-    return {"multiprocess": {"start_method": forkserver, **config["multiprocess"]}}
+def forked_steps(preloaded: list[str]) -> dg.ExecutorDefinition:
+    """The executor whose steps are forks of a process that has imported these modules (one that is missing is left
+    out: a step then imports what it needs by itself).
+    """
+
+    def forked(config: dict[str, Any]) -> dict[str, Any]:
+        if "multiprocess" not in config:
+            return config
+        forkserver = {"forkserver": {"preload_modules": preloaded}}
+        return {"multiprocess": {"start_method": forkserver, **config["multiprocess"]}}
+
+    return dg.multi_or_in_process_executor.configured(
+        forked,
+        config_schema=dg.multi_or_in_process_executor.config_schema.as_field(),
+        name="multi_or_in_process_executor",
+    )
 
 
-FORKED_STEPS: Final = dg.multi_or_in_process_executor.configured(
-    _forked,
-    config_schema=dg.multi_or_in_process_executor.config_schema.as_field(),
-    name="multi_or_in_process_executor",
-)
+FORKED_STEPS: Final = forked_steps(PRELOADED)
+FORKED_TRAINING: Final = forked_steps(TRAINING)
 
 
 def give_way(run: dg.DagsterRun | None) -> None:

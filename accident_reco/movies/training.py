@@ -69,7 +69,7 @@ def train_candidate(kind: str, rows: Rows, options: Options, lineage: Mapping[st
     model = fit(kind, data, rows.scale, options.model)
     arrays = bundle_arrays(model, rows.catalogue, rows.train, rows.scale, options.popularity)
     version = Recommender(arrays)
-    measured = metrics.measure(version, rows.train, rows.holdout, RANKED_USERS)
+    measured = metrics.measure(version, rows.train, rows.holdout, RANKED_USERS, options.model.threads)
     values = {
         **measured.metrics,
         "cv_rmse": float(np.mean([fold["rmse"] for fold in per_fold])),
@@ -166,7 +166,7 @@ def temporal_report(kind: str, rows: Rows, options: Options) -> dict[str, float]
     known, judged = parts
     model = fit(kind, IndexedRatings.of(known), rows.scale, options.model)
     version = Recommender(bundle_arrays(model, rows.catalogue, known, rows.scale, options.popularity))
-    measured = metrics.measure(version, known, judged, RANKED_USERS)
+    measured = metrics.measure(version, known, judged, RANKED_USERS, options.model.threads)
     return finite({f"temporal_{name}": value for name, value in measured.metrics.items()})
 
 

@@ -1,12 +1,16 @@
 """What a movie training costs through Dagster against the bare fits of the same candidates on the same rows.
 
-Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--rounds N]
+Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--rounds N] [--stock]
 
-Both sides are processes of their own, in one run. Dagster: `dagster job execute -j train_movies` from its start to its
+All sides are processes of their own, in one run. Dagster: `dagster job execute -j train_movies` from its start to its
 end: Python's start, reading the warehouse, the split, all fits and measurements, checks, MLflow, the gate, the pointer;
 in the home of a platform that has started, whose databases (Dagster's, MLflow's, the warehouse) exist. Bare: the same
 fits on the same rows, one after the other; every candidate on every fold and once on all training rows, the winner once
-more for the temporal report. Only the seconds inside the fits count.
+more for the temporal report. Only the seconds inside the fits count: no reading, no predicting, no measuring.
+
+Whose fits: `own` are the ones that Dagster runs, with this project's sparse KNN; what orchestration costs is told by
+these. `stock` (asked for, it takes long) are the libraries' as installed, on Surprise's own training set: what a script
+without this project would run, dense similarities included.
 """
 
 from __future__ import annotations
@@ -18,24 +22,48 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.lifecycle.tracking import prepare_experiment
 from accident_reco.movies import training
+from accident_reco.movies.columns import RatingScale
+from accident_reco.movies.models import KINDS, ModelOptions, fit
+from accident_reco.movies.trainset import IndexedRatings
 from accident_reco.settings import Settings
+from accident_reco_tests.bench.movies_parity import KINDS as STOCK_KINDS
+from accident_reco_tests.bench.movies_parity import stock
 
 
-def bare_fits() -> dict[str, float]:
+def stock_fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> float:
+    """Seconds of Surprise's own fit on its own training set; what ranks is implicit's in either case."""
+    from surprise import Dataset, Reader
+
+    if kind not in STOCK_KINDS:
+        return fit(kind, data, scale, options).fit_seconds
+    frame = pd.DataFrame({"user": data.user, "item": data.movie, "rating": data.rating.astype(float)})
+    trainset = Dataset.load_from_df(frame, Reader(rating_scale=(scale.low, scale.high))).build_full_trainset()
+    started = time.perf_counter()
+    stock(kind, options).fit(trainset)
+    return time.perf_counter() - started
+
+
+def own_fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> float:
+    """Seconds of the fit that Dagster runs."""
+    return fit(kind, data, scale, options).fit_seconds
+
+
+def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
     """Seconds that the fits of each candidate take, cross-validation included, and the temporal report's fit of the
     winner; nothing is measured or kept.
     """
     from accident_reco.defs.resources import Platform
     from accident_reco.movies import assembly
-    from accident_reco.movies.models import KINDS, fit
     from accident_reco.movies.split import folds
-    from accident_reco.movies.trainset import IndexedRatings
 
     platform = Platform()
     options = assembly.options_of(platform.settings)
@@ -45,14 +73,16 @@ def bare_fits() -> dict[str, float]:
     spent = {}
     for kind in KINDS:
         parts = [data.take(train) for train, _ in folds(len(data), options.model.seed)]
-        fits = [fit(training.fold_kind(kind), part, rows.scale, options.model) for part in parts]
-        fits.append(fit(kind, data, rows.scale, options.model))
-        spent[kind] = sum(fitted.fit_seconds for fitted in fits)
+        spent[kind] = sum(fit_seconds(training.fold_kind(kind), part, rows.scale, options.model) for part in parts)
+        spent[kind] += fit_seconds(kind, data, rows.scale, options.model)
     champion, parts = platform.models.champion(training.MODEL), training.temporal_parts(rows)
     if champion and parts:
         older = IndexedRatings.of(parts[0])
-        spent["temporal"] = fit(champion[1].signature["kind"], older, rows.scale, options.model).fit_seconds
+        spent["temporal"] = fit_seconds(champion[1].signature["kind"], older, rows.scale, options.model)
     return {"rows": len(data), **spent}
+
+
+SIDES: dict[str, Callable[..., float]] = {"own": own_fit, "stock": stock_fit}
 
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
@@ -76,10 +106,11 @@ def main() -> None:
     parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: made up")
     parser.add_argument("--ratings", type=int, default=1_000_000, help="ratings that are made up, about")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--stock", action="store_true", help="the libraries' own fits as well, once")
+    parser.add_argument("--bare", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
-        print(json.dumps(bare_fits()))
+        print(json.dumps(bare_fits(SIDES[arguments.bare])))
         return
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.load(
@@ -95,12 +126,13 @@ def main() -> None:
         run(job("ingest_movies"), environment)
         for number in range(1, arguments.rounds + 1):
             through, _ = run(job("train_movies"), environment)
-            _, told = run([sys.executable, "-m", __spec__.name, "--bare"], environment)
-            spent: dict[str, Any] = json.loads(told.splitlines()[-1])
-            rows, bare = spent.pop("rows"), sum(spent.values())
-            shown = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in spent.items())
-            print(f"round {number}: {rows:,} training ratings; bare fits {bare:.1f} s ({shown})")
-            print(f"  through Dagster {through:.1f} s: {through / bare:.2f} × the bare fits (≤ 1.3)")
+            print(f"round {number}: through Dagster {through:.1f} s")
+            for side in SIDES if arguments.stock and number == 1 else ("own",):
+                _, told = run([sys.executable, "-m", __spec__.name, "--bare", side], environment)
+                spent: dict[str, Any] = json.loads(told.splitlines()[-1])
+                rows, bare = spent.pop("rows"), sum(spent.values())
+                shown = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in spent.items())
+                print(f"  {through / bare:.2f} × the {side} fits (≤ 1.3): {bare:.1f} s ({shown}); {rows:,} ratings")
 
 
 if __name__ == "__main__":

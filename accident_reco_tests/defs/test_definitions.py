@@ -1,5 +1,6 @@
 """The graph as a whole: it loads, every asset tells what it is, and what feeds a model is guarded."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -104,16 +105,18 @@ def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
 
 def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
     """Trainings fork their steps from a process that has imported the platform; a run may still ask for one process."""
-    from accident_reco.defs.steps import FORKED_STEPS
+    from accident_reco.defs.steps import FORKED_STEPS, FORKED_TRAINING, TRAINING
 
     def configured(config: dict[str, object]) -> dict[str, object]:
-        value = FORKED_STEPS.apply_config_mapping({"config": config}).value
+        value = FORKED_TRAINING.apply_config_mapping({"config": config}).value
         return value["config"]  # type: ignore[no-any-return, index]
 
     forked = configured({"multiprocess": {"max_concurrent": 1}})["multiprocess"]
     assert isinstance(forked, dict)
-    assert forked["start_method"] == {"forkserver": {"preload_modules": ["accident_reco.definitions"]}}
+    assert forked["start_method"] == {"forkserver": {"preload_modules": TRAINING}}
     assert forked["max_concurrent"] == 1
     assert set(configured({"in_process": {}})) == {"in_process"}
-    for job in ("train_movies", "train_accidents"):
-        assert defs().resolve_job_def(job).executor_def is FORKED_STEPS
+    for job, executor in (("train_movies", FORKED_TRAINING), ("train_accidents", FORKED_STEPS)):
+        assert defs().resolve_job_def(job).executor_def is executor
+    for module in TRAINING:  # a forkserver passes over what it cannot import, without a word
+        assert importlib.util.find_spec(module)

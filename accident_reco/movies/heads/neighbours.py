@@ -102,10 +102,10 @@ class NeighbourHead(BaselineHead):
 
     def _rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All similarities of some movies, one movie after the other: (other movie, similarity)."""
-        lengths = self._lengths(rows)
-        offset = np.repeat(self.start[rows] - (np.cumsum(lengths) - lengths), lengths)
-        at = np.arange(len(offset)) + offset
-        return self.neighbour[at], self.similarity[at]
+        bounds = zip(self.start[rows].tolist(), self.start[rows + 1].tolist(), strict=True)
+        # The empty one is for no movies at all.
+        kept = [slice(0, 0), *(slice(first, end) for first, end in bounds)]
+        return np.concatenate([self.neighbour[at] for at in kept]), np.concatenate([self.similarity[at] for at in kept])
 
     def _stars(
         self,
@@ -134,6 +134,7 @@ class NeighbourHead(BaselineHead):
         self, base: np.ndarray, target: np.ndarray, nth: np.ndarray, nearness: np.ndarray, deviation: np.ndarray
     ) -> np.ndarray:
         """The baseline of each target, moved by the mean deviation of its `k` nearest, the nearest counting most."""
+        target = target.astype(np.intp, copy=False)  # once, not in each of the counts below
         count = np.bincount(target, minlength=len(base))
         similarity = nearness.astype(np.float64)
         crowded = np.flatnonzero((count > self.k)[target])
