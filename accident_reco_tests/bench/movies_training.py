@@ -28,6 +28,7 @@ from typing import Any
 
 import pandas as pd
 
+from accident_reco.defs.steps import NICE
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.lifecycle.tracking import prepare_experiment
 from accident_reco.movies import training
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--bare", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
+        os.nice(NICE)  # as steps do: what else the machine has to do weighs on both sides alike
         print(json.dumps(bare_fits(SIDES[arguments.bare])))
         return
     with tempfile.TemporaryDirectory() as folder:
