@@ -76,9 +76,9 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
         parts = [data.take(train) for train, _ in folds(len(data), options.model.seed)]
         spent[kind] = sum(fit_seconds(training.fold_kind(kind), part, rows.scale, options.model) for part in parts)
         spent[kind] += fit_seconds(kind, data, rows.scale, options.model)
-    champion, parts = platform.models.champion(training.MODEL), training.temporal_parts(rows)
-    if champion and parts:
-        older = IndexedRatings.of(parts[0])
+    champion, temporal = platform.models.champion(training.MODEL), training.temporal_parts(rows)
+    if champion and temporal:
+        older = IndexedRatings.of(temporal[0])
         spent["temporal"] = fit_seconds(champion[1].signature["kind"], older, rows.scale, options.model)
     return {"rows": len(data), **spent}
 
