@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
+from serving.predict.movie_feedback import off_scale
 
 URL = "/predict/movies"
 NOW = 1_790_000_000
@@ -192,6 +194,18 @@ def test_wrong_ratings_write_nothing(client: httpx.Client, warehouse: Warehouse)
         ("body/ratings/3", "twice"),
     }
     assert storage.existing_users(warehouse, [6_000_000]) == set()
+
+
+@pytest.mark.parametrize(
+    ("scale", "good", "bad"), [((1, 5, 1), (1, 3, 5), (0.5, 3.5)), ((0.5, 5, 0.5), (0.5, 3.5, 5), ())]
+)
+def test_stars_of_another_scale_are_no_feedback(
+    scale: tuple[float, float, float], good: tuple[float, ...], bad: tuple[float, ...]
+) -> None:
+    """The older sets have whole stars: their import refuses half ones, and so does feedback on them."""
+    version: Any = SimpleNamespace(**dict(zip(("low", "high", "step"), scale, strict=True)))
+    assert [off_scale(version, rating) for rating in good] == [None] * len(good)
+    assert all("1 to 5 in steps of 1" in str(off_scale(version, rating)) for rating in bad)
 
 
 def test_generated_ratings(client: httpx.Client, warehouse: Warehouse) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from fastapi import APIRouter
@@ -15,6 +15,9 @@ from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.movie_input import GenerateRequest, RatingsFeedback, WrittenAnswer
+
+if TYPE_CHECKING:
+    from accident_reco.movies.recommender import Recommender
 
 MODEL: Final = "movies"
 MAX_SHOWN: Final = 20
@@ -61,7 +64,7 @@ def router(context: Context) -> APIRouter:
 
 
 def _take(context: Context, body: RatingsFeedback) -> dict[str, Any]:
-    now = time.time()
+    now, champion = time.time(), context.slots[MODEL].current
     known = storage.known_movies(context.warehouse, (rated.movie_id for rated in body.ratings))
     errors, seen = [], set()
     for place, rated in enumerate(body.ratings):
@@ -69,6 +72,9 @@ def _take(context: Context, body: RatingsFeedback) -> dict[str, Any]:
         if rated.movie_id not in known:
             errors.append({"pointer": f"{where}/movie_id", "code": "unknown_movie",
                            "detail": "no movie has this id; GET /movies?query=… finds ids"})  # fmt: skip
+        # Until a version serves, the half stars that the shape of the body allows are all that is asked for.
+        if champion is not None and (problem := off_scale(champion.model, rated.rating)):
+            errors.append({"pointer": f"{where}/rating", "code": "off_scale", "detail": problem})
         if rated.rated_at is not None and rated.rated_at > now + 60:
             errors.append({"pointer": f"{where}/rated_at", "code": "in_the_future",
                            "detail": "seconds since 1970 UTC that lie in the future"})  # fmt: skip
@@ -85,6 +91,14 @@ def _take(context: Context, body: RatingsFeedback) -> dict[str, Any]:
         "rated_at": np.array([rated.rated_at or int(now) for rated in body.ratings], dtype=np.int64),
     }
     return _write(context, columns, simulated=False, received_at=int(now * 1000))
+
+
+def off_scale(version: Recommender, rating: float) -> str | None:
+    """Why a rating cannot be one of the set that the version learnt from: older sets know whole stars only."""
+    steps = (rating - version.low) / version.step
+    if version.low <= rating <= version.high and steps == round(steps):
+        return None
+    return f"ratings of these movies are {version.low:g} to {version.high:g} in steps of {version.step:g}"
 
 
 def _generate(context: Context, version: Any, body: GenerateRequest) -> dict[str, Any]:
