@@ -97,6 +97,9 @@ def test_dockerfile_habits() -> None:
     assert "rm -rf /var/lib/apt/lists/*" in DOCKERFILE
     assert not re.search(r"^(ADD|MAINTAINER) |sudo|curl ", DOCKERFILE, re.MULTILINE)
     assert DOCKERFILE.count("HEALTHCHECK") >= 2
+    synced = re.findall(r"uv pip sync .*", DOCKERFILE)
+    assert len(synced) == 2
+    assert all(re.search(r"requirements(-dvc)?\.lock", line) for line in synced), "held to the hashes of a lock"
     root = DEPLOY.parent
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((root / source).exists() for source in copied.split()), copied
