@@ -142,7 +142,6 @@ class Datasets:
         (self.repository / ".git" / "index.lock").unlink(missing_ok=True)
         if not (self.repository / ".dvc" / "config").exists():
             self._dvc("init", "--quiet", "--force")
-            self._dvc("config", "core.analytics", "false")
             self._dvc("config", "core.check_update", "false")
         (self.repository / ".dvc" / "tmp").mkdir(exist_ok=True)
         if self._dvc("remote", "list").split() != ["store", self.remote, "(default)"]:
@@ -168,8 +167,11 @@ class Datasets:
 
     def _run(self, command: list[str], seconds: float) -> str:
         name = " ".join(Path(part).name for part in command if part not in WRITER)
-        # Else DVC keeps a cache of its own in /var/tmp, which is not the platform's and in a container not writable.
-        environ = os.environ | {"DVC_SITE_CACHE_DIR": str(self.repository / ".dvc" / "tmp" / "site")}
+        # Else DVC keeps a cache of its own in /var/tmp, which is not the platform's and in a container not writable,
+        # and tells its makers about each call.
+        environ = os.environ | {
+            "DVC_SITE_CACHE_DIR": str(self.repository / ".dvc" / "tmp" / "site"), "DVC_NO_ANALYTICS": "1",
+        }  # fmt: skip
         try:
             done = subprocess.run(
                 command, cwd=self.repository, env=environ, capture_output=True, text=True, check=False, timeout=seconds

@@ -133,7 +133,7 @@ kept = Datasets(Settings.load()).keep("movies", "v1", lambda folder: folder.join
 print(kept.problem or f"{kept.remote} {kept.files}")
 """
     command = ["env", "ACCIDENT_RECO_DVC_REMOTE=s3://artifacts/dvc", "python", "-c", code]
-    done = stack.engine.execute("code", command)
+    done = stack.engine.execute("code", command, 180)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "s3://artifacts/dvc 1\n"
 
