@@ -269,13 +269,13 @@ class AccidentTraining(BaseModel):
         0.5, ge=0, le=0.9, description="Share of synthetic people in the training set; 0.5 is one for each real one"
     )
     accidents_synthetic_weight: float = Field(
-        0.2, ge=0, le=1, description="What a synthetic person counts in training against a real one"
+        0.05, ge=0, le=1, description="What a synthetic person counts in training against a real one"
     )
     accidents_mask_most: float = Field(
         0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
     )
     accidents_masked_weight: float = Field(
-        0.25, gt=0, le=1, description="What a row with fields made unknown counts in training against itself whole"
+        0.4, gt=0, le=1, description="What a row with fields made unknown counts in training against itself whole"
     )
     accidents_teacher_share: float = Field(
         0.5, ge=0, le=1, description="How much of what is learnt of a person is a teacher's word, not the label"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.accidents.features import FeatureSpec
+from accident_reco.accidents.places import PLACE_FEATURES
 from accident_reco.accidents.trees import Trees
 
 # Beyond this many leaves Shapley values take too long for a request, and path attribution answers instead.
@@ -22,10 +23,10 @@ SHAP_LEAVES: Final = 60_000
 # Derived features → the BAAC or context column that a reader knows them by; any other feature is its own column.
 COLUMN_OF: Final[dict[str, str]] = {
     "age": "an_nais", "driver_age": "driver_an_nais", "other_age": "other_an_nais", "hour": "hrmn", "weekday": "jour",
-    "day_type": "jour", "speed_limit": "vma", "lat": "com", "long": "com", "department": "com",
-    "commune_accidents": "com", "kind": "catv", "opponent": "other_kind", "log_mass_ratio": "other_kind",
-    "speed_change": "vma", "unequipped": "secu1", "belt": "secu1", "helmet": "secu1", "child_seat": "secu1",
-    "vest": "secu1", "airbag": "secu1", "gloves": "secu1", "equipment_undetermined": "secu1",
+    "day_type": "jour", "speed_limit": "vma", "kind": "catv", "opponent": "other_kind",
+    "log_mass_ratio": "other_kind", "speed_change": "vma", "unequipped": "secu1", "belt": "secu1", "helmet": "secu1",
+    "child_seat": "secu1", "vest": "secu1", "airbag": "secu1", "gloves": "secu1", "equipment_undetermined": "secu1",
+    **dict.fromkeys(PLACE_FEATURES, "com"),
 }  # fmt: skip
 
 

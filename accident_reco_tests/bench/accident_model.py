@@ -25,6 +25,7 @@ from accident_reco.accidents.model.metrics import average_precision, roc_auc
 from accident_reco.accidents.model.rows import columns_of, is_grave, mask_fields
 from accident_reco.accidents.model.teacher import accident_folds
 from accident_reco.accidents.model.training import BoostingParameters, ForestParameters, fit
+from accident_reco.accidents.places import PLACE_FEATURES
 from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
 from accident_reco.accidents.victims import build_victims
 from accident_reco.lifecycle.holdout import in_holdout
@@ -37,31 +38,36 @@ GAPS: Final = (0.0, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the table: what differs from the shipped recipe and parameters."""
+    """One line of the table: what differs from the shipped recipe and parameters; `without` names unknown features."""
 
     words: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "boosting"
     synthetic_only: bool = False
+    without: tuple[str, ...] = ()
 
 
 PLAIN: Final = {"teacher_share": 0.0}
+WHOLE: Final = {**PLAIN, "mask_most": 0.0}
 ALONE: Final = {"members": 1, "rounds": 500, "rate": 0.05}
 VARIANTS: Final[dict[str, Variant]] = {
     "bare": Variant("one booster, real people only, recorded labels, no gaps learnt",
-                    {**PLAIN, "synthetic_weight": 0.0, "mask_most": 0.0}, ALONE),
-    "synthetic": Variant("the same on synthetic people only", {**PLAIN, "mask_most": 0.0}, ALONE, synthetic_only=True),
+                    {**WHOLE, "synthetic_weight": 0.0}, ALONE),
+    "synthetic": Variant("the same on synthetic people only", {**WHOLE, "synthetic_weight": 1.0}, ALONE,
+                         synthetic_only=True),
     "gaps": Variant("one booster, gaps learnt", {**PLAIN, "synthetic_weight": 0.0}, ALONE),
-    "mix": Variant("… and synthetic people at weight 0.2", PLAIN, ALONE),
+    "mix": Variant("… and synthetic people at weight 0.05", PLAIN, ALONE),
+    "heavy": Variant("… at weight 0.2", {**PLAIN, "synthetic_weight": 0.2}, ALONE),
     "equal": Variant("… at weight 1", {**PLAIN, "synthetic_weight": 1.0}, ALONE),
-    "slow": Variant("weight 0.2, 800 rounds at rate 0.03", PLAIN, {**ALONE, "rounds": 800, "rate": 0.03}),
-    "taught": Variant("weight 0.2, half of the label a teacher's word", {}, ALONE),
-    "schooled": Variant("weight 0.2, the teacher's word alone", {"teacher_share": 1.0}, ALONE),
+    "slow": Variant("weight 0.05, 800 rounds at rate 0.03", PLAIN, {**ALONE, "rounds": 800, "rate": 0.03}),
+    "taught": Variant("weight 0.05, half of the label a teacher's word", {}, ALONE),
+    "schooled": Variant("weight 0.05, the teacher's word alone", {"teacher_share": 1.0}, ALONE),
     "pair": Variant("recorded labels, two boosters, one of random trees", PLAIN),
-    "shipped": Variant("half a teacher's word, two boosters (default)"),
+    "shipped": Variant("half a teacher's word, two boosters (shipped)"),
+    "unplaced": Variant("the same without diagonals and accidents around", without=PLACE_FEATURES[4:]),
     "forest": Variant("forest, recorded labels", PLAIN, algorithm="forest"),
-    "taught_forest": Variant("forest, half a teacher's word (default)", algorithm="forest"),
+    "taught_forest": Variant("forest, half a teacher's word (shipped)", algorithm="forest"),
 }  # fmt: skip
 
 
@@ -109,6 +115,7 @@ def measure(
     table = feature_frame(training, recipe)
     if variant.synthetic_only:
         table = table[table["_origin"] == SYNTHETIC]
+    table[list(variant.without)] = np.nan
     default = ForestParameters() if variant.algorithm == "forest" else BoostingParameters()
     rows, _ = rows_of(table)
     trees = fit(rows, replace(default, **variant.parameters), recipe.seed, jobs)
@@ -117,7 +124,9 @@ def measure(
     said = []
     for share in GAPS:
         generator = np.random.default_rng([SEED, int(share * 100)])
-        said.append(margins(trees, build_features(mask_fields(columns, spec.columns, share, generator), spec)))
+        asked = build_features(mask_fields(columns, spec.columns, share, generator), spec)
+        asked[:, [spec.position[name] for name in variant.without]] = np.nan
+        said.append(margins(trees, asked))
     whole, *gaps = said
     return [roc_auc(label, whole), average_precision(label, whole), *(roc_auc(label, margin) for margin in gaps)]
 

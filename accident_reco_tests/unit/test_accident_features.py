@@ -1,5 +1,6 @@
 """The one feature builder: the same row for training and serving, and unknown is never zero."""
 
+import json
 from datetime import date
 
 import holidays
@@ -112,6 +113,29 @@ def test_a_commune_seen_once_looks_new_in_training():
     assert build_features(columns, spec)[:, place].tolist() == [50_000] * 3
 
 
+def test_accidents_around_a_place_are_counted_in_three_sizes_without_the_own_one():
+    """280 m, 1.1 km and 5.6 km apart by latitude; the fourth is far away, and the fifth has no coordinates."""
+    lat = np.array([47.0, 47.0030, 47.0120, 47.0600, 49.0, np.nan])
+    columns = {"Num_Acc": np.arange(6), "an": np.full(6, 2023), "lat": lat,
+               "long": np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0])}  # fmt: skip
+    spec = FeatureSpec.from_json(FeatureSpec.learn(columns).to_json())
+    around = [spec.position[f"accidents_{how}"] for how in ("here", "near", "around")]
+    per = 1e5 / 6
+    seen = build_features(columns, spec, seen=True)[:, around] / per
+    np.testing.assert_allclose(seen[[0, 4]], [[1, 2, 3], [0, 0, 0]], rtol=1e-6)
+    assert np.isnan(seen[5]).all()
+    asked = build_features({"lat": np.array([47.0, 46.9, 999.0]), "long": np.full(3, 2.0)}, spec)[:, around] / per
+    np.testing.assert_allclose(asked, [[2, 3, 4], [0, 0, 0], [np.nan] * 3], rtol=1e-6)
+
+
+def test_squares_at_the_edge_of_the_globe_do_not_meet_others():
+    """The date line and the poles are places too; nothing of the other side is counted, nothing fails."""
+    columns = {"Num_Acc": np.arange(3), "an": np.full(3, 2023), "lat": np.array([-90.0, 90.0, 0.0]),
+               "long": np.array([-180.0, 180.0, 180.0])}  # fmt: skip
+    spec = FeatureSpec.learn(columns)
+    assert build_features(columns, spec, seen=True)[:, spec.position["accidents_around"]].tolist() == [0, 0, 0]
+
+
 def test_unknown_coordinates_fall_back_to_commune_then_department():
     """A caller who knows the town but no coordinates still says where it happened."""
     columns = {"Num_Acc": np.array([1, 2]), "com": np.array(["01001", "01002"]), "dep": np.array(["01", "01"]),
@@ -127,6 +151,20 @@ def test_other_features_than_this_code_builds_are_refused():
     content = FeatureSpec().to_json().replace(b'"day_type"', b'"day_kind"')
     with pytest.raises(ValueError, match="retrain"):
         FeatureSpec.from_json(content)
+
+
+def test_a_model_that_knew_fewer_features_still_gets_its_own():
+    """A champion of before an update is compared with, served, and rolled back to by the code of after it."""
+    columns = _columns(100)
+    document = json.loads(FeatureSpec.learn(columns).to_json())
+    newer = ("to_northeast", "to_northwest", "accidents_here", "accidents_near", "accidents_around")
+    document["names"] = [name for name in document["names"] if name not in newer]
+    del document["cells"]
+    old, new = FeatureSpec.from_json(json.dumps(document).encode()), FeatureSpec.learn(columns)
+    assert old.names == tuple(document["names"])
+    whole = build_features(columns, new)[:, [new.position[name] for name in old.names]]
+    np.testing.assert_array_equal(build_features(columns, old), whole)
+    assert FeatureSpec.from_json(old.to_json()).names == old.names
 
 
 def test_calendar_agrees_with_the_holidays_package():

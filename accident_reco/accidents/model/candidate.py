@@ -34,6 +34,7 @@ class Recipe:
         feature_set: `call` or `full`.
         synthetic_weight: what a synthetic row counts against a real one.
         masked_weight: what a row with gaps counts against the same row without.
+        least_weight: of rows that would count less, fewer are learnt, at this weight: as much said in less time.
         mask_most: rows are learnt a second time with up to this share of their fields unknown; 0 for never.
         teacher_share: how much of what is learnt of a real person is a teacher's word, not the label; 0 for nothing.
         validation_share: of the training accidents, for calibration and choices.
@@ -44,8 +45,9 @@ class Recipe:
     """
 
     feature_set: str = "call"
-    synthetic_weight: float = 0.2
-    masked_weight: float = 0.25
+    synthetic_weight: float = 0.05
+    masked_weight: float = 0.4
+    least_weight: float = 0.5
     mask_most: float = 0.8
     teacher_share: float = 0.5
     validation_share: float = 0.1
@@ -84,23 +86,33 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     spec = spec_of(training, recipe.feature_set)
     columns = columns_of(training)
     real, synthetic = take(columns, ~columns["synthetic"]), take(columns, columns["synthetic"])
-    softened = _softened(real, recipe)
-    parts = [(REAL, 1.0, real, True), (SYNTHETIC, recipe.synthetic_weight, synthetic, False)]
+    target = _softened(real, recipe)
+    parts = [(REAL, 1.0, real, target)]
     if recipe.mask_most:
-        parts.insert(1, (MASKED, recipe.masked_weight, masked_copy(real, spec, recipe.mask_most, recipe.seed), True))
+        masked = masked_copy(real, spec, recipe.mask_most, recipe.seed)
+        parts.append((MASKED, recipe.masked_weight, masked, target))
+    parts.append((SYNTHETIC, recipe.synthetic_weight, synthetic, is_grave(synthetic["grav"]).astype(np.float32)))
     frames = []
-    for origin, weight, rows, seen in parts:
-        if not len(rows[NUM_ACC]) or not weight:
+    for origin, weight, rows, learnt in parts:
+        kept = _thinned(len(learnt), weight, recipe, origin)
+        if not len(kept):
             continue
-        frame = pd.DataFrame(build_features(rows, spec, seen=seen), columns=list(spec.names), copy=False)
-        label = is_grave(rows["grav"])
-        about = {NUM_ACC: rows[NUM_ACC], LABEL: label, TARGET: softened if seen else label.astype(np.float32),
-                 WEIGHT: np.full(len(label), weight, dtype=np.float32),
-                 ORIGIN: np.full(len(label), origin, dtype=np.int8)}  # fmt: skip
+        rows = take(rows, kept)
+        # A synthetic person stands close to the real one who lent the place, and is no accident of their own.
+        frame = pd.DataFrame(build_features(rows, spec, seen=True), columns=list(spec.names), copy=False)
+        about = {NUM_ACC: rows[NUM_ACC], LABEL: is_grave(rows["grav"]), TARGET: learnt[kept],
+                 WEIGHT: np.full(len(kept), max(weight, recipe.least_weight), dtype=np.float32),
+                 ORIGIN: np.full(len(kept), origin, dtype=np.int8)}  # fmt: skip
         for name, values in about.items():
             frame[f"_{name}"] = values
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def _thinned(rows: int, weight: float, recipe: Recipe, origin: int) -> NDArray[np.intp]:
+    """Positions of the rows that stay, so that together they count as all of them would at `weight`."""
+    stay = round(rows * min(weight / recipe.least_weight, 1.0))
+    return np.sort(np.random.default_rng([recipe.seed, origin]).permutation(rows)[:stay])
 
 
 def _softened(real: Columns, recipe: Recipe) -> NDArray[np.float32]:

@@ -83,22 +83,24 @@ def fit_boosting(rows: TrainingRows, parameters: BoostingParameters, seed: int, 
     """Gradient boosting; the margin is the mean log-odds of the members."""
     import lightgbm
 
-    threads = jobs if len(rows.y) >= THREADS_FROM else 1
+    common = {
+        # Of labels this is the binary log loss; it takes probabilities too.
+        "objective": "cross_entropy", "num_leaves": parameters.leaves, "min_child_samples": parameters.leaf,
+        "bagging_fraction": parameters.rows, "bagging_freq": 1, "lambda_l2": parameters.l2, "max_bin": 255,
+        "num_threads": jobs if len(rows.y) >= THREADS_FROM else 1, "verbosity": -1,
+        # The same bytes whatever the number of threads.
+        "deterministic": True, "force_row_wise": True,
+    }  # fmt: skip
+    data = lightgbm.Dataset(rows.x, rows.y, weight=rows.weight, params=common).construct()
 
     def member(number: int) -> Trees:
         random = number % 2 == 1
-        settings = {
-            # Of labels this is the binary log loss; it takes probabilities too.
-            "objective": "cross_entropy", "extra_trees": random, "num_leaves": parameters.leaves,
-            "learning_rate": parameters.rate * (FASTER if random else 1.0), "min_child_samples": parameters.leaf,
+        own = {
+            "extra_trees": random, "seed": seed + number,
+            "learning_rate": parameters.rate * (FASTER if random else 1.0),
             "feature_fraction": min(parameters.features * (2.0 if random else 1.0), 1.0),
-            "bagging_fraction": parameters.rows, "bagging_freq": 1, "lambda_l2": parameters.l2, "max_bin": 255,
-            "seed": seed + number, "num_threads": threads, "verbosity": -1,
-            # The same bytes whatever the number of threads.
-            "deterministic": True, "force_row_wise": True,
         }  # fmt: skip
-        data = lightgbm.Dataset(rows.x, rows.y, weight=rows.weight, params={"verbosity": -1})
-        booster = lightgbm.train(settings, data, num_boost_round=parameters.rounds)
+        booster = lightgbm.train({**common, **own}, data, num_boost_round=parameters.rounds)
         return from_lightgbm(booster.model_to_string())
 
     return join([member(number) for number in range(parameters.members)], 1.0 / parameters.members)

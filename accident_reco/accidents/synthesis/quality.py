@@ -17,6 +17,7 @@ from accident_reco.accidents.features import FeatureSpec, build_features
 from accident_reco.accidents.model.metrics import roc_auc
 from accident_reco.accidents.model.rows import columns_of, is_grave
 from accident_reco.accidents.model.training import QUICK, TrainingRows, fit_boosting
+from accident_reco.accidents.places import COUNTS
 from accident_reco.lifecycle.holdout import in_holdout
 
 CODES: Final = ("catu", "catv", "grav", "sexe", "secu1", "trajet", "agg", "catr", "col", "int", "lum", "atm", "surf",
@@ -113,8 +114,8 @@ def discriminator_auc(real: pd.DataFrame, synthetic: pd.DataFrame, spec: Feature
     generator = np.random.default_rng(seed)
     rows = min(len(real), len(synthetic))
     x = np.concatenate([_features(_some(frame, rows, generator), spec) for frame in (real, synthetic)])
-    # A commune's size among the training people says who lent the place, not what the person is like.
-    x[:, spec.position["commune_accidents"]] = np.nan
+    # How many training accidents a place has says who lent it, not what the person is like.
+    x[:, [spec.position[name] for name in COUNTS]] = np.nan
     y = np.repeat(np.array([0, 1], dtype=np.int8), rows)
     fitted = generator.random(2 * rows) < 0.5
     trees = fit_boosting(_rows(x[fitted], y[fitted]), QUICK, seed, jobs)
