@@ -39,7 +39,7 @@ class ForestParameters:
     trees: int = 150
     leaf: int = 10
     features: float = 0.3
-    rows: float = 0.6
+    rows: float = 0.8
 
 
 @dataclass(frozen=True)
