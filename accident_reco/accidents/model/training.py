@@ -36,7 +36,7 @@ class TrainingRows:
 class ForestParameters:
     """RandomForest: `leaf` rows at least per leaf; `features` and `rows` are shares, per split and per tree."""
 
-    trees: int = 150
+    trees: int = 100
     leaf: int = 10
     features: float = 0.3
     rows: float = 0.8
