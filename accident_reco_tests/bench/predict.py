@@ -91,9 +91,9 @@ def exchange(connection: socket.socket, request: bytes) -> None:
         received += len(connection.recv(1 << 16))
 
 
-def latencies(server: Server, body: object, n: int, warm: int = 200) -> list[float]:
+def latencies(server: Server, body: object, n: int, warm: int = 200, path: str = "/predict/accidents") -> list[float]:
     """Milliseconds of `n` requests, one after the other on one connection."""
-    request, times = server.request(body), []
+    request, times = server.request(body, path), []
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for i in range(n + warm):
@@ -235,6 +235,8 @@ def main() -> None:
         with running(home) as server:
             print(f"ready in {server.ready_seconds:.2f} s, {server.rss_mb:.0f} MB resident")
             print("one record     ", quantiles(latencies(server, {"records": [RECORD]}, arguments.requests)))
+            explained = latencies(server, {"records": [RECORD]}, 500, path="/predict/accidents?explain=true")
+            print("with its reasons", quantiles(explained))
             print("one accident   ", quantiles(latencies(server, {"accidents": [ACCIDENT]}, arguments.requests)))
             many = latencies(server, {"records": [RECORD] * 1000}, 30, warm=3)
             print("1,000 records  ", quantiles(many))
