@@ -203,7 +203,9 @@ class ClosedLoop(BaseModel):
     drift_min_rows: int = Field(500, ge=1, description="Fewer rows than this are insufficient data")
     drift_min_groups: int = Field(30, ge=1, description="Fewer accidents or users than this are insufficient data")
     drift_schedule: str = Field("0 * * * *", description="When drift is checked, as cron (UTC)")
-    drift_sample_rows: int = Field(2000, ge=100, description="Rows a side in the drawn report of a drift check")
+    drift_sample_rows: int = Field(
+        2000, ge=0, description="Rows a side in the charts of a drift check's drawn report; without charts at 0"
+    )
     drift_pages_kept: int = Field(20, ge=1, description="Drawn reports kept per model; older ones keep their figures")
     retrain_mode: Literal["off", "suggest", "auto"] = Field(
         "auto", description="Whether the platform retrains by itself, says that it would, or does neither"

@@ -37,7 +37,8 @@ class Demo(Loop):
             "home": home, "accidents_source": str(self.source), "auth_required": False, "metrics_public": True,
             "dagster_port": free_port(), "predict_port": free_port(), "drift_port": free_port(),
             "loop_seconds": 4, "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
-            "drift_sample_rows": 500, "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
+            "drift_sample_rows": 0,  # charts take most of a report's time, and nobody looks at them here
+            "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
             "retrain_new_years": 9, "retrain_in_one_process": True,
             "accidents_floor": 0.5, "accidents_minimum_gain": 0.0,
             "accidents_forest_trees": 40, "accidents_boosting_rounds": 80,

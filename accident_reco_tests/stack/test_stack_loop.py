@@ -28,7 +28,7 @@ PEOPLE = 1_000
 SMALL_LOOP = {
     "MOVIES_SAMPLE_RATINGS": "2000", "AUTH_REQUIRED": "false", "SCRAPE_SECONDS": "5",
     "LOOP_SECONDS": "5",
-    "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "500",
+    "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "0",
     # One red window is enough here: how many it takes is the demonstration's matter.
     "RETRAIN_NEEDED": "1", "RETRAIN_WINDOW": "1", "RETRAIN_NEW_YEARS": "9", "RETRAIN_IN_ONE_PROCESS": "true",
     "ACCIDENTS_FLOOR": "0.5", "ACCIDENTS_MINIMUM_GAIN": "0.0", "ACCIDENTS_FOREST_TREES": "20",

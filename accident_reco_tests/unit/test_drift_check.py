@@ -174,6 +174,9 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     assert "script-src 'sha256-" in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
     assert "connect-src 'none'" in policy
+    bare = draw_page(report, reference, window, 0).decode()
+    assert '<section class="verdict red"><h1>Drift</h1>' in bare
+    assert "<script" not in bare
 
 
 def test_a_window_is_sampled_evenly() -> None:
