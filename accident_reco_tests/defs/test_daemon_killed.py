@@ -94,11 +94,8 @@ def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> Non
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
     warehouse.upgrade()
     dagster_home = environment["DAGSTER_HOME"]
-    subprocess.run(
-        [script("dagster"), "instance", "migrate"], env=environment, check=True,
-        capture_output=True, cwd=ROOT,
-    )  # fmt: skip
     with dg.DagsterInstance.from_config(dagster_home) as instance:
+        instance.upgrade()
         for minutes in (-3, -2, -1):
             red_report(warehouse, instance, minutes)
 

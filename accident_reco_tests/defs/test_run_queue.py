@@ -1,7 +1,6 @@
 """Dagster's queue as the platform configures it, with a real web server and daemon: who waits, and who does not."""
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +54,8 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
 def dagster(platform: Platform, gate: BinaryIO) -> Iterator[Children]:
     """Code server, web server and daemon, as they are configured for everybody."""
     environ = child_environment(platform.settings, {**os.environ, GATE: gate.name, "PYTHONPATH": str(ROOT)})
-    subprocess.run([script("dagster"), "instance", "migrate"], env=environ, check=True, capture_output=True)
+    with dg.DagsterInstance.from_config(str(platform.settings.dagster_home)) as instance:
+        instance.upgrade()
     children = Children(environ, platform.settings.logs)
     code = free_port()
     workspace = platform.settings.home / "workspace.yaml"
