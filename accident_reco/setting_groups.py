@@ -289,7 +289,7 @@ class AccidentTraining(BaseModel):
         0.9, gt=0.5, lt=1, description="Share of either class whose true class the flag `uncertain` may not exclude"
     )
     accidents_forest_trees: int = Field(
-        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 100"
+        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 80"
     )
     accidents_boosting_rounds: int = Field(
         0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 350"

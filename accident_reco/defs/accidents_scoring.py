@@ -11,6 +11,7 @@ from accident_reco.defs.accidents_ingest import VICTIMS
 from accident_reco.defs.accidents_training import GROUP, OWNERS, production_model, tuned_parameters
 from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.steps import FORKED_TRAINING
 from accident_reco.lifecycle.store import NoSuchVersion
 
 SCORED = dg.AssetKey(["accidents", "scored_victims"])
@@ -64,6 +65,7 @@ train_accidents = dg.define_asset_job(
     "train_accidents",
     selection=dg.AssetSelection.groups("accidents_training") - dg.AssetSelection.assets(SCORED, tuned_parameters),
     description="From stored victims to the version that answers: synthesize, mix, train, judge, promote.",
+    executor_def=FORKED_TRAINING,
 )
 tune_accidents = dg.define_asset_job(
     "tune_accidents", selection=dg.AssetSelection.assets(tuned_parameters),

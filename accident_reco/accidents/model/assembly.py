@@ -66,7 +66,7 @@ def parameters_of(
     Settings that state a number of trees, rounds or members win. `people`: real ones of the training set.
     """
     found = tuned or {}
-    trees = settings.accidents_forest_trees or min(max(people // 500, 30), 100)
+    trees = settings.accidents_forest_trees or min(max(people // 500, 30), 80)
     rounds = settings.accidents_boosting_rounds or min(max(people // 150, 60), 350)
     return {
         "forest": ForestParameters(**{**found.get("forest", {}), "trees": trees}),

@@ -16,7 +16,7 @@ from accident_reco.accidents.model import teacher
 from accident_reco.accidents.model.calibration import fit_rule
 from accident_reco.accidents.model.export import to_onnx
 from accident_reco.accidents.model.rows import Columns, columns_of, in_validation, is_grave, masked_copy, take
-from accident_reco.accidents.model.training import Parameters, TrainingRows, fit
+from accident_reco.accidents.model.training import Parameters, TrainingRows, fit, to_calibrate
 from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE, AccidentScorer
 from accident_reco.accidents.trees import Trees
 from accident_reco.lifecycle.holdout import in_holdout
@@ -163,7 +163,8 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
     spec = spec_of(training, recipe.feature_set)
     rows, num_acc = rows_of(features)
     validation = in_validation(num_acc, recipe.validation_share)
-    trees = fit(rows.where(~validation), parameters, recipe.seed, recipe.jobs)
+    first = to_calibrate(parameters) if recipe.refit else parameters
+    trees = fit(rows.where(~validation), first, recipe.seed, recipe.jobs)
     judged = columns_of(training[in_validation(training[NUM_ACC].to_numpy(), recipe.validation_share)])
     matrix, label = build_features(judged, spec, seen=True), is_grave(judged["grav"])
     margin = scorer_of(trees, spec).margin(matrix)
