@@ -80,10 +80,15 @@ class FeatureSpec:
         """Names of the matrix's columns, in order."""
         return self.only or self.built
 
-    @property
+    @cached_property
     def built(self) -> tuple[str, ...]:
         """Everything that this code builds for the set, in order."""
         return (*self.codes, *DERIVED)
+
+    @cached_property
+    def taken(self) -> list[int]:
+        """Where `names` are among what is built."""
+        return [self.built.index(name) for name in self.names]
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -168,5 +173,5 @@ def build_features(
     if (nothing := bits == 0).any():
         out[at + 4 : at + 12, nothing] = np.nan
     if spec.only:
-        out = out[[spec.built.index(name) for name in spec.only]]
+        out = out[spec.taken]
     return np.ascontiguousarray(out.T)

@@ -12,14 +12,19 @@ from serving.predict.model_slot import Loader
 
 
 def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
-    """The severity scorer; its smoke prediction is a driver about whom nothing else is known, and two such."""
+    """The severity scorer; its smoke prediction is a driver of whom only the place is known, and two such.
+
+    A place, since what is looked up around one is made at the first question: before the swap, in no request.
+    """
     from accident_reco.accidents.scorer import AccidentScorer
 
     scorer = AccidentScorer.from_files(files, manifest)
     if not 0.0 <= scorer.threshold <= 1.0:
         raise ValueError(f"threshold {scorer.threshold} is no probability")
     for n in (1, 2):
-        answer = scorer.probability({"catu": np.full(n, 1, dtype=np.int32)})
+        answer = scorer.probability({
+            "catu": np.full(n, 1, dtype=np.int32), "lat": np.full(n, 46.5), "long": np.full(n, 2.5),
+        })  # fmt: skip
         if answer.shape != (n,) or not bool(((answer >= 0) & (answer <= 1)).all()):
             raise ValueError(f"the smoke prediction of {n} record(s) gave no {n} probabilities")
     return scorer

@@ -66,8 +66,8 @@ def parameters_of(
     Settings that state a number of trees, rounds or members win. `people`: real ones of the training set.
     """
     found = tuned or {}
-    trees = settings.accidents_forest_trees or min(max(people // 500, 30), 80)
-    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 60), 350)
+    trees = settings.accidents_forest_trees or min(max(people // 500, 30), ForestParameters.trees)
+    rounds = settings.accidents_boosting_rounds or min(max(people // 150, 60), BoostingParameters.rounds)
     return {
         "forest": ForestParameters(**{**found.get("forest", {}), "trees": trees}),
         "boosting": BoostingParameters(
