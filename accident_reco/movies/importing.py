@@ -11,7 +11,7 @@ import pandas as pd
 
 from accident_reco.movies.formats import RatingReader, read_movies
 from accident_reco.movies.quarantine import RatingRules
-from accident_reco.storage import movies as storage
+from accident_reco.storage import movie_imports as storage
 from accident_reco.storage.warehouse import Warehouse
 
 MAX_KEPT_REFUSALS = 100_000

@@ -12,7 +12,7 @@ from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, w
 from accident_reco.movies import assembly, lake
 from accident_reco.setting_groups import MovieTraining
 from accident_reco.settings import Settings
-from accident_reco.storage import movies as storage
+from accident_reco.storage import movie_imports, movies
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -39,7 +39,7 @@ def save_inputs(store: ObjectStore, warehouse: Warehouse, settings: Settings, ca
         head = folder / STORE / records[0].key
         head.parent.mkdir(parents=True, exist_ok=True)
         head.write_bytes(stream.readline())
-    catalogue = pd.DataFrame(storage.read_movies(warehouse), columns=["movie_id", "title", "genres"])
+    catalogue = pd.DataFrame(movies.read_movies(warehouse), columns=["movie_id", "title", "genres"])
     catalogue.to_parquet(folder / CATALOGUE, index=False, compression="zstd")
     write_recipe(folder, candidate.model, candidate.version, settings, SETTINGS)
 
@@ -47,4 +47,4 @@ def save_inputs(store: ObjectStore, warehouse: Warehouse, settings: Settings, ca
 def restore_catalogue(folder: Path, warehouse: Warehouse) -> None:
     """Bring the catalogue back into an empty warehouse."""
     catalogue = pd.read_parquet(folder / CATALOGUE).assign(year=-1)
-    storage.write_movies(warehouse, storage.start_load(warehouse, "", "", "reproduction"), catalogue)
+    movie_imports.write_movies(warehouse, movie_imports.start_load(warehouse, "", "", "reproduction"), catalogue)

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 
-from accident_reco.storage import accounts, inference, movies
+from accident_reco.storage import accounts, inference, movie_imports, movies
 from accident_reco.storage.lifecycle import advance_request, promotion_history, record_promotion, request_work
 from accident_reco.storage.migrations import alembic_config
 from accident_reco.storage.roles import ACCESS, RoleError, ensure_databases, grant
@@ -263,18 +263,18 @@ def test_nobody_listens_is_told_without_the_password() -> None:
 
 def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention."""
-    load = movies.start_load(warehouse, "a" * 64, "b" * 64, "sample")
+    load = movie_imports.start_load(warehouse, "a" * 64, "b" * 64, "sample")
     titles = ["Toy Story (1995)", 'O\'Brien; "x"']
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
-    assert movies.write_movies(warehouse, load, catalogue) == 2
+    assert movie_imports.write_movies(warehouse, load, catalogue) == 2
     columns = {
         "user_id": np.array([1, 1, 2]), "movie_id": np.array([1, 2, 1]),
         "rating": np.array([4.5, 3.0, 0.5], np.float32), "rated_at": np.array([1, 2, 2**33]),
     }  # fmt: skip
     for _ in range(2):  # an interrupted import starts again
-        movies.write_ratings(warehouse, load, columns)
-    movies.finish_load(warehouse, load, 3, 0)
-    assert movies.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
+        movie_imports.write_ratings(warehouse, load, columns)
+    movie_imports.finish_load(warehouse, load, 3, 0)
+    assert movie_imports.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
     stored = movies.read_ratings(warehouse)
     assert stored.columns["rated_at"].max() == 2**33
     assert movies.add_ratings(
@@ -285,6 +285,11 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
     assert len(movies.known_ratings(warehouse, np.array([1]), 10)["user_id"]) == 2
     assert movies.received_ratings(warehouse, 10, 11, most=5)["rating"].tolist() == [1.0]
+    histories = movies.user_histories(warehouse, [1, 2, 3], newer_than=9)
+    assert sorted(histories) == [1, 2]
+    stars = [dict(zip(h["movie_id"].tolist(), h["rating"].tolist(), strict=True)) for h in histories.values()]
+    assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]
+    assert (histories[2]["rated_at"].tolist(), histories[1]["newer"], histories[2]["newer"]) == ([2**33], True, False)
     assert (movies.count_received(warehouse, 9), movies.count_received(warehouse, 10)) == (1, 0)
 
     accounts.add_user(warehouse, "ada", "hash", "user")

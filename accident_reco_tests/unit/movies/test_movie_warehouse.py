@@ -16,6 +16,7 @@ from accident_reco.movies.columns import Ratings, pair_keys
 from accident_reco.movies.importing import Imported, RatingFile, import_files
 from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
 from accident_reco.movies.split import SplitOptions, enough_ratings, folds, split
+from accident_reco.storage import movie_imports
 from accident_reco.storage import movies as storage
 from accident_reco.storage.tables.movies import rating_quarantine
 from accident_reco.storage.warehouse import Warehouse
@@ -96,7 +97,7 @@ def test_broken_import_leaves_the_old_rows_and_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "finish_load", killed)
+        patch.setattr(movie_imports, "finish_load", killed)
         with pytest.raises(KeyboardInterrupt):
             load(warehouse, SECOND)
     assert set(stored(warehouse)) == {(1, 10), (1, 20), (2, 10), (3, 30)}
@@ -171,6 +172,13 @@ def test_a_sample_comes_back_as_it_went_in(warehouse: Warehouse) -> None:
     assert len(found.simulated) == done.rows
     assert sum(done.by_rule.values()) == done.quarantined > 3
     assert {kind.str for kind in (found.columns["user_id"].dtype, found.columns["rating"].dtype)} == {"<i8", "<f4"}
+    users = found.columns.pop("user_id")
+    histories = storage.user_histories(warehouse, np.unique(users).tolist(), newer_than=0)
+    for user, history in histories.items():
+        assert not history.pop("newer")
+        for name, values in found.columns.items():
+            assert history[name].dtype == values.dtype
+            assert history[name].tolist() == values[users == user].tolist()
 
 
 def test_a_training_reads_whole_users_up_to_its_bound(warehouse: Warehouse) -> None:
