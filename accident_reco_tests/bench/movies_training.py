@@ -1,6 +1,6 @@
 """What a movie training costs through Dagster against the bare fits of the same candidates on the same rows.
 
-Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--rounds N] [--stock]
+Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--movies N] [--rounds N] [--stock]
 
 All sides are processes of their own, in one run. Dagster: `dagster job execute -j train_movies` from its start to its
 end: Python's start, reading the warehouse, the split, all fits and measurements, checks, MLflow, the gate, the pointer;
@@ -106,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: made up")
     parser.add_argument("--ratings", type=int, default=1_000_000, help="ratings that are made up, about")
+    parser.add_argument("--movies", type=int, default=60_000, help="movies that are made up (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--stock", action="store_true", help="the libraries' own fits as well, once")
     parser.add_argument("--bare", choices=SIDES, help=argparse.SUPPRESS)
@@ -116,12 +117,16 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.load(
-            home=Path(folder), movies_source=arguments.source, movies_sample_ratings=arguments.ratings
+            home=Path(folder),
+            movies_source=arguments.source,
+            movies_sample_ratings=arguments.ratings,
+            movies_sample_movies=arguments.movies,
         )
         prepare_home(settings)
         environment = child_environment(settings, dict(os.environ)) | {
             "ACCIDENT_RECO_MOVIES_SOURCE": settings.movies_source,
             "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": str(settings.movies_sample_ratings),
+            "ACCIDENT_RECO_MOVIES_SAMPLE_MOVIES": str(settings.movies_sample_movies),
         }
         run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
         prepare_experiment(settings.tracking_uri, training.MODEL, settings.home / "mlartifacts")
