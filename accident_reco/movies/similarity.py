@@ -66,15 +66,17 @@ def similar_movies(
         return sparse.csr_matrix((values, (data.movie, data.user)), shape=shape)
 
     centred, squared, rated = by_movie(residual), by_movie(residual**2), by_movie(np.ones(len(data)))
+    # Once and for all blocks: a product by a transposed table would turn it round anew.
+    centred_by_user, squared_by_user, rated_by_user = (table.T.tocsr() for table in (centred, squared, rated))
     rows_at_once = max(1, block_cells // max(movies, 1))
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, movies, rows_at_once):
         block = slice(first, min(first + rows_at_once, movies))
         # Four products over the same places: their entries come in the same order.
-        both = rated[block] @ rated.T
-        norms = (squared[block] @ rated.T).data * (rated[block] @ squared.T).data
+        both = rated[block] @ rated_by_user
+        norms = (squared[block] @ rated_by_user).data * (rated[block] @ squared_by_user).data
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = (centred[block] @ centred.T).data / np.sqrt(norms)
+            value = (centred[block] @ centred_by_user).data / np.sqrt(norms)
         value *= (both.data - 1) / (both.data - 1 + shrinkage)
         row = np.repeat(np.arange(first, block.stop), np.diff(both.indptr))
         chosen = _best_of_rows(both.indptr, np.where((both.data < 2) | (both.indices == row), 0, value), keep)
