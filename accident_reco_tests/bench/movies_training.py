@@ -1,6 +1,7 @@
 """What a movie training costs through Dagster against the bare fits of the same candidates on the same rows.
 
-Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--movies N] [--rounds N] [--stock]
+Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--movies N] [--rounds N]
+    [--stock]
 
 All sides are processes of their own, in one run. Dagster: `dagster job execute -j train_movies` from its start to its
 end: Python's start, reading the warehouse, the split, all fits and measurements, checks, MLflow, the gate, the pointer;
