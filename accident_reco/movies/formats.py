@@ -7,6 +7,7 @@
 | ml-100k | `u.data`, tabs, whole stars | `u.item`, `|` between, 19 genre flags, latin-1 |
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from accident_reco.movies.columns import Catalogue, RatingScale
+from accident_reco.movies.columns import MAX_ID, Catalogue, RatingScale
 from accident_reco.movies.quarantine import RawChunk, malformed
 
 BLOCK_BYTES = 8 << 20
@@ -95,7 +96,7 @@ class RatingReader:
     malformed: list[pd.DataFrame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._first = self.stream.readline()
+        self._first = self.stream.readline().removeprefix(codecs.BOM_UTF8)
         self.format = rating_format(self._first.decode("utf-8", "replace"), self.file)
 
     @property
@@ -135,9 +136,13 @@ class RatingReader:
                 column_names=names,
                 use_threads=False,
                 block_size=len(block) + 1,
-                encoding="latin-1" if not self.format.header else "utf8",
+                # Ids and numbers are plain; in whatever else there is, every byte is a character to show.
+                encoding="utf8" if block.isascii() else "latin-1",
             ),
-            parse_options=pa_csv.ParseOptions(delimiter=separator, invalid_row_handler=note, ignore_empty_lines=False),
+            # A line is a row whatever is in it: one stray quote would take the lines after it along.
+            parse_options=pa_csv.ParseOptions(
+                delimiter=separator, quote_char=False, invalid_row_handler=note, ignore_empty_lines=False
+            ),
             convert_options=pa_csv.ConvertOptions(
                 column_types={name: pa.string() for name in names}, strings_can_be_null=False
             ),
@@ -148,8 +153,9 @@ class RatingReader:
             numbered = [(number + first_line - 1, text) for number, text in broken]
             self.malformed.append(malformed(self.file, numbered, len(names)))
             lines = np.setdiff1d(lines, [number for number, _ in numbered])
+        unquoted = _unquoted if b'"' in block else _as_it_is
         columns = {
-            ours: table.column(theirs) if theirs in names else pa.nulls(table.num_rows, pa.string())
+            ours: unquoted(table.column(theirs)) if theirs in names else pa.nulls(table.num_rows, pa.string())
             for ours, theirs in (
                 ("user_id", "userId"),
                 ("movie_id", "movieId"),
@@ -169,7 +175,16 @@ class RatingReader:
 
 
 def _text(column: Any, rows: np.ndarray) -> list[str]:
-    return [value or "" for value in column.take(pa.array(rows)).to_pylist()]
+    # PostgreSQL's text cannot hold a NUL.
+    return [(value or "").replace("\0", "\ufffd") for value in column.take(pa.array(rows)).to_pylist()]
+
+
+def _as_it_is(column: Any) -> Any:
+    return column
+
+
+def _unquoted(column: Any) -> Any:
+    return pc.replace_substring_regex(column, '^"(.*)"$', r"\1")
 
 
 def _numbers(column: Any, missing: float) -> np.ndarray:
@@ -194,40 +209,76 @@ def _integers(column: Any) -> np.ndarray:
 
 
 def read_movies(content: bytes, file: str) -> Catalogue:
-    """Read a movies file (`movies.csv`, `movies.dat` or `u.item`) into a catalogue."""
-    first = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip().lstrip("\ufeff")
-    if first.split(",")[:2] == ["movieId", "title"]:
-        return _catalogue(_csv_movies(content), file)
-    if len(first.split("::")) == 3:
-        rows = [line.split("::") for line in content.decode("latin-1").splitlines() if line.strip()]
-        return _catalogue(((row[0], row[1], row[2].split("|")) for row in rows), file)
-    if len(first.split("|")) == 5 + len(_FLAGS):
-        return _catalogue(_flagged_movies(content), file)
-    raise UnknownFormat(
-        f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat "
-        "(id::title::genres) or u.item (id|title|…|19 flags); give one of these"
-    )
+    """Read a movies file (`movies.csv`, `movies.dat` or `u.item`) into a catalogue. Raises UnknownFormat."""
+    text = _decoded(content)
+    first = text.split("\n", 1)[0].strip()
+    rows: Iterator[_Movie]
+    if [name.strip('"') for name in first.split(",")[:2]] == ["movieId", "title"]:
+        rows = _csv_movies(text, file)
+    elif len(first.split("::")) == 3:
+        rows = ((at, parts[0], parts[1], parts[2].split("|")) for at, parts in _lines(text, "::", 3, file))
+    elif len(first.split("|")) == 5 + len(_FLAGS):
+        rows = ((at, parts[0], parts[1], _flagged(parts[5:])) for at, parts in _lines(text, "|", 5 + len(_FLAGS), file))
+    else:
+        raise UnknownFormat(
+            f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat "
+            "(id::title::genres) or u.item (id|title|…|19 flags); give one of these"
+        )
+    return _catalogue(rows, file)
 
 
-def _csv_movies(content: bytes) -> Iterator[tuple[str, str, list[str]]]:
-    for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
-        yield row["movieId"], row["title"], (row.get("genres") or "").split("|")
+_Movie = tuple[int, str, str, list[str]]
+"""Line number, id, title and genres as the file has them."""
 
 
-def _flagged_movies(content: bytes) -> Iterator[tuple[str, str, list[str]]]:
-    for line in content.decode("latin-1").splitlines():
+def _decoded(content: bytes) -> str:
+    """UTF-8 as newer sets have it, latin-1 as older ones."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _csv_movies(text: str, file: str) -> Iterator[_Movie]:
+    rows = csv.reader(io.StringIO(text, newline=""))
+    header = next(rows)
+    try:
+        for parts in rows:
+            if parts:
+                row = dict(zip(header, _whole(parts, len(header), file, rows.line_num), strict=True))
+                yield rows.line_num, row["movieId"], row["title"], row.get("genres", "").split("|")
+    except csv.Error as error:
+        raise UnknownFormat(f"{file} line {rows.line_num}: {error}") from error
+
+
+def _lines(text: str, separator: str, columns: int, file: str) -> Iterator[tuple[int, list[str]]]:
+    # Not `splitlines`: to it some letters of an encoding that was guessed wrong are ends of lines.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            parts = line.split("|")
-            yield parts[0], parts[1], [genre for genre, flag in zip(_FLAGS, parts[5:], strict=True) if flag == "1"]
+            yield number, _whole(line.rstrip("\r").split(separator), columns, file, number)
 
 
-def _catalogue(rows: Iterator[tuple[str, str, list[str]]], file: str) -> Catalogue:
+def _whole(parts: list[str], columns: int, file: str, line: int) -> list[str]:
+    # Catalogues are a person's to mend: a movie that is left out takes all its ratings along.
+    if len(parts) != columns:
+        shown = " ".join(parts)[:80]
+        raise UnknownFormat(f"{file} line {line}: {len(parts)} columns where {columns} are expected: {shown!r}")
+    if any("\n" in part for part in parts):
+        raise UnknownFormat(f"{file}: a quote is not closed before line {line}: {parts[1][:80]!r}")
+    return parts
+
+
+def _flagged(flags: list[str]) -> list[str]:
+    return [genre for genre, flag in zip(_FLAGS, flags, strict=True) if flag.strip() == "1"]
+
+
+def _catalogue(rows: Iterator[_Movie], file: str) -> Catalogue:
     ids: list[int] = []
     titles: list[str] = []
     genres: list[str] = []
-    for number, (movie_id, title, names) in enumerate(rows, start=1):
-        if not movie_id.strip().isdigit():
-            raise UnknownFormat(f"{file} row {number}: movie id {movie_id!r} is not a number")
+    for line, movie_id, title, names in rows:
+        if not (movie_id.strip().isascii() and movie_id.strip().isdigit() and 1 <= int(movie_id) <= MAX_ID):
+            raise UnknownFormat(f"{file} line {line}: movie id {movie_id!r} is not a number from 1 to {MAX_ID}")
         ids.append(int(movie_id))
         titles.append(title.strip())
         cleaned = (_SPELLINGS.get(name.strip(), name.strip()) for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,27 @@ def test_every_bad_row_is_refused_with_its_reason() -> None:
     assert rules.counts["rating_scale"] == 3
 
 
+def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
+    """A stray quote takes no line along, a byte that is no UTF-8 and a NUL stop nothing; whole quotes are taken off."""
+    content = (
+        b'\xef\xbb\xbf"userId","movieId","rating","timestamp"\r\n'
+        b'1,"10,4.0,964982703\r\n'  # 2: a quote that nothing closes
+        b'"1","10","4.0","964982703"\r\n'  # 3: kept
+        b"1,\xff\xfe,4.0,964982703\r\n"  # 4: no text
+        b"1,2\x000,4.0,964982703\r\n"  # 5: a NUL
+        b"2,20,4.5,964982703\r\n"  # 6: kept
+    )
+    reader = RatingReader(io.BytesIO(content), "ratings.csv")
+    rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
+    kept, refused = rules.sift(next(iter(reader)))
+    assert (kept.user_id.tolist(), kept.movie_id.tolist(), kept.rating.tolist()) == ([1, 2], [10, 20], [4.0, 4.5])
+    assert dict(zip(refused.line, refused.rule, strict=True)) == dict.fromkeys((2, 4, 5), "identifier")
+    assert reader.malformed == []
+    assert refused.movie_id.tolist() == ['"10', "\xff\xfe", "2\ufffd0"]
+    marked = next(iter(RatingReader(io.BytesIO(b"\xef\xbb\xbf" + DAT), "ratings.dat")))
+    assert marked.user_id.tolist() == [1, 1, 2]
+
+
 def test_half_stars_are_refused_in_a_whole_star_set() -> None:
     """The scale is the format's: 3.5 is sound in ratings.csv and wrong in ratings.dat."""
     reader = RatingReader(io.BytesIO(b"1::10::4::964982703\n1::20::3.5::964982703\n"), "ratings.dat")
@@ -125,6 +147,29 @@ def test_movies_of_all_three_formats() -> None:
     assert (dat.title, dat.genres) == (["Misérables, Les (1995)"], ["Drama|Children"])
     item = read_movies(b"1|Toy Story (1995)|01-Jan-1995||http://x|0|0|0|1|1|1" + b"|0" * 13 + b"\n", "u.item")
     assert item.genres == ["Animation|Children|Comedy"]
+
+
+def test_old_sets_in_utf_8_lose_no_movie() -> None:
+    """The second byte of `à` and `Å` ends a line to `str.splitlines`; a file's own lines are what counts."""
+    dat = read_movies("1::Voilà Åke (1995)::Drama\r\n2::X::Comedy\r\n".encode(), "movies.dat")
+    assert dat.title == ["Voilà Åke (1995)", "X"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"1::X::Drama\n2::Y\n", "line 2: 2 columns where 3 are expected: '2 Y'"),
+        (b"movieId,title,genres\n1,X\n", "line 2: 2 columns where 3 are expected"),
+        (b'movieId,title,genres\n1,"X,Drama\n2,Y,Drama\n3,"Z",Drama\n', "a quote is not closed before line 4"),
+        (b"movieId,title,genres\n1,X,Drama\ntwo,Y,Drama\n", "line 3: movie id 'two' is not a number"),
+        (b"movieId,title,genres\n0,X,Drama\n", "line 2: movie id '0' is not a number from 1 to 2147483647"),
+        (b"1|X|01-Jan-1995||http://x" + b"|0" * 19 + b"\n2|Y|||\n", "line 2: 5 columns where 24 are expected"),
+    ],
+)
+def test_broken_catalogue_says_where(content: bytes, said: str) -> None:
+    """A movie that cannot be read is an error with its line: left out, it would take its ratings along."""
+    with pytest.raises(UnknownFormat, match=re.escape(said)):
+        read_movies(content, "movies")
 
 
 def test_years_in_titles() -> None:
