@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.defs.drift import report_key
+from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.retrain import Source
@@ -145,7 +146,7 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
             if run is None:
                 waiting.append(request)
             else:
-                said.append(f"request {request['id'][:8]}: {_follow(platform, request, run)}")
+                said.append(f"request {request['id'][:8]}: {_follow(context.instance, platform, request, run)}")
         if len(waiting) < len(requests) and any("running" in line for line in said):
             return dg.SkipReason("; ".join(said))
         by_hand = _training_by_hand(context.instance, model)
@@ -179,7 +180,7 @@ def _run_of(instance: dg.DagsterInstance, request_id: str) -> dg.DagsterRun | No
     return runs[0] if runs else None
 
 
-def _follow(platform: Platform, request: dict[str, Any], run: dg.DagsterRun) -> str:
+def _follow(instance: dg.DagsterInstance, platform: Platform, request: dict[str, Any], run: dg.DagsterRun) -> str:
     """Bring a request up to its run: running, promoted, refused or failed, with the gate's reason."""
     if run.status not in FINISHED:
         if request["status"] == "queued":
@@ -192,6 +193,8 @@ def _follow(platform: Platform, request: dict[str, Any], run: dg.DagsterRun) -> 
         status, outcome = "done", "the run ended without a decision"
     else:
         status, outcome = "failed", f"run {run.run_id} ended as {run.status.value.lower()}"
+        if told := what_failed(instance, run.run_id):
+            outcome += f": {told}"
     advance_request(platform.warehouse, request["id"], status, run_id=run.run_id, outcome=outcome)
     return f"{status}, {outcome}"
 
@@ -207,7 +210,8 @@ def _failure_sensor(settings: Settings) -> dg.SensorDefinition:
     def failed_runs(context: dg.RunFailureSensorContext, platform: Platform) -> None:
         """Record and notify."""
         run = context.dagster_run
-        text = f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}"
+        told = what_failed(context.instance, run.run_id) or context.failure_event.message
+        text = f"run {run.run_id} of {run.job_name} failed: {told}"
         delivered = notify(platform.settings, platform.warehouse, "run_failure", run.run_id, text[:2000])
         context.log.info("%s (%s)", text, delivered)
 

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from accident_reco.defs import retrain
+from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
 from accident_reco.monitoring.notify import notify
 from accident_reco.settings import Settings
@@ -76,8 +77,46 @@ def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) 
     (message,) = told
     assert message["kind"] == "run_failure"
     assert message["subject"] == result.run_id
-    assert "of doomed failed" in message["text"]
+    assert "of doomed failed: burst: RuntimeError: the disk is full" in message["text"]
     assert kept(platform) == [(result.run_id, "sent")]
+
+
+def test_a_stopped_run_says_which_check_stopped_it() -> None:
+    """A check that only warns is not what stopped the run, though it failed first."""
+
+    @dg.asset
+    def rows() -> None:
+        """Checked."""
+
+    @dg.asset_check(asset=rows)
+    def first() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="a little odd")
+
+    @dg.asset_check(asset=rows, blocking=True)
+    def second() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="3 % refused")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([rows, first, second], instance=instance, raise_on_error=False)
+        assert what_failed(instance, result.run_id) == "rows fails second: 3 % refused"
+        sound = dg.materialize([rows], instance=instance)
+        assert what_failed(instance, sound.run_id) is None
+
+
+def test_a_run_that_was_stopped_says_so() -> None:
+    """The platform was shut down in the middle of a step."""
+
+    @dg.job
+    def stopped() -> None:
+        @dg.op
+        def long() -> None:
+            raise dg.DagsterExecutionInterruptedError
+
+        long()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = stopped.execute_in_process(instance=instance, raise_on_error=False).run_id
+        assert what_failed(instance, run_id) == "long: was stopped from outside"
 
 
 def test_a_dead_webhook_stops_nothing(platform) -> None:

@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
 
+from accident_reco.defs.movies_training_checks import movie_candidate_complete
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.movies.models import KINDS
 from accident_reco.movies.recommender import Recommender
 from accident_reco.storage import movies as storage
+from accident_reco.storage.drift import decision_of_run
 from accident_reco_tests.defs.movie_world import World
 
 
@@ -26,7 +29,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.close()
 
 
-def test_from_files_to_the_champion_and_again(world: World) -> None:
+def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every asset and check in turn; the pointer names a bundle that answers; the same again is refused as the same."""
     ingested = world.run("ingest_movies")
     assert ingested.success
@@ -71,6 +74,17 @@ def test_from_files_to_the_champion_and_again(world: World) -> None:
     assert not rolled.success
     failure = next(event for event in rolled.all_events if event.is_step_failure)
     assert "no earlier version to roll back to" in str(failure.step_failure_data.error)
+
+    # Below the floor: the check warns, so that the gate is asked, refuses, and is on record.
+    monkeypatch.setenv("ACCIDENT_RECO_MOVIES_FLOOR", "0.99")
+    strict = World(Path(world.platform.home))
+    warned = movie_candidate_complete(strict.platform, trained.output_for_node("movies__candidate_model"))
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    strict.platform.objects.delete("models/movies/production.json")
+    refused = strict.run("train_movies", only="production_model")
+    assert strict.metadata(refused, "production_model")["reason"] == warned.description
+    assert decision_of_run(strict.platform.warehouse, refused.run_id) == (False, warned.description)
+    strict.close()
 
 
 def test_new_ratings_reach_the_next_version_but_simulated_ones_never_judge(world: World) -> None:
