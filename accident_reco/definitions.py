@@ -28,7 +28,6 @@ platform = Platform()
 
 MODULES = (
     accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
-    accidents_watch,  # new and corrected years
     accidents_training,  # synthetic people, training set, features, two candidates, the gate
     accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
     accidents_scoring,  # whole years scored by the champion
@@ -50,7 +49,6 @@ def defs() -> dg.Definitions:
         assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=jobs,
-        sensors=_named(dg.SensorDefinition),
         schedules=_named(dg.ScheduleDefinition),
         executor=FORKED_STEPS,
         resources={
@@ -59,9 +57,9 @@ def defs() -> dg.Definitions:
             "bundles": BundleIOManager(platform=platform),
         },
     )
-    # The closed loop has settings in its definitions: when to check, how often to look.
-    loop = (module.definitions(settings) for module in (drift, retrain, rollback, dataset))
-    return dg.Definitions.merge(pipelines, *loop)
+    # These have settings in their definitions: when to check, how often to look.
+    watching = (module.definitions(settings) for module in (accidents_watch, drift, retrain, rollback, dataset))
+    return dg.Definitions.merge(pipelines, *watching)
 
 
 def _named(*kinds: type) -> list[Any]:

@@ -53,6 +53,9 @@ class Sources(BaseModel):
     accidents_source: str = Field(
         "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
     )
+    accidents_watch_seconds: int = Field(
+        60, ge=1, description="How often the sensors of accident data look; a publisher's server is asked once an hour"
+    )
     accidents_sample_years: str = Field(
         "2021-2024",
         pattern=r"^20\d\d(-20\d\d)?(,20\d\d(-20\d\d)?)*$",

@@ -36,7 +36,8 @@ class Demo(Loop):
         chosen: dict[str, Any] = {
             "home": home, "accidents_source": str(self.source), "auth_required": False, "metrics_public": True,
             "dagster_port": free_port(), "predict_port": free_port(), "drift_port": free_port(),
-            "loop_seconds": 4, "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
+            "loop_seconds": 4, "accidents_watch_seconds": 4,
+            "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
             "drift_sample_rows": 0,  # charts take most of a report's time, and nobody looks at them here
             "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
             "retrain_new_years": 9, "retrain_in_one_process": True,

@@ -14,8 +14,12 @@ from accident_reco.accidents.codebook import TABLES
 from accident_reco.accidents.sample import sample_year
 from accident_reco.accidents.sources import open_source
 from accident_reco.defs import accidents_ingest
-from accident_reco.defs.accidents_watch import accident_source, accident_warehouse
+from accident_reco.defs.accidents_watch import definitions, source_sensor, warehouse_sensor
 from accident_reco.defs.resources import Platform
+from accident_reco.settings import Settings
+
+SETTINGS = Settings(accidents_watch_seconds=7)
+accident_source, accident_warehouse = source_sensor(SETTINGS), warehouse_sensor(SETTINGS)
 
 
 @pytest.fixture
@@ -116,3 +120,9 @@ def test_tick_is_cheap(platform: Platform, published: Path) -> None:
     _tick(accident_source, platform)
     _tick(accident_warehouse, platform)
     assert time.perf_counter() - started < 1
+
+
+def test_they_look_as_often_as_the_setting_says() -> None:
+    """Both; a demonstration need not wait for a minute."""
+    found = {sensor.name: sensor.minimum_interval_seconds for sensor in definitions(SETTINGS).sensors or ()}
+    assert found == {"accident_source": 7, "accident_warehouse": 7}

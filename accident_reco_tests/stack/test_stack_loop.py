@@ -27,7 +27,7 @@ ALERT_SECONDS = 300.0
 PEOPLE = 1_000
 SMALL_LOOP = {
     "MOVIES_SAMPLE_RATINGS": "2000", "AUTH_REQUIRED": "false", "SCRAPE_SECONDS": "5",
-    "LOOP_SECONDS": "5",
+    "LOOP_SECONDS": "5", "ACCIDENTS_WATCH_SECONDS": "5",
     "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "0",
     # One red window is enough here: how many it takes is the demonstration's matter.
     "RETRAIN_NEEDED": "1", "RETRAIN_WINDOW": "1", "RETRAIN_NEW_YEARS": "9", "RETRAIN_IN_ONE_PROCESS": "true",
@@ -51,7 +51,7 @@ def stack(stack_folder: Path) -> Iterator[Running]:
     running = Running(env, target="stack")
     try:
         running.await_text("starting services", STACK_SECONDS)
-        moved_year(published, 2024, PEOPLE * 80)
+        moved_year(published, 2024, PEOPLE * 40)
         running.await_text(r"environment +\S+", STACK_SECONDS)
         yield running
     finally:
