@@ -21,6 +21,7 @@ from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
 HOLDOUT = "holdout"
+SIMULATED = "simulated"
 
 
 def options_of(settings: Settings) -> Options:
@@ -55,11 +56,11 @@ def split_of(warehouse: Warehouse, options: SplitOptions, most: int) -> tuple[Sp
 
 
 def split_frame(found: Split) -> pd.DataFrame:
-    """One frame of both parts, narrow columns, `holdout` telling them apart."""
+    """One frame of both parts, narrow columns, `holdout` telling them apart; `simulated` marks made-up rows."""
     frames = []
-    for part, held in ((found.train, False), (found.holdout, True)):
+    for part, held, simulated in ((found.train, False, found.simulated), (found.holdout, True, False)):
         frame = part.frame().astype({"user_id": np.int32, "movie_id": np.int32})
-        frames.append(frame.assign(**{HOLDOUT: held}))
+        frames.append(frame.assign(**{HOLDOUT: held, SIMULATED: simulated}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -67,7 +68,11 @@ def rows_of(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> Ro
     """What candidates are trained and judged on, from the split's frame."""
     held = frame[HOLDOUT].to_numpy(dtype=bool)
     everything = Ratings.from_frame(frame)
-    return Rows(everything.take(~held), everything.take(held), catalogue_of(warehouse), lake.rating_scale(store))
+    # Frames that were kept before the mark have no such column.
+    simulated = frame[SIMULATED].to_numpy(dtype=bool)[~held] if SIMULATED in frame else None
+    return Rows(
+        everything.take(~held), everything.take(held), catalogue_of(warehouse), lake.rating_scale(store), simulated
+    )
 
 
 def catalogue_of(warehouse: Warehouse) -> Catalogue:

@@ -14,29 +14,26 @@ class Plan:
     note: str | None = None
 
 
-def plan(
-    *, asked_for_user: bool, in_model: bool, newer_ratings: bool, stored: int, given: int, given_unknown: int
-) -> Plan:
+def plan(*, asked_for_user: bool, in_model: bool, newer_ratings: bool, known: int, unknown: int) -> Plan:
     """Choose between the user's own factors, folding ratings in, and what is popular.
 
     Args:
         asked_for_user: the request names a stored user (not ratings of its own).
         in_model: the version was trained on that user.
         newer_ratings: the user has rated since the version's training rows were read.
-        stored: the user's ratings in the warehouse of movies that the version knows.
-        given: ratings in the request of movies that the version knows.
-        given_unknown: ratings in the request of movies that it does not know.
+        known: ratings, of the request or else of the stored user, of movies that the version knows.
+        unknown: those of movies that it does not know.
     """
     if not asked_for_user:
-        if given:
-            ignored = f"{given_unknown} rated movies are unknown to this version and were left out"
-            return Plan("fold_in", ignored if given_unknown else None)
-        if given_unknown:
+        if known:
+            ignored = f"{unknown} of the rated movies are unknown to this version and were left out"
+            return Plan("fold_in", ignored if unknown else None)
+        if unknown:
             return Plan("popular", "none of the rated movies is known to this version: what is popular instead")
         return Plan("popular", "no user and no ratings given: what is popular")
     if in_model and not newer_ratings:
         return Plan("personalised")
-    if stored:
+    if known:
         why = (
             "rated movies since this version was trained"
             if in_model
@@ -45,4 +42,6 @@ def plan(
         return Plan("fold_in", f"the user {why}: folded in from the stored ratings")
     if in_model:
         return Plan("personalised", "the user's stored ratings are not at hand: seen movies may be among these")
+    if unknown:
+        return Plan("popular", "this version knows none of the movies that the user has rated: what is popular")
     return Plan("popular", "the user is unknown: what is popular")

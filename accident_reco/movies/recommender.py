@@ -142,9 +142,8 @@ class Recommender:
             asked_for_user=user_id is not None and not brought,
             in_model=user is not None,
             newer_ratings=person.newer,
-            stored=0 if brought else len(usable),
-            given=len(usable) if brought else 0,
-            given_unknown=len(person) - len(usable) if brought else 0,
+            known=len(usable),
+            unknown=len(person) - len(usable),
         )
         allowed = self._rated if wishes.include_seen else self.unseen(person)
         allowed, problem = self._of_wished_genres(allowed, wishes)

@@ -25,11 +25,12 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows that train and rows that judge, and what was left out and why (counts)."""
+    """Rows that train and rows that judge, what was left out and why (counts), and which training rows are made up."""
 
     train: Ratings
     holdout: Ratings
     left_out: dict[str, int]
+    simulated: np.ndarray
 
 
 def users_taken(most: int, stored: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -50,14 +51,16 @@ def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Spl
     held = pairs_in_holdout(ratings.user_id, ratings.movie_id, options.holdout_share)
     rows = np.flatnonzero(~held)
     kept = rows[enough_ratings(ratings.take(rows), options.min_user_ratings, options.min_movie_ratings)]
+    kept = kept[np.lexsort((ratings.movie_id[kept], ratings.user_id[kept]))]
     judging = np.flatnonzero(held & ~simulated)
     return Split(
-        ratings.take(kept).ordered(),
+        ratings.take(kept),
         ratings.take(judging).ordered(),
         {
             "too few ratings of the user or movie": len(rows) - len(kept),
             "simulated in the holdout": int((held & simulated).sum()),
         },
+        simulated[kept],
     )
 
 

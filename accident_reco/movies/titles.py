@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import accumulate
 
 
 class Titles:
@@ -12,9 +13,9 @@ class Titles:
 
     def __init__(self, titles: Sequence[str]) -> None:
         self._titles = list(titles)
-        folded = [title.casefold() for title in self._titles]
+        folded = [_fold(title) for title in self._titles]
         self._text = "\n".join(folded)
-        self._start = np.concatenate([[0], np.cumsum([len(text) + 1 for text in folded])])[:-1]
+        self._start = list(accumulate((len(text) + 1 for text in folded), initial=0))
 
     def __getitem__(self, row: int) -> str:
         return self._titles[row]
@@ -23,16 +24,29 @@ class Titles:
         return len(self._titles)
 
     def containing(self, query: str) -> list[int]:
-        """Positions of titles that contain every word of the query, in any case; none for a query without words."""
-        words = query.casefold().split()
+        """Positions of titles that contain every word of the query, in any case; none for a query without words.
+
+        Accents do not count: few people type those of every language.
+        """
+        words = _fold(query).split()
         if not words:
             return []
         longest = max(words, key=len)
         rows: list[int] = []
         at = self._text.find(longest)
         while at >= 0:
-            rows.append(int(np.searchsorted(self._start, at, side="right")) - 1)
+            rows.append(bisect_right(self._start, at) - 1)
             # On to the next title: one hit in each is enough.
             end = self._text.find("\n", at)
             at = self._text.find(longest, end) if end >= 0 else -1
-        return [row for row in rows if all(word in self._titles[row].casefold() for word in words)]
+        return [row for row in rows if all(self._holds(row, word) for word in words)]
+
+    def _holds(self, row: int, word: str) -> bool:
+        return self._text.find(word, self._start[row], self._start[row + 1]) >= 0
+
+
+def _fold(text: str) -> str:
+    """For comparison: in one case, letters without their accents."""
+    if not text.isascii():
+        text = "".join(part for part in unicodedata.normalize("NFKD", text) if not unicodedata.combining(part))
+    return text.casefold()

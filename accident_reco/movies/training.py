@@ -34,12 +34,13 @@ RANKED_USERS = 2_000
 
 @dataclass(frozen=True)
 class Rows:
-    """What every candidate gets: the same rows, catalogue and scale."""
+    """What every candidate gets: the same rows, catalogue and scale; which training rows are made up (None: none)."""
 
     train: Ratings
     holdout: Ratings
     catalogue: Catalogue
     scale: RatingScale
+    simulated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,12 @@ def temporal_report(kind: str, rows: Rows, options: Options) -> dict[str, float]
 
 
 def temporal_parts(rows: Rows) -> tuple[Ratings, Ratings] | None:
-    """The older ratings and the newest fifth, of both parts of the split; None where there is no such report."""
-    everything = Ratings.concatenate([rows.train, rows.holdout]).ordered()
+    """The older ratings and the newest fifth, of both parts of the split; None where there is no such report.
+
+    Made-up ratings are in neither: all are of these days, so that they would be most of what judges.
+    """
+    real = rows.train if rows.simulated is None else rows.train.take(~rows.simulated)
+    everything = Ratings.concatenate([real, rows.holdout]).ordered()
     newest, _ = temporal_cut(everything)
     if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
         return None

@@ -12,8 +12,10 @@ import pytest
 
 from accident_reco.defs.movies_training_checks import movie_candidate_complete
 from accident_reco.lifecycle.reference import read_reference
+from accident_reco.movies import assembly
 from accident_reco.movies.models import KINDS
 from accident_reco.movies.recommender import Recommender
+from accident_reco.movies.training import temporal_parts
 from accident_reco.storage import movies as storage
 from accident_reco.storage.drift import decision_of_run
 from accident_reco_tests.defs.movie_world import World
@@ -102,6 +104,13 @@ def test_new_ratings_reach_the_next_version_but_simulated_ones_never_judge(world
     assert result.success
     split = world.metadata(result, "ratings_split")
     assert split["simulated"] == 60
+    rows = assembly.rows_of(
+        result.output_for_node("movies__ratings_split"), world.platform.warehouse, world.platform.objects
+    )
+    assert set(rows.train.user_id[rows.simulated]) == {1_000_000_000}
+    older, newest = temporal_parts(rows)  # type: ignore[misc]
+    assert 1_000_000_000 not in older.user_id
+    assert 1_000_000_000 not in newest.user_id
     assert 0 < split["left_out"]["simulated in the holdout"] < 60  # type: ignore[index]
     outcome = world.metadata(result, "production_model")
     assert outcome["candidate"] != before.version  # type: ignore[union-attr]

@@ -87,7 +87,9 @@ def router(context: Context) -> APIRouter:
 
     @routes.get("/movies", summary="Find movies by title", response_model=SearchAnswer, responses=responses(503))
     async def search_movies(
-        query: Annotated[str, Query(min_length=1, max_length=200, description="Words of the title, in any case")],
+        query: Annotated[
+            str, Query(min_length=1, max_length=200, description="Words of the title; case and accents do not count")
+        ],
         count: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> Response:
         champion = context.champion(MODEL)

@@ -216,6 +216,9 @@ def test_split_is_frozen_by_hash() -> None:
         pair_keys(ratings.user_id[held & ~simulated], ratings.movie_id[held & ~simulated]).tolist()
     )
     assert not pairs_in_holdout(parts.train.user_id, parts.train.movie_id, 0.2).any()
+    made_up = set(pair_keys(ratings.user_id[simulated], ratings.movie_id[simulated]).tolist())
+    marked = [key in made_up for key in pair_keys(parts.train.user_id, parts.train.movie_id).tolist()]
+    assert parts.simulated.tolist() == marked
     assert parts.left_out["simulated in the holdout"] == int((held & simulated).sum()) > 0
     order = random.permutation(len(pairs))[:2_000]
     some = split(ratings.take(order), simulated[order], options)

@@ -230,12 +230,15 @@ def test_because_names_liked_movies(versions: dict[str, Recommender], sample_row
 
 
 def test_search_in_titles() -> None:
-    """Every word, in any case and order, inside words too; nothing for no words."""
+    """Every word, in any case and order, inside words too, with or without accents; nothing for no words."""
     titles = Titles(["Toy Story (1995)", "Story of Toys, The", "Heat (1995)", "STORY"])
     assert titles.containing("story toy") == [0, 1]
     assert titles.containing("1995") == [0, 2]
     assert titles.containing("  ") == []
     assert titles.containing("storyz") == []
+    accented = Titles(["Misérables, Les (1995)", "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"])
+    assert accented.containing("les miserables") == accented.containing("MISÉRABLES") == [0]
+    assert accented.containing("amélie poulain") == [1]
 
 
 def test_empty_catalogue_answers() -> None:
@@ -294,32 +297,32 @@ def test_popularity_fades_and_is_damped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_for_user", "in_model", "newer", "stored", "given", "unknown", "way"),
+    ("asked_for_user", "in_model", "newer", "known", "unknown", "way", "note"),
     [
         # Ratings in the request describe the person.
-        (False, False, False, 0, 3, 0, "fold_in"),
-        (False, False, False, 0, 1, 2, "fold_in"),
-        (False, False, False, 0, 0, 2, "popular"),
-        (False, False, False, 0, 0, 0, "popular"),
+        (False, False, False, 3, 0, "fold_in", None),
+        (False, False, False, 1, 2, "fold_in", "2 of the rated movies are unknown to this version"),
+        (False, False, False, 0, 2, "popular", "none of the rated movies is known"),
+        (False, False, False, 0, 0, "popular", "no user and no ratings given"),
         # A user of the training rows.
-        (True, True, False, 50, 0, 0, "personalised"),
-        (True, True, True, 50, 0, 0, "fold_in"),
-        (True, True, True, 0, 0, 0, "personalised"),
-        # A user who came later, with and without usable ratings.
-        (True, False, False, 1, 0, 0, "fold_in"),
-        (True, False, False, 0, 0, 0, "popular"),
+        (True, True, False, 50, 0, "personalised", None),
+        (True, True, True, 50, 0, "fold_in", "rated movies since this version was trained"),
+        (True, True, True, 0, 0, "personalised", "stored ratings are not at hand"),
+        # A user who came later, with and without usable ratings, and nobody.
+        (True, False, False, 1, 3, "fold_in", "not among those this version was trained on"),
+        (True, False, False, 0, 3, "popular", "knows none of the movies that the user has rated"),
+        (True, False, False, 0, 0, "popular", "the user is unknown"),
     ],
 )
 def test_cold_start_rule(
-    asked_for_user: bool, in_model: bool, newer: bool, stored: int, given: int, unknown: int, way: str
+    asked_for_user: bool, in_model: bool, newer: bool, known: int, unknown: int, way: str, note: str | None
 ) -> None:
-    """The one place that decides how somebody is answered."""
+    """The one place that decides how somebody is answered, and what is said of it."""
     plan = cold_start.plan(
-        asked_for_user=asked_for_user, in_model=in_model, newer_ratings=newer, stored=stored, given=given,
-        given_unknown=unknown,
-    )  # fmt: skip
+        asked_for_user=asked_for_user, in_model=in_model, newer_ratings=newer, known=known, unknown=unknown
+    )
     assert plan.way == way
-    assert (plan.note is None) == ((way == "personalised" and not newer) or (given > 0 and unknown == 0))
+    assert plan.note is None if note is None else note in (plan.note or "")
 
 
 def test_top_is_a_stable_sort() -> None:
