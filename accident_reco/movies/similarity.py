@@ -74,9 +74,9 @@ def similar_movies(
         block = slice(first, min(first + rows_at_once, movies))
         # Four products over the same places: their entries come in the same order.
         both = rated[block] @ rated_by_user
-        norms = (squared[block] @ rated_by_user).data * (rated[block] @ squared_by_user).data
+        norms = _at(both, squared[block] @ rated_by_user) * _at(both, rated[block] @ squared_by_user)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = (centred[block] @ centred_by_user).data / np.sqrt(norms)
+            value = _at(both, centred[block] @ centred_by_user) / np.sqrt(norms)
         value *= (both.data - 1) / (both.data - 1 + shrinkage)
         row = np.repeat(np.arange(first, block.stop), np.diff(both.indptr))
         chosen = _best_of_rows(both.indptr, np.where((both.data < 2) | (both.indices == row), 0, value), keep)
@@ -84,6 +84,14 @@ def similar_movies(
     row, column, value = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     best = sparse.csr_matrix((value, (row, column)), shape=(movies, movies))
     return Neighbours.of(best.maximum(best.T).tocsr())
+
+
+def _at(places: Any, product: Any) -> np.ndarray:
+    """Entries of a product at the places of another; sums that are exactly zero are not among a product's entries."""
+    if product.nnz == places.nnz:
+        return np.asarray(product.data)
+    rows = np.repeat(np.arange(places.shape[0]), np.diff(places.indptr))
+    return np.asarray(product[rows, places.indices]).ravel()
 
 
 def _best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray:

@@ -11,10 +11,12 @@ from accident_reco.lifecycle.reference import read_reference
 from accident_reco.movies import biases, gating, metrics, models, similarity, training
 from accident_reco.movies.arrays import bundle_arrays
 from accident_reco.movies.choice import ChoiceRule, choose
+from accident_reco.movies.columns import Ratings
 from accident_reco.movies.recommender import Recommender
 from accident_reco.movies.training import Options, Rows
 from accident_reco.movies.trainset import IndexedRatings, surprise_trainset
 from accident_reco_tests.bench import movies_parity
+from accident_reco_tests.unit.movies.conftest import NOW
 
 RATING_KINDS = movies_parity.KINDS
 
@@ -58,6 +60,19 @@ def test_similarities_are_surprises_own(sample_rows: Rows, options: Options) -> 
     assert ours[3, 3] == 1.0
     few = similarity.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=5)
     assert few[int(few.movie[0]), 0] == few[0, int(few.movie[0])] > 0
+
+
+def test_movies_whose_tastes_cancel_out_are_not_similar() -> None:
+    """Products that sum to exactly zero are dropped by scipy: the pairs around them keep their own similarity."""
+    stars = {0: (4.0, 4.0), 1: (4.0, 2.0), 2: (5.0, 5.0)}
+    data = IndexedRatings.of(
+        Ratings.of([1, 2] * 3, np.repeat([0, 1, 2], 2), [star for two in stars.values() for star in two], [NOW] * 6)
+    )
+    ours = similarity.similar_movies(data, 3.0, np.zeros(2), np.zeros(3), shrinkage=100, keep=5)
+    assert ours[0, 2] == pytest.approx(1 / 101)
+    assert ours[0, 1] == ours[1, 2] == 0
+    alike = IndexedRatings.of(Ratings.of([1, 2] * 2, [0, 0, 1, 1], [3.0] * 4, [NOW] * 4))
+    assert similarity.similar_movies(alike, 3.0, np.zeros(2), np.zeros(2), shrinkage=100, keep=5)[0, 1] == 0
 
 
 def test_biases_are_surprises_own(sample_rows: Rows, options: Options) -> None:
