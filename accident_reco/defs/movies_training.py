@@ -154,8 +154,12 @@ def production_model(
     def fill(folder: Path) -> None:
         save_inputs(platform.objects, platform.warehouse, platform.settings, candidate_model, folder)
 
+    def problems() -> list[str]:
+        # The check stopped its own run; this one reads what that run stored.
+        return assembly.data_problems(platform.warehouse)
+
     policy = assembly.policy_of(platform.settings)
-    moved = move_pointer(context, platform, config, candidate_model, against, policy, fill)
+    moved = move_pointer(context, platform, config, candidate_model, against, policy, fill, problems)
     return moved._replace(check_results=[checks.movie_champion_answers(platform)])
 
 

@@ -13,9 +13,11 @@ from accident_reco.movies.arrays import PopularityOptions
 from accident_reco.movies.choice import ChoiceRule
 from accident_reco.movies.columns import Catalogue, Ratings
 from accident_reco.movies.models import ModelOptions
+from accident_reco.movies.quarantine import refusals
 from accident_reco.movies.split import Split, SplitOptions, split, users_taken
 from accident_reco.movies.training import Options, Rows
 from accident_reco.settings import Settings
+from accident_reco.storage import movie_imports
 from accident_reco.storage import movies as storage
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
@@ -79,6 +81,13 @@ def catalogue_of(warehouse: Warehouse) -> Catalogue:
     """The stored catalogue."""
     found = storage.read_movies(warehouse)
     return Catalogue.of([row[0] for row in found], [row[1] for row in found], [row[2] for row in found])
+
+
+def data_problems(warehouse: Warehouse) -> list[str]:
+    """Why the stored ratings may not teach: too many rows of the files that they are from were refused."""
+    load = movie_imports.last_load(warehouse)
+    few, told = refusals(load.rows, load.quarantined) if load else (True, "")
+    return [] if few else [told]
 
 
 def sources_of(store: ObjectStore) -> tuple[str, list[dict[str, str]]]:

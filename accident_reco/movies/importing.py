@@ -17,6 +17,9 @@ from accident_reco.storage.warehouse import Warehouse
 MAX_KEPT_REFUSALS = 100_000
 """Refused rows kept one by one; a file that is wrong throughout fails anyway, and its first rows say why."""
 
+EXAMPLES = 5
+"""Reasons shown of an import."""
+
 
 @dataclass
 class Imported:
@@ -58,7 +61,8 @@ def import_files(
         catalogue = read_movies(stream.read(), movies.name)
     before = storage.finished_load(warehouse, ratings.sha256, movies.sha256, data_source)
     if before is not None:
-        return Imported(before.load_id, before.rows, before.quarantined, len(catalogue), fresh=False)
+        told = storage.quarantined(warehouse, before.load_id, EXAMPLES)
+        return Imported(before.load_id, before.rows, before.quarantined, len(catalogue), False, *told)
     load_id = storage.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
     rows = refused = 0
     examples: list[str] = []
@@ -66,7 +70,7 @@ def import_files(
     def refuse(frame: pd.DataFrame) -> None:
         nonlocal refused
         storage.write_quarantine(warehouse, load_id, frame.iloc[: max(0, MAX_KEPT_REFUSALS - refused)])
-        examples.extend(frame["reason"].iloc[: 5 - len(examples)])
+        examples.extend(frame["reason"].iloc[: EXAMPLES - len(examples)])
         refused += len(frame)
 
     with ratings.open() as stream:

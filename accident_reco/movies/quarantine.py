@@ -11,6 +11,7 @@ from accident_reco.movies.columns import MAX_ID, Ratings, RatingScale, pair_keys
 QUARANTINE_COLUMNS = ("file", "line", "user_id", "movie_id", "rating", "rated_at", "rule", "reason")
 # From here on a number of seconds lies beyond the year 5000: it is a number of milliseconds.
 MILLISECONDS_FROM = 100_000_000_000
+MAX_REFUSED = 0.02
 EARLIEST = 694_224_000  # 1992-01-01: before it, nobody rated anything on the web
 
 
@@ -139,6 +140,13 @@ _RULES = (
     "unknown_movie",
     "duplicate",
 )
+
+
+def refusals(rows: int, refused: int) -> tuple[bool, str]:
+    """Whether an import refused so few rows that the others may teach, and the figures in words."""
+    share = refused / max(rows + refused, 1)
+    told = f"{refused:,} of {rows + refused:,} rating rows refused ({share:.2%}); rating_quarantine tells why"
+    return share <= MAX_REFUSED, told
 
 
 def malformed(file: str, lines: list[tuple[int, str]], columns: int) -> pd.DataFrame:

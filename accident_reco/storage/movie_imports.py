@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from accident_reco.storage.movies import Columns
 from accident_reco.storage.tables.movies import movies, rating_loads, rating_quarantine, ratings
@@ -45,14 +45,24 @@ class Load:
 
 def finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
     """The last complete import, if it was of these very files."""
-    query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
-    with warehouse.connect() as connection:
-        last = connection.execute(query.limit(1)).first()
+    last = _last(warehouse)
     if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != (
         ratings_sha256, movies_sha256, data_source,
     ):  # fmt: skip
         return None
     return Load(last.load_id, last.rows, last.quarantined, fresh=False)
+
+
+def last_load(warehouse: Warehouse) -> Load | None:
+    """The last complete import: what the warehouse holds is of its files."""
+    last = _last(warehouse)
+    return None if last is None else Load(last.load_id, last.rows, last.quarantined, fresh=False)
+
+
+def _last(warehouse: Warehouse) -> Row[Any] | None:
+    query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
+    with warehouse.connect() as connection:
+        return connection.execute(query.limit(1)).first()
 
 
 def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> int:
@@ -109,6 +119,16 @@ def write_quarantine(warehouse: Warehouse, load_id: int, refused: pd.DataFrame) 
     if len(refused):
         with warehouse.begin() as connection:
             warehouse.append(connection, rating_quarantine, refused.assign(load_id=load_id))
+
+
+def quarantined(warehouse: Warehouse, load_id: int, examples: int) -> tuple[dict[str, int], list[str]]:
+    """Of the refused rows that an import kept: how many broke each rule, and the first reasons."""
+    mine = rating_quarantine.c.load_id == load_id
+    counts = select(rating_quarantine.c.rule, func.count()).where(mine).group_by(rating_quarantine.c.rule)
+    first = select(rating_quarantine.c.reason).where(mine).order_by(rating_quarantine.c.id).limit(examples)
+    with warehouse.connect() as connection:
+        by_rule = {str(rule): int(count) for rule, count in connection.execute(counts)}
+        return by_rule, list(connection.execute(first).scalars())
 
 
 def finish_load(warehouse: Warehouse, load_id: int, rows: int, quarantined: int) -> Load:

@@ -122,7 +122,7 @@ def test_new_ratings_reach_the_next_version_but_simulated_ones_never_judge(world
 def test_refused_rows_above_the_limit_block_the_training(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file with a tenth of its rows broken is imported, told, and stops there."""
+    """A file with a tenth of its rows broken is imported and told; a training of its own is refused for it."""
     folder = tmp_path / "bad"
     folder.mkdir()
     good = [f"{user},{movie},4.0,1300000000" for user in range(1, 31) for movie in range(1, 31)]
@@ -130,10 +130,15 @@ def test_refused_rows_above_the_limit_block_the_training(
     (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(good + bad) + "\n")
     (folder / "movies.csv").write_text("movieId,title,genres\n" + "".join(f"{m},T{m},Drama\n" for m in range(1, 31)))
     monkeypatch.setenv("ACCIDENT_RECO_MOVIES_SOURCE", str(folder))
-    result = World(Path(world.platform.home)).run("ingest_movies")
+    broken = World(Path(world.platform.home))
+    result = broken.run("ingest_movies")
     (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert failed.check_name == "few_rows_refused"
-    assert "120 of 1,020 rows refused (11.76%)" in (failed.description or "")
+    assert "120 of 1,020 rating rows refused (11.76%)" in (failed.description or "")
+    refused = broken.metadata(broken.run("train_movies"), "production_model")
+    assert refused["promoted"] is False
+    assert "the data fails its checks: 120 of 1,020 rating rows refused" in str(refused["reason"])
+    broken.close()
 
 
 def len_quarantine(world: World) -> int:

@@ -71,10 +71,12 @@ def test_import_keeps_good_rows_and_says_why_not_the_others(warehouse: Warehouse
 
 
 def test_the_same_files_again_change_nothing(warehouse: Warehouse) -> None:
-    """The second import reads no rating; the counts are those of the first."""
+    """The second import reads no rating; the counts and reasons are those of the first."""
     first = load(warehouse, FIRST)
     again = load(warehouse, FIRST)
     assert (again.fresh, again.load_id, again.rows, again.quarantined) == (False, first.load_id, 3, 1)
+    assert (again.by_rule, again.examples) == (first.by_rule, first.examples)
+    assert "movie 99 is not in the movies file" in again.examples[0]
 
 
 def test_new_file_replaces_what_the_old_one_brought(warehouse: Warehouse) -> None:
