@@ -15,8 +15,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from configparser import RawConfigParser
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,11 +144,22 @@ class Datasets:
         (self.repository / ".git" / "index.lock").unlink(missing_ok=True)
         if not (self.repository / ".dvc" / "config").exists():
             self._dvc("init", "--quiet", "--force")
-            self._dvc("config", "core.check_update", "false")
         (self.repository / ".dvc" / "tmp").mkdir(exist_ok=True)
-        if self._dvc("remote", "list").split() != ["store", self.remote, "(default)"]:
-            self._dvc("remote", "add", "--force", "--default", "store", self.remote)
+        self._configure()
         self._commit(f"Keep contents at {self.remote}")
+
+    def _configure(self) -> None:
+        """The remote in DVC's file of settings; asking DVC for it takes seconds each time. What else is there stays."""
+        file = self.repository / ".dvc" / "config"
+        config = RawConfigParser()
+        config.read(file, encoding="utf-8")
+        before = {name: dict(config[name]) for name in config.sections()}
+        remote = {"url": self.remote}
+        config.read_dict({"core": {"check_update": "false", "remote": "store"}, "'remote \"store\"'": remote})
+        if before != {name: dict(config[name]) for name in config.sections()}:
+            text = StringIO()
+            config.write(text)
+            file.write_text(text.getvalue(), encoding="utf-8")
 
     def _commit(self, message: str) -> None:
         self._git("add", "--all")

@@ -179,11 +179,13 @@ def away(children: Children, tmp_path: Path) -> Iterator[S3]:
 def test_a_remote_that_is_away_costs_no_promotion(
     away: S3, children: Children, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promoted, committed, its lineage complete; what waits goes later and is then there for everybody."""
+    """Promoted, committed, its lineage complete; what waits goes later, to where the remote has moved meanwhile, and is
+    then there for everybody. What a person has set in DVC stays.
+    """
     for name, value in away.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    settings = Settings(home=tmp_path / "home", dvc_remote="s3://artifacts/dvc", dvc_program=str(program))
+    settings = Settings(home=tmp_path / "home", dvc_remote="s3://artifacts/before", dvc_program=str(program))
     datasets, kept = Datasets(settings), []
 
     def fill(folder: Path) -> None:
@@ -204,11 +206,17 @@ def test_a_remote_that_is_away_costs_no_promotion(
     assert "dvc push" in kept[0].problem
 
     start_s3(children, tmp_path / "s3", like=away)
-    assert datasets.push() == ""
+    with (settings.datasets / ".dvc" / "config").open("a") as config:
+        config.write("[cache]\n    protected = true\n")
+    moved = settings.model_copy(update={"dvc_remote": "s3://artifacts/dvc"})
+    assert Datasets(moved).push() == ""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(settings.datasets), str(clone)], check=True)
     subprocess.run([str(program), "pull", "--quiet"], cwd=clone, check=True)
     assert (clone / "accidents" / "inputs" / "rows.csv").read_text() == "a,b\n1,2\n"
+    told = (clone / ".dvc" / "config").read_text()
+    assert "url = s3://artifacts/dvc\n" in told
+    assert "protected = true" in told
 
 
 def test_inputs_that_cannot_be_kept_stop_the_promotion(tmp_path: Path) -> None:
