@@ -105,6 +105,14 @@ def test_dockerfile_habits() -> None:
         assert all((root / source).exists() for source in copied.split()), copied
 
 
+def test_what_git_does_not_keep_of_deploy_is_not_sent_to_the_builder() -> None:
+    """Secrets and an installation's own settings stay out of every layer and cache."""
+    root = DEPLOY.parent
+    own = {line.strip("/") for line in (root / ".gitignore").read_text().splitlines() if line.startswith("/deploy/")}
+    assert own
+    assert own <= set((root / ".dockerignore").read_text().split())
+
+
 def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
     """The Dockerfile linter, which does speak up where there is something."""
     hadolint = str(Path(sys.executable).parent / "hadolint")
