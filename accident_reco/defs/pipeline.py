@@ -61,14 +61,17 @@ def _missing_accidents(instance: dg.DagsterInstance, models: ModelStore) -> Iter
 
 
 def _missing_movies(instance: dg.DagsterInstance, models: ModelStore) -> Iterator[Step]:
+    from accident_reco.movies import assembly, lake
     from accident_reco.movies.sources import open_source
 
-    source = open_source(platform.settings)
-    event = instance.get_latest_materialization_event(RATINGS)
-    seen = event.asset_materialization.metadata.get("data_source") if event and event.asset_materialization else None
-    fresh = seen is None or seen.value != source.data_source
-    if fresh:
-        yield Step("ingest_movies", f"not read from {source.data_source} data yet")
+    settings, objects = platform.settings, platform.objects
+    source, before = open_source(settings), lake.raw_record(objects, "raw_ratings")
+    here = instance.get_latest_materialization_event(RATINGS) and lake.stored_from(objects, source)
+    if not here or not assembly.imported(objects, platform.warehouse):
+        named = f" ({settings.movies_source})" if source.data_source == "directory" else ""
+        yield Step("ingest_movies", f"not read from {source.data_source} data{named} yet")
+    stored = lake.raw_record(objects, "raw_ratings")
+    fresh = stored and before and stored.sha256 != before.sha256
     why = _why_train(models, "movies", source.data_source)
     if why or fresh:
         yield Step("train_movies", why or "new ratings were ingested")

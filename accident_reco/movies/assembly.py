@@ -90,6 +90,15 @@ def data_problems(warehouse: Warehouse) -> list[str]:
     return [] if few else [told]
 
 
+def imported(store: ObjectStore, warehouse: Warehouse) -> bool:
+    """Whether the warehouse holds the stored files in full, with few enough rows refused."""
+    ratings, movies = (lake.raw_record(store, which) for which in ("raw_ratings", "raw_movies"))
+    if ratings is None or movies is None:
+        return False
+    load = movie_imports.finished_load(warehouse, ratings.sha256, movies.sha256, ratings.data_source)
+    return load is not None and refusals(load.rows, load.quarantined)[0]
+
+
 def sources_of(store: ObjectStore) -> tuple[str, list[dict[str, str]]]:
     """Data source and the raw files with their digests, for a version's lineage."""
     records = [lake.raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]

@@ -59,6 +59,14 @@ def fetch_raw(store: ObjectStore, source: MovieSource, which: Which) -> tuple[Ra
     return record, True
 
 
+def stored_from(store: ObjectStore, source: MovieSource) -> bool:
+    """Whether the stored ratings file is of what the source names now. Raises SourceError."""
+    stored = raw_record(store, "raw_ratings")
+    if stored is None or stored.data_source != source.data_source:
+        return False
+    return source.gave(stored.url, stored.fingerprint)
+
+
 def raw_record(store: ObjectStore, which: Which) -> RawRecord | None:
     """What is stored; None when nothing is."""
     try:

@@ -51,6 +51,9 @@ class MovieSource(Protocol):
     def fingerprint(self) -> str:
         """Changes when the files do; cheap, reads none of them. Raises SourceError."""
 
+    def gave(self, url: str, fingerprint: str) -> bool:
+        """Whether a file stored with these is of what is named now. Asks nobody outside. Raises SourceError."""
+
     def ratings(self) -> Fetched:
         """The ratings file. Raises SourceError."""
 
@@ -82,6 +85,10 @@ class SampleSource:
     def fingerprint(self) -> str:
         """The size and the seed."""
         return hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]
+
+    def gave(self, url: str, fingerprint: str) -> bool:
+        """Of this size and seed."""
+        return fingerprint == self.fingerprint()
 
     def ratings(self) -> Fetched:
         """`ratings.csv`, made block by block."""
@@ -131,6 +138,10 @@ class DirectorySource:
         infos = [fs.info(f"{root}/{name}") for name in self._names]
         stamps = [f"{info['name']}:{info.get('size')}:{info.get('ETag') or info.get('mtime')}" for info in infos]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
+
+    def gave(self, url: str, fingerprint: str) -> bool:
+        """Of these very files; of an http address, from there."""
+        return url.rpartition("/")[0] == self.location if self._http else fingerprint == self.fingerprint()
 
     def ratings(self) -> Fetched:
         """The ratings file."""
@@ -200,6 +211,10 @@ class OfficialSource:
     def fingerprint(self) -> str:
         """The published md5; '' where there is none, which means: look again."""
         return self._md5
+
+    def gave(self, url: str, fingerprint: str) -> bool:
+        """Of this set; what became of it since is not looked up."""
+        return url.partition("#")[0] == self.url
 
     def ratings(self) -> Fetched:
         """The ratings file inside the zip."""

@@ -37,6 +37,7 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     assert ingested.success
     assert world.metadata(ingested, "raw_ratings")["data_source"] == "sample"
     assert world.metadata(ingested, "warehouse_tables")["quarantined"] == len_quarantine(world)
+    assert assembly.imported(world.platform.objects, world.platform.warehouse)
     trained = world.run("train_movies")
     assert trained.success
     checks = {evaluation.check_name: evaluation.passed for evaluation in trained.get_asset_check_evaluations()}
@@ -134,6 +135,7 @@ def test_refused_rows_above_the_limit_block_the_training(
     result = broken.run("ingest_movies")
     (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert failed.check_name == "few_rows_refused"
+    assert not assembly.imported(broken.platform.objects, broken.platform.warehouse)
     assert "120 of 1,020 rating rows refused (11.76%)" in (failed.description or "")
     refused = broken.metadata(broken.run("train_movies"), "production_model")
     assert refused["promoted"] is False

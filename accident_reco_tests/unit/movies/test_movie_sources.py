@@ -185,8 +185,33 @@ def test_stored_file_is_fetched_once(tmp_path: Path) -> None:
     changed, fetched = lake.fetch_raw(store, SampleSource(SampleSpec(2_000, 2)), "raw_ratings")
     assert fetched
     assert changed.sha256 != first.sha256
+    assert lake.stored_from(store, SampleSource(SampleSpec(2_000, 2)))
+    assert not lake.stored_from(store, source)
     with pytest.raises(SourceError, match="materialize movies/raw_movies first"):
         lake.raw_file(store, "raw_movies")
+
+
+def test_another_place_of_the_same_kind_is_noticed(tmp_path: Path) -> None:
+    """`make up MOVIES=a`, then `MOVIES=b`: both are directories. Of a published set no start depends on the network."""
+    store = open_store((tmp_path / "store").as_uri())
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place in places:
+        place.mkdir()
+        (place / "ratings.csv").write_bytes(RATINGS)
+        (place / "movies.csv").write_bytes(MOVIES)
+    one, other = (DirectorySource(str(place)) for place in places)
+    assert not lake.stored_from(store, one)
+    lake.fetch_raw(store, one, "raw_ratings")
+    assert lake.stored_from(store, one)
+    assert not lake.stored_from(store, other)
+    assert not lake.stored_from(store, OfficialSource("ml-1m"))
+    with pytest.raises(SourceError, match="does not exist"):
+        lake.stored_from(store, DirectorySource(str(tmp_path / "c")))
+    zipped = "https://files.grouplens.org/datasets/movielens/ml-1m.zip#ml-1m/ratings.dat"
+    assert OfficialSource("ml-1m").gave(zipped, "")
+    assert not OfficialSource("ml-32m").gave(zipped, "")
+    assert DirectorySource("https://there.example/ml/").gave("https://there.example/ml/ratings.dat", "")
+    assert not DirectorySource("https://there.example/ml").gave("https://there.example/else/ratings.dat", "")
 
 
 def test_sample_repeats_itself_and_grows() -> None:
