@@ -248,6 +248,7 @@ def test_training_request_is_durable(client: httpx.Client, home: Path, warehouse
     assert asked.json()["status"] == "queued"
     again = client.post("/training/movies", headers={"Idempotency-Key": "k1"}).json()
     assert again["id"] == asked.json()["id"]
+    assert (asked.json()["new"], again["new"]) == (True, False)
     where = asked.headers["location"]
     with live(create_app(Settings(home=home, auth_required=False)), ready=False) as other:
         wait_for(lambda: other.get("/livez").status_code == 200)

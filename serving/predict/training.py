@@ -35,6 +35,12 @@ class TrainingRequest(BaseModel):
     updated_at: str
 
 
+class AskedTraining(TrainingRequest):
+    """Answer of `POST /training/{model}`."""
+
+    new: bool = Field(description="False where the same `Idempotency-Key` had asked before")
+
+
 def router(context: Context) -> APIRouter:
     """The endpoints, over the requests in the warehouse."""
     routes = new_router("training", needs=context.guard.needs("train"))
@@ -44,7 +50,7 @@ def router(context: Context) -> APIRouter:
         summary="Ask for a training",
         description="With an `Idempotency-Key`, asking again gives the same request.",
         status_code=202,
-        response_model=TrainingRequest,
+        response_model=AskedTraining,
         responses=responses(404),
     )
     async def ask_for_training(
