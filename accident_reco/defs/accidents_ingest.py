@@ -239,5 +239,6 @@ ingest_accidents = dg.define_asset_job(
 load_accidents = dg.define_asset_job(
     "load_accidents",
     selection=dg.AssetSelection.assets(WAREHOUSE),
+    executor_def=dg.in_process_executor,  # a step and its check: processes of their own would load everything again
     description="Years that changed since they were loaded into the warehouse.",
 )

@@ -116,7 +116,10 @@ def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
     assert forked["start_method"] == {"forkserver": {"preload_modules": TRAINING}}
     assert forked["max_concurrent"] == 1
     assert set(configured({"in_process": {}})) == {"in_process"}
-    jobs = {"train_movies": FORKED_TRAINING, "train_accidents": FORKED_TRAINING, "load_accidents": FORKED_STEPS}
+    jobs = {
+        "train_movies": FORKED_TRAINING, "train_accidents": FORKED_TRAINING, "ingest_accidents": FORKED_STEPS,
+        "load_accidents": dg.in_process_executor,
+    }  # fmt: skip
     for job, executor in jobs.items():
         assert defs().resolve_job_def(job).executor_def is executor
     for module in TRAINING:  # a forkserver passes over what it cannot import, without a word
