@@ -137,7 +137,7 @@ def _fit_knn(data: IndexedRatings, scale: RatingScale, options: ModelOptions) ->
         def compute_similarities(self) -> Neighbours:
             return similar_movies(
                 compact, self.trainset.global_mean, self.bu, self.bi, shrinkage=options.knn_shrinkage,
-                keep=options.knn_neighbours,
+                keep=options.knn_neighbours, threads=options.threads,
             )  # fmt: skip
 
     algorithm = SparseKNNBaseline(

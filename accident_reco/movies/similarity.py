@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ def similar_movies(
     *,
     shrinkage: float,
     keep: int,
+    threads: int = 1,
     block_cells: int = 4_000_000,
 ) -> Neighbours:
     """Surprise's `pearson_baseline` between movies (Koren 2010, section 2.2), by sparse products over blocks of rows.
@@ -69,8 +71,8 @@ def similar_movies(
     # Once and for all blocks: a product by a transposed table would turn it round anew.
     centred_by_user, squared_by_user, rated_by_user = (table.T.tocsr() for table in (centred, squared, rated))
     rows_at_once = max(1, block_cells // max(movies, 1))
-    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for first in range(0, movies, rows_at_once):
+
+    def best_of_block(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         block = slice(first, min(first + rows_at_once, movies))
         # Four products over the same places: their entries come in the same order.
         both = rated[block] @ rated_by_user
@@ -80,7 +82,11 @@ def similar_movies(
         value *= (both.data - 1) / (both.data - 1 + shrinkage)
         row = np.repeat(np.arange(first, block.stop), np.diff(both.indptr))
         chosen = _best_of_rows(both.indptr, np.where((both.data < 2) | (both.indices == row), 0, value), keep)
-        kept.append((row[chosen], both.indices[chosen], value[chosen].astype(np.float32)))
+        return row[chosen], both.indices[chosen], value[chosen].astype(np.float32)
+
+    # Threads, because the products run outside the interpreter's lock; the blocks come back in their order.
+    with ThreadPoolExecutor(threads) as pool:
+        kept = list(pool.map(best_of_block, range(0, movies, rows_at_once)))
     row, column, value = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     best = sparse.csr_matrix((value, (row, column)), shape=(movies, movies))
     return Neighbours.of(best.maximum(best.T).tocsr())

@@ -60,6 +60,11 @@ def test_similarities_are_surprises_own(sample_rows: Rows, options: Options) -> 
     assert ours[3, 3] == 1.0
     few = similarity.similar_movies(data, mean, stock.bu, stock.bi, shrinkage=100, keep=5)
     assert few[int(few.movie[0]), 0] == few[0, int(few.movie[0])] > 0
+    by_many = similarity.similar_movies(
+        data, mean, stock.bu, stock.bi, shrinkage=100, keep=5, threads=3, block_cells=20_000
+    )
+    for name, values in vars(few).items():
+        assert np.array_equal(getattr(by_many, name), values)
 
 
 def test_movies_whose_tastes_cancel_out_are_not_similar() -> None:
