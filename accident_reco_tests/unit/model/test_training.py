@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,8 @@ from accident_reco.accidents.model.slices import months_of
 from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
 from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.accidents.synthesis.sequential import Synthesizer
+from accident_reco.defs.accidents_training_checks import complete_and_above_the_floor
+from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.reference import read_reference
@@ -186,6 +189,15 @@ def test_bundle_carries_profile_and_card(assembled):
     assert "| roc_auc |" in text
     assert "catu: driver" in text
     assert json.loads(assembled.bundle.files[FEATURES_FILE])["feature_set"] == "call"
+
+
+def test_below_the_floor_is_a_warning_and_the_gates_word(assembled, tmp_path, monkeypatch):
+    """It would stop the run otherwise, before the gate could refuse it on the record."""
+    for floor, worthy in (("0.5", True), ("0.999", False)):
+        monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_FLOOR", floor)
+        told = complete_and_above_the_floor(Platform(home=str(tmp_path)), assembled.bundle)
+        assert (told.passed, told.severity) == (worthy, dg.AssetCheckSeverity.WARN)
+    assert told.description.endswith("is below the floor 0.9990")
 
 
 def test_a_version_compared_with_itself_gains_nothing(assembled):
