@@ -74,7 +74,7 @@ def similar_movies(
 
     def best_of_block(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         block = slice(first, min(first + rows_at_once, movies))
-        # Four products over the same places: their entries come in the same order.
+        # Four products over the same places (but for sums that are zero): their entries come in the same order.
         both = rated[block] @ rated_by_user
         norms = _at(both, squared[block] @ rated_by_user) * _at(both, rated[block] @ squared_by_user)
         with np.errstate(divide="ignore", invalid="ignore"):
