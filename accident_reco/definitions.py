@@ -7,32 +7,22 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from accident_reco.defs import (
-    accidents_ingest,
-    accidents_scoring,
-    accidents_training,
-    accidents_training_checks,
-    accidents_watch,
-    dataset,
-    drift,
-    movies_ingest,
-    movies_training,
-    retrain,
-    rollback,
-)
+from accident_reco.defs import dataset, drift_report, retrain_sensors, rollback
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_STEPS
+from accident_reco.models.accidents import assets as accidents
+from accident_reco.models.movies import assets as movies
 
 platform = Platform()
 
 MODULES = (
-    accidents_ingest,  # published files of a year → one row per road user, quarantine, warehouse
-    accidents_training,  # synthetic people, training set, features, two candidates, the gate
-    accidents_training_checks,  # what stops bad data before it is learnt, a bad model before it serves
-    accidents_scoring,  # whole years scored by the champion
-    movies_ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
-    movies_training,  # split, four candidates, the winner by the candidate rule, the gate
+    accidents.ingest,  # published files of a year → one row per road user, quarantine, warehouse
+    accidents.training,  # synthetic people, training set, features, two candidates, the gate
+    accidents.training_checks,  # what stops bad data before it is learnt, a bad model before it serves
+    accidents.scoring,  # whole years scored by the champion
+    movies.ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
+    movies.training,  # split, four candidates, the winner by the candidate rule, the gate
 )
 
 
@@ -58,7 +48,9 @@ def defs() -> dg.Definitions:
         },
     )
     # These have settings in their definitions: when to check, how often to look.
-    watching = (module.definitions(settings) for module in (accidents_watch, drift, retrain, rollback, dataset))
+    watching = (
+        module.definitions(settings) for module in (accidents.sensors, drift_report, retrain_sensors, rollback, dataset)
+    )
     return dg.Definitions.merge(pipelines, *watching)
 
 

@@ -39,7 +39,7 @@ def missing_steps(instance: dg.DagsterInstance, models: ModelStore) -> Iterator[
 
 
 def _missing_accidents(instance: dg.DagsterInstance, models: ModelStore) -> Iterator[Step]:
-    from accident_reco.accidents.sources import open_source
+    from accident_reco.models.accidents.sources import open_source
 
     settings = platform.settings
     source = open_source(settings)
@@ -61,16 +61,17 @@ def _missing_accidents(instance: dg.DagsterInstance, models: ModelStore) -> Iter
 
 
 def _missing_movies(instance: dg.DagsterInstance, models: ModelStore) -> Iterator[Step]:
-    from accident_reco.movies import assembly, lake
-    from accident_reco.movies.sources import open_source
+    from accident_reco.models.movies.data import raw_store
+    from accident_reco.models.movies.data.sources import open_source
+    from accident_reco.models.movies.training import assembly
 
     settings, objects = platform.settings, platform.objects
-    source, before = open_source(settings), lake.raw_record(objects, "raw_ratings")
-    here = instance.get_latest_materialization_event(RATINGS) and lake.stored_from(objects, source)
+    source, before = open_source(settings), raw_store.raw_record(objects, "raw_ratings")
+    here = instance.get_latest_materialization_event(RATINGS) and raw_store.stored_from(objects, source)
     if not here or not assembly.imported(objects, platform.warehouse):
         named = f" ({settings.movies_source})" if source.data_source == "directory" else ""
         yield Step("ingest_movies", f"not read from {source.data_source} data{named} yet")
-    stored = lake.raw_record(objects, "raw_ratings")
+    stored = raw_store.raw_record(objects, "raw_ratings")
     fresh = stored and before and stored.sha256 != before.sha256
     why = _why_train(models, "movies", source.data_source)
     if why or fresh:

@@ -16,11 +16,12 @@ from types import ModuleType
 
 import dagster as dg
 
-from accident_reco.defs import accidents_training, movies_training
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import MODELS, Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
+from accident_reco.models.accidents.assets import training as accidents_training
+from accident_reco.models.movies.assets import training as movies_training
 from accident_reco.settings import PREFIX, variable
 
 TRAINING: dict[str, ModuleType] = {"accidents": accidents_training, "movies": movies_training}
@@ -41,7 +42,7 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     shutil.copytree(folder / STORE, home / "store")
     chosen = {"home": home, "mlflow_tracking_uri": NOBODY, **recipe["settings"]}
     if model == "accidents":
-        from accident_reco.accidents.model.inputs import source_setting
+        from accident_reco.models.accidents.training.inputs import source_setting
 
         chosen |= source_setting(folder)
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
@@ -50,7 +51,7 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     platform = Platform(home=str(home))
     platform.warehouse.upgrade()
     if model == "movies":
-        from accident_reco.movies.inputs import restore_catalogue
+        from accident_reco.models.movies.training.inputs import restore_catalogue
 
         restore_catalogue(folder, platform.warehouse)
     module = TRAINING[model]

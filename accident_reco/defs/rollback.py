@@ -14,8 +14,8 @@ from accident_reco.lifecycle.promotion import Outcome
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.settings import Settings
-from accident_reco.storage.drift import rollbacks_since
 from accident_reco.storage.lifecycle import OPEN, advance_request, open_requests, promotion, work_request
+from accident_reco.storage.loop import rollbacks_since
 
 REQUEST_TAG = "accident_reco/request_id"
 

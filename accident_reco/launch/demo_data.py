@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents import codebook
-from accident_reco.accidents.context import CONTEXT_COLUMNS
-from accident_reco.accidents.lake import load_frame
-from accident_reco.accidents.sample import sample_year
+from accident_reco.models.accidents import codebook
+from accident_reco.models.accidents.data.raw_store import load_frame
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 

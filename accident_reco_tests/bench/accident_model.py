@@ -19,17 +19,24 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents.features import build_features
-from accident_reco.accidents.model.candidate import SYNTHETIC, Recipe, feature_frame, rows_of, spec_of, training_frame
-from accident_reco.accidents.model.export import margins
-from accident_reco.accidents.model.metrics import average_precision, roc_auc
-from accident_reco.accidents.model.rows import columns_of, is_grave, mask_fields
-from accident_reco.accidents.model.teacher import accident_folds
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters, fit
-from accident_reco.accidents.places import PLACE_FEATURES
-from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
-from accident_reco.accidents.victims import build_victims
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.data.victims import build_victims
+from accident_reco.models.accidents.features.builder import build_features
+from accident_reco.models.accidents.features.location_features import PLACE_FEATURES
+from accident_reco.models.accidents.synthesis.sequential import COLUMNS, Synthesizer
+from accident_reco.models.accidents.training.candidate import (
+    SYNTHETIC,
+    Recipe,
+    feature_frame,
+    rows_of,
+    spec_of,
+    training_frame,
+)
+from accident_reco.models.accidents.training.export import margins
+from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters, fit
+from accident_reco.models.accidents.training.metrics import average_precision, roc_auc
+from accident_reco.models.accidents.training.soft_labels import accident_folds
+from accident_reco.models.accidents.training.training_rows import columns_of, is_grave, mask_fields
 from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5

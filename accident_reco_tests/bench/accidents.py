@@ -17,12 +17,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.features import FeatureSpec, build_features
-from accident_reco.accidents.ingest import Ingested, ingest_years
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.sources.made_up import SampleSource
-from accident_reco.accidents.victims import RawFile, build_victims
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data.ingest import Ingested, ingest_years
+from accident_reco.models.accidents.data.victims import RawFile, build_victims
+from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
+from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.sources.sample import SampleSource
 from accident_reco.storage.objects import open_store
 from accident_reco_tests.bench.published import newest_year
 

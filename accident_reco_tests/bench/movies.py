@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.movies.arrays import PopularityOptions, bundle_arrays
-from accident_reco.movies.columns import Ratings
-from accident_reco.movies.formats import RatingReader, read_movies
-from accident_reco.movies.history import History
-from accident_reco.movies.importing import RatingFile, import_files
-from accident_reco.movies.metrics import one_blas_thread
-from accident_reco.movies.models import ModelOptions, fit
-from accident_reco.movies.packing import FILE, write_arrays
-from accident_reco.movies.quarantine import RatingRules
-from accident_reco.movies.recommender import Recommender, Wishes
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.trainset import IndexedRatings
+from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.history import History
+from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.scoring.arrays import PopularityOptions, bundle_arrays
+from accident_reco.models.movies.scoring.packing import FILE, write_arrays
+from accident_reco.models.movies.scoring.recommender import Recommender, Wishes
+from accident_reco.models.movies.training.fitting import ModelOptions, fit
+from accident_reco.models.movies.training.metrics import one_blas_thread
+from accident_reco.models.movies.training.trainset import IndexedRatings
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.predict import Server, exchange, running

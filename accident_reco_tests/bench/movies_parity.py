@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accident_reco.movies import metrics, models
-from accident_reco.movies.arrays import bundle_arrays
-from accident_reco.movies.columns import Ratings
-from accident_reco.movies.formats import RatingReader, read_movies
-from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.quarantine import RatingRules
-from accident_reco.movies.recommender import Recommender
-from accident_reco.movies.split import SplitOptions, folds, split
-from accident_reco.movies.training import Options, Rows
-from accident_reco.movies.trainset import IndexedRatings
+from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.split import SplitOptions, folds, split
+from accident_reco.models.movies.scoring.arrays import bundle_arrays
+from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training import fitting, metrics
+from accident_reco.models.movies.training.candidates import Options, Rows
+from accident_reco.models.movies.training.fitting import ModelOptions
+from accident_reco.models.movies.training.trainset import IndexedRatings
 
 KINDS = ("svd", "knn", "baseline")
 TOLERANCE = 0.003
@@ -48,7 +48,7 @@ def both(kind: str, rows: Rows, options: Options, fold: int = 0, every: int = 1)
     train_mask, test_mask = list(folds(len(data), options.model.seed))[fold]
     known, judged = rows.train.take(train_mask), rows.train.take(test_mask)
     judged = judged.take(np.arange(0, len(judged), every))
-    fitted = models.fit(kind, data.take(train_mask), rows.scale, options.model)
+    fitted = fitting.fit(kind, data.take(train_mask), rows.scale, options.model)
     version = Recommender(bundle_arrays(fitted, rows.catalogue, known, rows.scale, options.popularity))
     with metrics.one_blas_thread():
         ours = float(np.sqrt(np.mean(metrics.rating_errors(version, known, judged) ** 2)))

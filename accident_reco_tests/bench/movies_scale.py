@@ -18,8 +18,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from accident_reco.movies import assembly, importing, lake
-from accident_reco.movies.sources import open_source
+from accident_reco.models.movies.data import ingest, raw_store
+from accident_reco.models.movies.data.sources import open_source
+from accident_reco.models.movies.training import assembly
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -29,8 +30,8 @@ def raw(settings: Settings) -> str:
     """The published files, made up, into the object store."""
     store = open_store(settings.store)
     with closing(open_source(settings)) as source:
-        ratings, _ = lake.fetch_raw(store, source, "raw_ratings")
-        lake.fetch_raw(store, source, "raw_movies")
+        ratings, _ = raw_store.fetch_raw(store, source, "raw_ratings")
+        raw_store.fetch_raw(store, source, "raw_movies")
     return f"{ratings.size / 2**20:,.0f} MB of ratings"
 
 
@@ -38,8 +39,8 @@ def warehouse(settings: Settings) -> str:
     """From the store into SQL, with quarantine."""
     store, database = open_store(settings.store), Warehouse(settings.database)
     database.upgrade()
-    ratings, movies = lake.raw_file(store, "raw_ratings")[0], lake.raw_file(store, "raw_movies")[0]
-    done = importing.import_files(database, ratings, movies, "sample", int(time.time()))
+    ratings, movies = raw_store.raw_file(store, "raw_ratings")[0], raw_store.raw_file(store, "raw_movies")[0]
+    done = ingest.import_files(database, ratings, movies, "sample", int(time.time()))
     return f"{done.rows:,} rows, {done.quarantined:,} refused"
 
 

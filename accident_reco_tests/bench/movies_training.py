@@ -32,10 +32,10 @@ import pandas as pd
 from accident_reco.defs.steps import NICE
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.lifecycle.tracking import prepare_experiment
-from accident_reco.movies import training
-from accident_reco.movies.columns import RatingScale
-from accident_reco.movies.models import KINDS, ModelOptions, fit
-from accident_reco.movies.trainset import IndexedRatings
+from accident_reco.models.movies.data.ratings import RatingScale
+from accident_reco.models.movies.training import candidates
+from accident_reco.models.movies.training.fitting import KINDS, ModelOptions, fit
+from accident_reco.models.movies.training.trainset import IndexedRatings
 from accident_reco.settings import Settings
 from accident_reco_tests.bench.movies_parity import KINDS as STOCK_KINDS
 from accident_reco_tests.bench.movies_parity import stock
@@ -64,8 +64,8 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
     winner; nothing is measured or kept.
     """
     from accident_reco.defs.resources import Platform
-    from accident_reco.movies import assembly
-    from accident_reco.movies.split import folds
+    from accident_reco.models.movies.data.split import folds
+    from accident_reco.models.movies.training import assembly
 
     platform = Platform()
     options = assembly.options_of(platform.settings)
@@ -75,9 +75,9 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
     spent = {}
     for kind in KINDS:
         parts = [data.take(train) for train, _ in folds(len(data), options.model.seed)]
-        spent[kind] = sum(fit_seconds(training.fold_kind(kind), part, rows.scale, options.model) for part in parts)
+        spent[kind] = sum(fit_seconds(candidates.fold_kind(kind), part, rows.scale, options.model) for part in parts)
         spent[kind] += fit_seconds(kind, data, rows.scale, options.model)
-    champion, temporal = platform.models.champion(training.MODEL), training.temporal_parts(rows)
+    champion, temporal = platform.models.champion(candidates.MODEL), candidates.temporal_parts(rows)
     if champion and temporal:
         older = IndexedRatings.of(temporal[0])
         spent["temporal"] = fit_seconds(champion[1].signature["kind"], older, rows.scale, options.model)
@@ -130,7 +130,7 @@ def main() -> None:
             "ACCIDENT_RECO_MOVIES_SAMPLE_MOVIES": str(settings.movies_sample_movies),
         }
         run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
-        prepare_experiment(settings.tracking_uri, training.MODEL, settings.home / "mlartifacts")
+        prepare_experiment(settings.tracking_uri, candidates.MODEL, settings.home / "mlartifacts")
         run(job("ingest_movies"), environment)
         for number in range(1, arguments.rounds + 1):
             through, _ = run(job("train_movies"), environment)

@@ -34,7 +34,7 @@ from serving.auth.bootstrap import ensure_admin
 from serving.auth.issuing import Issuer
 from serving.auth.keys import KeyRing
 from serving.common.identity import SCOPES
-from serving.predict.inference_log import LINGER_SECONDS
+from serving.predict.prediction_log import LINGER_SECONDS
 
 RECORD = {
     "catu": 1, "place": 1, "sexe": 1, "an_nais": 1980, "secu1": 1, "catv": 7, "lum": 1, "agg": 1, "int": 1, "atm": 1,

@@ -1,8 +1,8 @@
 """Published files for a measurement."""
 
-from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.sources.directory import DirectorySource
-from accident_reco.accidents.victims import RawFile
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data.victims import RawFile
+from accident_reco.models.accidents.sources.directory import DirectorySource
 
 
 def newest_year(directory: str) -> tuple[dict[str, RawFile], int]:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from accident_reco.defs import drift, retrain
+from accident_reco.defs import drift_report, retrain_sensors
 from accident_reco.defs.resources import Platform
 
 platform = Platform()
@@ -23,5 +23,5 @@ def defs() -> dg.Definitions:
         )
         for model in ("accidents", "movies")
     ]  # fmt: skip
-    loop = (module.definitions(platform.settings) for module in (drift, retrain))
+    loop = (module.definitions(platform.settings) for module in (drift_report, retrain_sensors))
     return dg.Definitions.merge(dg.Definitions(jobs=jobs, resources={"platform": platform}), *loop)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from accident_reco.defs import movies_ingest, movies_training
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
+from accident_reco.models.movies.assets import ingest, training
 
-MODULES = (movies_ingest, movies_training)
+MODULES = (ingest, training)
 
 
 class World:
@@ -23,7 +23,7 @@ class World:
         self.definitions = dg.Definitions(
             assets=dg.load_assets_from_modules(MODULES),
             asset_checks=dg.load_asset_checks_from_modules(MODULES),
-            jobs=[movies_ingest.ingest_movies, movies_training.train_movies],
+            jobs=[ingest.ingest_movies, training.train_movies],
             resources={
                 "platform": self.platform,
                 "frames": FrameIOManager(platform=self.platform),

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import numpy as np
 
-from accident_reco.defs import drift, retrain, rollback
+from accident_reco.defs import drift_report, retrain_sensors, rollback
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.settings import Settings
-from accident_reco.storage.inference import insert_predictions
+from accident_reco.storage.prediction_log import insert_predictions
 
 ROWS = 900
 
@@ -70,8 +70,8 @@ def definitions_of(platform: Platform) -> dg.Definitions:
     """The loop's definitions beside training jobs that do nothing."""
     settings = Settings.load(home=platform.home)
     return dg.Definitions.merge(
-        drift.definitions(settings),
-        retrain.definitions(settings),
+        drift_report.definitions(settings),
+        retrain_sensors.definitions(settings),
         rollback.definitions(settings),
         dg.Definitions(
             jobs=[idle_training(model) for model in ("accidents", "movies")], resources={"platform": platform}

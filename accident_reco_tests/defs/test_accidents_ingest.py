@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.accidents import lake
-from accident_reco.accidents.sample import sample_year
-from accident_reco.defs import accidents_ingest as ingest
 from accident_reco.defs.resources import Platform
-from accident_reco.storage.accidents import read_view, row_counts
+from accident_reco.models.accidents.assets import ingest as ingest
+from accident_reco.models.accidents.data import raw_store
+from accident_reco.models.accidents.data.queries import read_view, row_counts
+from accident_reco.models.accidents.sample import sample_year
 
 PEOPLE = "300"
 
@@ -140,7 +140,7 @@ def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, publish
 def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
     """Running a range again fetches only what changed, and the same bytes give the same version."""
     assert world.ingest("2021", "2022").success
-    first = {year: summary["victims_sha256"] for year, summary in lake.summaries(world.platform.objects).items()}
+    first = {year: summary["victims_sha256"] for year, summary in raw_store.summaries(world.platform.objects).items()}
     result = world.ingest("2021", "2022")
     fetched = [
         event.step_materialization_data.materialization.metadata["fetched"].value
@@ -148,7 +148,7 @@ def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
         if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key in ingest.RAW
     ]
     assert fetched == [False] * 8
-    assert {y: s["victims_sha256"] for y, s in lake.summaries(world.platform.objects).items()} == first
+    assert {y: s["victims_sha256"] for y, s in raw_store.summaries(world.platform.objects).items()} == first
 
 
 def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
@@ -172,7 +172,7 @@ def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatc
     later = World(Path(world.platform.home))
     assert later.ingest("2023").success
     assert later.load().success
-    people = lake.summaries(later.platform.objects)[2023]["victims"]
+    people = raw_store.summaries(later.platform.objects)[2023]["victims"]
     assert row_counts(later.platform.warehouse)["victims"] == people
-    assert list(lake.current_years(later.platform.objects, "directory")) == [2023]
+    assert list(raw_store.current_years(later.platform.objects, "directory")) == [2023]
     later.close()

@@ -9,13 +9,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.accidents import ingest, lake
-from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.sources import open_source
-from accident_reco.defs import accidents_ingest
-from accident_reco.defs.accidents_watch import definitions, source_sensor, warehouse_sensor
 from accident_reco.defs.resources import Platform
+from accident_reco.models.accidents.assets import ingest as ingest_assets
+from accident_reco.models.accidents.assets.sensors import definitions, source_sensor, warehouse_sensor
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data import ingest, raw_store
+from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.sources import open_source
 from accident_reco.settings import Settings
 
 SETTINGS = Settings(accidents_watch_seconds=7)
@@ -44,8 +44,8 @@ def platform(tmp_path: Path, published: Path) -> Iterator[Platform]:
 def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> tuple[list[str], str]:
     """Run keys or, without any, the reason to skip; and the cursor."""
     definitions = dg.Definitions(
-        assets=[accidents_ingest.accident_years, accidents_ingest.accident_warehouse_tables],
-        jobs=[accidents_ingest.ingest_accidents, accidents_ingest.load_accidents],
+        assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
+        jobs=[ingest_assets.ingest_accidents, ingest_assets.load_accidents],
         sensors=[accident_source, accident_warehouse],
         resources={"platform": platform},
     )
@@ -113,7 +113,7 @@ def test_warehouse_follows(platform: Platform, published: Path) -> None:
 def test_tick_is_cheap(platform: Platform, published: Path) -> None:
     """A tick reads names and small records, no published file: well under a second with everything stored."""
     _ingest(platform, 2022, 2023)
-    for name in lake.summaries(platform.objects):
+    for name in raw_store.summaries(platform.objects):
         for key in platform.objects.list(f"assets/accidents/usagers/{name}"):
             platform.objects.delete(key)
     started = time.perf_counter()

@@ -13,9 +13,9 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from accident_reco.defs.drift import report_key
-from accident_reco.defs.retrain import REQUEST_TAG
-from accident_reco.storage import drift as loop
+from accident_reco.defs.drift_report import report_key
+from accident_reco.defs.retrain_sensors import REQUEST_TAG
+from accident_reco.storage import loop as loop
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
 

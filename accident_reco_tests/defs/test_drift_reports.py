@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco_tests.defs.small_loop import report, traffic
 
 

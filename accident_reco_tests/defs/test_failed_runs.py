@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from accident_reco.defs import retrain
+from accident_reco.defs import retrain_sensors
 from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
-from accident_reco.monitoring.notify import notify
+from accident_reco.drift.notify import notify
 from accident_reco.settings import Settings
-from accident_reco.storage.drift import notifications
+from accident_reco.storage.loop import notifications
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) 
     def doomed() -> None:
         burst()
 
-    (sensor,) = [s for s in retrain.definitions(Settings.load()).sensors or () if s.name == "failed_runs"]
+    (sensor,) = [s for s in retrain_sensors.definitions(Settings.load()).sensors or () if s.name == "failed_runs"]
     with dg.DagsterInstance.ephemeral() as instance:
         result = doomed.execute_in_process(instance=instance, raise_on_error=False)
         (failure,) = [event for event in result.all_events if event.is_job_failure]

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from accident_reco.drift.performance import live_performance
+from accident_reco.drift.windows import Windows, log_windows
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, read_reference
-from accident_reco.monitoring.windows import Windows, log_windows
-from accident_reco.movies import assembly, profile
-from accident_reco.movies.columns import RatingScale
-from accident_reco.movies.history import History
-from accident_reco.movies.importing import RatingFile, import_files
-from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.recommender import Recommender
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.split import SplitOptions
-from accident_reco.movies.training import Options, Rows, train_candidate
+from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.data.history import History
+from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.ratings import RatingScale
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.split import SplitOptions
+from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training import assembly, reference_profile
+from accident_reco.models.movies.training.candidates import Options, Rows, train_candidate
+from accident_reco.models.movies.training.fitting import ModelOptions
 from accident_reco.settings import Settings
-from accident_reco.storage import movies as storage
 from accident_reco.storage.warehouse import Warehouse
 
 STRANGER = 900_001
@@ -106,7 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     warehouse.close()
     return World(
         settings, warehouse, bundle.manifest("now"), dict(bundle.files),
-        read_reference(profile.reference(parts.train, "sample")), read_until, known, movies,
+        read_reference(reference_profile.reference(parts.train, "sample")), read_until, known, movies,
     )  # fmt: skip
 
 

@@ -10,14 +10,14 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from accident_reco.defs.movies_training_checks import movie_candidate_complete
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.movies import assembly
-from accident_reco.movies.models import KINDS
-from accident_reco.movies.recommender import Recommender
-from accident_reco.movies.training import temporal_parts
-from accident_reco.storage import movies as storage
-from accident_reco.storage.drift import decision_of_run
+from accident_reco.models.movies.assets.training_checks import movie_candidate_complete
+from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training import assembly
+from accident_reco.models.movies.training.candidates import temporal_parts
+from accident_reco.models.movies.training.fitting import KINDS
+from accident_reco.storage.loop import decision_of_run
 from accident_reco_tests.defs.movie_world import World
 
 
@@ -146,7 +146,7 @@ def test_refused_rows_above_the_limit_block_the_training(
 def len_quarantine(world: World) -> int:
     from sqlalchemy import func, select
 
-    from accident_reco.storage.tables.movies import rating_quarantine
+    from accident_reco.models.movies.data.tables import rating_quarantine
 
     with world.platform.warehouse.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(rating_quarantine)).scalar_one())

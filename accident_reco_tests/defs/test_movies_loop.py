@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
-from accident_reco.defs import drift, retrain
-from accident_reco.movies.recommender import NOTHING, Recommender
-from accident_reco.movies.simulate import FIRST_NEW_USER, simulate
+from accident_reco.defs import drift_report, retrain_sensors
+from accident_reco.models.movies.scoring.recommender import NOTHING, Recommender
+from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
 from accident_reco.settings import Settings
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import work_request
 from accident_reco_tests.defs.movie_world import World
 from accident_reco_tests.defs.small_loop import idle_training, tick
@@ -42,8 +42,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.definitions = dg.Definitions.merge(
         made.definitions,
         dg.Definitions(jobs=[idle_training("accidents")]),
-        drift.definitions(settings),
-        retrain.definitions(settings),
+        drift_report.definitions(settings),
+        retrain_sensors.definitions(settings),
     )
     assert made.run("ingest_movies").success
     assert made.run("train_movies").success

@@ -8,10 +8,10 @@ import numpy as np
 
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.storage import drift as loop
-from accident_reco.storage.inference import add_feedback
+from accident_reco.models.movies.data.queries import add_ratings
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import open_requests
-from accident_reco.storage.movies import add_ratings
+from accident_reco.storage.prediction_log import add_feedback
 from accident_reco_tests.defs.small_loop import definitions_of, report, tick, traffic
 
 

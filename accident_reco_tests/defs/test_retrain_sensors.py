@@ -4,10 +4,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from accident_reco.defs import retrain
+from accident_reco.defs import retrain_sensors
 from accident_reco.defs.resources import Platform
-from accident_reco.monitoring.triggers import DRIFT_ALERTS
-from accident_reco.storage import drift as loop
+from accident_reco.drift.triggers import DRIFT_ALERTS
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import open_requests, record_promotion, request_work, work_request
 from accident_reco_tests.defs.small_loop import definitions_of, report, tick, traffic
 from accident_reco_tests.running import ROOT
@@ -48,7 +48,9 @@ def test_unmoved_traffic_leads_to_nothing(definitions, instance, platform) -> No
 
 def run_for(instance, request_id: str, status: dg.DagsterRunStatus) -> str:
     run = instance.create_run_for_job(
-        dg.GraphDefinition(name="train_accidents").to_job(), tags={retrain.REQUEST_TAG: request_id}, status=status
+        dg.GraphDefinition(name="train_accidents").to_job(),
+        tags={retrain_sensors.REQUEST_TAG: request_id},
+        status=status,
     )
     return run.run_id
 
@@ -68,7 +70,7 @@ def test_a_request_ends_as_its_run_did(definitions, instance, platform, status, 
     asked, _ = request_work(
         platform.warehouse, kind="training", model="accidents", source="api", requested_by="ada", reason="please"
     )
-    assert tick(definitions, instance, "accidents_training_requests").run_requests[0].tags[retrain.REQUEST_TAG]
+    assert tick(definitions, instance, "accidents_training_requests").run_requests[0].tags[retrain_sensors.REQUEST_TAG]
     run_id = run_for(instance, asked["id"], dg.DagsterRunStatus.STARTED)
     assert "running in" in tick(definitions, instance, "accidents_training_requests").skip_message
     running = work_request(platform.warehouse, asked["id"])
@@ -82,7 +84,7 @@ def test_a_request_ends_as_its_run_did(definitions, instance, platform, status, 
     instance.delete_run(run_id)
     finished = instance.create_run_for_job(
         dg.GraphDefinition(name="train_accidents").to_job(), run_id=run_id, status=status,
-        tags={retrain.REQUEST_TAG: asked["id"]},
+        tags={retrain_sensors.REQUEST_TAG: asked["id"]},
     )  # fmt: skip
     assert finished.run_id == run_id
     tick(definitions, instance, "accidents_training_requests")

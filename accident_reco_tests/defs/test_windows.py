@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from accident_reco.drift.run_check import NothingToCompare, Question, run_check
+from accident_reco.drift.windows import log_windows
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.reference import build_reference, read_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.monitoring.drift import NothingToCompare, Question, run_check
-from accident_reco.monitoring.windows import log_windows
 from accident_reco.settings import Settings
-from accident_reco.storage.drift import latest_report, recent_verdicts
+from accident_reco.storage.loop import latest_report, recent_verdicts
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -53,7 +53,7 @@ class Scorer:
 
 def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
     """Against the champion's reference, against another year; and an analyst's question moves nothing."""
-    monkeypatch.setattr("accident_reco.accidents.scorer.AccidentScorer", Scorer)
+    monkeypatch.setattr("accident_reco.models.accidents.scoring.scorer.AccidentScorer", Scorer)
     objects = open_store(settings.store)
     first = year(1, 50)
     kinds = {"vma": "numeric", "catu": "categorical"}
@@ -106,7 +106,7 @@ def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
     """A caller writes 17:45 and the letter A; a window that took that for unknown would see no hour in any traffic."""
     from datetime import UTC, datetime
 
-    from accident_reco.storage.inference import insert_predictions
+    from accident_reco.storage.prediction_log import insert_predictions
 
     columns = {"hrmn": np.array([730, 1745]), "actp": np.array([1, 10]), "dep": np.array(["2A", "59"], dtype=object)}
     kinds = {"hrmn": "numeric", "actp": "categorical", "dep": "categorical"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from accident_reco.accidents.codebook import FIELDS
-from accident_reco.accidents.features import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
-from accident_reco.accidents.model.calibration import fit_rule
-from accident_reco.accidents.model.candidate import scorer_of, signature_of
-from accident_reco.accidents.model.export import to_onnx
-from accident_reco.accidents.model.training import BoostingParameters, TrainingRows, fit_boosting
-from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE
 from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.models.accidents.codebook import FIELDS
+from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
+from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE
+from accident_reco.models.accidents.training.calibration import fit_rule
+from accident_reco.models.accidents.training.candidate import scorer_of, signature_of
+from accident_reco.models.accidents.training.export import to_onnx
+from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
 
 
 def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -7,13 +7,13 @@ import io
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.movies.columns import Ratings
-from accident_reco.movies.formats import RatingReader, read_movies
-from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.quarantine import RatingRules
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.split import SplitOptions, split
-from accident_reco.movies.training import Options, Rows, train_candidate
+from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.split import SplitOptions, split
+from accident_reco.models.movies.training.candidates import Options, Rows, train_candidate
+from accident_reco.models.movies.training.fitting import ModelOptions
 
 NOW = 1_790_000_000
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from accident_reco.settings import Settings
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import advance_request, open_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live

@@ -15,7 +15,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
 from accident_reco.settings import Settings
-from accident_reco.storage import accounts, inference
+from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
@@ -306,11 +306,11 @@ def test_erasing_what_an_account_asked_for(auth: Auth) -> None:
         "request_id": "r", "at": accounts.now(), "model": "accidents", "version": "v", "source": "json", "status": 200,
         "score": 0.5, "answer": "grave", "latency_ms": 1.0, "inputs": {},
     }  # fmt: skip
-    inference.insert_predictions(
+    prediction_log.insert_predictions(
         warehouse, [{**common, "id": "1", "user_name": "ada"}, {**common, "id": "2", "user_name": "admin"}]
     )
     answer = auth.client.delete("/users/ada/data", headers=auth.headers())
     assert answer.json() == {"predictions": 1, "feedback": 0}
-    assert inference.prediction(warehouse, "1") is None
-    assert inference.prediction(warehouse, "2") is not None
+    assert prediction_log.prediction(warehouse, "1") is None
+    assert prediction_log.prediction(warehouse, "2") is not None
     assert auth.client.get("/audit", headers=auth.headers()).json()[1]["action"] == "user.erase"

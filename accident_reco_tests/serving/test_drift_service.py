@@ -13,9 +13,9 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage import drift as loop
-from accident_reco.storage.inference import insert_predictions
+from accident_reco.storage import loop as loop
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.prediction_log import insert_predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from serving.drift.app import create_app

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from accident_reco.models.accidents.serving.routes import MAX_EXPLAINED
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
-from serving.predict.accidents import MAX_EXPLAINED
 from serving.predict.app import create_app
 from serving.predict.loaders import LOADERS
 

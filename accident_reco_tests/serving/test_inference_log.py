@@ -14,14 +14,14 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from accident_reco.settings import Settings
-from accident_reco.storage import inference
-from accident_reco.storage.tables.inference import predictions
+from accident_reco.storage import prediction_log
+from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
-from serving.predict.inference_log import Call, InferenceLog, new_id
+from serving.predict.prediction_log import Call, InferenceLog, new_id
 
 
 def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
@@ -54,7 +54,7 @@ def test_a_full_queue_drops_and_counts(warehouse: Warehouse) -> None:
     assert 'prediction_log_dropped_rows_total{reason="full"} 30.0' in metrics.exposition().decode()
     log.start()
     log.stop()
-    assert inference.count_predictions(warehouse, "accidents") == 90
+    assert prediction_log.count_predictions(warehouse, "accidents") == 90
     assert "prediction_log_rows_total 90.0" in metrics.exposition().decode()
 
 
@@ -71,30 +71,30 @@ def test_rows_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
 def test_a_short_outage_loses_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing fails twice, then works: every row arrives once."""
     failures = iter([True, True])
-    insert = inference.insert_predictions
+    insert = prediction_log.insert_predictions
 
     def flaky(*arguments: Any) -> None:
         if next(failures, False):
             raise OperationalError("INSERT", {}, Exception("database is locked"))
         insert(*arguments)
 
-    monkeypatch.setattr("accident_reco.storage.inference.insert_predictions", flaky)
+    monkeypatch.setattr("accident_reco.storage.prediction_log.insert_predictions", flaky)
     log = make_log(warehouse, Metrics())
     log.start()
     log.offer(call(5))
-    wait_for(lambda: inference.count_predictions(warehouse, "accidents") == 5)
+    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 5)
     log.stop()
-    assert inference.count_predictions(warehouse, "accidents") == 5
+    assert prediction_log.count_predictions(warehouse, "accidents") == 5
 
 
 def test_retention_deletes_what_is_old(warehouse: Warehouse) -> None:
     """Predictions and their labels past the age go; younger ones stay."""
     old = call(3, "old")
     rows = [{**row, "at": row["at"] - timedelta(days=31)} for row in old.rows()]
-    inference.insert_predictions(warehouse, rows)
-    inference.insert_predictions(warehouse, call(2, "new").rows())
-    assert inference.drop_older_than(warehouse, timedelta(days=30)) == 3
-    assert {row["id"] for row in inference.prediction_window(warehouse, "accidents")} == {"new-0", "new-1"}
+    prediction_log.insert_predictions(warehouse, rows)
+    prediction_log.insert_predictions(warehouse, call(2, "new").rows())
+    assert prediction_log.drop_older_than(warehouse, timedelta(days=30)) == 3
+    assert {row["id"] for row in prediction_log.prediction_window(warehouse, "accidents")} == {"new-0", "new-1"}
 
 
 def test_ids_are_in_order_of_time_and_none_is_like_another() -> None:
@@ -114,8 +114,8 @@ def test_rows_arrive_as_they_were_given(warehouse: Warehouse, rows: int) -> None
     answers = [None, "grave", {"movies": [1]}] * rows
     scores = [None, 0.25] * rows
     made = call(rows, inputs=inputs, answers=answers[:rows], scores=scores[:rows], version=None)
-    inference.insert_predictions(warehouse, made.rows())
-    found = {row["id"]: row for row in inference.prediction_window(warehouse, "accidents")}
+    prediction_log.insert_predictions(warehouse, made.rows())
+    found = {row["id"]: row for row in prediction_log.prediction_window(warehouse, "accidents")}
     assert found == {row["id"]: row for row in made.rows()}
 
 
@@ -134,7 +134,7 @@ def ask(client: httpx.Client, warehouse: Warehouse, record: dict[str, Any]) -> s
     """Ask for a prediction and wait until it is in the log."""
     answer = client.post("/predict/accidents", json={"records": [record]}).json()
     prediction_id = str(answer["predictions"][0]["prediction_id"])
-    wait_for(lambda: inference.prediction(warehouse, prediction_id) is not None)
+    wait_for(lambda: prediction_log.prediction(warehouse, prediction_id) is not None)
     return prediction_id
 
 
@@ -142,7 +142,7 @@ def test_a_prediction_is_logged_as_it_came_in(served: tuple[httpx.Client, Wareho
     """Raw inputs (letters and clock times included), score, class, version, who, when, how long."""
     client, warehouse = served
     record = {"catu": 3, "actp": "A", "hrmn": "17:45", "lat": 48.5}
-    row = inference.prediction(warehouse, ask(client, warehouse, record))
+    row = prediction_log.prediction(warehouse, ask(client, warehouse, record))
     assert row is not None
     assert row["inputs"] == record
     assert (row["score"], row["answer"], row["status"], row["source"]) == (0.9, "grave", 200, "json")
@@ -160,8 +160,8 @@ def test_users_of_an_accident_are_logged_with_its_context(served: tuple[httpx.Cl
         ]
     }
     users = client.post("/predict/accidents", json=body).json()["accidents"][0]["users"]
-    wait_for(lambda: inference.prediction(warehouse, users[1]["prediction_id"]) is not None)
-    row = inference.prediction(warehouse, users[0]["prediction_id"])
+    wait_for(lambda: prediction_log.prediction(warehouse, users[1]["prediction_id"]) is not None)
+    row = prediction_log.prediction(warehouse, users[0]["prediction_id"])
     assert row is not None
     assert (row["inputs"]["lum"], row["inputs"]["catv"], row["inputs"]["catu"]) == (5, 7, 1)
     assert (row["inputs"]["nb_users"], row["inputs"]["nb_pedestrians"]) == (2, 1)
@@ -213,7 +213,7 @@ def test_feedback_is_idempotent_and_joined(served: tuple[httpx.Client, Warehouse
     assert again.json()["status"] == "known"
     other = client.post("/feedback/accidents", json={"prediction_id": prediction_id, "severity": 1})
     assert other.status_code == 409
-    (pair,) = [p for p in inference.labelled_predictions(warehouse, "accidents") if p["id"] == prediction_id]
+    (pair,) = [p for p in prediction_log.labelled_predictions(warehouse, "accidents") if p["id"] == prediction_id]
     assert (pair["score"], pair["grave"], pair["severity"]) == (0.9, True, 2)
 
 
@@ -228,7 +228,7 @@ def test_feedback_that_is_refused(served: tuple[httpx.Client, Warehouse]) -> Non
     assert unknown.status_code == 404
     with warehouse.begin() as connection:
         aged = update(predictions).where(predictions.c.id == prediction_id)
-        row = inference.prediction(warehouse, prediction_id)
+        row = prediction_log.prediction(warehouse, prediction_id)
         assert row is not None
         connection.execute(aged.values(at=row["at"] - timedelta(days=61)))
     late = client.post("/feedback/accidents", json={"prediction_id": prediction_id, "severity": 1})

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from accident_reco.models.accidents.serving.csv_rows import Lines, Table, harmless, parse_cell
 from accident_reco.settings import Settings
-from accident_reco.storage import inference
+from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.predict.app import create_app
-from serving.predict.csv_rows import Lines, Table, harmless, parse_cell
 
 URL = "/predict/accidents/csv"
 CSV = {"content-type": "text/csv"}
@@ -52,8 +52,8 @@ def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> Non
     )  # fmt: skip
     assert first["id_usager"] == "203\u00a0988\u00a0581"
     assert (second["probability"], second["error"]) == ("0.0", "")
-    wait_for(lambda: inference.prediction(warehouse, second["prediction_id"]) is not None)
-    logged = inference.prediction(warehouse, first["prediction_id"])
+    wait_for(lambda: prediction_log.prediction(warehouse, second["prediction_id"]) is not None)
+    logged = prediction_log.prediction(warehouse, first["prediction_id"])
     assert logged is not None
     assert logged["inputs"] == {
         "Num_Acc": 202400000001, "id_usager": "203 988 581", "catu": 3, "lat": -0.39851, "hrmn": 1745, "actp": 10,

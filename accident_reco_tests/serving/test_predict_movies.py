@@ -14,23 +14,23 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.movies import training
-from accident_reco.movies.columns import Ratings
-from accident_reco.movies.formats import RatingReader, read_movies
-from accident_reco.movies.importing import RatingFile, import_files
-from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.quarantine import RatingRules
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.split import SplitOptions, split
+from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.split import SplitOptions, split
+from accident_reco.models.movies.serving.feedback import off_scale
+from accident_reco.models.movies.training import candidates
+from accident_reco.models.movies.training.fitting import ModelOptions
 from accident_reco.settings import Settings
-from accident_reco.storage import movies as storage
 from accident_reco.storage.lifecycle import advance_request
-from accident_reco.storage.tables.inference import predictions
+from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
-from serving.predict.movie_feedback import off_scale
 
 URL = "/predict/movies"
 NOW = 1_790_000_000
@@ -52,10 +52,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
     kept = Ratings.concatenate([rules.sift(chunk)[0] for chunk in reader])
     parts = split(kept, np.zeros(len(kept), dtype=bool), SplitOptions())
-    rows = training.Rows(parts.train, parts.holdout, catalogue, reader.scale)
-    options = training.Options(ModelOptions(als_factors=16, als_iterations=5))
+    rows = candidates.Rows(parts.train, parts.holdout, catalogue, reader.scale)
+    options = candidates.Options(ModelOptions(als_factors=16, als_iterations=5))
     lineage = {"data_source": "sample", "ratings_received_until": 0}
-    promote(home, training.train_candidate("als", rows, options, lineage).bundle)
+    promote(home, candidates.train_candidate("als", rows, options, lineage).bundle)
     return home
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from accident_reco.accidents.context import CONTEXT_COLUMNS
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.scorer import AccidentScorer
-from accident_reco.accidents.victims import build_victims
-from accident_reco.defs.accidents_scoring import score_people
+from accident_reco.models.accidents.assets.scoring import score_people
+from accident_reco.models.accidents.data.victims import build_victims
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
-from serving.predict.accident_input import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 from serving.predict.app import create_app
 from serving.predict.loaders import LOADERS
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from accident_reco.settings import Settings
-from accident_reco.storage import inference
+from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, running_auth
 from accident_reco_tests.serving.live import live, wait_for
@@ -99,8 +99,8 @@ def test_triton_gets_the_same_answer_as_the_rest_endpoint(
     first = answer.as_numpy("prediction_id")[0]
     first = first.decode() if isinstance(first, bytes) else first
     warehouse = Warehouse(auth.settings.database)
-    wait_for(lambda: inference.prediction(warehouse, first) is not None)
-    logged = inference.prediction(warehouse, first)
+    wait_for(lambda: prediction_log.prediction(warehouse, first) is not None)
+    logged = prediction_log.prediction(warehouse, first)
     assert logged is not None
     assert (logged["source"], logged["user_name"], logged["inputs"]["dep"]) == ("v2", "admin", "59")
 
@@ -184,7 +184,7 @@ def test_movies_speak_the_protocol_too(tmp_path: Path) -> None:
         assert all(0.5 <= star <= 5 for star in stars)
         assert client.post("/v2/models/movies/infer", json={"inputs": inputs[:1]}).status_code == 422
         warehouse = Warehouse(settings.database)
-        wait_for(lambda: inference.count_predictions(warehouse, "movies") == 3)
+        wait_for(lambda: prediction_log.count_predictions(warehouse, "movies") == 3)
 
 
 def test_without_a_token_only_health_answers(client: httpx.Client) -> None:

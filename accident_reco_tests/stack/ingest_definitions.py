@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from accident_reco.defs import accidents_ingest
 from accident_reco.defs.resources import Platform
+from accident_reco.models.accidents.assets import ingest
 
 defs = dg.Definitions(
-    assets=[accidents_ingest.accident_years],
-    asset_checks=[accidents_ingest.fresh_enough],
-    jobs=[accidents_ingest.ingest_accidents],
+    assets=[ingest.accident_years],
+    asset_checks=[ingest.fresh_enough],
+    jobs=[ingest.ingest_accidents],
     resources={"platform": Platform()},
 )

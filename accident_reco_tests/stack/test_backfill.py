@@ -14,9 +14,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.accidents.sample import sample_year
-from accident_reco.defs.accidents_ingest import QUARANTINE, RAW, VICTIMS
 from accident_reco.launch.home import prepare_home
+from accident_reco.models.accidents.assets.ingest import QUARANTINE, RAW, VICTIMS
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]

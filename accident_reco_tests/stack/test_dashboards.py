@@ -21,8 +21,6 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from accident_reco.accidents import ingest
-from accident_reco.accidents.sample import sample_year
 from accident_reco.definitions import defs
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
@@ -31,11 +29,13 @@ from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.data import ingest
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings
-from accident_reco.storage import drift as loop
-from accident_reco.storage.inference import add_feedback, insert_predictions
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import request_work
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.prediction_log import add_feedback, insert_predictions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for

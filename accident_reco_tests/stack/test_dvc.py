@@ -16,9 +16,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.accidents.model.assembly import TUNED
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
-from accident_reco.accidents.model.tuning import SPACE
 from accident_reco.defs.dataset import definitions, key_of
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children
@@ -26,6 +23,9 @@ from accident_reco.lifecycle.bundle import MODELS, canonical_json, sha256
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.training.assembly import TUNED
+from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
+from accident_reco.models.accidents.training.tuning import SPACE
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse

@@ -21,7 +21,7 @@ from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_co
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import advance_request, open_requests, request_work
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from accident_reco.settings import Settings
-from accident_reco.storage import inference
+from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, running_auth
 from accident_reco_tests.serving.live import live, wait_for
@@ -39,13 +39,13 @@ def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]
     records = [{"catu": 3, "com": "O'Brien \\ %s \u0000", "hrmn": "17:45"}] * 250
     answer = predict.post("/predict/accidents", json={"records": records}, headers=headers).json()
     ids = [user["prediction_id"] for user in answer["predictions"]]
-    wait_for(lambda: inference.count_predictions(warehouse, "accidents") == 250)
-    row = inference.prediction(warehouse, ids[-1])
+    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 250)
+    row = prediction_log.prediction(warehouse, ids[-1])
     assert row is not None
     assert row["inputs"] == records[-1]
     label = {"prediction_id": ids[7], "severity": 2}
     assert predict.post("/feedback/accidents", json=label, headers=headers).status_code == 200
-    (pair,) = inference.labelled_predictions(warehouse, "accidents")
+    (pair,) = prediction_log.labelled_predictions(warehouse, "accidents")
     assert (pair["id"], pair["grave"]) == (ids[7], True)
     erased = auth.client.delete("/users/admin/data", headers=headers)
     assert erased.json() == {"predictions": 250, "feedback": 1}

@@ -15,7 +15,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 
-from accident_reco.storage import accounts, inference, movie_imports, movies
+from accident_reco.models.movies.data import imports, queries
+from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.lifecycle import advance_request, promotion_history, record_promotion, request_work
 from accident_reco.storage.migrations import alembic_config
 from accident_reco.storage.roles import ACCESS, RoleError, ensure_databases, grant
@@ -263,34 +264,34 @@ def test_nobody_listens_is_told_without_the_password() -> None:
 
 def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention."""
-    load = movie_imports.start_load(warehouse, "a" * 64, "b" * 64, "sample")
+    load = imports.start_load(warehouse, "a" * 64, "b" * 64, "sample")
     titles = ["Toy Story (1995)", 'O\'Brien; "x"']
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
-    assert movie_imports.write_movies(warehouse, load, catalogue) == 2
+    assert imports.write_movies(warehouse, load, catalogue) == 2
     columns = {
         "user_id": np.array([1, 1, 2]), "movie_id": np.array([1, 2, 1]),
         "rating": np.array([4.5, 3.0, 0.5], np.float32), "rated_at": np.array([1, 2, 2**33]),
     }  # fmt: skip
     for _ in range(2):  # an interrupted import starts again
-        movie_imports.write_ratings(warehouse, load, columns)
-    movie_imports.finish_load(warehouse, load, 3, 0)
-    assert movie_imports.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
-    stored = movies.read_ratings(warehouse)
+        imports.write_ratings(warehouse, load, columns)
+    imports.finish_load(warehouse, load, 3, 0)
+    assert imports.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
+    stored = queries.read_ratings(warehouse)
     assert stored.columns["rated_at"].max() == 2**33
-    assert movies.add_ratings(
+    assert queries.add_ratings(
         warehouse, {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
         simulated=False, received_at=10,
     )["updated"] == 1  # fmt: skip
-    known = movies.known_ratings(warehouse, np.array([2, 1, 1]), 9)
+    known = queries.known_ratings(warehouse, np.array([2, 1, 1]), 9)
     assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
-    assert len(movies.known_ratings(warehouse, np.array([1]), 10)["user_id"]) == 2
-    assert movies.received_ratings(warehouse, 10, 11, most=5)["rating"].tolist() == [1.0]
-    histories = movies.user_histories(warehouse, [1, 2, 3], newer_than=9)
+    assert len(queries.known_ratings(warehouse, np.array([1]), 10)["user_id"]) == 2
+    assert queries.received_ratings(warehouse, 10, 11, most=5)["rating"].tolist() == [1.0]
+    histories = queries.user_histories(warehouse, [1, 2, 3], newer_than=9)
     assert sorted(histories) == [1, 2]
     stars = [dict(zip(h["movie_id"].tolist(), h["rating"].tolist(), strict=True)) for h in histories.values()]
     assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]
     assert (histories[2]["rated_at"].tolist(), histories[1]["newer"], histories[2]["newer"]) == ([2**33], True, False)
-    assert (movies.count_received(warehouse, 9), movies.count_received(warehouse, 10)) == (1, 0)
+    assert (queries.count_received(warehouse, 9), queries.count_received(warehouse, 10)) == (1, 0)
 
     accounts.add_user(warehouse, "ada", "hash", "user")
     with pytest.raises(accounts.AccountExists):
@@ -307,17 +308,17 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     }  # fmt: skip
     odd = row | {"inputs": {"com": "O'Brien \\ %s"}, "answer": None, "score": None, "model": "movies"}
     many = [odd | {"id": f"q{n}"} for n in range(250)]
-    inference.insert_predictions(warehouse, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
-    assert inference.prediction(warehouse, "q249") == odd | {"id": "q249"}
+    prediction_log.insert_predictions(warehouse, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
+    assert prediction_log.prediction(warehouse, "q249") == odd | {"id": "q249"}
     label = {
         "prediction_id": "p1", "model": "accidents", "severity": 2, "grave": True, "user_name": "eve",
         "predicted_at": at, "at": at,
     }  # fmt: skip
-    assert [inference.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
-    found = inference.labelled_predictions(warehouse, "accidents")
+    assert [prediction_log.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
+    found = prediction_log.labelled_predictions(warehouse, "accidents")
     assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
-    assert inference.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
-    assert inference.drop_older_than(warehouse, timedelta(0)) == 0
+    assert prediction_log.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
+    assert prediction_log.drop_older_than(warehouse, timedelta(0)) == 0
 
 
 def test_reuse_and_refresh_at_once_leave_no_token_alive(warehouse: Warehouse) -> None:

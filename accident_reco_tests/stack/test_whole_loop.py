@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT

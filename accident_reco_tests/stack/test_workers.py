@@ -18,9 +18,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.accidents.lake import load_frame
-from accident_reco.accidents.sample import sample_year
-from accident_reco.defs.accidents_scoring import SCORED
 from accident_reco.defs.io import read_frame
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.home import child_environment, prepare_home
@@ -28,6 +25,9 @@ from accident_reco.launch.processes import Children, free_port
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.assets.scoring import SCORED
+from accident_reco.models.accidents.data.raw_store import load_frame
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accident_reco.accidents.context import CONTEXT_COLUMNS, KINDS, accident_context, kind_of_catv
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS, accident_context, kind_of_catv
 
 
 def _context(user_accident, user_vehicle, catu, vehicle_accident, catv, n, **users):

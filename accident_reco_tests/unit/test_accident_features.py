@@ -7,8 +7,20 @@ import holidays
 import numpy as np
 import pytest
 
-from accident_reco.accidents.calendar import FIRST_YEAR, LAST_YEAR, day_slots, day_table, public_holidays
-from accident_reco.accidents.features import FEATURE_SETS, FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
+from accident_reco.models.accidents.features.builder import (
+    FEATURE_SETS,
+    FLOAT_COLUMNS,
+    TEXT_COLUMNS,
+    FeatureSpec,
+    build_features,
+)
+from accident_reco.models.accidents.features.calendar import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    day_slots,
+    day_table,
+    public_holidays,
+)
 
 
 def _columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from accident_reco.drift.check import check, reference_of
-from accident_reco.drift.page import MAX_BYTES, draw_page, page_policy, sample_of
+from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
 from accident_reco.drift.window import Labelled, Window, window_of_log
 from accident_reco.lifecycle.bundle import Bundle, canonical_json

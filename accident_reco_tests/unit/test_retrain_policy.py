@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from accident_reco.lifecycle.retrain import RetrainPolicy, RetrainState, decide_retrain, may_ask_again
+from accident_reco.lifecycle.retrain_policy import RetrainPolicy, RetrainState, decide_retrain, may_ask_again
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = RetrainPolicy()

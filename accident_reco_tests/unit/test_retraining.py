@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from accident_reco.lifecycle.retrain import RetrainPolicy
-from accident_reco.lifecycle.retraining import Trigger, consider
-from accident_reco.storage import drift as loop
+from accident_reco.lifecycle.retrain_policy import RetrainPolicy
+from accident_reco.lifecycle.retrain_requests import Trigger, consider
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import advance_request, open_requests, record_promotion, request_work, work_request
 from accident_reco.storage.warehouse import Warehouse
 

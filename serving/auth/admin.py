@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from accident_reco.storage import accounts, inference
+from accident_reco.storage import accounts, prediction_log
 from serving.auth.context import Context
 from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH
 from serving.common.api_keys import new_key
@@ -174,7 +174,7 @@ def router(context: Context) -> APIRouter:
         response_model=dict[str, int],
     )
     async def erase_user_data(name: Annotated[str, Path(pattern=_ASKER)], request: Request) -> Response:
-        erased = await asyncio.to_thread(inference.erase_user, warehouse, name)
+        erased = await asyncio.to_thread(prediction_log.erase_user, warehouse, name)
         await context.audit(request, "user.erase", target=name, detail=erased)
         return json_response(erased)
 

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accident_reco.lifecycle.bundle import MODELS, canonical_json
-from accident_reco.lifecycle.retraining import held_back
-from accident_reco.storage import drift as loop
+from accident_reco.lifecycle.retrain_requests import held_back
+from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import request_work
 from accident_reco.storage.warehouse import Warehouse
 from serving.common.app import json_response, new_router

@@ -49,7 +49,7 @@ class Computations:
         return row
 
     def _check(self, model: str) -> dict[str, Any]:
-        from accident_reco.monitoring.drift import Question, run_check
+        from accident_reco.drift.run_check import Question, run_check
 
         question = Question(model, asked_through_api=True)
         report = run_check(self._settings, open_store(self._settings.store), self._warehouse, question, RUN_ID)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from accident_reco.drift.reports import newest_report
 from accident_reco.lifecycle.bundle import MODELS
-from accident_reco.monitoring.reports import newest_report
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
 from serving.common.metrics import Metrics

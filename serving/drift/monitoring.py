@@ -9,9 +9,9 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
+from accident_reco.drift.reports import newest_report
 from accident_reco.lifecycle.bundle import MODELS
-from accident_reco.monitoring.reports import newest_report
-from accident_reco.storage import drift as loop
+from accident_reco.storage import loop as loop
 from accident_reco.storage.objects import ObjectNotFound, StoreError
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
@@ -102,7 +102,7 @@ async def _latest(context: Context, model: str) -> dict[str, Any]:
 
 
 async def _computed(context: Context, model: str) -> dict[str, Any]:
-    from accident_reco.monitoring.drift import NothingToCompare
+    from accident_reco.drift.run_check import NothingToCompare
 
     try:
         row = await context.computations.compute(model)
@@ -115,7 +115,7 @@ async def _computed(context: Context, model: str) -> dict[str, Any]:
 
 
 def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
-    from accident_reco.drift.page import page_policy
+    from accident_reco.drift.html_report import page_policy
 
     warehouse = context.warehouse
     row = newest_report(warehouse, model) if report_id is None else loop.report(warehouse, report_id)

@@ -11,16 +11,21 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+from accident_reco.models.accidents.serving import csv_route
+from accident_reco.models.accidents.serving import feedback as accident_feedback
+from accident_reco.models.accidents.serving import routes as accidents
+from accident_reco.models.movies.serving import feedback as movie_feedback
+from accident_reco.models.movies.serving import routes as movies
 from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
 from serving.common.envelope import RouteLimits
 from serving.common.metrics import Metrics
-from serving.predict import accidents, accidents_csv, feedback, models, movie_feedback, movies, rollback, training, v2
+from serving.predict import models, rollback, training, v2
 from serving.predict.context import Context, make_context
-from serving.predict.inference_log import log_refusals
 from serving.predict.loaders import LOADERS
 from serving.predict.model_slot import Loader
+from serving.predict.prediction_log import log_refusals
 
 NAME = "predict"
 # A store that does not answer keeps nobody from asking /livez, or the cache from serving.
@@ -66,8 +71,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         description="Severity of road users' injuries and movie recommendations, answered by the promoted models.",
         routers=[
             accidents.router(context),
-            accidents_csv.router(context),
-            feedback.router(context),
+            csv_route.router(context),
+            accident_feedback.router(context),
             *_movies(context),
             models.router(context),
             training.router(context),
@@ -79,9 +84,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
-            accidents_csv.PATH: RouteLimits(
-                settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds
-            )
+            csv_route.PATH: RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)
         },
         answered=log_refusals(context),
     )

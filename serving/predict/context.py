@@ -13,8 +13,8 @@ from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, make_guard
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
-from serving.predict.inference_log import InferenceLog
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
+from serving.predict.prediction_log import InferenceLog
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def load_accidents(files: Mapping[str, bytes], manifest: Manifest) -> Any:
 
     A place, since what is looked up around one is made at the first question: before the swap, in no request.
     """
-    from accident_reco.accidents.scorer import AccidentScorer
+    from accident_reco.models.accidents.scoring.scorer import AccidentScorer
 
     scorer = AccidentScorer.from_files(files, manifest)
     if not 0.0 <= scorer.threshold <= 1.0:
@@ -34,8 +34,8 @@ def load_movies(files: Mapping[str, bytes], manifest: Manifest) -> Any:
     """The recommender; its smoke predictions are a stranger, somebody with one rating and a user it was trained on."""
     from threadpoolctl import threadpool_limits
 
-    from accident_reco.movies.history import History
-    from accident_reco.movies.recommender import Recommender, Wishes
+    from accident_reco.models.movies.data.history import History
+    from accident_reco.models.movies.scoring.recommender import Recommender, Wishes
 
     # Products of this size are done before a second BLAS thread has woken up; waiting for it costs milliseconds.
     threadpool_limits(1, "blas")

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from accident_reco.models.accidents.serving.request import MAX_USERS
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
-from serving.predict.accident_input import MAX_USERS
 from serving.predict.context import Context
-from serving.predict.inference_log import Call
 from serving.predict.model_slot import Champion
+from serving.predict.prediction_log import Call
 from serving.predict.tensors import DTYPES, read, write
 from serving.predict.v2_models import ADAPTERS
 

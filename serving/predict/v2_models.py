@@ -9,12 +9,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.accidents import codebook, schema
-from accident_reco.accidents.context import CONTEXT_COLUMNS
-from serving.predict.accident_input import context_bounds
-from serving.predict.accidents import predictions_of
-from serving.predict.inference_log import new_id
+from accident_reco.models.accidents import codebook
+from accident_reco.models.accidents.data import schema
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.serving.request import context_bounds
+from accident_reco.models.accidents.serving.routes import predictions_of
 from serving.predict.model_slot import Champion
+from serving.predict.prediction_log import new_id
 from serving.predict.tensors import Spec, refuse
 
 Outputs = dict[str, tuple[str, NDArray[Any]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accident_reco.accidents.victims import RawFile
+from accident_reco.models.accidents.data.victims import RawFile
 
 CARACT = [
     {"Num_Acc": "202300000001", "jour": "7", "mois": "05", "an": "2023", "hrmn": "06:00", "lum": "1", "dep": "75",

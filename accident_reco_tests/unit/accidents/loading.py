@@ -9,10 +9,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from accident_reco.accidents.codebook import FIELDS
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.victims import YearOfAccidents, build_victims
-from accident_reco.storage.accidents import (
+from accident_reco.models.accidents.codebook import FIELDS
+from accident_reco.models.accidents.data.queries import (
     VIEWS,
     forget_years,
     load_year,
@@ -22,7 +20,9 @@ from accident_reco.storage.accidents import (
     save_codebook,
     save_metrics,
 )
-from accident_reco.storage.tables.accidents import accidents, model_metrics, quarantine, victims
+from accident_reco.models.accidents.data.tables import accidents, model_metrics, quarantine, victims
+from accident_reco.models.accidents.data.victims import YearOfAccidents, build_victims
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.storage.warehouse import Warehouse
 
 from .baac import year

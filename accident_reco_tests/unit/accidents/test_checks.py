@@ -8,14 +8,8 @@ from typing import Any
 
 import pytest
 
-from accident_reco.accidents.checks import (
-    CheckOutcome,
-    check_year,
-    data_problems,
-    fresh,
-    summarise,
-)
-from accident_reco.accidents.victims import RawFile, build_victims
+from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, data_problems, fresh, summarise
+from accident_reco.models.accidents.data.victims import RawFile, build_victims
 
 from .baac import year
 
@@ -152,7 +146,7 @@ def test_summary_of_a_merged_year() -> None:
 
 def test_doubled_file_of_a_year_without_ids() -> None:
     """Until 2020 no id tells users apart: a file whose rows are all there twice is found by its rows."""
-    from accident_reco.accidents.sample import sample_year
+    from accident_reco.models.accidents.sample import sample_year
 
     files = sample_year(2016, 300)
     users = files["usagers"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco.accidents.codebook import FIELDS, TABLES, canonical, field, problem, words
-from accident_reco.accidents.schema import COLUMNS
+from accident_reco.models.accidents.codebook import FIELDS, TABLES, canonical, field, problem, words
+from accident_reco.models.accidents.data.schema import COLUMNS
 
 # Fields whose codes the description gives in a drawing, or not at all.
 NOT_LISTED = {"place", "env1"}
@@ -122,6 +122,8 @@ def test_canonical_numbers() -> None:
 
 def test_codebook_is_light() -> None:
     """Servers import it: no numpy, no pandas."""
-    script = "import sys, accident_reco.accidents.codebook; print(sorted({'numpy', 'pandas'} & set(sys.modules)))"
+    script = (
+        "import sys, accident_reco.models.accidents.codebook; print(sorted({'numpy', 'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

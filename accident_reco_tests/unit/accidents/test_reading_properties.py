@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accident_reco.accidents.adapters import read_canonical
-from accident_reco.accidents.codebook import FIELDS, TABLES
-from accident_reco.accidents.quarantine import Quarantine
-from accident_reco.accidents.reading import UnreadableFile, decode, read_table
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.sample.cells import decimals, grouped, padded
-from accident_reco.accidents.schema import COLUMNS
-from accident_reco.accidents.victims import RawFile, build_victims
+from accident_reco.models.accidents.codebook import FIELDS, TABLES
+from accident_reco.models.accidents.data.adapters import read_canonical
+from accident_reco.models.accidents.data.quarantine import Quarantine
+from accident_reco.models.accidents.data.reading import UnreadableFile, decode, read_table
+from accident_reco.models.accidents.data.schema import COLUMNS
+from accident_reco.models.accidents.data.victims import RawFile, build_victims
+from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.sample.cells import decimals, grouped, padded
 
 from .baac import ROWS, text, year
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.sample.__main__ import main
-from accident_reco.accidents.sources.directory import DirectorySource
-from accident_reco.accidents.victims import build_victims
+from accident_reco.models.accidents.data.victims import build_victims
+from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.sample.__main__ import main
+from accident_reco.models.accidents.sources.directory import DirectorySource
 
 
 @pytest.mark.parametrize("year", [2005, 2009, 2016, 2018, 2019, 2020, 2021, 2022, 2024])

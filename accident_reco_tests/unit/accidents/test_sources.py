@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.lake import fetch_raw
-from accident_reco.accidents.sources import SourceError, open_source
-from accident_reco.accidents.sources.base import table_and_year
-from accident_reco.accidents.sources.directory import DirectorySource
-from accident_reco.accidents.sources.made_up import SampleSource, parse_years
-from accident_reco.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
-from accident_reco.accidents.watch import changed_years
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data.raw_store import fetch_raw
+from accident_reco.models.accidents.data.watch import changed_years
+from accident_reco.models.accidents.sources import SourceError, open_source
+from accident_reco.models.accidents.sources.base import table_and_year
+from accident_reco.models.accidents.sources.directory import DirectorySource
+from accident_reco.models.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
+from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
 from accident_reco.settings import Settings
 from accident_reco.storage.download import Downloader
 from accident_reco.storage.objects import open_store

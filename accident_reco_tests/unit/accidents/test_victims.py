@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from accident_reco.accidents.codebook import TABLES
-from accident_reco.accidents.reading import UnreadableFile
-from accident_reco.accidents.sample import sample_year
-from accident_reco.accidents.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
-from accident_reco.accidents.victims import RawFile, YearOfAccidents, build_victims
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data.reading import UnreadableFile
+from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
+from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents, build_victims
+from accident_reco.models.accidents.sample import sample_year
 
 from .baac import USAGERS, text, year
 

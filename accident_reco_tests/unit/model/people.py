@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from accident_reco.accidents.context import accident_context
-from accident_reco.accidents.synthesis.sequential import COLUMNS
+from accident_reco.models.accidents.features.context import accident_context
+from accident_reco.models.accidents.synthesis.sequential import COLUMNS
 
 PLACES = (("75", "75056", 48.85, 2.35), ("59", "59350", 50.63, 3.06), ("13", "13055", 43.30, 5.37),
           ("23", "23096", 46.17, 1.87))  # fmt: skip

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from accident_reco.accidents.model import calibration, metrics
-from accident_reco.accidents.scorer import Rule
+from accident_reco.models.accidents.scoring.scorer import Rule
+from accident_reco.models.accidents.training import calibration, metrics
 
 
 @pytest.fixture(scope="module")

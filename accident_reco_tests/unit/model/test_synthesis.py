@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from accident_reco.accidents.model import verify
-from accident_reco.accidents.model.rows import columns_of
-from accident_reco.accidents.model.training import BoostingParameters
-from accident_reco.accidents.synthesis import quality, sequential
-from accident_reco.accidents.synthesis.constraints import RULES, broken
-from accident_reco.accidents.synthesis.sequential import COLUMNS, Synthesizer
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.synthesis import quality, sequential
+from accident_reco.models.accidents.synthesis.constraints import RULES, broken
+from accident_reco.models.accidents.synthesis.sequential import COLUMNS, Synthesizer
+from accident_reco.models.accidents.training import artefact_checks
+from accident_reco.models.accidents.training.fitting import BoostingParameters
+from accident_reco.models.accidents.training.training_rows import columns_of
 from accident_reco_tests.unit.model.people import population
 
 
@@ -23,7 +23,7 @@ def made() -> pd.DataFrame:
 def test_rules_are_kept_and_numbers_cannot_be_mistaken(made):
     """A pedestrian has no seat, a bicycle no motorway; synthetic accident numbers are negative."""
     assert len(made) == 2000
-    assert verify.synthetic_people(made) is None
+    assert artefact_checks.synthetic_people(made) is None
     assert (made["Num_Acc"] < 0).all()
     assert made["Num_Acc"].is_unique
     assert made["synthetic"].all()
@@ -47,7 +47,7 @@ def test_every_rule_finds_what_breaks_it(rule, made):
     row = {**{name: made[name].to_numpy()[:1] for name in COLUMNS}}
     row |= {name: np.array([value]) for name, value in wrong.items()}
     assert broken(row)[rule].tolist() == [True]
-    message = verify.synthetic_people(pd.DataFrame(row).assign(Num_Acc=-1))
+    message = artefact_checks.synthetic_people(pd.DataFrame(row).assign(Num_Acc=-1))
     assert message is not None
     assert rule in message
 
@@ -83,7 +83,7 @@ def test_another_takes_the_place_of_a_person_who_cannot_be_made_up(monkeypatch):
     monkeypatch.setattr(sequential, "PATIENCE", 0)
     made = Synthesizer(leaf=2, seed=3, jobs=1).synthesize(population(), 2000)
     assert len(made) == 2000
-    assert verify.synthetic_people(made) is None
+    assert artefact_checks.synthetic_people(made) is None
 
 
 def test_nobody_is_copied(made):

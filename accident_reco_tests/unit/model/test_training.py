@@ -9,20 +9,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from accident_reco.accidents.model import assembly, candidate, verify
-from accident_reco.accidents.model.candidate import Recipe
-from accident_reco.accidents.model.evaluation import Holdout, compare
-from accident_reco.accidents.model.out_of_time import out_of_time
-from accident_reco.accidents.model.rows import columns_of, in_validation, is_grave, mask_fields, masked_copy
-from accident_reco.accidents.model.slices import months_of
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
-from accident_reco.accidents.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
-from accident_reco.accidents.synthesis.sequential import Synthesizer
-from accident_reco.defs.accidents_training_checks import complete_and_above_the_floor
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.reference import read_reference
+from accident_reco.models.accidents.assets.training_checks import complete_and_above_the_floor
+from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
+from accident_reco.models.accidents.synthesis.sequential import Synthesizer
+from accident_reco.models.accidents.training import artefact_checks, assembly, candidate
+from accident_reco.models.accidents.training.candidate import Recipe
+from accident_reco.models.accidents.training.evaluation import Holdout, compare
+from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
+from accident_reco.models.accidents.training.out_of_time import out_of_time
+from accident_reco.models.accidents.training.slices import months_of
+from accident_reco.models.accidents.training.training_rows import (
+    columns_of,
+    in_validation,
+    is_grave,
+    mask_fields,
+    masked_copy,
+)
 from accident_reco.settings import Settings
 from accident_reco_tests.unit.model.people import population
 
@@ -72,16 +78,16 @@ def _bundle(name: str, trained: candidate.Trained) -> Bundle:
 
 def test_half_of_the_training_set_is_synthetic_and_nobody_is_held_out(training):
     """One synthetic person for each real one; held-out accidents stay out, also by way of the synthesizer."""
-    assert verify.training_people(training, 0.5) is None
+    assert artefact_checks.training_people(training, 0.5) is None
     assert training["synthetic"].mean() == pytest.approx(0.5, abs=0.001)
-    assert verify.training_people(training, 0.3) == "the synthetic share is 0.500, not 0.3"
+    assert artefact_checks.training_people(training, 0.3) == "the synthetic share is 0.500, not 0.3"
 
 
 def test_a_held_out_person_in_training_is_found(training, victims):
     """The check that guards every later number."""
     leak = victims[in_holdout(victims["Num_Acc"].to_numpy())].head(3)[training.columns.drop("synthetic")]
     spoilt = pd.concat([training, leak.assign(synthetic=False)])
-    assert verify.training_people(spoilt, 0.5) == "3 people belong to held-out accidents"
+    assert artefact_checks.training_people(spoilt, 0.5) == "3 people belong to held-out accidents"
 
 
 def test_validation_is_never_part_of_the_holdout(victims):
@@ -103,8 +109,11 @@ def test_rows_are_learnt_plain_and_with_gaps(table, training):
     np.testing.assert_allclose(weights, [real, 0.4 * real, 0.05 * real], atol=1)
     plain, gaps = (table[table["_origin"] == origin].filter(regex="^[^_]") for origin in (0, 1))
     assert gaps.isna().to_numpy().mean() > plain.isna().to_numpy().mean() + 0.2
-    assert verify.feature_table(table, "call") is None
-    assert verify.feature_table(table.drop(columns="age"), "call") == "the columns are not those of the feature spec"
+    assert artefact_checks.feature_table(table, "call") is None
+    assert (
+        artefact_checks.feature_table(table.drop(columns="age"), "call")
+        == "the columns are not those of the feature spec"
+    )
 
 
 def test_masking_makes_fields_unknown_by_their_own_rule(victims):
@@ -125,9 +134,9 @@ def test_bundle_files_answer_as_the_trees(name, table, request):
     """The check between fitting and judging: ONNX = trees within 1e-5, alone as in a batch."""
     trained = request.getfixturevalue(name)
     sample = table.filter(regex="^[^_]").to_numpy(np.float32)
-    assert verify.exported_model(trained.files, sample) is None
+    assert artefact_checks.exported_model(trained.files, sample) is None
     without = {key: content for key, content in trained.files.items() if key != DECISION_FILE}
-    assert verify.exported_model(without, sample) == "the bundle lacks decision.json"
+    assert artefact_checks.exported_model(without, sample) == "the bundle lacks decision.json"
 
 
 def test_the_models_have_learnt_something(assembled):
@@ -218,7 +227,7 @@ def test_a_holdout_of_one_class_is_refused(victims):
 
 def test_time_is_told_apart_from_people(training, victims, monkeypatch):
     """Were the rules turned around in the newest months, the model of the months before would be worse than chance."""
-    monkeypatch.setattr("accident_reco.accidents.model.out_of_time.FEWEST", 20)
+    monkeypatch.setattr("accident_reco.models.accidents.training.out_of_time.FEWEST", 20)
     holdout = Holdout.of(victims)
     metrics, months = out_of_time(training, holdout, "call", 0, 1)
     assert abs(metrics["roc_auc_out_of_time"] - metrics["roc_auc_in_time"]) < 0.1

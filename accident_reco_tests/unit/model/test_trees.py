@@ -6,11 +6,11 @@ import pytest
 import shap
 from sklearn.ensemble import RandomForestRegressor
 
-from accident_reco.accidents.explain import Explainer
-from accident_reco.accidents.features import FeatureSpec
-from accident_reco.accidents.model.export import to_onnx
-from accident_reco.accidents.scorer import _session
-from accident_reco.accidents.trees import Trees, float32_below, from_forest, from_lightgbm, join
+from accident_reco.models.accidents.features.builder import FeatureSpec
+from accident_reco.models.accidents.scoring.explanations import Explainer
+from accident_reco.models.accidents.scoring.scorer import _session
+from accident_reco.models.accidents.scoring.trees import Trees, float32_below, from_forest, from_lightgbm, join
+from accident_reco.models.accidents.training.export import to_onnx
 
 SPEC = FeatureSpec()
 WIDTH = len(SPEC.names)
@@ -132,7 +132,7 @@ def test_shap_values_of_a_forest_equal_the_reference(data, forest):
 def test_path_attribution_adds_up(data, forest, monkeypatch):
     """Large forests are explained along their paths: not Shapley, but every bit of the margin is accounted for."""
     x, _ = data
-    monkeypatch.setattr("accident_reco.accidents.explain.SHAP_LEAVES", 10)
+    monkeypatch.setattr("accident_reco.models.accidents.scoring.explanations.SHAP_LEAVES", 10)
     trees = from_forest(forest)
     explainer = Explainer(trees, SPEC)
     assert explainer.method == "path"

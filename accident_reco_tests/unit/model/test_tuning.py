@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from accident_reco.accidents.model import assembly, candidate, tuning, verify
-from accident_reco.accidents.model.candidate import Recipe
-from accident_reco.accidents.model.training import BoostingParameters, ForestParameters
-from accident_reco.accidents.synthesis.sequential import Synthesizer
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.synthesis.sequential import Synthesizer
+from accident_reco.models.accidents.training import artefact_checks, assembly, candidate, tuning
+from accident_reco.models.accidents.training.candidate import Recipe
+from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco_tests.unit.model.people import population
@@ -82,7 +82,7 @@ def test_candidates_are_searched_and_the_next_training_takes_what_was_found(tabl
     """From the feature table to parameters: recorded, held to the space, and only for the data they were found on."""
     settings = Settings(home=tmp_path, accidents_tuning_seconds=0.2, training_jobs=1, accidents_forest_trees=6)
     document = json.loads(json.dumps(assembly.tune_candidates(table, "sample", settings)))
-    assert verify.tuned_document(document) is None
+    assert artefact_checks.tuned_document(document) is None
     store = open_store(str(tmp_path))
     assert assembly.tuned_for(store, "sample", "call") == (None, "as shipped: no search was run")
     document["boosting"]["chosen"]["leaves"] = 31
@@ -112,8 +112,8 @@ def test_a_document_outside_of_the_space_is_refused():
         name: {"chosen": {k: asdict(p)[k] for k in tuning.SPACE[name]}, "gain": 0.0}
         for name, p in (("forest", ForestParameters()), ("boosting", BoostingParameters()))
     }
-    assert verify.tuned_document(good) is None
+    assert artefact_checks.tuned_document(good) is None
     strange = {**good, "forest": {"chosen": {**good["forest"]["chosen"], "leaf": -1}, "gain": 0.0}}
-    assert verify.tuned_document(strange) == "not of the declared space: forest.leaf"
+    assert artefact_checks.tuned_document(strange) == "not of the declared space: forest.leaf"
     lost = {**good, "boosting": {**good["boosting"], "gain": -0.001}}
-    assert verify.tuned_document(lost) == "worse than what was in use: boosting"
+    assert artefact_checks.tuned_document(lost) == "worse than what was in use: boosting"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accident_reco.movies.columns import Catalogue, Ratings
-from accident_reco.movies.formats import RatingReader, read_movies
-from accident_reco.movies.models import ModelOptions
-from accident_reco.movies.quarantine import RatingRules
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.split import SplitOptions, split
-from accident_reco.movies.training import Options, Rows
+from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.split import SplitOptions, split
+from accident_reco.models.movies.training.candidates import Options, Rows
+from accident_reco.models.movies.training.fitting import ModelOptions
 
 NOW = 1_790_000_000
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accident_reco.movies.columns import RatingScale, years_of
-from accident_reco.movies.formats import RatingReader, UnknownFormat, read_movies
-from accident_reco.movies.quarantine import RatingRules, SeenPairs
+from accident_reco.models.movies.data.formats import RatingReader, UnknownFormat, read_movies
+from accident_reco.models.movies.data.quarantine import RatingRules, SeenPairs
+from accident_reco.models.movies.data.ratings import RatingScale, years_of
 from accident_reco_tests.unit.movies.conftest import NOW
 
 CSV = b"userId,movieId,rating,timestamp\n1,10,4.0,964982703\n1,20,0.5,964981247\n2,10,5.0,1445714835\n"

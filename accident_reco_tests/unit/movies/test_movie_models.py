@@ -8,13 +8,14 @@ import pytest
 
 from accident_reco.lifecycle.gate import Evaluation, decide
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.movies import biases, gating, metrics, models, similarity, training
-from accident_reco.movies.arrays import bundle_arrays
-from accident_reco.movies.choice import ChoiceRule, choose
-from accident_reco.movies.columns import Ratings
-from accident_reco.movies.recommender import Recommender
-from accident_reco.movies.training import Options, Rows
-from accident_reco.movies.trainset import IndexedRatings, surprise_trainset
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.scoring.arrays import bundle_arrays
+from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training import biases, fitting, gating, metrics, similarity
+from accident_reco.models.movies.training import candidates as candidate_training
+from accident_reco.models.movies.training.candidates import Options, Rows
+from accident_reco.models.movies.training.choice import ChoiceRule, choose
+from accident_reco.models.movies.training.trainset import IndexedRatings, surprise_trainset
 from accident_reco_tests.bench import movies_parity
 from accident_reco_tests.unit.movies.conftest import NOW
 
@@ -33,11 +34,11 @@ def test_rmse_of_surprise_itself_on_the_same_fold(real_rows: Rows, kind: str) ->
 def test_scores_equal_those_of_the_fitted_surprise_object(sample_rows: Rows, options: Options, kind: str) -> None:
     """Bundle arrays and numpy give what Surprise's own `predict` gives, within 1e-6, clipped alike."""
     data = IndexedRatings.of(sample_rows.train)
-    fitted = models.fit(kind, data, sample_rows.scale, options.model)
+    fitted = fitting.fit(kind, data, sample_rows.scale, options.model)
     version = Recommender(
         bundle_arrays(fitted, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
     )
-    difference = training.parity(fitted, version, sample_rows, pairs=600)
+    difference = candidate_training.parity(fitted, version, sample_rows, pairs=600)
     assert difference is not None
     assert difference < 1e-6
 
@@ -83,7 +84,7 @@ def test_movies_whose_tastes_cancel_out_are_not_similar() -> None:
 def test_biases_are_surprises_own(sample_rows: Rows, options: Options) -> None:
     """A sum per column gives what visiting each rating gives."""
     data = IndexedRatings.of(sample_rows.train)
-    theirs = models.fit("baseline", data, sample_rows.scale, options.model).arrays
+    theirs = fitting.fit("baseline", data, sample_rows.scale, options.model).arrays
     ours = biases.damped_biases(data)
     for name in ("user_bias", "movie_bias", "global_mean"):
         assert np.abs(ours[name] - theirs[name]).max() < 1e-9
@@ -109,7 +110,7 @@ def test_columnar_trainset_is_a_surprise_trainset(sample_rows: Rows) -> None:
 def test_the_published_figures_are_met(real_rows: Rows) -> None:
     """ml-latest-small: KNN about 0.86 and ALS ranking three times as well as the best of the rating models."""
     options = Options()
-    made = {kind: training.train_candidate(kind, real_rows, options, {"data_source": "directory"}) for kind in
+    made = {kind: candidate_training.train_candidate(kind, real_rows, options, {"data_source": "directory"}) for kind in
             ("baseline", "als")}  # fmt: skip
     assert made["baseline"].bundle.metrics["rmse"] == pytest.approx(0.874, abs=0.01)
     assert made["als"].bundle.metrics["ndcg_at_10"] > 0.27
@@ -120,17 +121,19 @@ def test_the_published_figures_are_met(real_rows: Rows) -> None:
 def test_a_sample_is_learnable_and_training_repeats_itself(sample_rows: Rows, options: Options) -> None:
     """Candidates beat popularity on made-up data; the same rows and seed give the same version, byte for byte."""
     candidates = {
-        kind: training.train_candidate(kind, sample_rows, options, {"data_source": "sample"}).bundle
-        for kind in models.KINDS
+        kind: candidate_training.train_candidate(kind, sample_rows, options, {"data_source": "sample"}).bundle
+        for kind in fitting.KINDS
     }
-    again = training.train_candidate("als", sample_rows, options, {"data_source": "sample", "other": 1}).bundle
+    again = candidate_training.train_candidate(
+        "als", sample_rows, options, {"data_source": "sample", "other": 1}
+    ).bundle
     assert again.version == candidates["als"].version
-    chosen, choice = training.winner(candidates, ChoiceRule(), sample_rows)
+    chosen, choice = candidate_training.winner(candidates, ChoiceRule(), sample_rows)
     assert choice.winner == "als"
     assert chosen.metrics["ndcg_at_10"] > 2 * candidates["baseline"].metrics["ndcg_at_10"]
     assert read_reference(chosen.files["reference.json"]).rows == len(sample_rows.train)
     assert "made up: not for real use" in chosen.files["card.md"].decode()
-    temporal = training.temporal_report("als", sample_rows, options)
+    temporal = candidate_training.temporal_report("als", sample_rows, options)
     assert temporal["temporal_rmse"] > 0
     assert set(chosen.metrics) >= {"rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "novelty", "fold_3_mae"}
 
@@ -150,7 +153,7 @@ def test_a_sample_is_learnable_and_training_repeats_itself(sample_rows: Rows, op
 
 def test_another_holdout_share_is_no_fair_comparison(sample_rows: Rows, options: Options) -> None:
     """The champion may have trained on rows that would judge it now."""
-    bundle = training.train_candidate("baseline", sample_rows, options, {}).bundle
+    bundle = candidate_training.train_candidate("baseline", sample_rows, options, {}).bundle
     champion = bundle.manifest("2024-01-01")
     changed = {**bundle.signature, "options": {**bundle.signature["options"], "holdout_share": 0.3}}
     bundle = type(bundle)(bundle.model, bundle.files, changed, bundle.metrics, bundle.lineage)
@@ -189,14 +192,14 @@ def test_no_measured_candidate_is_an_error() -> None:
 
 def test_ndcg_by_hand(sample_rows: Rows, options: Options) -> None:
     """One user with three liked movies of which the version shows two, first and third."""
-    fitted = models.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
+    fitted = fitting.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
     version = Recommender(
         bundle_arrays(fitted, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
     )
     user = int(sample_rows.train.user_id[0])
     known = sample_rows.train.take(sample_rows.train.user_id == user)
-    from accident_reco.movies.columns import Ratings
-    from accident_reco.movies.history import History
+    from accident_reco.models.movies.data.history import History
+    from accident_reco.models.movies.data.ratings import Ratings
 
     first = metrics.best_ids(version, user, History(known.movie_id, known.rating, known.rated_at))
     assert not set(first.tolist()) & set(known.movie_id.tolist())

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from accident_reco.movies import lake, sources
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.sources import (
+from accident_reco.models.movies.data import raw_store, sources
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.sources import (
     DirectorySource,
     Fetched,
     OfficialSource,
@@ -174,21 +174,21 @@ def test_stored_file_is_fetched_once(tmp_path: Path) -> None:
     """The same source again: nothing is fetched; another one: the record changes and both files stay."""
     store = open_store(tmp_path.as_uri())
     source = SampleSource(SampleSpec(2_000, 1))
-    first, fetched = lake.fetch_raw(store, source, "raw_ratings")
-    again, refetched = lake.fetch_raw(store, source, "raw_ratings")
+    first, fetched = raw_store.fetch_raw(store, source, "raw_ratings")
+    again, refetched = raw_store.fetch_raw(store, source, "raw_ratings")
     assert (fetched, refetched) == (True, False)
     assert first == again
-    file, record = lake.raw_file(store, "raw_ratings")
+    file, record = raw_store.raw_file(store, "raw_ratings")
     with file.open() as stream:
         assert hashlib.sha256(stream.read()).hexdigest() == record.sha256 == first.sha256
-    assert str(lake.rating_scale(store)) == "0.5 to 5 by 0.5"
-    changed, fetched = lake.fetch_raw(store, SampleSource(SampleSpec(2_000, 2)), "raw_ratings")
+    assert str(raw_store.rating_scale(store)) == "0.5 to 5 by 0.5"
+    changed, fetched = raw_store.fetch_raw(store, SampleSource(SampleSpec(2_000, 2)), "raw_ratings")
     assert fetched
     assert changed.sha256 != first.sha256
-    assert lake.stored_from(store, SampleSource(SampleSpec(2_000, 2)))
-    assert not lake.stored_from(store, source)
+    assert raw_store.stored_from(store, SampleSource(SampleSpec(2_000, 2)))
+    assert not raw_store.stored_from(store, source)
     with pytest.raises(SourceError, match="materialize movies/raw_movies first"):
-        lake.raw_file(store, "raw_movies")
+        raw_store.raw_file(store, "raw_movies")
 
 
 def test_another_place_of_the_same_kind_is_noticed(tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_another_place_of_the_same_kind_is_noticed(tmp_path: Path) -> None:
         (place / "ratings.csv").write_bytes(RATINGS)
         (place / "movies.csv").write_bytes(MOVIES)
     one, other = (DirectorySource(str(place)) for place in places)
-    assert not lake.stored_from(store, one)
-    lake.fetch_raw(store, one, "raw_ratings")
-    assert lake.stored_from(store, one)
-    assert not lake.stored_from(store, other)
-    assert not lake.stored_from(store, OfficialSource("ml-1m"))
+    assert not raw_store.stored_from(store, one)
+    raw_store.fetch_raw(store, one, "raw_ratings")
+    assert raw_store.stored_from(store, one)
+    assert not raw_store.stored_from(store, other)
+    assert not raw_store.stored_from(store, OfficialSource("ml-1m"))
     with pytest.raises(SourceError, match="does not exist"):
-        lake.stored_from(store, DirectorySource(str(tmp_path / "c")))
+        raw_store.stored_from(store, DirectorySource(str(tmp_path / "c")))
     zipped = "https://files.grouplens.org/datasets/movielens/ml-1m.zip#ml-1m/ratings.dat"
     assert OfficialSource("ml-1m").gave(zipped, "")
     assert not OfficialSource("ml-32m").gave(zipped, "")

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.movies import assembly
-from accident_reco.movies.columns import Ratings, pair_keys
-from accident_reco.movies.importing import Imported, RatingFile, import_files
-from accident_reco.movies.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.movies.split import SplitOptions, enough_ratings, folds, split
-from accident_reco.storage import movie_imports
-from accident_reco.storage import movies as storage
-from accident_reco.storage.tables.movies import rating_quarantine
+from accident_reco.models.movies.data import imports
+from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.data.ingest import Imported, RatingFile, import_files
+from accident_reco.models.movies.data.ratings import Ratings, pair_keys
+from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.split import SplitOptions, enough_ratings, folds, split
+from accident_reco.models.movies.data.tables import rating_quarantine
+from accident_reco.models.movies.training import assembly
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.movies.conftest import NOW
 
@@ -99,7 +99,7 @@ def test_broken_import_leaves_the_old_rows_and_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(movie_imports, "finish_load", killed)
+        patch.setattr(imports, "finish_load", killed)
         with pytest.raises(KeyboardInterrupt):
             load(warehouse, SECOND)
     assert set(stored(warehouse)) == {(1, 10), (1, 20), (2, 10), (3, 30)}

@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.movies import models, rerank
-from accident_reco.movies.arrays import bundle_arrays
-from accident_reco.movies.columns import Catalogue, Ratings, pair_keys
-from accident_reco.movies.history import NOTHING, History
-from accident_reco.movies.lookup import UnknownMovie
-from accident_reco.movies.packing import FILE, read_arrays, write_arrays
-from accident_reco.movies.recommender import Recommender, Wishes
-from accident_reco.movies.simulate import FIRST_NEW_USER, simulate
-from accident_reco.movies.training import Options, Rows
-from accident_reco.movies.trainset import IndexedRatings
+from accident_reco.models.movies.data.history import NOTHING, History
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings, pair_keys
+from accident_reco.models.movies.scoring import rerank
+from accident_reco.models.movies.scoring.arrays import bundle_arrays
+from accident_reco.models.movies.scoring.lookup import UnknownMovie
+from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write_arrays
+from accident_reco.models.movies.scoring.recommender import Recommender, Wishes
+from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
+from accident_reco.models.movies.training import fitting
+from accident_reco.models.movies.training.candidates import Options, Rows
+from accident_reco.models.movies.training.trainset import IndexedRatings
 
 
 @pytest.fixture(scope="module")
 def bundles(sample_rows: Rows, options: Options) -> dict[str, bytes]:
     """The arrays of one version of each kind, as a bundle holds them."""
     made = {}
-    for kind in models.KINDS:
-        model = models.fit(kind, IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
+    for kind in fitting.KINDS:
+        model = fitting.fit(kind, IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
         arrays = bundle_arrays(model, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
         made[kind] = write_arrays(arrays)
     return made
@@ -43,7 +44,7 @@ def history_of(rows: Rows, user: int, newer: bool = False) -> History:
     return History(mine.movie_id, mine.rating, mine.rated_at, newer)
 
 
-@pytest.fixture(params=models.KINDS)
+@pytest.fixture(params=fitting.KINDS)
 def version(versions: dict[str, Recommender], request: pytest.FixtureRequest) -> Recommender:
     return versions[request.param]
 
@@ -82,7 +83,7 @@ def test_the_best_are_found_without_scoring_everything(
     versions: dict[str, Recommender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The search that ends early gives what the whole ranking gives, whoever asks and whatever is left out."""
-    from accident_reco.movies.heads import factors
+    from accident_reco.models.movies.scoring.scorers import factors
 
     monkeypatch.setattr(factors, "BLOCK", 16)
     head, random = versions["als"].head, np.random.default_rng(5)
@@ -99,7 +100,7 @@ def test_many_predictions_are_those_of_one_by_one(
     version: Recommender, sample_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All holdout pairs at once give what each user alone gets; whoever is unknown is left to be folded in."""
-    from accident_reco.movies.heads import neighbours
+    from accident_reco.models.movies.scoring.scorers import neighbours
 
     monkeypatch.setattr(neighbours, "TABLE_CELLS", 7 * len(version.movie_id))
     monkeypatch.setattr(neighbours, "RATINGS_AT_ONCE", 100)
@@ -295,7 +296,7 @@ def test_made_up_ratings(version: Recommender, sample_rows: Rows) -> None:
 def test_a_server_needs_numpy_only() -> None:
     """Importing the recommender pulls neither pandas nor scipy nor a training library."""
     script = (
-        "import sys, accident_reco.movies.recommender, accident_reco.movies.simulate; "
+        "import sys, accident_reco.models.movies.scoring.recommender, accident_reco.models.movies.scoring.simulate; "
         "print(*sorted({'pandas', 'scipy', 'surprise', 'implicit', 'sklearn', 'dagster', 'mlflow'} & set(sys.modules)))"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -304,7 +305,7 @@ def test_a_server_needs_numpy_only() -> None:
 
 def test_catalogue_and_ratings_must_fit(sample_rows: Rows, options: Options) -> None:
     """A model of movies that the catalogue lacks is refused: both come from one source."""
-    model = models.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
+    model = fitting.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
     fewer = Catalogue.of([1], ["X"], ["Drama"])
     with pytest.raises(ValueError, match="materialize both from one source"):
         bundle_arrays(model, fewer, Ratings.of([], [], [], []), sample_rows.scale, options.popularity)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from accident_reco.movies import cold_start, rerank
-from accident_reco.movies.popularity import DAY_SECONDS, damped_popularity
-from accident_reco.movies.titles import Titles
+from accident_reco.models.movies.data.titles import Titles
+from accident_reco.models.movies.scoring import cold_start, rerank
+from accident_reco.models.movies.scoring.popularity import DAY_SECONDS, damped_popularity
 
 
 def test_search_in_titles() -> None:

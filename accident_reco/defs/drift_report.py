@@ -1,0 +1,136 @@
+"""Drift reports of both models: assets on a schedule and on demand, with verdict, table and picture in the metadata."""
+
+import base64
+from typing import Any
+
+import dagster as dg
+
+from accident_reco.defs.resources import Platform
+from accident_reco.drift.check import DriftReport
+from accident_reco.drift.plot import distance_plot
+from accident_reco.drift.run_check import NothingToCompare, Question, run_check
+from accident_reco.drift.verdict import FeatureVerdict
+from accident_reco.lifecycle.bundle import MODELS
+from accident_reco.settings import Settings
+from accident_reco.storage.loop import latest_report
+
+GROUP = "drift"
+DESCRIPTIONS = {
+    "accidents": "Has the traffic of the accident model moved away from what its champion was trained on?",
+    "movies": "Have the new ratings moved away from what the movie champion was trained on?",
+}
+
+
+class DriftQuestion(dg.Config):
+    """What to judge: the log of the last hours, or a year of accidents, or one year against another."""
+
+    partition: int | None = None
+    against: int | None = None
+
+
+def report_key(model: str) -> dg.AssetKey:
+    """Key of a model's drift report."""
+    return dg.AssetKey([model, "drift_report"])
+
+
+def _report_asset(model: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=report_key(model), deps=[dg.AssetKey([model, "production_model"])], group_name=GROUP,
+        owners=[f"team:{model}"], kinds={"scipy", "evidently"}, code_version="1", description=DESCRIPTIONS[model],
+    )  # fmt: skip
+    def drift_report(
+        context: dg.AssetExecutionContext, config: DriftQuestion, platform: Platform
+    ) -> dg.MaterializeResult:
+        """Judge the window, keep the report, show it."""
+        question = Question(model, config.partition, config.against)
+        try:
+            report = run_check(platform.settings, platform.objects, platform.warehouse, question, context.run.run_id)
+        except NothingToCompare as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        context.log.info("%s: %s", report.row["status"], report.row["reason"])
+        return dg.MaterializeResult(metadata=_metadata(report))
+
+    return drift_report
+
+
+def _metadata(report: DriftReport) -> dict[str, Any]:
+    row, verdict = report.row, report.verdict
+    picture = base64.b64encode(distance_plot(verdict)).decode()
+    return {
+        "verdict": row["status"],
+        "reason": row["reason"],
+        "report_id": report.id,
+        "window": row["window_name"],
+        "compared": row["document"]["note"] or "with the champion's reference",
+        "drifted_share": row["drifted_share"],
+        "dagster/row_count": row["rows"],
+        "version": row["version"],
+        "data_source": row["data_source"],
+        "live_performance": report.performance.reason,
+        "against_window_before": report.previous.reason if report.previous else "no window before",
+        "features": dg.MetadataValue.md(_table(verdict.features)),
+        "distances": dg.MetadataValue.md(f"![distances](data:image/png;base64,{picture})"),
+        "page": row["report_key"],
+    }
+
+
+def _table(features: tuple[FeatureVerdict, ...]) -> str:
+    words = {True: "**drifted**", False: "as before", None: "not judged"}
+    lines = ["| feature | test | distance | PSI | adjusted p | what moved | verdict |", "|---|---|---|---|---|---|---|"]
+    for feature in sorted(features, key=lambda feature: (not feature.drifted, -feature.comparison.distance)):
+        found = feature.comparison
+        change = found.change.replace("|", "/").replace("<", "‹")
+        lines.append(
+            f"| {found.name} | {found.test} | {found.distance:.3f} | {found.psi:.3f} | {feature.p_adjusted:.2g} "
+            f"| {change} | {words[feature.drifted]} |"
+        )
+    return "\n".join(lines)
+
+
+def _no_drift_check(model: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=report_key(model), name="no_drift", description="The latest window has enough data and has not drifted."
+    )
+    def no_drift(platform: Platform) -> dg.AssetCheckResult:
+        """Red or without verdict fails as a warning: the retrain policy decides what follows."""
+        row = latest_report(platform.warehouse, model)
+        if row is None:
+            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="no report yet")
+        return dg.AssetCheckResult(
+            passed=row["status"] in ("stable", "warning"),
+            severity=dg.AssetCheckSeverity.WARN,
+            description=row["reason"],
+            metadata={"report_id": row["id"], "drifted_share": row["drifted_share"], "verdict": row["status"]},
+        )
+
+    return no_drift
+
+
+def definitions(settings: Settings) -> dg.Definitions:
+    """Assets, checks, jobs and schedules of the drift reports."""
+    jobs = {
+        model: dg.define_asset_job(
+            f"report_{model}_drift",
+            selection=dg.AssetSelection.assets(report_key(model)),
+            executor_def=dg.in_process_executor,  # one step: a process of its own would only load everything twice
+            description=f"Judge the latest window of {model} against its champion's reference.",
+        )
+        for model in MODELS
+    }
+    schedules = [
+        dg.ScheduleDefinition(
+            name=f"{model}_drift_schedule",
+            job=job,
+            cron_schedule=settings.drift_schedule,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="ACCIDENT_RECO_DRIFT_SCHEDULE",
+        )
+        for model, job in jobs.items()
+    ]
+    return dg.Definitions(
+        assets=[_report_asset(model) for model in MODELS],
+        asset_checks=[_no_drift_check(model) for model in MODELS],
+        jobs=list(jobs.values()),
+        schedules=schedules,
+    )

@@ -1,0 +1,1 @@
+"""TODO accident_reco/models/accidents/data"""

@@ -1,0 +1,177 @@
+"""Years from a source to stored files, stored frames, a summary, its verdict, and warehouse rows. No Dagster."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.codebook import FIELDS, words
+from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, summarise
+from accident_reco.models.accidents.data.quarantine import Quarantine
+from accident_reco.models.accidents.data.queries import (
+    forget_years,
+    load_year,
+    loaded_years,
+    save_codebook,
+    save_metrics,
+)
+from accident_reco.models.accidents.data.raw_store import (
+    FRAMES,
+    RAW,
+    RawRecord,
+    current_years,
+    fetch_raw,
+    load_frame,
+    raw_record,
+    read_raw,
+    save_year,
+    summaries,
+    write_frame,
+)
+from accident_reco.models.accidents.data.reading import UnreadableFile, read_table
+from accident_reco.models.accidents.data.victims import build_victims
+from accident_reco.models.accidents.sources import Source, SourceError
+from accident_reco.storage.objects import ObjectStore
+from accident_reco.storage.warehouse import Warehouse
+
+
+@dataclass
+class Ingested:
+    """What was done for a year: files that are stored (fetched now or before), and the merge if asked for."""
+
+    year: int
+    files: dict[str, tuple[RawRecord, bool]]
+    summary: dict[str, Any] | None = None
+    quarantine: pd.DataFrame | None = None
+
+
+@dataclass
+class BadYear:
+    """A year that could not be had or merged, and why."""
+
+    year: int
+    reason: str
+
+
+def ingest_years(
+    store: ObjectStore, source: Source, years: Iterable[int], tables: Sequence[str], merge: bool
+) -> Iterator[Ingested | BadYear]:
+    """Year by year, so that a bad year keeps no other from being done and memory holds one year at a time.
+
+    Fetches the tables named, as far as the store does not hold the source's current files; then merges, if asked to,
+    what is stored.
+    """
+    for year in years:
+        try:
+            done = Ingested(year, {table: fetch_raw(store, source, year, table) for table in tables})
+            if merge:
+                done.summary, done.quarantine = merge_year(store, year)
+        except (SourceError, UnreadableFile) as error:
+            yield BadYear(year, str(error))
+        else:
+            yield done
+
+
+def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Merges a stored year and stores victims, quarantine, the other frames and the summary; gives the last two.
+
+    Raises:
+        SourceError: a published file is not in the store.
+        UnreadableFile: a published file is not what it should be.
+    """
+    files, records = read_raw(store, year)
+    built = build_victims(files, year)
+    write_frame(store, f"{RAW}/quarantine/{year}.parquet", built.quarantine)
+    sha256 = write_frame(store, f"{RAW}/victims/{year}.parquet", built.victims)
+    summary = summarise(built, year, {table: asdict(record) for table, record in records.items()}, sha256)
+    save_year(store, year, built, summary)
+    return summary, built.quarantine
+
+
+def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
+    """Checks of the given years, each against the stored years of its source."""
+    stored = summaries(store)
+    found = []
+    for year in years:
+        source = stored[year]["data_source"]
+        found.append(check_year({other: s for other, s in stored.items() if s["data_source"] == source}, year))
+    return found
+
+
+def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:
+    """Whether a stored file is byte for byte what was fetched, and a file of its table."""
+    record = raw_record(store, year, table)
+    if record is None:
+        return CheckOutcome("as_published", False, f"{year}: {table} is not in the store")
+    data = store.read(record.key)
+    if (hashlib.sha256(data).hexdigest(), len(data)) != (record.sha256, record.size):
+        return CheckOutcome("as_published", False, f"{year}: {record.key} is not what was fetched; ingest it again")
+    try:
+        rows = read_table(data, table, record.name, Quarantine(year)).rows_in
+    except UnreadableFile as error:
+        return CheckOutcome("as_published", False, f"{year}: {error}")
+    reason = f"{year}: {record.name}, {rows:,} rows, {record.size:,} bytes"
+    return CheckOutcome("as_published", rows > 0, reason, numbers={"rows": rows})
+
+
+def severity_plot(summary: dict[str, Any]) -> bytes:
+    """A small bar chart (PNG) of how badly the people of a year were hurt."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 1.8), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    codes = [code for code in (1, 4, 3, 2) if str(code) in summary["grav"]]
+    axes.barh([words("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8")
+    axes.set_title(f"{summary['an']}: {summary['victims']:,} people ({summary['data_source']})", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.invert_yaxis()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -> dict[str, list[int]]:
+    """Brings the warehouse to the stored years of a source: what changed is replaced, what is gone or foreign removed.
+
+    Gives the years `loaded`, `unchanged` and `removed`.
+    """
+    years, there = current_years(store, data_source), loaded_years(warehouse)
+    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(there) - set(years))}
+    forget_years(warehouse, done["removed"])
+    save_codebook(
+        warehouse,
+        [(field.name, code, fr, en) for field in FIELDS.values() for code, (fr, en) in (field.codes or {}).items()],
+    )
+    for year, summary in years.items():
+        version = (summary["data_source"], summary["victims_sha256"])
+        if year in there and (there[year]["data_source"], there[year]["victims_sha256"]) == version:
+            done["unchanged"].append(year)
+            continue
+        frames = {name: load_frame(store, name, year) for name in FRAMES}
+        facts = {
+            "data_source": summary["data_source"],
+            "victims_sha256": summary["victims_sha256"],
+            "refused": sum(count[2] for count in summary["counts"].values()),
+            "repaired": sum(summary["repaired"].values()),
+            "months": summary["months"],
+        }
+        load_year(warehouse, year, frames, facts)
+        done["loaded"].append(year)
+    return done
+
+
+def record_model_metrics(models: ModelStore, warehouse: Warehouse, names: Iterable[str]) -> int:
+    """Puts the metrics of every stored model version into the warehouse; gives the number of versions."""
+    count = 0
+    for name in names:
+        for version in models.versions(name):
+            manifest = models.manifest(name, version)
+            save_metrics(warehouse, name, version, manifest.metrics, manifest.data_source, manifest.created_at)
+            count += 1
+    return count

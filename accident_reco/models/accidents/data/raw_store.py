@@ -1,0 +1,134 @@
+"""Where accident data lies in the object store: published files as they came, canonical frames, a summary per year.
+
+Published files are kept under their content (a corrected file stands beside the one it corrects) and named by a small
+record; a record is written last, so that whoever reads it finds the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pandas as pd
+
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents
+from accident_reco.models.accidents.sources.base import Fetched, Source, SourceError
+from accident_reco.storage.objects import ObjectNotFound, ObjectStore
+
+RAW: Final = "assets/accidents"
+CANONICAL: Final = "assets/accidents/canonical"
+VICTIMS: Final = "assets/accidents/victims"
+FRAMES: Final = ("accidents", "places", "vehicles", "victims", "quarantine")
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """One stored published file. `fingerprint` is the source's, of the whole year."""
+
+    an: int
+    table: str
+    name: str
+    url: str
+    sha256: str
+    size: int
+    key: str
+    data_source: str
+    fingerprint: str
+    fetched_at: str
+
+
+def fetch_raw(store: ObjectStore, source: Source, year: int, table: str) -> tuple[RawRecord, bool]:
+    """Stores one published file unless the stored one is the source's current one. Tells whether it was fetched.
+
+    Raises SourceError.
+    """
+    fingerprint = source.fingerprint(year)
+    stored = raw_record(store, year, table)
+    if stored is not None and is_current(stored, source, fingerprint):
+        return stored, False
+    fetched = source.fetch(year, table)
+    with fetched.stream:
+        return _save_raw(store, fetched, year, table, source.data_source, fingerprint), True
+
+
+def is_current(record: RawRecord, source: Source, fingerprint: str) -> bool:
+    """Whether a stored file is the source's current one, as far as the source can tell now."""
+    return record.data_source == source.data_source and (record.fingerprint == fingerprint or not source.certain())
+
+
+def _save_raw(
+    store: ObjectStore, fetched: Fetched, year: int, table: str, data_source: str, fingerprint: str
+) -> RawRecord:
+    # The publisher's name is shown, never trusted as a path.
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", fetched.name)[-80:]
+    key = f"{RAW}/{table}/{year}/{fetched.sha256[:16]}-{safe}"
+    if not store.exists(key):
+        store.write(key, fetched.stream)
+    record = RawRecord(year, table, fetched.name, fetched.url, fetched.sha256, fetched.size, key, data_source,
+                       fingerprint, datetime.now(UTC).isoformat(timespec="seconds"))  # fmt: skip
+    store.write(f"{RAW}/{table}/{year}.json", json.dumps(asdict(record), indent=1).encode())
+    return record
+
+
+def raw_record(store: ObjectStore, year: int, table: str) -> RawRecord | None:
+    """What is stored for a year and table; None when nothing is."""
+    try:
+        return RawRecord(**json.loads(store.read(f"{RAW}/{table}/{year}.json")))
+    except ObjectNotFound:
+        return None
+
+
+def read_raw(store: ObjectStore, year: int) -> tuple[dict[str, RawFile], dict[str, RawRecord]]:
+    """The four stored files of a year, verified, and their records.
+
+    Raises SourceError when one is missing or not what was stored.
+    """
+    files, records = {}, {}
+    for table in TABLES:
+        record = raw_record(store, year, table)
+        if record is None:
+            raise SourceError(f"{table} of {year} is not in the store; materialize accidents/{table} for {year} first")
+        data = store.read(record.key)
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise SourceError(f"{record.key} is not what was stored; materialize accidents/{table} for {year} again")
+        files[table], records[table] = RawFile(record.name, data), record
+    return files, records
+
+
+def write_frame(store: ObjectStore, key: str, frame: pd.DataFrame) -> str:
+    """Stores a frame as Parquet; gives its sha256."""
+    stream = io.BytesIO()
+    frame.to_parquet(stream, index=False, compression="zstd")
+    data = stream.getvalue()
+    store.write(key, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def save_year(store: ObjectStore, year: int, built: YearOfAccidents, summary: dict[str, Any]) -> None:
+    """Stores the frames beside the victims (the warehouse loads them), then the summary that vouches for them."""
+    for name in ("accidents", "places", "vehicles"):
+        write_frame(store, f"{CANONICAL}/{name}/{year}.parquet", getattr(built, name))
+    store.write(f"{VICTIMS}/{year}.json", json.dumps(summary, indent=1).encode())
+
+
+def load_frame(store: ObjectStore, name: str, year: int) -> pd.DataFrame:
+    """One stored frame of a year: accidents, places, vehicles, victims or quarantine. Raises ObjectNotFound."""
+    base = f"{RAW}/{name}" if name in ("victims", "quarantine") else f"{CANONICAL}/{name}"
+    return pd.read_parquet(io.BytesIO(store.read(f"{base}/{year}.parquet")))
+
+
+def summaries(store: ObjectStore) -> dict[int, dict[str, Any]]:
+    """Summaries of the years whose victims are stored, ascending."""
+    keys = [key for key in store.list(VICTIMS) if re.fullmatch(r".*/\d{4}\.json", key)]
+    return {int(key[-9:-5]): json.loads(store.read(key)) for key in sorted(keys)}
+
+
+def current_years(store: ObjectStore, data_source: str) -> dict[int, dict[str, Any]]:
+    """Summaries of the stored years that come from this source: years of another source must not be mixed in."""
+    return {year: summary for year, summary in summaries(store).items() if summary["data_source"] == data_source}

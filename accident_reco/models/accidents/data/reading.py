@@ -1,0 +1,216 @@
+"""Bytes of a published CSV to raw columns of text with line numbers: encodings, separators, damaged lines.
+
+Every physical line is one row (BAAC values hold no line breaks), so a line number is always exact. What a value means
+is not decided here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from numpy.typing import NDArray
+
+from accident_reco.models.accidents.data.quarantine import Quarantine
+from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTIONAL, official_name
+
+# Nearly as many distinct values as rows: dictionary encoding would only cost.
+_PLAIN = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
+
+
+class UnreadableFile(ValueError):
+    """The file as a whole cannot be read as the table it should be; the message says what was found and expected."""
+
+
+@dataclass
+class RawTable:
+    """Columns of one file as text, one entry per accepted line."""
+
+    table: str
+    file: str
+    columns: dict[str, pa.Array]
+    line: NDArray[np.int32]
+    rows_in: int
+    text: bytes
+    starts: NDArray[np.int64]
+
+    def raw(self, lines: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """The text of physical lines (1-based)."""
+        return [self.text[self.starts[n - 1] : self.starts[n] - 1].decode("utf-8") for n in lines]
+
+
+def decode(data: bytes) -> tuple[bytes, list[int]]:
+    """UTF-8 text with LF line ends, and the lines on which single bytes were not UTF-8 and read as Windows-1252.
+
+    Takes UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
+    """
+    bad_lines: list[int] = []
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", errors="replace").encode()
+    elif len(data) > 3 and (data[1] == 0 or data[0] == 0) and data[:200].count(0) >= len(data[:200]) // 3:
+        data = data.decode("utf-16-le" if data[1] == 0 else "utf-16-be", errors="replace").encode()
+    elif data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", errors="surrogateescape")
+        strangers = sum("\udc80" <= letter <= "\udcff" for letter in text)
+        others = sum(letter > "\x7f" for letter in text) - strangers
+        if others > strangers:
+            bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
+            text = "".join(_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+            data = text.encode()
+        else:
+            data = data.decode("cp1252", errors="replace").encode()
+    return data, bad_lines
+
+
+def _cp1252(surrogate: str) -> str:
+    return bytes([ord(surrogate) - 0xDC00]).decode("cp1252", errors="replace")
+
+
+def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTable:
+    """The rows of a file that have the right shape; every other line is noted as refused.
+
+    Raises UnreadableFile for an empty file or a header that is not this table's.
+    """
+    text, recoded = decode(data)
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    buffer = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero(buffer == 10)
+    starts = np.concatenate([[0], ends + 1]).astype(np.int64)
+    header, separator, names = _header(text[: ends[0]], table, file, notes)
+    if recoded:
+        notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
+
+    keep = np.diff(starts) > 1
+    keep[0] = False
+    rows_in = int(keep.sum())
+    raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts)
+    if b"\0" in text:
+        broken = np.add.reduceat(buffer == 0, starts[:-1]).astype(bool) & keep
+        keep &= ~broken
+        _refuse(raw, "nul_byte", np.flatnonzero(broken) + 1, "holds a NUL byte", notes)
+    replaced: dict[int, bytes] = {}
+    if b'"' in text:
+        # Parity survives the wrap-around of uint8, which makes this several times faster than counting.
+        quotes = np.add.reduceat((buffer == 34).view(np.uint8), starts[:-1], dtype=np.uint8)
+        odd = (quotes & 1).astype(bool) & keep
+        if odd.any():
+            replaced = _mend_quotes(raw, np.flatnonzero(odd), separator, len(header), keep, notes)
+
+    body = _body(text, starts, keep, replaced)
+    try:
+        parsed = _parse(body, separator, header, names)
+    except pa.ArrowInvalid:
+        _drop_ragged(raw, keep, replaced, separator, len(header), notes)
+        parsed = _parse(_body(text, starts, keep, replaced), separator, header, names)
+    raw.line = (np.flatnonzero(keep) + 1).astype(np.int32)
+    raw.columns = parsed
+    return raw
+
+
+def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
+    """Cells of the header, the separator, and which cell holds which canonical column."""
+    first = line.decode("utf-8", errors="replace")
+    separator = max(";,\t", key=first.count)
+    header = next(csv.reader([first], delimiter=separator), [])
+    known = {*COLUMNS[table], *OLD_ONLY.get(table, ())}
+    names: dict[str, str] = {}
+    for cell in header:
+        name = official_name(cell)
+        if name is None or name not in known:
+            notes.add("unknown_column", table, file, [1], "", [""], f"has a column {cell!r} that no {table} file has")
+        elif name in names.values():
+            raise UnreadableFile(f"{file} line 1: the header names {name} twice; remove one of the two columns")
+        else:
+            names[cell] = name
+    missing = [name for name in COLUMNS[table] if name not in names.values() and name not in OPTIONAL]
+    if missing:
+        raise UnreadableFile(
+            f"{file} line 1: this is not a {table} file: no column {', '.join(missing)} "
+            f"(found: {', '.join(header)[:300] or 'nothing'}); expected the header as published by ONISR, "
+            f"separated by ';' (since 2019) or ',' (until 2018)"
+        )
+    return header, separator, names
+
+
+def _mend_quotes(
+    raw: RawTable, odd: NDArray[np.intp], separator: str, width: int, keep: NDArray[np.bool_], notes: Quarantine
+) -> dict[int, bytes]:
+    """Rows with an odd number of quotes: without quotes they have the right number of fields, or they are refused."""
+    mended: dict[int, bytes] = {}
+    for index in odd:
+        plain = raw.text[raw.starts[index] : raw.starts[index + 1]].replace(b'"', b"")
+        if plain.count(separator.encode()) == width - 1:
+            mended[int(index)] = plain
+    refused = np.array([index for index in odd if int(index) not in mended], dtype=np.intp)
+    keep[refused] = False
+    _refuse(raw, "open_quote", refused + 1, "has a quote that is not closed", notes)
+    lines = [index + 1 for index in mended]
+    notes.add("stray_quote", raw.table, raw.file, lines, "", [""] * len(lines), "has a quote too many", None,
+              raw.raw(lines))  # fmt: skip
+    return mended
+
+
+def _drop_ragged(
+    raw: RawTable, keep: NDArray[np.bool_], replaced: dict[int, bytes], separator: str, width: int, notes: Quarantine
+) -> None:
+    ragged, found = [], []
+    for index in np.flatnonzero(keep):
+        line = replaced.get(int(index), raw.text[raw.starts[index] : raw.starts[index + 1]])
+        if line.count(separator.encode()) == width - 1 and b'"' not in line:
+            continue
+        count = len(next(csv.reader([line.decode("utf-8").rstrip("\n")], delimiter=separator), []))
+        if count != width:
+            ragged.append(int(index))
+            found.append(count)
+    keep[ragged] = False
+    reasons = [f"has {count} fields where the header has {width}" for count in found]
+    _refuse(raw, "ragged_row", np.array(ragged, dtype=np.intp) + 1, reasons, notes)
+
+
+def _refuse(raw: RawTable, rule: str, lines: NDArray[np.intp], why: str | list[str], notes: Quarantine) -> None:
+    rows = lines.tolist()
+    notes.add(rule, raw.table, raw.file, rows, "", [""] * len(rows), why, None, raw.raw(rows))
+
+
+def _body(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
+    """The accepted lines, the header left out, in stretches as long as possible."""
+    breaks = np.flatnonzero(~keep).tolist() + list(replaced)
+    parts, begin = [], 1
+    for index in sorted(breaks):
+        if index >= begin:
+            parts += [text[starts[begin] : starts[index]], replaced.get(index, b"")]
+            begin = index + 1
+    return b"".join([*parts, text[starts[begin] :]])
+
+
+def _parse(body: bytes, separator: str, header: list[str], names: dict[str, str]) -> dict[str, pa.Array]:
+    positions = [f"{n}" for n in range(len(header))]
+    at = {positions[n]: names[cell] for n, cell in enumerate(header) if cell in names}
+    coded = pa.dictionary(pa.int32(), pa.string())
+    types = {position: pa.string() if name in _PLAIN else coded for position, name in at.items()}
+    if not body:
+        return {name: pa.array([], types[position]) for position, name in at.items()}
+    table = pacsv.read_csv(
+        io.BytesIO(body),
+        read_options=pacsv.ReadOptions(column_names=positions, block_size=max(1 << 20, len(body) // 4)),
+        parse_options=pacsv.ParseOptions(delimiter=separator, ignore_empty_lines=False),
+        convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(at), strings_can_be_null=False),
+    )
+    table = table.unify_dictionaries().combine_chunks()
+    arrays = {}
+    for position, name in at.items():
+        column = table.column(position)
+        arrays[name] = column.chunk(0) if column.num_chunks else pa.array([], types[position])
+    return arrays

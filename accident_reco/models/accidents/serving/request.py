@@ -1,0 +1,263 @@
+"""What callers may say about accidents: BAAC columns by their official names, checked against the codebook.
+
+Types and descriptions come from the codebook, so the API's documentation lists every code with its words. Turning
+valid requests into the scorer's columns is `accident_columns`' part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    create_model,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from accident_reco.models.accidents import codebook
+from accident_reco.models.accidents.data import schema
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, N_KINDS
+
+MAX_RECORDS: Final = 1000
+# The largest accident of twenty years of BAAC had under 120 users.
+MAX_PER_ACCIDENT: Final = 200
+MAX_USERS: Final = 5000
+MAX_TEXT: Final = 200
+MAX_COUNT: Final = 9999
+# Accident numbers are only keys here: any that a 64-bit integer holds.
+MAX_NUMBER: Final = 10**15
+
+# `grav` is what is predicted; the keys that tie published tables together have no meaning inside one request.
+ACCIDENT_FIELDS: Final = tuple(n for n in (*schema.CARACTERISTIQUES, *schema.LIEUX) if n in codebook.FIELDS)
+VEHICLE_FIELDS: Final = tuple(n for n in schema.VEHICULES if n not in ("Num_Acc", "id_vehicule", "num_veh"))
+USER_FIELDS: Final = tuple(
+    n for n in schema.USAGERS if n not in ("Num_Acc", "id_vehicule", "num_veh", "id_usager", "grav")
+)
+RECORD_FIELDS: Final = tuple(
+    dict.fromkeys((*ACCIDENT_FIELDS, *VEHICLE_FIELDS, *USER_FIELDS, "id_vehicule", "num_veh", "id_usager"))
+)
+
+_LETTERS: Final = ("A", "B")
+_HOUR: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
+_UNKNOWN: Final = "-1 or absent: unknown"
+
+
+def _whole(inner: CoreSchema) -> CoreSchema:
+    """Whole numbers that may be written as 2021.0, as JSON allows; true and "1" are no numbers."""
+    written_as_float = core_schema.chain_schema(
+        [core_schema.float_schema(strict=True), core_schema.no_info_plain_validator_function(_to_int), inner]
+    )
+    return core_schema.union_schema([inner, written_as_float], mode="left_to_right")
+
+
+def _to_int(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+def _minus_one() -> CoreSchema:
+    return core_schema.chain_schema(
+        [core_schema.int_schema(strict=True), core_schema.literal_schema([codebook.UNKNOWN])]
+    )
+
+
+class BaacValue:
+    """Annotation of one BAAC field: what the codebook accepts, or null; its error names the rule, not the value."""
+
+    def __init__(self, name: str) -> None:
+        self.spec = codebook.field(name)
+        self.title = f"{self.spec.en} ({self.spec.fr})"
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        inner, rule = self._validation()
+        named = core_schema.custom_error_schema(inner, custom_error_type="baac_value", custom_error_message=rule)
+        return core_schema.nullable_schema(named)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [*self._documentation(), {"type": "null"}], "description": self._words()}
+
+    @property
+    def _allowed(self) -> list[int]:
+        return list(dict.fromkeys((codebook.UNKNOWN, *(self.spec.codes or ()))))
+
+    def _validation(self) -> tuple[CoreSchema, str]:
+        spec, name = self.spec, self.spec.name
+        rule = f"{name} ({spec.en.lower()}) takes {spec.allowed}, or -1 for unknown"
+        # Strict: JSON's true is not the code 1, and "1" is no number.
+        integer = core_schema.int_schema(strict=True)
+        if spec.codes is not None:
+            code = _whole(core_schema.chain_schema([integer, core_schema.literal_schema(self._allowed)]))
+            if name == "actp":
+                letter = core_schema.literal_schema(list(_LETTERS))
+                return core_schema.union_schema([code, letter], mode="left_to_right"), rule
+            return code, rule
+        if name == "Num_Acc":
+            return _whole(
+                core_schema.int_schema(strict=True, ge=-1, le=MAX_NUMBER)
+            ), f"Num_Acc takes -1 to {MAX_NUMBER}"
+        if name == "hrmn":
+            clock = core_schema.str_schema(strict=True, pattern=_HOUR)
+            number = _whole(core_schema.int_schema(strict=True, ge=-1, le=2359))
+            return (
+                core_schema.union_schema([number, clock], mode="left_to_right"),
+                'hrmn (local time) takes "17:45" or 1745, or -1 for unknown',
+            )
+        if spec.kind == "text":
+            text = core_schema.str_schema(strict=True, max_length=MAX_TEXT)
+            return text, f"{name} takes text of at most {MAX_TEXT} characters"
+        if spec.kind == "real":
+            return core_schema.float_schema(
+                strict=True, ge=min(spec.low or 0.0, -1.0), le=spec.high, allow_inf_nan=False
+            ), rule
+        within = core_schema.int_schema(strict=True, ge=int(spec.low or 0), le=int(spec.high or 0))
+        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
+
+    def _documentation(self) -> list[dict[str, Any]]:
+        spec = self.spec
+        if spec.codes is not None:
+            letters = [{"type": "string", "enum": list(_LETTERS)}] if spec.name == "actp" else []
+            return [{"type": "integer", "enum": self._allowed}, *letters]
+        if spec.name == "Num_Acc":
+            return [{"type": "integer", "minimum": -1, "maximum": MAX_NUMBER}]
+        if spec.name == "hrmn":
+            return [{"type": "string", "pattern": _HOUR}, {"type": "integer", "minimum": -1, "maximum": 2359}]
+        if spec.kind == "text":
+            return [{"type": "string", "maxLength": MAX_TEXT}]
+        if spec.kind == "real":
+            return [{"type": "number", "minimum": min(spec.low or 0.0, -1.0), "maximum": spec.high}]
+        return [
+            {"type": "integer", "minimum": int(spec.low or 0), "maximum": int(spec.high or 0)},
+            {"type": "integer", "enum": [codebook.UNKNOWN]},
+        ]
+
+    def _words(self) -> str:
+        spec = self.spec
+        if spec.codes is not None:
+            words = "; ".join(f"{code} {english}" for code, (_, english) in spec.codes.items())
+            return f"{self.title}: {words}; {_UNKNOWN}"
+        if spec.kind == "text":
+            return self.title
+        return (
+            f'{self.title}: "17:45" or 1745; {_UNKNOWN}'
+            if spec.name == "hrmn"
+            else (f"{self.title}: {spec.allowed}; {_UNKNOWN}")
+        )
+
+
+def context_bounds(name: str) -> tuple[int, int]:
+    """Least and greatest value of a context column, besides -1 for unknown."""
+    if name == "other_kind":
+        return 0, N_KINDS - 1
+    base = name.removeprefix("driver_").removeprefix("other_")
+    if base in codebook.FIELDS:
+        spec = codebook.field(base)
+        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
+        return min(known), max(known)
+    return 0, MAX_COUNT
+
+
+class ContextValue(BaacValue):
+    """Annotation of a context column."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.low, self.high = context_bounds(name)
+
+    def _validation(self) -> tuple[CoreSchema, str]:
+        within = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
+        rule = f"{self.name} takes {self.low} to {self.high}, or -1 for unknown"
+        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
+
+    def _documentation(self) -> list[dict[str, Any]]:
+        return [
+            {"type": "integer", "minimum": self.low, "maximum": self.high},
+            {"type": "integer", "enum": [codebook.UNKNOWN]},
+        ]
+
+    def _words(self) -> str:
+        return f"What the nested form computes from the other parties; {_UNKNOWN}"
+
+
+class _Strict(BaseModel):
+    # A misspelt field would silently be "unknown": refuse it.
+    model_config = ConfigDict(extra="forbid")
+
+
+def _fields(names: Iterable[str]) -> dict[str, Any]:
+    return {name: (Annotated[Any, BaacValue(name)], None) for name in names}
+
+
+_ID = Annotated[str, Field(min_length=1, max_length=40)]
+
+Vehicle: type[BaseModel] = create_model(
+    "Vehicle",
+    __base__=_Strict,
+    __doc__="A vehicle of the accident, whether or not anybody was in it.",
+    id=(_ID, Field(description="Any name that users refer to, unique within the accident")),
+    **_fields(VEHICLE_FIELDS),
+)
+
+User: type[BaseModel] = create_model(
+    "User",
+    __base__=_Strict,
+    __doc__="A road user: driver, passenger or pedestrian.",
+    vehicle=(_ID | None, Field(None, description="Their vehicle's id; for a pedestrian the vehicle that hit them")),
+    **_fields(USER_FIELDS),
+)
+
+# Class statements cannot be generated; what varies is the codebook's, what is fixed is written here.
+_ACCIDENT: dict[str, Any] = {
+    "vehicles": (list[Vehicle], Field(default_factory=list, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
+    "users": (list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
+    **_fields(ACCIDENT_FIELDS),
+}
+_RECORD: dict[str, Any] = _fields(RECORD_FIELDS) | {
+    name: (Annotated[Any, ContextValue(name)], None) for name in CONTEXT_COLUMNS
+}
+
+Accident: type[BaseModel] = create_model(
+    "Accident", __base__=_Strict, __doc__="One accident with everybody and everything that took part.", **_ACCIDENT
+)
+
+Record: type[BaseModel] = create_model(
+    "Record", __base__=_Strict, __doc__="One road user with what is known of accident and vehicle.", **_RECORD
+)
+
+
+class AccidentsRequest(_Strict):
+    """The full form: whole accidents."""
+
+    accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+        description=f"1 to {MAX_RECORDS} accidents, at most {MAX_USERS} users together"
+    )
+
+
+class RecordsRequest(_Strict):
+    """The short form: single road users, context unknown unless given."""
+
+    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+        description=f"1 to {MAX_RECORDS} road users"
+    )
+
+
+def _form(value: Any) -> str:
+    """Which form a body has: that of the key it holds."""
+    if isinstance(value, dict):
+        return "form:accidents" if "accidents" in value else "form:records"
+    return "form:accidents" if isinstance(value, AccidentsRequest) else "form:records"
+
+
+# Parts of a location that begin with "form:" are ours, not the caller's: error answers leave them out.
+PredictRequest = Annotated[
+    Annotated[AccidentsRequest, Tag("form:accidents")] | Annotated[RecordsRequest, Tag("form:records")],
+    Discriminator(_form),
+]

@@ -1,0 +1,163 @@
+"""`POST /predict/accidents`: how gravely each road user is hurt, from whole accidents or single records."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any, Final
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from accident_reco.models.accidents.serving.columns import Parties, from_accidents, from_records
+from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
+from serving.common.app import json_response, new_router
+from serving.common.problems import Problem, responses
+from serving.predict.answers import AccidentsAnswer
+from serving.predict.context import Context
+from serving.predict.model_slot import Champion
+from serving.predict.prediction_log import Call, new_id
+
+MODEL: Final = "accidents"
+MAX_EXPLAINED: Final = 100
+Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, in words")]
+_EXAMPLE: Final = {
+    "accidents": [{
+        "an": 2024, "mois": 6, "jour": 14, "hrmn": "17:45", "lum": 1, "agg": 1, "int": 1, "atm": 1, "col": 3,
+        "catr": 3, "vma": 80, "dep": "59",
+        "vehicles": [{"id": "A", "catv": 7}, {"id": "B", "catv": 33}],
+        "users": [
+            {"vehicle": "A", "catu": 1, "place": 1, "sexe": 1, "an_nais": 1980, "secu1": 1},
+            {"vehicle": "B", "catu": 1, "place": 1, "sexe": 1, "an_nais": 2001, "secu1": 2},
+        ],
+    }],
+}  # fmt: skip
+_SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1, "an_nais": 2001, "an": 2024}]}
+
+
+def router(context: Context) -> APIRouter:
+    """The endpoint, over the slot of the accident model."""
+    routes = new_router("predict", needs=context.guard.needs("predict"))
+    predictions = context.metrics.counter("predictions", "Predictions answered", ("model", "version"))
+    seconds = context.metrics.histogram(
+        "prediction_duration_seconds", "Time to score a request once it was read", ("model",)
+    )
+
+    @routes.post(
+        "/predict/accidents",
+        summary="Probability that each road user is killed or hospitalised",
+        description="Whole accidents (`accidents`) or single road users (`records`), 1 to 1,000. Fields have their "
+        "official BAAC names and codes; what is absent, null or -1 is unknown.",
+        response_model=AccidentsAnswer,
+        responses=responses(503),
+        openapi_extra={
+            "requestBody": {
+                "content": {
+                    "application/json": {
+                        "examples": {
+                            "accident": {"summary": "A whole accident", "value": _EXAMPLE},
+                            "record": {"summary": "One road user", "value": _SHORT_EXAMPLE},
+                        }
+                    }
+                }
+            }
+        },
+    )
+    async def predict_accidents(body: PredictRequest, request: Request, explain: Explain = False) -> Response:
+        champion = context.champion(MODEL)
+        started = time.perf_counter()
+        if isinstance(body, AccidentsRequest):
+            accidents: list[Any] = body.accidents
+            n = sum(len(accident.users) for accident in accidents)
+            if n > MAX_USERS:
+                raise Problem(422, f"The accidents have {n} users together; at most {MAX_USERS} per call.",
+                              kind="too-many-users")  # fmt: skip
+            parties = from_accidents(accidents)
+        else:
+            parties = from_records(body.records)
+        scored = champion.model.answer(parties.columns)
+        users = predictions_of(scored)
+        if explain:
+            await _explain(champion, parties, users)
+        answer = _answer(champion, parties, scored, users)
+        predictions.labels(MODEL, champion.version).inc(len(parties.inputs))
+        elapsed = time.perf_counter() - started
+        seconds.labels(MODEL).observe(elapsed)
+        context.log.offer(logged(champion, request, "json", elapsed, parties.inputs, users))
+        return json_response(answer)
+
+    return routes
+
+
+async def _explain(champion: Champion[Any], parties: Parties, users: list[dict[str, Any]]) -> None:
+    """Add the strongest factors to each answer, off the event loop: milliseconds per user."""
+    if len(users) > MAX_EXPLAINED:
+        raise Problem(422, f"{len(users)} users cannot be explained in one call; at most {MAX_EXPLAINED}.",
+                      kind="too-many-users")  # fmt: skip
+    found = await run_in_threadpool(champion.model.explain, parties.columns)
+    for user, factors in zip(users, found, strict=True):
+        user["factors"] = [asdict(factor) for factor in factors]
+
+
+def logged(
+    champion: Champion[Any],
+    request: Request,
+    source: str,
+    seconds: float,
+    inputs: list[dict[str, Any]],
+    users: list[dict[str, Any]],
+) -> Call:
+    """The call as the log keeps it."""
+    state = request.scope["state"]
+    return Call(
+        model=MODEL,
+        version=champion.version,
+        request_id=state["request_id"],
+        user_name=state["subject"],
+        source=source,
+        status=200,
+        latency_ms=seconds * 1000,
+        ids=[user["prediction_id"] for user in users],
+        inputs=inputs,
+        scores=[user["probability"] for user in users],
+        answers=[user["severity"] for user in users],
+    )
+
+
+def predictions_of(scored: Any) -> list[dict[str, Any]]:
+    """The answer for each row."""
+    call = new_id()
+    rows = zip(scored.probability.round(6).tolist(), scored.grave.tolist(), scored.uncertain.tolist(), strict=True)
+    return [
+        {
+            "prediction_id": f"{call}-{i}",
+            "probability": probability,
+            "severity": "grave" if grave else "light",
+            "uncertain": uncertain,
+        }
+        for i, (probability, grave, uncertain) in enumerate(rows)
+    ]
+
+
+def _answer(champion: Champion[Any], parties: Parties, scored: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "model": MODEL,
+        "version": champion.version,
+        "data_source": champion.data_source,
+        "threshold": float(champion.model.threshold),
+        "context": parties.context,
+        "warnings": parties.warnings,
+    }
+    if parties.accident[0] < 0:
+        answer["predictions"] = users
+        return answer
+    n_accidents = int(parties.accident[-1]) + 1
+    safe = np.ones(n_accidents)
+    np.multiply.at(safe, parties.accident, 1.0 - scored.probability)
+    accidents = [{"any_grave_probability": p, "users": []} for p in (1.0 - safe).round(6).tolist()]
+    for position, user in zip(parties.accident.tolist(), users, strict=True):
+        accidents[position]["users"].append(user)
+    answer["accidents"] = accidents
+    return answer

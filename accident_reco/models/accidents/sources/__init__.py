@@ -1,0 +1,33 @@
+"""Where yearly files come from: made up (`sample`), published (`official`), or a directory or URL that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from accident_reco.models.accidents.sources.base import Fetched, Source, SourceError
+from accident_reco.settings import Settings
+
+__all__ = ["Fetched", "Source", "SourceError", "open_source"]
+
+
+def open_source(
+    settings: Settings, progress: Callable[[str, int, int | None], None] | None = None, *, hurry: bool = False
+) -> Source:
+    """The source that the settings name; nothing is read or reached yet. `hurry` gives a server one short chance."""
+    from accident_reco.models.accidents.sources.directory import DirectorySource
+    from accident_reco.models.accidents.sources.official import HOSTS, OfficialSource
+    from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
+    from accident_reco.storage.download import Downloader
+
+    name = settings.accidents_source
+    patience: dict[str, Any] = {"attempts": 1, "timeout_s": 20.0, "read_timeout_s": 8.0} if hurry else {}
+    if name == "sample":
+        years = parse_years(settings.accidents_sample_years)
+        return SampleSource(years, settings.accidents_sample_people, settings.seed)
+    if name == "official":
+        return OfficialSource(replace(Downloader(allowed=HOSTS, progress=progress), **patience))
+    trusted = {urlsplit(name).netloc} if urlsplit(name).scheme in ("http", "https") else set()
+    return DirectorySource(name, replace(Downloader(trusted=trusted, progress=progress), **patience))

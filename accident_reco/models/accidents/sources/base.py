@@ -1,0 +1,98 @@
+"""What every source of yearly files offers, and how a yearly file is known by its name. No storage, no Dagster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from accident_reco.models.accidents.codebook import TABLES
+
+_NAME = re.compile(
+    r"^(?P<stem>caract\w*?|carcteristiques|lieux|vehicules|usagers)[-_ ]?(?P<year>20\d\d)(?P<rest>[^/]*)\.csv$",
+    re.IGNORECASE,
+)
+
+
+class SourceError(RuntimeError):
+    """A source cannot give what was asked; the message says what was looked for, where, and what to do."""
+
+
+@dataclass
+class Fetched:
+    """One published file as it came: its name, where from, and a stream at its beginning."""
+
+    name: str
+    url: str
+    stream: IO[bytes]
+    sha256: str
+    size: int
+
+
+class Source(Protocol):
+    """Where yearly files come from. `data_source` is what assets, cards and answers carry."""
+
+    data_source: str
+
+    def years(self) -> list[int]:
+        """Complete years at hand, ascending. Raises SourceError when there is none."""
+
+    def fingerprint(self, year: int) -> str:
+        """Changes when the files of a year change; cheap, reads no file."""
+
+    def certain(self) -> bool:
+        """Whether `years` and `fingerprint` are current; if not, what is stored already is not doubted."""
+
+    def fetch(self, year: int, table: str) -> Fetched:
+        """One file. Raises SourceError when the year or the table is not at hand."""
+
+    def notes(self) -> list[str]:
+        """What a person should know about what was found, such as incomplete years that are left out."""
+
+
+def table_and_year(name: str) -> tuple[str, int, bool] | None:
+    """Table and year of a file name, and whether the name is the publisher's own; None for other files.
+
+    Takes every spelling seen: `caracteristiques_2016.csv`, `carcteristiques-2021.csv`, `caract-2024.csv`.
+    """
+    match = _NAME.match(name)
+    if match is None:
+        return None
+    stem = match["stem"].lower()
+    table = "caracteristiques" if stem.startswith("car") else stem
+    return table, int(match["year"]), match["rest"] == ""
+
+
+def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
+    """Paths by year and table, the publisher's own names first, then the shorter path."""
+    found: dict[int, dict[str, list[tuple[bool, int, str]]]] = {}
+    for path in names:
+        known = table_and_year(path.rstrip("/").rsplit("/", 1)[-1])
+        if known is not None:
+            table, year, own = known
+            found.setdefault(year, {}).setdefault(table, []).append((not own, len(path), path))
+    return {
+        year: {table: [path for *_, path in sorted(paths)] for table, paths in tables.items()}
+        for year, tables in sorted(found.items())
+    }
+
+
+def complete(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """Years that have all four tables, and a note for everything that is left out."""
+    years, notes = {}, []
+    for year, tables in found.items():
+        missing = [table for table in TABLES if table not in tables]
+        if missing:
+            names = ", ".join(sorted(path.rsplit("/", 1)[-1] for paths in tables.values() for path in paths))
+            notes.append(f"{year} is left out: found {names}, but no file for {', '.join(missing)}")
+            continue
+        years[year] = {table: paths[0] for table, paths in tables.items()}
+        spare = {paths[0]: ", ".join(paths[1:]) for paths in tables.values() if paths[1:]}
+        notes += [f"{year}: {read} is read, {others} is not" for read, others in spare.items()]
+    return years, notes
+
+
+def looked_for() -> str:
+    """What a directory has to hold, in words."""
+    return "caract…-YYYY.csv, lieux-YYYY.csv, vehicules-YYYY.csv and usagers-YYYY.csv of one year"

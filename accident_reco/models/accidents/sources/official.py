@@ -1,0 +1,170 @@
+"""The source `official`: the yearly files on data.gouv.fr, found through its API, by name and not by position."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Final
+
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.sources.base import Fetched, SourceError, table_and_year
+from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
+
+API: Final = "https://www.data.gouv.fr/api/1/datasets/"
+STABLE: Final = "https://www.data.gouv.fr/fr/datasets/r/"
+SLUG: Final = "bases-de-donnees-annuelles-des-accidents-corporels-de-la-circulation-routiere-annees-de-2005-a-{year}"
+HOSTS: Final = ("data.gouv.fr",)
+FIRST_SLUG: Final = 2019
+
+# Stable links, in the order of the tables, for when the API does not answer: a known year can still be fetched.
+STABLE_IDS: Final[dict[int, tuple[str, str, str, str]]] = {
+    2023: ("104dbb32-704f-4e99-a71e-43563cb604f2", "8bef19bf-a5e4-46b3-b5f9-a145da4686bc",
+           "146a42f5-19f0-4b3e-a887-5cd8fbef057b", "68848e2a-28dd-4efc-9d5f-d512f7dbe66f"),
+    2022: ("5fc299c0-4598-4c29-b74c-6a67b0cc27e7", "a6ef711a-1f03-44cb-921a-0ce8ec975995",
+           "c9742921-4427-41e5-81bc-f13af8bc31a0", "62c20524-d442-46f5-bfd8-982c59763ec8"),
+    2021: ("85cfdc0c-23e4-4674-9bcd-79a970d7269b", "8a4935aa-38cd-43af-bf10-0209d6d17434",
+           "0bb5953a-25d8-46f8-8c25-b5c2f5ba905e", "ba5a1956-7e82-41b7-a602-89d7dd484d7a"),
+    2020: ("07a88205-83c1-4123-a993-cba5331e8ae0", "e85c41f7-d4ea-4faf-877f-ab69a620ce21",
+           "a66be22f-c346-49af-b196-71df24702250", "78c45763-d170-4d51-a881-e3147802d7ee"),
+    2019: ("e22ba475-45a3-46ac-a0f7-9ca9ed1e283a", "2ad65965-36a1-4452-9c08-61a6c874e3e6",
+           "780cd335-5048-4bd6-a841-105b44eb2667", "36b1b7b3-84b4-4901-9163-59ae8a9e3028"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One file of the dataset, as the API lists it. `checksum` is `algorithm:hex` or empty."""
+
+    name: str
+    url: str
+    checksum: str
+    modified: str
+
+
+class OfficialSource:
+    """Everything that the dataset lists, years with four files. `api` and `stable` differ in tests only."""
+
+    data_source = "official"
+
+    def __init__(
+        self, downloader: Downloader | None = None, api: str = API, stable: str = STABLE,
+        latest: Callable[[], int] = lambda: datetime.now(UTC).year,
+    ) -> None:  # fmt: skip
+        self._downloader = downloader or Downloader(allowed=HOSTS)
+        self._api, self._stable, self._latest = api, stable, latest
+        self._notes: list[str] = []
+        self._listing_failed = False
+
+    @cached_property
+    def _resources(self) -> dict[int, dict[str, Resource]]:
+        try:
+            listed = self._listed()
+        except (DownloadError, ValueError) as error:
+            self._listing_failed = True
+            self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
+            return {
+                year: {table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
+                       for table, key in zip(TABLES, keys, strict=True)}
+                for year, keys in sorted(STABLE_IDS.items())
+            }  # fmt: skip
+        found: dict[int, dict[str, Resource]] = {}
+        for entry in listed:
+            resource = _resource(entry)
+            known = table_and_year(resource.name) if resource is not None else None
+            if resource is None or known is None or not known[2]:
+                continue
+            table, year, _ = known
+            before = found.setdefault(year, {}).get(table)
+            # A corrected file may be listed beside the one it replaces: the later one counts.
+            if before is None or before.modified < resource.modified:
+                found[year][table] = resource
+        for year in sorted(found):
+            missing = [table for table in TABLES if table not in found[year]]
+            if missing:
+                self._notes.append(f"{year} is left out: the dataset lists no file for {', '.join(missing)}")
+                del found[year]
+        return dict(sorted(found.items()))
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """Resources of the newest edition of the dataset: its slug ends in the last year published."""
+        failure: DownloadError | None = None
+        for year in range(self._latest(), FIRST_SLUG - 1, -1):
+            url = self._api + SLUG.format(year=year) + "/"
+            try:
+                with self._downloader.get(url).stream as stream:
+                    answer = json.load(stream)
+            except DownloadError as error:
+                if "answered 404" not in str(error) and "answered 410" not in str(error):
+                    raise
+                failure = error
+                continue
+            resources = answer.get("resources") if isinstance(answer, dict) else None
+            if not isinstance(resources, list):
+                raise ValueError(f"{url} answered without a list of resources")
+            return [entry for entry in resources if isinstance(entry, dict)]
+        raise failure or DownloadError(f"{self._api}: no edition of the dataset since {FIRST_SLUG}")
+
+    def years(self) -> list[int]:
+        """Years with all four files."""
+        if not self._resources:
+            raise SourceError(f"{self._api} lists no year with all of {', '.join(TABLES)}")
+        return list(self._resources)
+
+    def notes(self) -> list[str]:
+        """Years that are left out, and whether the API answered."""
+        return list(self._notes) if self._resources is not None else []
+
+    def fingerprint(self, year: int) -> str:
+        """Hash of the published checksums and times."""
+        files = self._files(year)
+        parts = [f"{files[table].url} {files[table].checksum} {files[table].modified}" for table in TABLES]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def certain(self) -> bool:
+        """False when the API did not answer: the stable links say nothing of corrections."""
+        return bool(self._resources) and not self._listing_failed
+
+    def fetch(self, year: int, table: str) -> Fetched:
+        """One file, held to its published checksum."""
+        resource = self._files(year)[table]
+        try:
+            got = self._downloader.get(resource.url, lambda body: _mismatch(body, resource.checksum))
+        except DownloadError as error:
+            raise SourceError(f"{table} of {year} cannot be fetched: {error}") from error
+        return Fetched(resource.name, resource.url, got.stream, got.sha256, got.size)
+
+    def _files(self, year: int) -> dict[str, Resource]:
+        if year not in self.years():
+            raise SourceError(f"{year} is not published with all four files; published are "
+                              f"{', '.join(map(str, self.years()))}")  # fmt: skip
+        return self._resources[year]
+
+
+def _resource(entry: dict[str, Any]) -> Resource | None:
+    url = entry.get("url")
+    if not isinstance(url, str):
+        return None
+    names = [str(entry.get("title") or "").strip(), url.rsplit("/", 1)[-1]]
+    name = next((name for name in names if table_and_year(name)), None)
+    if name is None:
+        return None
+    checksum = entry.get("checksum")
+    told = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
+    return Resource(name, url, told.lower(), str(entry.get("last_modified") or ""))
+
+
+def _mismatch(body: Download, checksum: str) -> str | None:
+    """What is wrong with a body against its published checksum; None when it fits or none is published."""
+    algorithm, _, expected = checksum.partition(":")
+    if algorithm not in ("md5", "sha1", "sha256", "sha512") or not expected:
+        return None
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    while chunk := body.stream.read(CHUNK):
+        digest.update(chunk)
+    body.stream.seek(0)
+    found = digest.hexdigest()
+    return None if found == expected else f"the {algorithm} is {found}, published is {expected}"

@@ -1,0 +1,112 @@
+"""Which movies are alike by their ratings: Surprise's `pearson_baseline`, by sparse products."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accident_reco.models.movies.training.trainset import IndexedRatings
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Similarities kept per movie: those of movie `m` are `[start[m]:start[m+1]]`, ascending by movie. Symmetric."""
+
+    start: np.ndarray
+    movie: np.ndarray
+    similarity: np.ndarray
+
+    def __getitem__(self, pair: tuple[int, int]) -> float:
+        """Similarity of two movies, as Surprise looks it up; 0 where the pair was not kept, 1 on the diagonal."""
+        one, other = pair
+        if one == other:
+            return 1.0
+        row = self.movie[self.start[one] : self.start[one + 1]]
+        at = int(np.searchsorted(row, other))
+        return float(self.similarity[self.start[one] + at]) if at < len(row) and row[at] == other else 0.0
+
+    @classmethod
+    def of(cls, table: Any) -> Neighbours:
+        """From a scipy CSR table."""
+        table.sort_indices()
+        return cls(table.indptr.astype(np.int64), table.indices.astype(np.int32), table.data)
+
+    def renumbered(self, places: np.ndarray, size: int) -> Neighbours:
+        """The same similarities, movie `m` being called `places[m]` of `size`."""
+        import scipy.sparse as sparse
+
+        row = np.repeat(places, np.diff(self.start))
+        return Neighbours.of(sparse.csr_matrix((self.similarity, (row, places[self.movie])), shape=(size, size)))
+
+
+def similar_movies(
+    data: IndexedRatings,
+    mean: float,
+    user_bias: np.ndarray,
+    movie_bias: np.ndarray,
+    *,
+    shrinkage: float,
+    keep: int,
+    threads: int = 1,
+    block_cells: int = 4_000_000,
+) -> Neighbours:
+    """Surprise's `pearson_baseline` between movies (Koren 2010, section 2.2), by sparse products over blocks of rows.
+
+    Only positive similarities count in KNNBaseline, so only these are kept: a pair stays when it is among the `keep`
+    best of either movie. Values are float32, which is what the model then *is*: Surprise predicts from these.
+    """
+    import scipy.sparse as sparse
+
+    movies = len(data.movie_ids)
+    residual = data.rating.astype(np.float64) - mean - user_bias[data.user] - movie_bias[data.movie]
+    shape = (movies, len(data.user_ids))
+
+    def by_movie(values: np.ndarray) -> Any:
+        return sparse.csr_matrix((values, (data.movie, data.user)), shape=shape)
+
+    centred, squared, rated = by_movie(residual), by_movie(residual**2), by_movie(np.ones(len(data)))
+    # Once and for all blocks: a product by a transposed table would turn it round anew.
+    centred_by_user, squared_by_user, rated_by_user = (table.T.tocsr() for table in (centred, squared, rated))
+    rows_at_once = max(1, block_cells // max(movies, 1))
+
+    def best_of_block(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        block = slice(first, min(first + rows_at_once, movies))
+        # Four products over the same places (but for sums that are zero): their entries come in the same order.
+        both = rated[block] @ rated_by_user
+        norms = _at(both, squared[block] @ rated_by_user) * _at(both, rated[block] @ squared_by_user)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = _at(both, centred[block] @ centred_by_user) / np.sqrt(norms)
+        value *= (both.data - 1) / (both.data - 1 + shrinkage)
+        row = np.repeat(np.arange(first, block.stop), np.diff(both.indptr))
+        chosen = _best_of_rows(both.indptr, np.where((both.data < 2) | (both.indices == row), 0, value), keep)
+        return row[chosen], both.indices[chosen], value[chosen].astype(np.float32)
+
+    # Threads, because the products run outside the interpreter's lock; the blocks come back in their order.
+    with ThreadPoolExecutor(threads) as pool:
+        kept = list(pool.map(best_of_block, range(0, movies, rows_at_once)))
+    row, column, value = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    best = sparse.csr_matrix((value, (row, column)), shape=(movies, movies))
+    return Neighbours.of(best.maximum(best.T).tocsr())
+
+
+def _at(places: Any, product: Any) -> np.ndarray:
+    """Entries of a product at the places of another; sums that are exactly zero are not among a product's entries."""
+    if product.nnz == places.nnz:
+        return np.asarray(product.data)
+    rows = np.repeat(np.arange(places.shape[0]), np.diff(places.indptr))
+    return np.asarray(product[rows, places.indices]).ravel()
+
+
+def _best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray:
+    """Positions of the `keep` greatest positive values of each CSR row."""
+    positive = value > 0
+    chosen = []
+    for row in range(len(start) - 1):
+        at = np.flatnonzero(positive[start[row] : start[row + 1]]) + start[row]
+        if len(at) > keep:
+            at = at[np.argpartition(value[at], len(at) - keep)[len(at) - keep :]]
+        chosen.append(at)
+    return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)

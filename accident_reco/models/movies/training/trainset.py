@@ -1,0 +1,164 @@
+"""Gives rating columns to Surprise as its `Trainset`, without one Python object per rating.
+
+Surprise keeps two dictionaries of lists of tuples, some 400 bytes a rating. Here both are views over sorted arrays that
+make the list of one user or one movie when asked for it. Inner ids are positions in the sorted arrays of ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accident_reco.models.movies.data.ratings import Ratings, RatingScale
+
+KEEP_LISTS_UP_TO = 1_000_000
+
+
+@dataclass(frozen=True)
+class IndexedRatings:
+    """Ratings with users and movies as positions in sorted id arrays, rows ordered by user, then movie."""
+
+    user_ids: np.ndarray
+    movie_ids: np.ndarray
+    user: np.ndarray
+    movie: np.ndarray
+    rating: np.ndarray
+
+    @classmethod
+    def of(
+        cls, ratings: Ratings, user_ids: np.ndarray | None = None, movie_ids: np.ndarray | None = None
+    ) -> IndexedRatings:
+        """Index ratings, by the ids given (sorted, all present) or by those that occur."""
+        ordered = ratings.ordered()
+        users = np.unique(ordered.user_id) if user_ids is None else user_ids
+        movies = np.unique(ordered.movie_id) if movie_ids is None else movie_ids
+        return cls(
+            users,
+            movies,
+            np.searchsorted(users, ordered.user_id).astype(np.int32),
+            np.searchsorted(movies, ordered.movie_id).astype(np.int32),
+            ordered.rating,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def compact(self) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
+        """Only the users and movies that have a row, numbered in the order of their first one, as Surprise does it.
+
+        Returns:
+            The renumbered ratings (their `movie_ids` are not sorted), and the former positions of users and movies.
+        """
+        users = np.unique(self.user)
+        found, first = np.unique(self.movie, return_index=True)
+        movies = found[np.argsort(first, kind="stable")]
+        number = np.empty(len(self.movie_ids), dtype=np.int32)
+        number[movies] = np.arange(len(movies), dtype=np.int32)
+        user = np.searchsorted(users, self.user).astype(np.int32)
+        ids = self.user_ids[users], self.movie_ids[movies]
+        renumbered = IndexedRatings(*ids, user, number[self.movie], self.rating)
+        return renumbered, users, movies
+
+    def take(self, rows: np.ndarray) -> IndexedRatings:
+        """The rows of a mask (or of ascending positions), with the same ids."""
+        return IndexedRatings(self.user_ids, self.movie_ids, self.user[rows], self.movie[rows], self.rating[rows])
+
+    def matrix(self) -> Any:
+        """Users × movies as a scipy CSR matrix of float32 stars."""
+        import scipy.sparse as sparse
+
+        return sparse.csr_matrix(
+            (self.rating.astype(np.float32), (self.user, self.movie)), shape=(len(self.user_ids), len(self.movie_ids))
+        )
+
+
+class _Rows(Mapping[int, list[tuple[int, float]]]):
+    """One of Surprise's dictionaries: key → list of (other id, rating); only keys that have ratings exist."""
+
+    def __init__(self, key: np.ndarray, other: np.ndarray, rating: np.ndarray, size: int) -> None:
+        self._start = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=size))])
+        self._other, self._rating = other, rating
+        # Lists of small sets are kept between epochs; large ones are made anew, for memory's sake.
+        self._lists: dict[int, list[tuple[int, float]]] | None = {} if len(rating) <= KEEP_LISTS_UP_TO else None
+
+    def __getitem__(self, key: int) -> list[tuple[int, float]]:
+        if self._lists is not None and key in self._lists:
+            return self._lists[key]
+        if key not in self:
+            raise KeyError(key)
+        rows = slice(self._start[key], self._start[key + 1])
+        pairs = list(zip(self._other[rows].tolist(), self._rating[rows].tolist(), strict=True))
+        if self._lists is not None:
+            self._lists[key] = pairs
+        return pairs
+
+    def __contains__(self, key: object) -> bool:
+        # Surprise passes a text for an id that it does not know.
+        return bool(
+            isinstance(key, int | np.integer)
+            and 0 <= key < len(self._start) - 1
+            and self._start[key + 1] > self._start[key]
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(np.diff(self._start)).tolist())
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(np.diff(self._start)))
+
+
+class _Positions(Mapping[int, int]):
+    """Raw id → inner id, by binary search."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+
+    def __getitem__(self, raw: int) -> int:
+        at = int(np.searchsorted(self._ids, raw))
+        if at == len(self._ids) or self._ids[at] != raw:
+            raise KeyError(raw)
+        return int(self._order[at])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids.tolist())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
+    """A `surprise.Trainset` over the columns; users and movies that have no row in `data` are unknown to it."""
+    from surprise import Trainset
+
+    mean = float(np.mean(data.rating, dtype=np.float64))
+
+    class ColumnarTrainset(Trainset):
+        """Surprise's training set, with users and movies without a rating left out of its iteration."""
+
+        def all_users(self) -> list[int]:
+            return list(self.ur)
+
+        def all_items(self) -> list[int]:
+            return list(self.ir)
+
+        @property
+        def global_mean(self) -> float:
+            # The inherited one builds a list of all ratings first. Every prediction asks for it.
+            return mean
+
+    by_movie = np.argsort(data.movie, kind="stable")
+    users, movies = len(data.user_ids), len(data.movie_ids)
+    return ColumnarTrainset(
+        _Rows(data.user, data.movie, data.rating, users),
+        _Rows(data.movie[by_movie], data.user[by_movie], data.rating[by_movie], movies),
+        users,
+        movies,
+        len(data),
+        (scale.low, scale.high),
+        _Positions(data.user_ids),
+        _Positions(data.movie_ids),
+    )

@@ -1,0 +1,174 @@
+"""Reads and writes the prediction log and feedback: bulk inserts, windows, labels, retention, erasure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from accident_reco.storage.tables.prediction_log import feedback, predictions
+from accident_reco.storage.warehouse import Warehouse
+
+_COLUMNS: Final = tuple(column.name for column in predictions.columns)
+_AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("at", "answer", "inputs"))
+# Rows of one statement. The log's writer shares the interpreter with the answers: a driver gives the interpreter up
+# once per statement, so one per row makes both wait for each other, and one for very many holds the answers up.
+_STATEMENT_ROWS: Final = 100
+_NULL: Final = "\\N"  # no text of a row reads so: names and ids have no backslash, JSON texts begin otherwise
+_COPY: Final = f"COPY {predictions.name} ({', '.join(_COLUMNS)}) FROM STDIN WITH (FORMAT csv, NULL '{_NULL}')"
+_COPY_CHARACTERS: Final = 1 << 20
+# Rows deleted in one transaction: short enough for the log's inserts to get through meanwhile.
+DELETE_CHUNK = 5_000
+
+
+def _utc(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {str(name): _utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows of the log in one transaction."""
+    if not rows:
+        return
+    values = [_plain(row, warehouse.is_sqlite) for row in rows]
+    with warehouse.begin() as connection:
+        if not warehouse.is_sqlite:
+            _copy(connection, values)
+            return
+        for start in range(0, len(values), _STATEMENT_ROWS):
+            some = values[start : start + _STATEMENT_ROWS]
+            # Written out for the driver: SQLAlchemy's own work per row costs more than the insert.
+            connection.exec_driver_sql(_insert(len(some)), tuple(chain.from_iterable(some)))
+
+
+@lru_cache(maxsize=_STATEMENT_ROWS)
+def _insert(rows: int) -> str:
+    one = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"INSERT INTO {predictions.name} ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
+
+
+def _copy(connection: Connection, values: Sequence[Sequence[Any]]) -> None:
+    """By COPY: filling values into a statement costs the driver ten times as much."""
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([[_NULL if value is None else value for value in row] for row in values])
+    buffer.seek(0)
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.copy_expert(_COPY, buffer, size=_COPY_CHARACTERS)
+
+
+def _plain(row: Mapping[str, Any], is_sqlite: bool) -> list[Any]:
+    """A row's values as the driver takes them, in the table's order."""
+    values: list[Any] = [row.get(name) for name in _COLUMNS]
+    if is_sqlite:
+        # As SQLAlchemy writes and reads times there.
+        values[_AT] = values[_AT].astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    values[_ANSWER], values[_INPUTS] = _json(values[_ANSWER]), _json(values[_INPUTS])
+    return values
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def prediction_window(
+    warehouse: Warehouse,
+    model: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50_000,
+) -> list[dict[str, Any]]:
+    """Answered predictions of a model, newest first: what a drift check looks at."""
+    query = select(predictions).where(predictions.c.model == model, predictions.c.status == 200)
+    if since is not None:
+        query = query.where(predictions.c.at >= since)
+    if until is not None:
+        query = query.where(predictions.c.at < until)
+    with warehouse.connect() as connection:
+        rows = connection.execute(query.order_by(predictions.c.at.desc()).limit(limit)).mappings()
+        return [_row(row) for row in rows]
+
+
+def count_predictions(warehouse: Warehouse, model: str, since: datetime | None = None) -> int:
+    """How many predictions a model answered."""
+    query = select(func.count()).where(predictions.c.model == model, predictions.c.status == 200)
+    if since is not None:
+        query = query.where(predictions.c.at >= since)
+    with warehouse.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def prediction(warehouse: Warehouse, prediction_id: str) -> dict[str, Any] | None:
+    """One row of the log, or None."""
+    with warehouse.connect() as connection:
+        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).mappings().first()
+    return _row(row) if row else None
+
+
+def add_feedback(warehouse: Warehouse, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Store a label: `new`, `same` (said before, nothing changes) or `other` (another label is kept)."""
+    try:
+        with warehouse.begin() as connection:
+            connection.execute(insert(feedback), dict(row))
+        return dict(row), "new"
+    except IntegrityError:
+        with warehouse.connect() as connection:
+            found = (
+                connection.execute(select(feedback).where(feedback.c.prediction_id == row["prediction_id"]))
+                .mappings()
+                .one()
+            )
+        return _row(found), "same" if found["severity"] == row["severity"] else "other"
+
+
+def labelled_predictions(
+    warehouse: Warehouse, model: str, *, since: datetime | None = None, limit: int = 50_000
+) -> list[dict[str, Any]]:
+    """Predictions with the label that came back (`grave`, `severity`), newest label first."""
+    query = (
+        select(predictions, feedback.c.grave, feedback.c.severity, feedback.c.at.label("labelled_at"))
+        .join(feedback, feedback.c.prediction_id == predictions.c.id)
+        .where(feedback.c.model == model)
+    )
+    if since is not None:
+        query = query.where(feedback.c.at >= since)
+    with warehouse.connect() as connection:
+        rows = connection.execute(query.order_by(feedback.c.at.desc()).limit(limit)).mappings()
+        return [_row(row) for row in rows]
+
+
+def drop_older_than(warehouse: Warehouse, age: timedelta) -> int:
+    """Retention: delete predictions and labels past their age, in short transactions. Gives the row count."""
+    before = datetime.now(UTC) - age
+    dropped = 0
+    for records, key in ((predictions, predictions.c.id), (feedback, feedback.c.prediction_id)):
+        while True:
+            with warehouse.begin() as connection:
+                old = select(key).where(records.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
+                done = connection.execute(delete(records).where(key.in_(old))).rowcount
+            dropped += done
+            if done < DELETE_CHUNK:
+                break
+    return dropped
+
+
+def erase_user(warehouse: Warehouse, user_name: str) -> dict[str, int]:
+    """Erasure: delete what an account asked, and take its name off the labels that it gave."""
+    with warehouse.begin() as connection:
+        asked = select(predictions.c.id).where(predictions.c.user_name == user_name).scalar_subquery()
+        labels = connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(asked))).rowcount
+        rows = connection.execute(delete(predictions).where(predictions.c.user_name == user_name)).rowcount
+        connection.execute(update(feedback).where(feedback.c.user_name == user_name).values(user_name=None))
+    return {"predictions": rows, "feedback": labels}
