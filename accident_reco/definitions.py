@@ -1,45 +1,55 @@
-"""The whole platform on one screen: the modules whose assets, checks, jobs, sensors and schedules make it, by name."""
+"""The whole platform on one screen: what every model gets, what each model brings, what watches all of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from accident_reco.defs import dataset, drift_report, retrain_sensors, rollback
+from accident_reco.contract import Model
+from accident_reco.defs import dataset, retrain_sensors, rollback
+from accident_reco.defs.drift_report import drift_definitions
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_STEPS
-from accident_reco.models.accidents import assets as accidents
-from accident_reco.models.movies import assets as movies
+from accident_reco.defs.training_loop import training_definitions
+from accident_reco.registry import models
+from accident_reco.settings import Settings
 
 platform = Platform()
-
-MODULES = (
-    accidents.ingest,  # published files of a year → one row per road user, quarantine, warehouse
-    accidents.training,  # synthetic people, training set, features, two candidates, the gate
-    accidents.training_checks,  # what stops bad data before it is learnt, a bad model before it serves
-    accidents.scoring,  # whole years scored by the champion
-    movies.ingest,  # rating files → ratings and catalogue in the warehouse, quarantine
-    movies.training,  # split, four candidates, the winner by the candidate rule, the gate
-)
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster knows of."""
-    settings = platform.settings
-    jobs = _named(dg.JobDefinition, UnresolvedAssetJobDefinition)
-    if settings.broker_url:
-        from accident_reco.defs.workers import on_workers
+    """Everything that Dagster knows of, for the models of this installation."""
+    return build_defs(models(platform.settings).values(), platform)
 
-        jobs = on_workers(jobs, settings)
-    pipelines = dg.Definitions(
-        assets=dg.load_assets_from_modules(MODULES),
-        asset_checks=dg.load_asset_checks_from_modules(MODULES),
-        jobs=jobs,
-        schedules=_named(dg.ScheduleDefinition),
+
+def build_defs(chosen: Iterable[Model], platform: Platform) -> dg.Definitions:
+    """The platform with these models; tests build small ones with it."""
+    parts = [_resources(platform)]
+    names = []
+    for model in chosen:
+        names.append(model.name)
+        parts += _model_definitions(model, platform.settings)
+    parts += [
+        retrain_sensors.definitions(names, platform.settings),  # drift, performance, new data, requests, failures
+        rollback.definitions(names, platform.settings),  # older versions serve again
+    ]
+    return dg.Definitions.merge(*parts)
+
+
+def _model_definitions(model: Model, settings: Settings) -> list[dg.Definitions]:
+    return [
+        model.training().definitions(settings),  # ingestion, features, batch scores: the model's own
+        training_definitions(model),  # candidates → candidate → gate → production model
+        drift_definitions(model, settings),  # the report on what comes in
+        dataset.definitions(model, settings),  # versions of training inputs, where they are kept
+    ]
+
+
+def _resources(platform: Platform) -> dg.Definitions:
+    return dg.Definitions(
         executor=FORKED_STEPS,
         resources={
             "platform": platform,
@@ -47,14 +57,3 @@ def defs() -> dg.Definitions:
             "bundles": BundleIOManager(platform=platform),
         },
     )
-    # These have settings in their definitions: when to check, how often to look.
-    watching = (
-        module.definitions(settings) for module in (accidents.sensors, drift_report, retrain_sensors, rollback, dataset)
-    )
-    return dg.Definitions.merge(pipelines, *watching)
-
-
-def _named(*kinds: type) -> list[Any]:
-    """What the modules define of these kinds, each once."""
-    found = {id(thing): thing for module in MODULES for thing in vars(module).values() if isinstance(thing, kinds)}
-    return list(found.values())

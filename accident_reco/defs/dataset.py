@@ -1,4 +1,4 @@
-"""`accidents|movies/dataset_version`: the champion's inputs under DVC. In the graph only where versioning is on; made
+"""`<model>/dataset_version`: the champion's inputs under DVC. In the graph only where versioning is on; made
 in the run that promotes a candidate, before its pointer moves."""
 
 from collections.abc import Callable, Mapping
@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.contract import Model
 from accident_reco.defs.resources import Platform
-from accident_reco.lifecycle.bundle import MODELS, Bundle
+from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import Datasets
 from accident_reco.settings import Settings
 
@@ -20,19 +21,19 @@ def key_of(model: str) -> dg.AssetKey:
     return dg.AssetKey([model, "dataset_version"])
 
 
-def definitions(settings: Settings) -> dg.Definitions:
-    """The assets of both models, or nothing where versioning is off."""
+def definitions(model: Model, settings: Settings) -> dg.Definitions:
+    """The asset of a model, or nothing where versioning is off."""
     if not settings.dvc_remote:
         return dg.Definitions()
-    specs = [
-        dg.AssetSpec(
-            key_of(model), deps=[dg.AssetKey([model, "candidate_model"])], group_name=f"{model}_training",
-            owners=[f"team:{model}"], kinds={"dvc", "git"},
-            description="The exact inputs of the version that was promoted, as DVC-tracked data; made at promotion.",
-        )
-        for model in MODELS
-    ]  # fmt: skip
-    return dg.Definitions(assets=specs)
+    spec = dg.AssetSpec(
+        key_of(model.name),
+        deps=[dg.AssetKey([model.name, "candidate_model"])],
+        group_name=f"{model.name}_training",
+        owners=[model.owner],
+        kinds={"dvc", "git"},
+        description="The exact inputs of the version that was promoted, as DVC-tracked data; made at promotion.",
+    )
+    return dg.Definitions(assets=[spec])
 
 
 def keeper(

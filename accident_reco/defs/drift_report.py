@@ -1,28 +1,24 @@
-"""Drift reports of both models: assets on a schedule and on demand, with verdict, table and picture in the metadata."""
+"""Drift report of a model: an asset on a schedule and on demand, with verdict, table and plot in its metadata."""
 
 import base64
 from typing import Any
 
 import dagster as dg
 
+from accident_reco.contract import Model
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.check import DriftReport
 from accident_reco.drift.plot import distance_plot
 from accident_reco.drift.run_check import NothingToCompare, Question, run_check
 from accident_reco.drift.verdict import FeatureVerdict
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.settings import Settings
 from accident_reco.storage.loop import latest_report
 
 GROUP = "drift"
-DESCRIPTIONS = {
-    "accidents": "Has the traffic of the accident model moved away from what its champion was trained on?",
-    "movies": "Have the new ratings moved away from what the movie champion was trained on?",
-}
 
 
 class DriftQuestion(dg.Config):
-    """What to judge: the log of the last hours, or a year of accidents, or one year against another."""
+    """What to compare: the log of the last hours, or a stored partition, or one partition against another."""
 
     partition: int | None = None
     against: int | None = None
@@ -33,18 +29,28 @@ def report_key(model: str) -> dg.AssetKey:
     return dg.AssetKey([model, "drift_report"])
 
 
-def _report_asset(model: str) -> dg.AssetsDefinition:
+def report_job(model: str) -> str:
+    """Name of the job that makes a model's drift report."""
+    return f"report_{model}_drift"
+
+
+def _report_asset(model: Model) -> dg.AssetsDefinition:
     @dg.asset(
-        key=report_key(model), deps=[dg.AssetKey([model, "production_model"])], group_name=GROUP,
-        owners=[f"team:{model}"], kinds={"scipy", "evidently"}, code_version="1", description=DESCRIPTIONS[model],
-    )  # fmt: skip
+        key=report_key(model.name),
+        deps=[dg.AssetKey([model.name, "production_model"])],
+        group_name=GROUP,
+        owners=[model.owner],
+        kinds={"scipy", "evidently"},
+        code_version="1",
+        description=model.drift_question,
+    )
     def drift_report(
         context: dg.AssetExecutionContext, config: DriftQuestion, platform: Platform
     ) -> dg.MaterializeResult:
         """Judge the window, keep the report, show it."""
-        question = Question(model, config.partition, config.against)
+        question = Question(config.partition, config.against)
         try:
-            report = run_check(platform.settings, platform.objects, platform.warehouse, question, context.run.run_id)
+            report = run_check(model, platform, question, context.run.run_id)
         except NothingToCompare as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
@@ -106,31 +112,25 @@ def _no_drift_check(model: str) -> dg.AssetChecksDefinition:
     return no_drift
 
 
-def definitions(settings: Settings) -> dg.Definitions:
-    """Assets, checks, jobs and schedules of the drift reports."""
-    jobs = {
-        model: dg.define_asset_job(
-            f"report_{model}_drift",
-            selection=dg.AssetSelection.assets(report_key(model)),
-            executor_def=dg.in_process_executor,  # one step: a process of its own would only load everything twice
-            description=f"Judge the latest window of {model} against its champion's reference.",
-        )
-        for model in MODELS
-    }
-    schedules = [
-        dg.ScheduleDefinition(
-            name=f"{model}_drift_schedule",
-            job=job,
-            cron_schedule=settings.drift_schedule,
-            execution_timezone="UTC",
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-            description="ACCIDENT_RECO_DRIFT_SCHEDULE",
-        )
-        for model, job in jobs.items()
-    ]
+def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
+    """Asset, check, job and schedule of a model's drift report."""
+    job = dg.define_asset_job(
+        report_job(model.name),
+        selection=dg.AssetSelection.assets(report_key(model.name)),
+        executor_def=dg.in_process_executor,  # one step: a process of its own would only load everything twice
+        description=f"Compare the latest window of {model.name} with its champion's reference.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{model.name}_drift_schedule",
+        job=job,
+        cron_schedule=settings.drift_schedule,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="ACCIDENT_RECO_DRIFT_SCHEDULE",
+    )
     return dg.Definitions(
-        assets=[_report_asset(model) for model in MODELS],
-        asset_checks=[_no_drift_check(model) for model in MODELS],
-        jobs=list(jobs.values()),
-        schedules=schedules,
+        assets=[_report_asset(model)],
+        asset_checks=[_no_drift_check(model.name)],
+        jobs=[job],
+        schedules=[schedule],
     )

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,7 +24,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.lifecycle import open_requests
@@ -37,8 +36,10 @@ RECENT_RUNS = 1000
 class InstanceCollector(Collector):
     """Looks at the instance at each scrape; a part that cannot be read is left out and counted as an error."""
 
-    def __init__(self, instance: dg.DagsterInstance, warehouse: Warehouse, models: ModelStore) -> None:
-        self.instance, self.warehouse, self.models = instance, warehouse, models
+    def __init__(
+        self, instance: dg.DagsterInstance, warehouse: Warehouse, models: ModelStore, names: Sequence[str]
+    ) -> None:
+        self.instance, self.warehouse, self.models, self.names = instance, warehouse, models, names
         self._errors: Counter[str] = Counter()
         # Finished runs seen so far by job and end: a counter must not fall when old runs are deleted.
         self._ended: Counter[tuple[str, str]] = Counter()
@@ -119,7 +120,7 @@ class InstanceCollector(Collector):
             "Metrics of the champion on the frozen holdout",
             labels=["model", "version", "metric"],
         )
-        for model in MODELS:
+        for model in self.names:
             champion = self.models.champion(model)
             if champion is None:
                 continue
@@ -146,7 +147,8 @@ class InstanceCollector(Collector):
 def serve(settings: Settings, instance: dg.DagsterInstance) -> ThreadingHTTPServer:
     """A server of `/metrics` and `/livez` that is bound and not running yet."""
     registry = CollectorRegistry()
-    registry.register(_Undescribed(instance, Warehouse(settings.database), ModelStore(open_store(settings.store))))
+    store = ModelStore(open_store(settings.store))
+    registry.register(_Undescribed(instance, Warehouse(settings.database), store, settings.model_names))
     lock = threading.Lock()  # one look at a time: scrapes must not pile up on a slow database
 
     class Handler(BaseHTTPRequestHandler):

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 from dagster._core.utils import make_new_run_id
 
+from accident_reco.contract import Step
+
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One run of a job; a range of years where it is partitioned."""
-
-    job: str
-    why: str
-    first: str | None = None
-    last: str | None = None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Dagster's tags for a range in a single run."""
-        if self.first is None or self.last is None:
-            return {}
-        return {"dagster/asset_partition_range_start": self.first, "dagster/asset_partition_range_end": self.last}
+def range_tags(step: Step) -> dict[str, str]:
+    """Dagster's tags for a range of partitions in a single run."""
+    if step.first is None or step.last is None:
+        return {}
+    return {"dagster/asset_partition_range_start": step.first, "dagster/asset_partition_range_end": step.last}
 
 
 def run_step(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, say: Say) -> None:
@@ -46,7 +37,7 @@ def run_step(definitions: dg.Definitions, instance: dg.DagsterInstance, step: St
     result = job.execute_in_process(
         instance=instance,
         run_id=run_id,
-        tags=step.tags,
+        tags=range_tags(step),
         run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
         raise_on_error=True,
     )

@@ -1,4 +1,4 @@
-"""Makes a version again from its inputs: `python -m accident_reco.defs.reproduce accidents --from DIRECTORY`.
+"""Makes a version again from its inputs: `python -m accident_reco.defs.reproduce MODEL --from DIRECTORY`.
 
 The directory is what `dvc pull` brought. The platform's own training assets run on it in an empty home, with the
 settings that stand beside the data; the code must be the code of that time.
@@ -12,22 +12,19 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 import dagster as dg
 
+from accident_reco.definitions import build_defs
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
-from accident_reco.lifecycle.bundle import MODELS, Bundle
+from accident_reco.defs.training_loop import training_group
+from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
-from accident_reco.models.accidents.assets import training as accidents_training
-from accident_reco.models.movies.assets import training as movies_training
-from accident_reco.settings import PREFIX, variable
+from accident_reco.registry import get_model
+from accident_reco.settings import PREFIX, Settings, variable
 
-TRAINING: dict[str, ModuleType] = {"accidents": accidents_training, "movies": movies_training}
-# Inputs themselves, not made again.
-GIVEN = {"accidents": (accidents_training.tuned_parameters.key,), "movies": (movies_training.ratings_split.key,)}
-NOBODY = "http://127.0.0.1:1"  # a reproduction is no training run: the tracker is not told
+NO_TRACKER = "http://127.0.0.1:1"  # a reproduction is no training run: nothing is logged
 
 
 def reproduce(model: str, folder: Path, home: Path) -> Bundle:
@@ -40,39 +37,38 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     if recipe["model"] != model:
         raise DatasetError(f"{folder} holds inputs of {recipe['model']}, not of {model}")
     shutil.copytree(folder / STORE, home / "store")
-    chosen = {"home": home, "mlflow_tracking_uri": NOBODY, **recipe["settings"]}
-    if model == "accidents":
-        from accident_reco.models.accidents.training.inputs import source_setting
-
-        chosen |= source_setting(folder)
+    chosen = {"home": home, "mlflow_tracking_uri": NO_TRACKER, "models": model, **recipe["settings"]}
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     os.environ |= {variable(name): str(value) for name, value in chosen.items()}
+    plugin = get_model(Settings.load(), model)
+    training = plugin.training()
+    os.environ |= {variable(name): value for name, value in training.restored_settings(folder).items()}
     platform = Platform(home=str(home))
     platform.warehouse.upgrade()
-    if model == "movies":
-        from accident_reco.models.movies.training.inputs import restore_catalogue
-
-        restore_catalogue(folder, platform.warehouse)
-    module = TRAINING[model]
-    candidate: dg.AssetsDefinition = module.candidate_model
-    ours = [asset for asset in vars(module).values() if isinstance(asset, dg.AssetsDefinition)]
-    wanted = dg.AssetSelection.assets(candidate).upstream() & dg.AssetSelection.groups(module.GROUP)
+    training.restore_inputs(folder, platform)
+    definitions = build_defs([plugin], platform)
+    key = dg.AssetKey([model, "candidate_model"])
+    given = [dg.AssetKey([model, name]) for name in training.reproduction_inputs]
+    wanted = dg.AssetSelection.assets(key).upstream() & dg.AssetSelection.groups(training_group(model))
     made = dg.materialize(
-        ours, selection=wanted - dg.AssetSelection.assets(*GIVEN[model]), instance=dg.DagsterInstance.ephemeral(),
+        [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)],
+        selection=wanted - dg.AssetSelection.assets(*given),
+        instance=dg.DagsterInstance.ephemeral(),
         resources={
-            "platform": platform, "frames": FrameIOManager(platform=platform),
+            "platform": platform,
+            "frames": FrameIOManager(platform=platform),
             "bundles": BundleIOManager(platform=platform),
         },
-    )  # fmt: skip
-    bundle: Bundle = made.asset_value(candidate.key)
+    )
+    bundle: Bundle = made.asset_value(key)
     return bundle
 
 
 def main() -> int:
     """Exit code 0 when the version is the one that the inputs promise, 1 when it is another, 2 for wrong inputs."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.defs.reproduce", description=__doc__)
-    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("model", help="model name")
     parser.add_argument("--from", dest="folder", type=Path, required=True, help="inputs, as `dvc pull` brought them")
     parser.add_argument("--to", type=Path, help="write the bundle's files into this new directory")
     chosen = parser.parse_args()

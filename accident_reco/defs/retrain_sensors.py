@@ -14,11 +14,12 @@ import dagster as dg
 from accident_reco.defs.drift_report import report_key
 from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
 from accident_reco.drift.triggers import trigger_of_alerts, trigger_of_new_data, trigger_of_report
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.retrain_policy import Source
 from accident_reco.lifecycle.retrain_requests import Considered, Trigger, consider, policy_of
+from accident_reco.registry import get_model
 from accident_reco.settings import Settings
 from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import advance_request, open_requests
@@ -30,11 +31,6 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING,
 ]  # fmt: skip
-
-
-def training_job(model: str) -> str:
-    """Name of the job that trains a model and lets the gate judge it."""
-    return f"train_{model}"
 
 
 def _ask(context: dg.SensorEvaluationContext, platform: Platform, trigger: Trigger, **late: Any) -> Considered:
@@ -77,7 +73,7 @@ def _reports_after(instance: dg.DagsterInstance, model: str, after: int) -> Iter
             return
 
 
-def _report_sensor(source: Source, description: str, settings: Settings) -> dg.SensorDefinition:
+def _report_sensor(source: Source, description: str, models: Sequence[str], settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{source}_reports", description=description, minimum_interval_seconds=settings.loop_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -86,7 +82,7 @@ def _report_sensor(source: Source, description: str, settings: Settings) -> dg.S
         """Look at every report since the last tick; the cursor moves with each one that is dealt with."""
         seen: dict[str, int] = json.loads(context.cursor or "{}")
         said = []
-        for model in MODELS:
+        for model in models:
             for storage_id, report_id in _reports_after(context.instance, model, seen.get(model, 0)):
                 row = loop.report(platform.warehouse, report_id) if report_id else None
                 trigger = None if row is None else trigger_of_report(row, source)
@@ -105,19 +101,17 @@ def _report_sensor(source: Source, description: str, settings: Settings) -> dg.S
 # New data
 
 
-def _data_sensor(settings: Settings) -> dg.SensorDefinition:
+def _data_sensor(models: Sequence[str], settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="new_data", minimum_interval_seconds=settings.loop_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Years or enough ratings that the champion has not seen.",
+        description="Data that the champion has not been trained on, as each model says.",
     )  # fmt: skip
     def new_data(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
         """Ask the policy once per piece of news, and again each hour while it waits."""
         said = []
-        for model in MODELS:
-            found = trigger_of_new_data(
-                platform.settings, platform.objects, platform.warehouse, model, datetime.now(UTC)
-            )
+        for model in models:
+            found = trigger_of_new_data(get_model(platform.settings, model), platform, datetime.now(UTC))
             if isinstance(found, Trigger):
                 answer = _ask(context, platform, found)
                 said.append(f"{model}: {found.evidence}: {answer.action}, {answer.reason}")
@@ -218,14 +212,14 @@ def _failure_sensor(settings: Settings) -> dg.SensorDefinition:
     return failed_runs
 
 
-def definitions(settings: Settings) -> dg.Definitions:
-    """Every sensor of the loop, on from the start."""
+def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
+    """Every sensor of the loop over these models, on from the start."""
     return dg.Definitions(
         sensors=[
-            _report_sensor("drift", "Reports that have drifted, put to the retrain policy.", settings),
-            _report_sensor("performance", "Reports whose live performance has dropped.", settings),
-            _data_sensor(settings),
-            *(_request_sensor(model, settings) for model in MODELS),
+            _report_sensor("drift", "Drift reports that are red, for the retrain policy.", models, settings),
+            _report_sensor("performance", "Reports whose live performance has dropped.", models, settings),
+            _data_sensor(models, settings),
+            *(_request_sensor(model, settings) for model in models),
             _failure_sensor(settings),
         ]
     )

@@ -1,5 +1,6 @@
 """Rollback in Dagster: a job that moves the pointer back, and one that records what was done in another way."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,11 +9,11 @@ import dagster as dg
 from accident_reco.defs.mlflow_tracking import follow_pointer, record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.run_queue import URGENT
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.promotion import Outcome
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoSuchVersion
+from accident_reco.registry import UnknownModelError, get_model
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import OPEN, advance_request, open_requests, promotion, work_request
 from accident_reco.storage.loop import rollbacks_since
@@ -42,14 +43,13 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform
     if request is not None and request["status"] not in OPEN:
         context.log.info("request %s was dealt with meanwhile: %s", request_id, request["outcome"])
         return
-    if config.model not in MODELS:
-        raise dg.Failure(f"there is no model {config.model!r}; models are {', '.join(MODELS)}", allow_retries=False)
     try:
+        get_model(platform.settings, config.model)
         outcome = roll_back(
             platform.models, platform.warehouse, config.model,
             version=config.version, asked_by=config.asked_by, run_id=context.run.run_id,
         )  # fmt: skip
-    except NoSuchVersion as error:
+    except (UnknownModelError, NoSuchVersion) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     _finish_request(context, platform, outcome)
     _tell(context, platform, config.model, outcome)
@@ -108,8 +108,8 @@ def rolled_back_elsewhere() -> None:
     record_rollback()
 
 
-def definitions(settings: Settings) -> dg.Definitions:
-    """The jobs, each with its sensor."""
+def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
+    """The jobs, each with its sensor over these models."""
     common: dict[str, Any] = {
         "minimum_interval_seconds": settings.loop_seconds, "default_status": dg.DefaultSensorStatus.RUNNING,
     }  # fmt: skip
@@ -132,7 +132,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         """Rollbacks in the audit since the last tick that no run of this instance made become runs."""
         since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.fromtimestamp(0, UTC)
-        done = [row for model in MODELS for row in rollbacks_since(platform.warehouse, model, since)]
+        done = [row for model in models for row in rollbacks_since(platform.warehouse, model, since)]
         context.update_cursor(max([since, *(row["decided_at"] for row in done)]).isoformat())
         others = [row for row in done if context.instance.get_run_by_id(row["run_id"]) is None]
         return [_record(row) for row in others] or dg.SkipReason("no rollback without Dagster")

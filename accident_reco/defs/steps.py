@@ -13,6 +13,7 @@ from typing import Any, Final
 import dagster as dg
 
 from accident_reco.defs.run_queue import is_urgent
+from accident_reco.settings import Settings
 
 NICE: Final = 10
 """Priority of work: about a tenth of the processor time of what nobody can wait for, where both want a core."""
@@ -43,6 +44,15 @@ def forked_steps(preloaded: list[str]) -> dg.ExecutorDefinition:
         config_schema=dg.multi_or_in_process_executor.config_schema.as_field(),
         name="multi_or_in_process_executor",
     )
+
+
+def partitioned_executor(settings: Settings) -> dg.ExecutorDefinition | None:
+    """Executor of jobs over partitions: workers where a broker is set; None: the default."""
+    if not settings.broker_url:
+        return None
+    from accident_reco.defs.workers import workers_executor
+
+    return workers_executor(settings)
 
 
 FORKED_STEPS: Final = forked_steps(PRELOADED)

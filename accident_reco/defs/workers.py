@@ -1,4 +1,4 @@
-"""The partitioned jobs on Celery workers: which jobs, how steps get there, and what happens when a worker dies.
+"""Jobs over partitions on Celery workers: how steps get there, and what happens when a worker dies.
 
 A step is acknowledged when it is done, so that the broker gives the step of a dead worker to another one: at once when
 only the worker's child died, after `BROKER_REDELIVERY_SECONDS` when all of it did. Steps write whole objects under keys
@@ -8,7 +8,6 @@ of their content: a step done twice leaves what it leaves when done once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any, Final
 
 import dagster as dg
@@ -18,11 +17,9 @@ from dagster._core.execution.retries import RetryMode
 from dagster_celery.core_execution_loop import core_celery_execution_loop
 from dagster_celery.defaults import broker_transport_options
 from dagster_celery.executor import CeleryExecutor, _submit_task
-from dagster_shared.record import replace
 
 from accident_reco.settings import Settings
 
-PARTITIONED: Final = ("ingest_accidents", "score_accidents")
 QUEUE: Final = "dagster"
 LOOK_SECONDS: Final = 2.0
 
@@ -31,14 +28,14 @@ class NoWorker(RuntimeError):
     """Nobody takes steps from the queue."""
 
 
-def on_workers(jobs: Iterable[Any], settings: Settings) -> list[Any]:
-    """The same jobs, the partitioned ones with their steps on workers."""
+def workers_executor(settings: Settings) -> dg.ExecutorDefinition:
+    """The executor whose steps run on workers."""
 
     @dg.executor(name="workers", requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> WorkersExecutor:
         return WorkersExecutor(settings)
 
-    return [replace(job, executor_def=workers) if job.name in PARTITIONED else job for job in jobs]
+    return workers
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from accident_reco.contract import Task
 from accident_reco.drift.performance import LivePerformance, live_performance
 from accident_reco.drift.verdict import FeatureVerdict, Thresholds, Verdict, judge
 from accident_reco.drift.window import Window
-from accident_reco.lifecycle.bundle import Manifest
+from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.settings import Settings
-
-REFERENCE_FILE = "reference.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ def thresholds_of(settings: Settings) -> Thresholds:
 
 
 def check(
+    task: Task,
     manifest: Manifest,
     reference: ReferenceProfile,
     window: Window,
@@ -62,7 +62,7 @@ def check(
     limits = thresholds_of(settings)
     verdict = judge(reference, window.columns, window.groups, window.score, window.label, limits)
     consecutive = None if previous is None else _against_previous(reference, previous, window, limits)
-    performance = live_performance(manifest.model, window.labelled, manifest.metrics, settings.retrain_performance_drop)
+    performance = live_performance(task, window.labelled, manifest.metrics, settings.retrain_performance_drop)
     report_id = uuid4().hex
     row = {
         "id": report_id,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from accident_reco.contract import Task, TaskKind
 from accident_reco.drift.window import Labelled
 from accident_reco.lifecycle.gate import (
     Statistic,
@@ -24,7 +25,6 @@ MIN_OF_EACH_CLASS = 20
 DRAWS = 200
 ECE_BINS = 15
 
-DECIDES = {"accidents": "roc_auc", "movies": "rmse"}
 HIGHER_IS_BETTER = {
     "roc_auc": True,
     "average_precision": True,
@@ -55,17 +55,17 @@ class LivePerformance:
 
 
 def live_performance(
-    model: str, labelled: Labelled | None, at_training: Mapping[str, Any], tolerance: float
+    task: Task, labelled: Labelled | None, at_training: Mapping[str, Any], tolerance: float
 ) -> LivePerformance:
     """Measure and compare with the champion's metrics on its holdout.
 
-    Performance has dropped when even the favourable end of the 95 % interval of the deciding metric (ROC AUC, RMSE) is
+    Performance has dropped when even the favourable end of the 95 % interval of the deciding live metric of the task is
     worse than at training by more than `tolerance`: many labels are needed to say so, chance says it seldom.
     """
     labels = 0 if labelled is None else len(labelled.score)
     if labelled is None or labels < MIN_LABELS:
         return LivePerformance(labels, {}, False, f"{labels} labels, at least {MIN_LABELS} are needed")
-    statistics = _of_ratings(labelled) if model == "movies" else _of_classes(labelled)
+    statistics = STATISTICS[task.kind](labelled)
     if statistics is None:
         return LivePerformance(
             labels, {}, False, f"fewer than {MIN_OF_EACH_CLASS} labels of one class among {labels}: too few to measure"
@@ -82,7 +82,7 @@ def live_performance(
             "high": _finite(interval.high),
             "at_training": _finite(before) if isinstance(before, int | float) else None,
         }
-    dropped, reason = _compare(DECIDES[model], metrics, labels, tolerance)
+    dropped, reason = _compare(task.live, metrics, labels, tolerance)
     return LivePerformance(labels, metrics, dropped, reason)
 
 
@@ -100,7 +100,7 @@ def _compare(
     return False, shown
 
 
-def _of_classes(labelled: Labelled) -> dict[str, Statistic] | None:
+def classification_statistics(labelled: Labelled) -> dict[str, Statistic] | None:
     truth, score = labelled.truth, labelled.score
     if min(truth.sum(), (1 - truth).sum()) < MIN_OF_EACH_CLASS:
         return None
@@ -112,9 +112,17 @@ def _of_classes(labelled: Labelled) -> dict[str, Statistic] | None:
     }
 
 
-def _of_ratings(labelled: Labelled) -> dict[str, Statistic]:
+def error_statistics(labelled: Labelled) -> dict[str, Statistic]:
     errors = labelled.truth - labelled.score
     return {"rmse": rmse_statistic(errors), "mae": mean_statistic(np.abs(errors))}
+
+
+STATISTICS: Final[Mapping[TaskKind, Callable[[Labelled], dict[str, Statistic] | None]]] = {
+    "classification": classification_statistics,
+    "regression": error_statistics,
+    "ranking": error_statistics,
+}
+"""Kind of task → metrics on live labels; None where the labels are too few of one class."""
 
 
 def calibration_error_statistic(truth: np.ndarray, score: np.ndarray, bins: int = ECE_BINS) -> Statistic:

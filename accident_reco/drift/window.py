@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -47,6 +47,14 @@ class Window:
         return {name: values[places] for name, values in self.columns.items()}
 
 
+@dataclass(frozen=True)
+class Windows:
+    """The window to judge and, where there are rows for it, the one before it."""
+
+    current: Window
+    previous: Window | None
+
+
 def column_of(values: Sequence[Any], column: Column) -> np.ndarray:
     """JSON values of one column as the profile reads them; absent, null, "" and -1 are unknown, and so is nonsense."""
     if column.kind == "numeric":
@@ -75,46 +83,45 @@ def window_of_log(
     rows: Iterable[Mapping[str, Any]],
     reference: ReferenceProfile,
     labelled: Iterable[Mapping[str, Any]] = (),
+    group_of: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
     name: str = "log",
 ) -> Window:
-    """Rows of the prediction log (newest first) as a window; people of one accident of one request are one group.
+    """Rows of the prediction log (newest first) as a window.
 
-    `labelled` are rows with `grave`: what live performance is measured on.
+    Args:
+        labelled: rows with `outcome`, which live performance is measured on.
+        group_of: a row → key of the dependent rows that it belongs to; None where it stands alone.
     """
     kept = list(rows)
     inputs = [row["inputs"] if isinstance(row["inputs"], Mapping) else {} for row in kept]
-    truths = [row for row in labelled if row.get("score") is not None]
+    known = [row for row in labelled if row.get("score") is not None and row.get("outcome") is not None]
     live = None
-    if truths:
+    if known:
         live = Labelled(
-            np.array([row["score"] for row in truths], dtype=np.float64),
-            np.array([bool(row["grave"]) for row in truths], dtype=np.float64),
-            _keys(truths),
+            np.array([row["score"] for row in known], dtype=np.float64),
+            np.array([row["outcome"] for row in known], dtype=np.float64),
+            _group_keys(known, group_of),
         )
     return Window(
         name,
         columns_of_inputs(inputs, reference),
-        _keys(kept) if kept else None,
+        _group_keys(kept, group_of) if kept else None,
         np.array([np.nan if row["score"] is None else row["score"] for row in kept], dtype=np.float64),
-        None if live is None else live.truth.astype(np.int64),
+        None if live is None else _whole(live.truth),
         min((row["at"] for row in kept), default=None),
         max((row["at"] for row in kept), default=None),
         live,
     )
 
 
-def _keys(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The accident of each logged row: its number where it came, its place in the request, or the row itself."""
-    keys = []
-    for row in rows:
-        inputs = row["inputs"] if isinstance(row["inputs"], Mapping) else {}
-        number = inputs.get("Num_Acc")
-        place = inputs.get("accident")
-        if number is not None:
-            keys.append(f"n{number}")
-        else:
-            keys.append(f"i{row['id']}" if place is None else f"r{row['request_id']}/{place}")
-    return np.array(keys)
+def _group_keys(rows: Sequence[Mapping[str, Any]], group_of: Callable[[Mapping[str, Any]], str | None]) -> np.ndarray:
+    return np.array([group_of(row) or f"i{row['id']}" for row in rows])
+
+
+def _whole(truth: np.ndarray) -> np.ndarray:
+    """Classes as whole numbers, as profiles keep them; other outcomes as they are."""
+    whole = truth.astype(np.int64)
+    return whole if np.array_equal(whole, truth) else truth
 
 
 def _number(value: Any) -> float:

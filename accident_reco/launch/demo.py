@@ -1,4 +1,4 @@
-"""`python -m accident_reco.launch.demo`: the closed loop before one's eyes, on made-up data, in a home of its own.
+"""`python -m accident_reco.launch.demo`: the closed loop as a demonstration, on sample data, in a home of its own.
 
 Real processes throughout: Dagster with its daemon and sensors, predict, drift. Three chapters: traffic as at training
 (nothing happens), traffic that moved (report red, training, gate, promotion, the API answers with the new version, the
@@ -18,44 +18,53 @@ from typing import Any
 
 import httpx
 
-from accident_reco.launch.demo_data import moved_year, write_year
+from accident_reco.contract import DemoScenario
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.platform import READY_SECONDS, start_dagster
 from accident_reco.launch.processes import Children, LaunchError, free_port
+from accident_reco.registry import models
 from accident_reco.settings import Settings, variable
 
 
 class Demo(Loop):
     """The platform of the demonstration and what is done to it."""
 
-    def __init__(self, home: Path, people: int) -> None:
-        self.people = people
+    def __init__(self, model: str, scenario: DemoScenario, home: Path, size: int) -> None:
+        self.size = size
         self.source = home / "published"
         self.source.mkdir(parents=True, exist_ok=True)
         chosen: dict[str, Any] = {
-            "home": home, "accidents_source": str(self.source), "auth_required": False, "metrics_public": True,
-            "dagster_port": free_port(), "predict_port": free_port(), "drift_port": free_port(),
-            "loop_seconds": 4, "accidents_watch_seconds": 4,
-            "drift_window_rows": 1000, "drift_share": 0.3, "drift_schedule": "0 0 1 1 *",
-            "drift_sample_rows": 0,  # charts take most of a report's time, and nobody looks at them here
-            "retrain_needed": 2, "retrain_window": 3, "retrain_cooldown_seconds": 0,
-            "retrain_new_years": 9, "retrain_in_one_process": True,
-            "accidents_floor": 0.5, "accidents_minimum_gain": 0.0,
-            "accidents_forest_trees": 40, "accidents_boosting_rounds": 80,
-        }  # fmt: skip
+            "home": home,
+            "models": model,
+            "auth_required": False,
+            "metrics_public": True,
+            "dagster_port": free_port(),
+            "predict_port": free_port(),
+            "drift_port": free_port(),
+            "loop_seconds": 4,
+            "drift_window_rows": 1000,
+            "drift_share": 0.3,
+            "drift_schedule": "0 0 1 1 *",
+            "drift_sample_rows": 0,  # charts take most of a report's time
+            "retrain_needed": 2,
+            "retrain_window": 3,
+            "retrain_cooldown_seconds": 0,
+            "retrain_in_one_process": True,
+            **scenario.settings(self.source),
+        }
         settings = Settings.load(**chosen)
         stated = {variable(name): str(value) for name, value in chosen.items()}
         environ = child_environment(settings, dict(os.environ) | stated)
         self.children = Children(environ, settings.logs)
-        super().__init__(settings, environ, self.children.check, say)
+        super().__init__(model, scenario, settings, environ, self.children.check, say)
 
     def prepare(self) -> None:
         """Home, first year, first champion, services."""
         prepare_home(self.settings)
-        write_year(self.source, 2022, self.people // 4)
-        self.job("ingest_accidents", partition="2022")
-        self.job("train_accidents")
+        self.scenario.write_first(self.source, self.size)
+        for job, partition in self.scenario.first_jobs():
+            self.job(job, partition=partition)
         start_dagster(self.children, self.settings)
         for name in ("predict", "drift"):
             self.children.start(name, [sys.executable, "-m", f"serving.{name}"])
@@ -88,7 +97,7 @@ def quiet(demo: Demo) -> None:
     """Chapter one: traffic like the training data leads to nothing."""
     first = demo.champion()
     say(f"\n1. Traffic as at training. Champion {first}.")
-    demo.send(2022, seed=1)
+    demo.send(demo.scenario.first, seed=1)
     report = demo.report()
     expect(report["status"] in ("stable", "warning"), f"the report is not red ({report['reason']})")
     demo.wait(lambda: demo.share() < 0.3, SOON_SECONDS, "the gauge shows the report")
@@ -99,17 +108,18 @@ def quiet(demo: Demo) -> None:
 def moved(demo: Demo) -> None:
     """Chapter two: traffic moves, the loop answers with a new champion."""
     first = demo.champion()
-    say("\n2. Traffic moves: motorcycles on country roads. The year's files are ingested meanwhile.")
-    moved_year(demo.source, 2024, demo.people * 10)
-    demo.wait(lambda: demo.ingested(2024), TRAIN_SECONDS, "the new year is ingested by its sensor")
+    say(f"\n2. Traffic moves: {demo.scenario.what_moves}. The files of that period are ingested meanwhile.")
+    moved = demo.scenario.moved
+    demo.scenario.write_moved(demo.source, demo.size)
+    demo.wait(lambda: demo.ingested(moved), TRAIN_SECONDS, "the new period is ingested by its sensor")
     for seed in (2, 3):
-        red_window(demo, 2024, seed)
+        red_window(demo, moved, seed)
     before = demo.share()
     expect(demo.decisions()[0]["rule"] == "hysteresis", "one red window is not enough")
     expect(demo.decisions()[1]["action"] == "train", "the second one starts a training")
     demo.wait(lambda: demo.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
     say(f"    the API answers with {demo.champion()}, promoted by the gate")
-    demo.send(2024, seed=4)
+    demo.send(moved, seed=4)
     expect(demo.report()["status"] != "drift", "against the new reference the same traffic is not red")
     demo.wait(lambda: demo.share() < before, SOON_SECONDS, "the gauge falls")
     say(f"    drift_share fell from {before:.2f} to {demo.share():.2f}")
@@ -127,10 +137,10 @@ def red_window(demo: Demo, year: int, seed: int) -> None:
 def lost(demo: Demo) -> None:
     """Chapter three: traffic moves back, and the next model is trained on the cheap."""
     champion = demo.champion()
-    say("\n3. Traffic moves back. Somebody saves on training: one tree, one round of boosting.")
-    demo.restart_dagster(accidents_forest_trees=1, accidents_boosting_rounds=1)
-    red_window(demo, 2022, seed=5)
-    red_window(demo, 2022, seed=6)
+    say("\n3. Traffic moves back, and a training is given too little: its model is worse.")
+    demo.restart_dagster(**demo.scenario.weak)
+    red_window(demo, demo.scenario.first, seed=5)
+    red_window(demo, demo.scenario.first, seed=6)
     expect(demo.decisions()[-1]["action"] == "train", "the policy starts a training")
     request = demo.decisions()[-1]["request_id"]
     demo.wait(lambda: demo.ended(request) is not None, TRAIN_SECONDS, "the training has ended")
@@ -140,7 +150,7 @@ def lost(demo: Demo) -> None:
     expect(judged["version"] != champion, "the candidate is another model than the champion")
     expect(judged["detail"]["comparison"]["gain"]["high"] < 0, "it is worse on the same held-out people, for sure")
     expect(demo.champion() == champion, "the champion stays")
-    red_window(demo, 2022, seed=7)
+    red_window(demo, demo.scenario.first, seed=7)
     expect(demo.decisions()[-1]["rule"] == "backoff", "the policy backs off after the lost candidate")
 
 
@@ -161,12 +171,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the loop did what it is for."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.demo", description=__doc__)
     parser.add_argument("--home", type=Path, help="empty directory to work in; by default one that is removed again")
-    parser.add_argument("--people", type=int, default=4000, help="size of the made-up years")
+    parser.add_argument("--model", help="model to show; by default the first that has a scenario")
+    parser.add_argument("--size", type=int, help="rows of a period; by default as the scenario says")
     chosen = parser.parse_args(arguments)
+    scenarios = {name: model.demo() for name, model in models(Settings.load()).items()}
+    known = {name: scenario for name, scenario in scenarios.items() if scenario is not None}
+    name = chosen.model or next(iter(known), "")
+    if name not in known:
+        parser.error(f"no scenario for {name or 'any model'}; models with one: {', '.join(known) or 'none'}")
+    scenario = known[name]
     with tempfile.TemporaryDirectory(prefix="drift-demo-") as folder:
-        demo = Demo(chosen.home or Path(folder), chosen.people)
+        demo = Demo(name, scenario, chosen.home or Path(folder), chosen.size or scenario.size)
         try:
-            say("Preparing: a first year of made-up accidents, a first champion, the services …")
+            say(f"Preparing: first data of {name}, a first champion, the services …")
             demo.prepare()
             for chapter in (quiet, moved, lost):
                 chapter(demo)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
@@ -24,9 +25,9 @@ def prepare_home(settings: Settings) -> None:
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, lesser))
     warehouse = Warehouse(settings.database)
-    warehouse.upgrade()
+    warehouse.upgrade(warehouse_tables(settings))
     if not warehouse.is_sqlite:
-        grant(warehouse, lesser_roles(settings))
+        grant(warehouse, restricted_roles(settings), database_access(settings))
     warehouse.close()
 
 
@@ -38,7 +39,7 @@ def dagster_yaml(settings: Settings) -> str:
     return text
 
 
-def lesser_roles(settings: Settings) -> dict[str, str]:
+def restricted_roles(settings: Settings) -> dict[str, str]:
     """PostgreSQL roles that the settings name besides the owner: kind of rights → role."""
     urls = {kind: getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")}
     return {kind: str(make_url(url).username) for kind, url in urls.items() if url}

@@ -1,4 +1,4 @@
-"""The closed loop of the accident model on a running platform, as somebody outside feeds and sees it.
+"""The closed loop of a model on a running platform, as a client feeds and observes it.
 
 Over HTTP, by the platform's own commands, and by its tables where no endpoint tells. Nothing here decides anything.
 """
@@ -13,15 +13,12 @@ from typing import Any
 
 import httpx
 
-from accident_reco.launch.demo_data import records
+from accident_reco.contract import DemoScenario
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import OPEN, promotion_history, work_request
-from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 
-MODEL = "accidents"
-BATCH = 500
 TRAIN_SECONDS = 900.0
 SOON_SECONDS = 120.0
 
@@ -30,6 +27,8 @@ class Loop:
     """Traffic in, reports, decisions, champion and gauges out.
 
     Args:
+        model: its name.
+        scenario: its traffic.
         settings: of the platform.
         environ: variables under which its commands run.
         alive: raises LaunchError when a process of the platform has ended; asked while waiting.
@@ -37,8 +36,16 @@ class Loop:
     """
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], alive: Callable[[], None], say: Callable[[str], None]
+        self,
+        model: str,
+        scenario: DemoScenario,
+        settings: Settings,
+        environ: Mapping[str, str],
+        alive: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
+        self.model = model
+        self.scenario = scenario
         self.settings = settings
         self.environ = environ
         self.alive = alive
@@ -68,17 +75,16 @@ class Loop:
 
     def send(self, year: int, seed: int) -> None:
         """A window's worth of requests about people of a stored year."""
-        asked = records(self.settings, year, self.settings.drift_window_rows, seed)
-        for start in range(0, len(asked), BATCH):
-            self.predict.post("/predict/accidents", json={"records": asked[start : start + BATCH]}).raise_for_status()
+        for body in self.scenario.requests(self.settings, year, self.settings.drift_window_rows, seed):
+            self.predict.post(self.scenario.path, json=body).raise_for_status()
         self.wait(
             lambda: self.gauge(self.predict, "prediction_log_queue_rows") == 0, SOON_SECONDS, "the requests are logged"
         )
 
     def report(self) -> dict[str, Any]:
         """Judge the window as the schedule would; the report as the drift service tells it."""
-        self.job("report_accidents_drift")
-        answer = self.drift.get(f"/monitoring/drift/{MODEL}")
+        self.job(f"report_{self.model}_drift")
+        answer = self.drift.get(f"/monitoring/drift/{self.model}")
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         self.say(f"    report {found['id'][:8]}: {found['status']}: {found['reason']}")
@@ -86,13 +92,13 @@ class Loop:
 
     def champion(self) -> str:
         """The version that the predict API answers with."""
-        answer = self.predict.post("/predict/accidents", json={"records": [{"catu": 1}]})
+        answer = self.predict.post(self.scenario.path, json=self.scenario.probe)
         answer.raise_for_status()
         return str(answer.json()["version"])
 
     def decisions(self) -> list[dict[str, Any]]:
         """What the retrain policy decided, oldest first."""
-        answer = self.drift.get(f"/monitoring/drift/{MODEL}/history")
+        answer = self.drift.get(f"/monitoring/drift/{self.model}/history")
         answer.raise_for_status()
         return list(reversed(answer.json()["decisions"]))
 
@@ -109,18 +115,17 @@ class Loop:
         """The newest entry of the promotion audit: candidate, whether it serves, the gate's reason and numbers."""
         warehouse = Warehouse(self.settings.database)
         try:
-            return promotion_history(warehouse, MODEL, limit=1)[0]
+            return promotion_history(warehouse, self.model, limit=1)[0]
         finally:
             warehouse.close()
 
-    def ingested(self, year: int) -> bool:
-        """Whether the store holds a year of accidents."""
-        key = f"assets/accidents/victims/{year}.json"
-        return key in open_store(self.settings.store).list("assets/accidents/victims/")
+    def ingested(self, period: int) -> bool:
+        """Whether the platform has ingested a period."""
+        return self.scenario.is_ingested(self.settings, period)
 
     def share(self) -> float:
         """The gauge that alerts and dashboards look at."""
-        return self.gauge(self.drift, f'drift_share{{model="{MODEL}"}}')
+        return self.gauge(self.drift, f'drift_share{{model="{self.model}"}}')
 
     def gauge(self, service: httpx.Client, name: str) -> float:
         """A sample of a service's metrics; NaN when it is not there."""

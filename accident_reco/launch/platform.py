@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
-from accident_reco.lifecycle.bundle import MODELS, Manifest
+from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.registry import models
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
 from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
-HEADLINES = {"accidents": ("roc_auc", "average_precision", "ece"), "movies": ("rmse", "ndcg_at_10", "coverage")}
 SERVICES = ("auth", "predict", "drift")
 
 
@@ -62,20 +63,20 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
 
 def summary(settings: Settings) -> str:
     """Which version of each model serves, from what data, how good on its holdout."""
-    models = ModelStore(open_store(settings.store))
+    store = ModelStore(open_store(settings.store))
     lines = []
-    for model in MODELS:
-        champion = models.champion(model)
+    for name, model in models(settings).items():
+        champion = store.champion(name)
         if champion is None:
-            lines.append(f"  {model:<10} no version was promoted yet")
+            lines.append(f"  {name:<10} no version was promoted yet")
             continue
         pointer, manifest = champion
-        lines.append(f"  {model:<10} {pointer.version}  from {manifest.data_source} data  {_headline(model, manifest)}")
+        lines.append(f"  {name:<10} {pointer.version}  from {manifest.data_source} data  {_headline(model, manifest)}")
     return "\n".join(["", "production models", *lines])
 
 
-def _headline(model: str, manifest: Manifest) -> str:
-    known = [(name, manifest.metrics.get(name)) for name in HEADLINES[model]]
+def _headline(model: Model, manifest: Manifest) -> str:
+    known = [(name, manifest.metrics.get(name)) for name in model.task.headline]
     return "  ".join(f"{name} {value:.3f}" for name, value in known if isinstance(value, int | float))
 
 

@@ -8,7 +8,6 @@ import getpass
 import sys
 from collections.abc import Sequence
 
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m accident_reco.lifecycle", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     back = commands.add_parser("rollback", help="let an older version serve again")
-    back.add_argument("model", choices=MODELS)
+    back.add_argument("model", help="model name")
     back.add_argument("--version", help="version to serve; by default the one before the champion")
     commands.add_parser("push", help="send inputs of promoted versions that their remote lacks")
     chosen = parser.parse_args(arguments)
@@ -31,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return _push(settings) if chosen.command == "push" else _roll_back(settings, chosen.model, chosen.version)
+    if chosen.command == "push":
+        return _push(settings)
+    if chosen.model not in settings.model_names:
+        parser.error(f"there is no model {chosen.model!r}; models are {', '.join(settings.model_names)}")
+    return _roll_back(settings, chosen.model, chosen.version)
 
 
 def _push(settings: Settings) -> int:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FORMAT = 1
-MODELS = ("accidents", "movies")
+REFERENCE_FILE, CARD_FILE = "reference.json", "card.md"
+"""Files that every bundle holds beside the model's own: reference profile for drift, model card for people."""
 VERSION_CHARACTERS = 16
 
 
@@ -28,7 +29,7 @@ class Bundle:
     """One trained version with its evidence.
 
     Args:
-        model: model name, `accidents` or `movies`.
+        model: model name.
         files: file name → content; no path separators.
         signature: inputs and outputs of the model, JSON.
         metrics: contract names first (`roc_auc` …), those of the frozen holdout; JSON.

@@ -24,6 +24,8 @@ from typing import Any, Final
 
 import yaml
 
+from accident_reco.contract import Platform
+from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.lineage import checkout_commit
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import ObjectStore
@@ -78,6 +80,15 @@ def copy_objects(store: ObjectStore, keys: Iterable[str], folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with store.open(key) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def save_frames(names: Iterable[str], candidate: Bundle, platform: Platform, folder: Path) -> None:
+    """The default inputs of a model: the stored frames of these assets, and every setting that is not a place."""
+    keys = [f"assets/{candidate.model}/{name}/all.parquet" for name in names]
+    copy_objects(platform.objects, [key for key in keys if platform.objects.exists(key)], folder)
+    kind = type(platform.settings)
+    fields = [name for name in kind.model_fields if name.startswith(f"{candidate.model}_")]
+    write_recipe(folder, candidate.model, candidate.version, platform.settings, [*fields, "seed", "training_jobs"])
 
 
 class Datasets:

@@ -9,8 +9,7 @@ from typing import Any
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion, Pointer
-from accident_reco.models.accidents.data.queries import save_metrics
-from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions
+from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions, save_metrics
 from accident_reco.storage.warehouse import Warehouse
 
 Compare = Callable[[Manifest, Mapping[str, bytes]], Comparison]

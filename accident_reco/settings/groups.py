@@ -1,4 +1,4 @@
-"""What can be set, by area: each field with its type, bounds, description and a default that works embedded.
+"""What can be set for the whole platform, by area: each field with its type, bounds, description and a default that works embedded.
 
 Fields only; `settings.py` reads them from the environment and derives what follows from them. The README's tables are
 made of these groups: a group's docstring is its heading.
@@ -14,8 +14,8 @@ from pydantic import AliasChoices, BaseModel, Field
 PREFIX = "ACCIDENT_RECO_"
 
 
-class Places(BaseModel):
-    """Where things are kept."""
+class StorageSettings(BaseModel):
+    """Storage."""
 
     home: Path = Field(
         Path(".accident_reco"), description="Directory that holds everything the embedded default writes"
@@ -47,37 +47,8 @@ class Places(BaseModel):
     )
 
 
-class Sources(BaseModel):
-    """Where data comes from."""
-
-    accidents_source: str = Field(
-        "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
-    )
-    accidents_watch_seconds: int = Field(
-        60, ge=1, description="How often the sensors of accident data look; a publisher's server is asked once an hour"
-    )
-    accidents_sample_years: str = Field(
-        "2021-2024",
-        pattern=r"^20\d\d(-20\d\d)?(,20\d\d(-20\d\d)?)*$",
-        description="Years that the source `sample` makes, such as `2021-2024` or `2019,2023`",
-    )
-    accidents_sample_people: int = Field(10_000, ge=10, le=5_000_000, description="Road users per made-up year, about")
-    movies_source: str = Field("sample", description="`sample`, `official`, or a directory/URL with MovieLens files")
-    movies_dataset: str = Field(
-        "ml-latest-small",
-        pattern=r"^ml-[a-z0-9-]{1,20}$",
-        description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
-    )
-    movies_sample_ratings: int = Field(
-        60_000, ge=2_000, le=50_000_000, description="Ratings of the movie sample, about"
-    )
-    movies_sample_movies: int = Field(
-        0, ge=0, le=500_000, description="Movies of the movie sample; 0: a sixtieth of the ratings"
-    )
-
-
-class Addresses(BaseModel):
-    """Where services listen."""
+class AddressSettings(BaseModel):
+    """Addresses of the services."""
 
     host: str = Field("127.0.0.1", description="Address that every service listens on")
     dagster_port: int = Field(
@@ -92,8 +63,8 @@ class Addresses(BaseModel):
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
 
 
-class StackAddresses(BaseModel):
-    """Where the servers of `make stack` listen."""
+class StackSettings(BaseModel):
+    """Servers of `make stack`."""
 
     postgres_port: int = Field(5432, ge=1, le=65535, description="Port of PostgreSQL in `make stack`")
     s3_port: int = Field(8333, ge=1, le=55535, description="Port of the S3 store in `make stack`, and 10,000 above")
@@ -107,8 +78,8 @@ class StackAddresses(BaseModel):
     exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
 
-class Workers(BaseModel):
-    """Where the partitioned jobs (ingest and scoring of accident years) run."""
+class WorkerSettings(BaseModel):
+    """Workers of the partitioned jobs."""
 
     broker_url: str = Field(
         "", description="Redis URL: steps of the partitioned jobs go to workers; empty: the run's own machine does them"
@@ -123,8 +94,8 @@ class Workers(BaseModel):
     )
 
 
-class Versioning(BaseModel):
-    """Versions of training inputs, by DVC (`make dvc`)."""
+class DatasetSettings(BaseModel):
+    """Versions of training inputs (DVC)."""
 
     dvc_remote: str = Field(
         "",
@@ -139,8 +110,8 @@ class Versioning(BaseModel):
     dvc_program: str = Field("", description="DVC's program; default `$HOME/tools/bin/dvc`, else `dvc` on the PATH")
 
 
-class Limits(BaseModel):
-    """What HTTP services take and give."""
+class HttpSettings(BaseModel):
+    """HTTP limits and timeouts."""
 
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
     max_body_bytes: int = Field(2 * 1024**2, ge=1024, description="Largest request body, in bytes")
@@ -165,8 +136,8 @@ class Limits(BaseModel):
     )
 
 
-class Accounts(BaseModel):
-    """Who may do what."""
+class AccountSettings(BaseModel):
+    """Accounts and access."""
 
     auth_required: bool = Field(True, description="Whether predict and drift endpoints want a token or an API key")
     auth_issuer: str = Field("accident_reco", min_length=1, description="`iss` of the tokens, and what services accept")
@@ -183,8 +154,8 @@ class Accounts(BaseModel):
     rate_burst: int = Field(1000, ge=1, description="Requests that may come at once above that rate")
 
 
-class PredictionLog(BaseModel):
-    """What is kept of predictions."""
+class PredictionLogSettings(BaseModel):
+    """Prediction log."""
 
     log_predictions: bool = Field(True, description="Whether predictions are logged in the warehouse")
     log_queue_rows: int = Field(20_000, ge=100, description="Rows that wait to be logged; more are dropped and counted")
@@ -192,129 +163,74 @@ class PredictionLog(BaseModel):
     feedback_window_days: int = Field(60, ge=1, description="How late a label of a prediction may come")
 
 
-class ClosedLoop(BaseModel):
-    """How drift is watched and what follows from it."""
+class DriftSettings(BaseModel):
+    """Drift detection."""
 
-    drift_window_rows: int = Field(5000, ge=100, description="Most rows of the log that one drift check looks at")
-    drift_window_hours: float = Field(168, gt=0, description="Oldest row that a drift check looks at, in hours")
+    drift_window_rows: int = Field(5000, ge=100, description="Maximum rows of the prediction log in one drift check")
+    drift_window_hours: float = Field(168, gt=0, description="Maximum age of a row in a drift check, in hours")
     drift_share: float = Field(0.5, gt=0, le=1, description="Share of drifted features at which a dataset has drifted")
     drift_alpha: float = Field(0.01, gt=0, lt=1, description="False discoveries accepted among drifted features")
     drift_distance: float = Field(
-        0.08, gt=0, le=1, description="Least KS distance or total variation of a drifted feature"
+        0.08, gt=0, le=1, description="Minimum KS distance or total variation of a drifted feature"
     )
-    drift_psi: float = Field(0.2, gt=0, description="Or its least population stability index")
+    drift_psi: float = Field(
+        0.2,
+        gt=0,
+        description="Minimum PSI (population stability index) of a drifted feature; alternative to the distance",
+    )
     drift_min_rows: int = Field(500, ge=1, description="Fewer rows than this are insufficient data")
-    drift_min_groups: int = Field(30, ge=1, description="Fewer accidents or users than this are insufficient data")
+    drift_min_groups: int = Field(
+        30, ge=1, description="Fewer groups of dependent rows than this are insufficient data"
+    )
     drift_schedule: str = Field("0 * * * *", description="When drift is checked, as cron (UTC)")
     drift_sample_rows: int = Field(
-        2000, ge=0, description="Rows a side in the charts of a drift check's drawn report; without charts at 0"
+        2000, ge=0, description="Rows per side in the charts of the HTML report; 0: no charts"
     )
-    drift_pages_kept: int = Field(20, ge=1, description="Drawn reports kept per model; older ones keep their figures")
+    drift_pages_kept: int = Field(20, ge=1, description="HTML reports kept per model; older reports keep their figures")
+
+
+class RetrainSettings(BaseModel):
+    """Automatic retraining."""
+
     retrain_mode: Literal["off", "suggest", "auto"] = Field(
-        "auto", description="Whether the platform retrains by itself, says that it would, or does neither"
+        "auto", description="`auto` trains by itself, `suggest` only notifies, `off` does neither"
     )
-    retrain_needed: int = Field(2, ge=1, description="Drifted windows among the latest ones that start a training")
-    retrain_window: int = Field(3, ge=1, description="How many of the latest windows count for that")
-    retrain_cooldown_seconds: float = Field(21600, ge=0, description="Least time between two automatic trainings")
-    retrain_daily_budget: int = Field(3, ge=0, description="Most automatic trainings of a model in 24 hours")
+    retrain_needed: int = Field(2, ge=1, description="Drifted windows among the latest ones that trigger a training")
+    retrain_window: int = Field(3, ge=1, description="Number of latest windows that count for `RETRAIN_NEEDED`")
+    retrain_cooldown_seconds: float = Field(21600, ge=0, description="Minimum time between two automatic trainings")
+    retrain_daily_budget: int = Field(3, ge=0, description="Maximum automatic trainings of a model in 24 hours")
     retrain_backoff_seconds: float = Field(
-        43200, ge=0, description="Wait after a candidate lost; doubles with each further loss, up to 7 days"
-    )
-    retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
-    retrain_new_years: int = Field(
-        1, ge=1, description="New or corrected years of accidents after which accidents are trained again"
+        43200,
+        ge=0,
+        description="Wait after a candidate was rejected; doubles with each further rejection, up to 7 days",
     )
     retrain_performance_drop: float = Field(
         0.03,
         gt=0,
-        description="Loss of ROC AUC (accidents) or rise of RMSE (movies) on live labels that asks for training",
+        description="Deterioration of the deciding metric on live labels that triggers a training",
     )
     retrain_in_one_process: bool = Field(
         False,
-        description="Whether trainings that the loop starts run all steps in one process: quicker where data is small",
+        description="Whether automatic trainings run all steps in one process: faster on small data",
     )
-    loop_seconds: int = Field(30, ge=1, description="How often the sensors of the closed loop look, in seconds")
+
+
+class LoopSettings(BaseModel):
+    """Sensors, alerts and notifications."""
+
+    loop_seconds: int = Field(30, ge=1, description="Interval of the sensors of the closed loop, in seconds")
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
-    notify_url: str = Field("", description="Webhook told of failed runs and suggested trainings (JSON); empty: none")
-
-
-class MovieTraining(BaseModel):
-    """How movie models are trained and chosen."""
-
-    movies_min_user_ratings: int = Field(5, ge=1, description="Ratings that a user needs to take part in training")
-    movies_min_movie_ratings: int = Field(3, ge=1, description="Ratings that a movie needs to take part in training")
-    movies_max_ratings: int = Field(
-        5_000_000, ge=1_000, description="Ratings that a training reads, about: whole users, chosen by hash"
-    )
-    movies_holdout_share: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of (user, movie) pairs that judge and never train; frozen once in use"
-    )
-    movies_rmse_tolerance: float = Field(
-        0.05,
-        ge=0,
-        description="How far above the best RMSE (a share) a movie candidate may lie and still win by NDCG@10",
-    )
-    movies_floor: float = Field(0.02, ge=0, le=1, description="NDCG@10 below which no movie version serves")
-    movies_minimum_gain: float = Field(0.002, ge=0, description="Gain in NDCG@10 that is worth a new movie version")
-    movies_rmse_slack: float = Field(
-        0.02, ge=0, description="RMSE that a new movie version may lose against the champion"
-    )
-    movies_half_life_days: float = Field(
-        1460.0, gt=0, description="Age at which a rating counts half for what is popular"
+    notify_url: str = Field(
+        "", description="Webhook that receives failed runs and suggested trainings (JSON); empty: none"
     )
 
 
-class AccidentTraining(BaseModel):
-    """How accident models are trained and promoted."""
+class GlobalSettings(BaseModel):
+    """Global settings."""
 
-    accidents_feature_set: Literal["call", "full"] = Field(
-        "call", description="`call`: known when the call comes in; `full` adds obstacle, impact and manoeuvre"
+    models: str = Field(
+        "", description="Models of this installation, by comma, such as `movies`; empty: all that are installed"
     )
-    accidents_synthetic_share: float = Field(
-        0.5, ge=0, le=0.9, description="Share of synthetic people in the training set; 0.5 is one for each real one"
-    )
-    accidents_synthetic_weight: float = Field(
-        0.05, ge=0, le=1, description="What a synthetic person counts in training against a real one"
-    )
-    accidents_mask_most: float = Field(
-        0.8, ge=0, le=0.95, description="Rows are learnt again with up to this share of their fields unknown; 0: never"
-    )
-    accidents_masked_weight: float = Field(
-        0.4, gt=0, le=1, description="What a row with fields made unknown counts in training against itself whole"
-    )
-    accidents_teacher_share: float = Field(
-        0.5, ge=0, le=1, description="How much of what is learnt of a person is a teacher's word, not the label"
-    )
-    accidents_miss_cost: float = Field(
-        4.0, gt=0, description="How many false alarms one missed grave injury is worth; sets the decision threshold"
-    )
-    accidents_coverage: float = Field(
-        0.9, gt=0.5, lt=1, description="Share of either class whose true class the flag `uncertain` may not exclude"
-    )
-    accidents_forest_trees: int = Field(
-        0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of people, up to 80"
-    )
-    accidents_boosting_rounds: int = Field(
-        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of people, up to 350"
-    )
-    accidents_boosting_members: int = Field(
-        2, ge=1, le=10, description="Boosters that are averaged; every second one is of extremely random trees"
-    )
-    accidents_tuning_seconds: float = Field(
-        600, gt=0, description="Budget of the job `tune_accidents`: seconds of search, half for either candidate"
-    )
-    accidents_max_people: int = Field(
-        200_000, ge=1_000, description="Real people that training takes at most: whole accidents, chosen by hash"
-    )
-    accidents_floor: float = Field(0.7, ge=0.5, le=1, description="ROC AUC below which no accident model serves")
-    accidents_minimum_gain: float = Field(
-        0.0005, ge=0, description="Gain of ROC AUC below which a change of accident model is not worth it"
-    )
-
-
-class Common(BaseModel):
-    """What holds for both models and every process."""
-
     training_jobs: int = Field(2, ge=1, le=64, description="Threads that training may use")
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accident_reco.storage.tables.lifecycle import promotions, work_requests
+from accident_reco.storage.tables.lifecycle import model_metrics, promotions, work_requests
 from accident_reco.storage.warehouse import Warehouse
 
 OPEN = ("queued", "running")
@@ -76,6 +76,25 @@ def rolled_back_versions(warehouse: Warehouse, model: str) -> list[str]:
                     barred[previous] = None
                 barred.pop(version, None)
     return list(barred)
+
+
+def save_metrics(
+    warehouse: Warehouse, model: str, version: str, metrics: Mapping[str, Any], data_source: str, created_at: str
+) -> None:
+    """Replaces the metrics of one model version; what is not a number is left out."""
+    numbers = {name: float(value) for name, value in metrics.items()
+               if isinstance(value, int | float) and not isinstance(value, bool) and value == value}  # fmt: skip
+    made = datetime.fromisoformat(created_at) if created_at else None
+    rows = [
+        {"model": model, "version": version, "metric": name[:64], "value": value, "data_source": data_source,
+         "created_at": made}
+        for name, value in numbers.items()
+    ]  # fmt: skip
+    with warehouse.begin() as connection:
+        mine = (model_metrics.c.model == model) & (model_metrics.c.version == version)
+        connection.execute(delete(model_metrics).where(mine))
+        if rows:
+            connection.execute(model_metrics.insert(), rows)
 
 
 def request_work(

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, cast, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.tables.prediction_log import feedback, predictions
@@ -26,6 +26,8 @@ _STATEMENT_ROWS: Final = 100
 _NULL: Final = "\\N"  # no text of a row reads so: names and ids have no backslash, JSON texts begin otherwise
 _COPY: Final = f"COPY {predictions.name} ({', '.join(_COLUMNS)}) FROM STDIN WITH (FORMAT csv, NULL '{_NULL}')"
 _COPY_CHARACTERS: Final = 1 << 20
+# A process of the version before may still write labels without the number.
+_OUTCOME: Final = func.coalesce(feedback.c.outcome, cast(feedback.c.grave, Integer)).label("outcome")
 # Rows deleted in one transaction: short enough for the log's inserts to get through meanwhile.
 DELETE_CHUNK = 5_000
 
@@ -130,15 +132,15 @@ def add_feedback(warehouse: Warehouse, row: Mapping[str, Any]) -> tuple[dict[str
                 .mappings()
                 .one()
             )
-        return _row(found), "same" if found["severity"] == row["severity"] else "other"
+        return _row(found), "same" if found["label"] == row["label"] else "other"
 
 
 def labelled_predictions(
     warehouse: Warehouse, model: str, *, since: datetime | None = None, limit: int = 50_000
 ) -> list[dict[str, Any]]:
-    """Predictions with the label that came back (`grave`, `severity`), newest label first."""
+    """Predictions with the label that came back (`label`, `outcome`), newest label first."""
     query = (
-        select(predictions, feedback.c.grave, feedback.c.severity, feedback.c.at.label("labelled_at"))
+        select(predictions, feedback.c.label, _OUTCOME, feedback.c.at.label("labelled_at"))
         .join(feedback, feedback.c.prediction_id == predictions.c.id)
         .where(feedback.c.model == model)
     )

@@ -17,7 +17,7 @@ CHANGE = "SELECT, INSERT, UPDATE"
 ERASE = "SELECT, UPDATE, DELETE"
 OWN = "SELECT, INSERT, UPDATE, DELETE"
 
-# Role kind → table → rights. What is not named is refused: a new table is invisible until somebody decides here.
+# Role kind → table → rights. What is not named is denied; a model names its own tables (`contract.Model.access`).
 ACCESS: Mapping[str, Mapping[str, str]] = {
     "auth": {
         "users": OWN,
@@ -32,9 +32,6 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "api_keys": READ,
         "predictions": OWN,
         "feedback": OWN,
-        "ratings": CHANGE,
-        "movies": READ,
-        "rating_loads": READ,
         "promotions": READ,
         "work_requests": CHANGE,
         "drift_reports": CHANGE,
@@ -43,20 +40,9 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "notifications": CHANGE,
     },
     "reader": {
-        "accident_years": READ,
-        "accidents": READ,
-        "places": READ,
-        "vehicles": READ,
-        "victims": READ,
-        "quarantine": READ,
-        "codebook": READ,
         "model_metrics": READ,
         "predictions": READ,
         "feedback": READ,
-        "ratings": READ,
-        "movies": READ,
-        "rating_loads": READ,
-        "rating_quarantine": READ,
         "promotions": READ,
         "work_requests": READ,
         "drift_reports": READ,
@@ -97,11 +83,12 @@ def ensure_databases(admin_url: str, owners: Iterable[str], others: Iterable[str
         engine.dispose()
 
 
-def grant(warehouse: Warehouse, roles: Mapping[str, str]) -> None:
+def grant(warehouse: Warehouse, roles: Mapping[str, str], access: Mapping[str, Mapping[str, str]]) -> None:
     """Give each role exactly the rights of its kind; run by the owner, after a migration.
 
     Args:
         roles: kind (`auth`, `services`, `reader`) → role name.
+        access: kind → table → rights, as `registry.database_access` returns them.
     """
     with warehouse.begin() as connection:
         for kind, role in roles.items():
@@ -109,9 +96,9 @@ def grant(warehouse: Warehouse, roles: Mapping[str, str]) -> None:
             connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"))
             connection.execute(text(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {name}"))
             connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name}"))
-            for table, rights in ACCESS[kind].items():
+            for table, rights in access[kind].items():
                 connection.execute(text(f"GRANT {rights} ON {_name(table)} TO {name}"))
-            if any("INSERT" in rights for rights in ACCESS[kind].values()):
+            if any("INSERT" in rights for rights in access[kind].values()):
                 connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,8 +71,12 @@ class Warehouse:
         with self.engine.connect().execution_options(postgresql_readonly=True) as connection:
             yield connection
 
-    def upgrade(self) -> None:
-        """Bring the schema to the newest revision; of several processes that try at once, the others wait."""
+    def upgrade(self, extra: Sequence[Table] = ()) -> None:
+        """Bring the schema to the newest revision; of several processes that try at once, the others wait.
+
+        Args:
+            extra: tables of installed models; those that no revision has made are made here.
+        """
         from alembic import command
 
         from accident_reco.storage.migrations import alembic_config
@@ -81,6 +85,8 @@ class Warehouse:
             if not self.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             command.upgrade(alembic_config(connection), "head")
+            for table in extra:
+                table.create(connection, checkfirst=True)
 
     def append(self, connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:
         """Insert columns in bulk; columns that the table does not have are an error. Gives the row count.

@@ -36,7 +36,7 @@ from accident_reco.models.accidents.training.export import margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters, fit
 from accident_reco.models.accidents.training.metrics import average_precision, roc_auc
 from accident_reco.models.accidents.training.soft_labels import accident_folds
-from accident_reco.models.accidents.training.training_rows import columns_of, is_grave, mask_fields
+from accident_reco.models.accidents.training.training_rows import columns_of, mask_fields, severe_label
 from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5
@@ -128,7 +128,7 @@ def measure(
     rows, _ = rows_of(table.assign(**dict.fromkeys(variant.without, np.nan)))
     trees = fit(rows, replace(default, **variant.parameters), recipe.seed, recipe.jobs)
     spec, columns = spec_of(training, recipe.feature_set), columns_of(outside)
-    label = is_grave(columns["grav"])
+    label = severe_label(columns["grav"])
     said = []
     for share in GAPS:
         generator = np.random.default_rng([SEED, int(share * 100)])

@@ -25,7 +25,7 @@ from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
 from accident_reco.models.movies.scoring.arrays import PopularityOptions, bundle_arrays
 from accident_reco.models.movies.scoring.packing import FILE, write_arrays
-from accident_reco.models.movies.scoring.recommender import Recommender, Wishes
+from accident_reco.models.movies.scoring.recommender import Recommender, RecommendOptions
 from accident_reco.models.movies.training.fitting import ModelOptions, fit
 from accident_reco.models.movies.training.metrics import one_blas_thread
 from accident_reco.models.movies.training.trainset import IndexedRatings
@@ -91,7 +91,9 @@ def main(movies: int, ratings: int) -> None:
         version = Recommender.from_files({FILE: files[kind]})
         print(f"\n{kind}: bundle {len(files[kind]) / 2**20:.1f} MB, arrays {version.nbytes / 2**20:.1f} MB in memory")
         with one_blas_thread():
-            ours = timed(lambda user, version=version: version.recommend(user, Wishes(), histories[user]), users)
+            ours = timed(
+                lambda user, version=version: version.recommend(user, RecommendOptions(), histories[user]), users
+            )
             print(f"  top 10, known user       {ours}")
             for size in (1, 20, 100, 500):
                 some = {u: History(h.movie_id[:size], h.rating[:size], h.rated_at[:size]) for u, h in histories.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accident_reco.lifecycle.bundle import MODELS, canonical_json
+from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.retrain_requests import held_back
 from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import request_work
@@ -90,7 +90,7 @@ def router(context: Context) -> APIRouter:
     )
     async def alerts(notification: Notification) -> Response:
         try:
-            outcomes, requests = await asyncio.to_thread(take, context.warehouse, notification)
+            outcomes, requests = await asyncio.to_thread(take, context.warehouse, context.models, notification)
         except SQLAlchemyError as error:
             raise Problem(
                 503, f"The warehouse cannot be written now ({type(error).__name__}).", kind="warehouse-down",
@@ -104,13 +104,13 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-def take(warehouse: Warehouse, notification: Notification) -> tuple[Counter[str], list[str]]:
+def take(warehouse: Warehouse, models: Collection[str], notification: Notification) -> tuple[Counter[str], list[str]]:
     """Turn alerts into requests; gives how many had which outcome, and the requests' ids."""
     outcomes: Counter[str] = Counter()
     requests: dict[str, None] = {}
     for alert in notification.alerts:
         model = alert.labels.get("model", "")
-        if model not in MODELS:
+        if model not in models:
             outcomes["ignored"] += 1
         elif alert.status == "resolved":
             outcomes["resolved"] += 1

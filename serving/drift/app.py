@@ -8,6 +8,8 @@ from functools import cache
 
 from fastapi import FastAPI
 
+from accident_reco.lifecycle.platform import OpenedPlatform
+from accident_reco.registry import models
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
@@ -34,14 +36,16 @@ _TAGS = (
 def create_app(settings: Settings) -> FastAPI:
     """The app."""
     metrics = Metrics()
+    chosen = models(settings)
     warehouse = Warehouse(settings.database)
     context = Context(
         settings=settings,
+        models=tuple(chosen),
         metrics=metrics,
         warehouse=warehouse,
         guard=make_guard(settings, warehouse),
-        gauges=Gauges(metrics, warehouse),
-        computations=Computations(settings, warehouse, metrics),
+        gauges=Gauges(metrics, warehouse, chosen),
+        computations=Computations(OpenedPlatform(settings, warehouse), chosen, metrics),
         alert_secret=cache(lambda: alert_secret(settings)),
     )
 
@@ -69,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             f"/monitoring/drift/{model}": RouteLimits(
                 settings.max_body_bytes, COMPUTE_SECONDS, settings.body_idle_seconds
             )
-            for model in monitoring.MODELS
+            for model in chosen
         },
     )
     app = build(settings, service, metrics)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from accident_reco.settings import Settings
-from accident_reco.storage.objects import open_store
-from accident_reco.storage.warehouse import Warehouse
+from accident_reco.contract import Model, Platform
 from serving.common.metrics import Metrics
 
 RUN_ID = "drift-service"
@@ -17,9 +16,9 @@ RUN_ID = "drift-service"
 class Computations:
     """The same code as the scheduled asset's, in a thread; its heavy parts are loaded by the first one."""
 
-    def __init__(self, settings: Settings, warehouse: Warehouse, metrics: Metrics) -> None:
-        self._settings = settings
-        self._warehouse = warehouse
+    def __init__(self, platform: Platform, models: Mapping[str, Model], metrics: Metrics) -> None:
+        self._platform = platform
+        self._models = models
         self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._count = metrics.counter("drift_computations", "Checks asked for now", ("model", "outcome"))
         self._seconds = metrics.histogram(
@@ -51,6 +50,4 @@ class Computations:
     def _check(self, model: str) -> dict[str, Any]:
         from accident_reco.drift.run_check import Question, run_check
 
-        question = Question(model, asked_through_api=True)
-        report = run_check(self._settings, open_store(self._settings.store), self._warehouse, question, RUN_ID)
-        return report.row
+        return run_check(self._models[model], self._platform, Question(requested_by_api=True), RUN_ID).row

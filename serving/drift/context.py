@@ -19,6 +19,7 @@ class Context:
     """Handed to every router factory of the service."""
 
     settings: Settings
+    models: tuple[str, ...]
     metrics: Metrics
     warehouse: Warehouse
     guard: Guard

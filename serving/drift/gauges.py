@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.drift.reports import newest_report
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
 from serving.common.metrics import Metrics
@@ -23,7 +22,7 @@ _NAN: Final = float("nan")
 class Gauges:
     """Gauges per model. Every worker sets the same values, so the newest one counts."""
 
-    def __init__(self, metrics: Metrics, warehouse: Warehouse) -> None:
+    def __init__(self, metrics: Metrics, warehouse: Warehouse, models: Iterable[str]) -> None:
         def gauge(name: str, text: str, *labels: str) -> Any:
             return metrics.gauge(name, text, ("model", *labels), across="livemostrecent")
 
@@ -40,6 +39,7 @@ class Gauges:
         self._labels = gauge("live_performance_labels", "Labels that came in for the latest window")
         self._dropped = gauge("live_performance_dropped", "1 when live performance is worse than at training for sure")
         self._warehouse = warehouse
+        self._models = tuple(models)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._shown: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Gauges:
 
     def refresh(self) -> None:
         """Read the latest report of each model and show it; reads block."""
-        for model in MODELS:
+        for model in self._models:
             row = newest_report(self._warehouse, model)
             if row is not None and self._shown.get(model) != row["id"]:
                 self._show(model, row)

@@ -10,7 +10,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from accident_reco.drift.reports import newest_report
-from accident_reco.lifecycle.bundle import MODELS
 from accident_reco.storage import loop as loop
 from accident_reco.storage.objects import ObjectNotFound, StoreError
 from serving.common.app import json_response, new_router
@@ -20,7 +19,7 @@ from serving.drift.context import Context
 
 DECISIONS: Final = 50
 
-ModelName = Annotated[str, Path(description=f"Model name: {' or '.join(MODELS)}", max_length=40)]
+ModelName = Annotated[str, Path(description="Model name", max_length=40)]
 ReportId = Annotated[
     str | None, Query(alias="id", pattern="^[0-9a-f]{32}$", description="Report id; by default the latest report")
 ]
@@ -40,7 +39,7 @@ def router(context: Context) -> APIRouter:
         model: ModelName,
         compute: Annotated[bool, Query(description="Judge the latest window now, through the same code")] = False,
     ) -> Response:
-        known(model)
+        require_model(context, model)
         row = await _computed(context, model) if compute else await _latest(context, model)
         return json_response(answers.full(row), headers={"Cache-Control": "no-store"})
 
@@ -54,7 +53,7 @@ def router(context: Context) -> APIRouter:
         },
     )
     async def report(model: ModelName, report_id: ReportId = None) -> Response:
-        known(model)
+        require_model(context, model)
         page, policy = await _read(context, _page, model, report_id)
         return Response(
             page,
@@ -76,7 +75,7 @@ def router(context: Context) -> APIRouter:
         model: ModelName,
         limit: Annotated[int, Query(ge=1, le=500, description="Most reports to list")] = 50,
     ) -> Response:
-        known(model)
+        require_model(context, model)
 
         def read() -> dict[str, Any]:
             rows = loop.reports(context.warehouse, model, limit=limit)
@@ -88,10 +87,10 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-def known(model: str) -> None:
-    """Raises Problem 404 for a name that is no model of ours: it goes no further than this comparison."""
-    if model not in MODELS:
-        raise Problem(404, f"There is no such model; models are {', '.join(MODELS)}.", kind="no-such-model")
+def require_model(context: Context, model: str) -> None:
+    """Raises Problem 404 for a name that is no model of this installation: it goes no further than this comparison."""
+    if model not in context.models:
+        raise Problem(404, f"There is no such model; models are {', '.join(context.models)}.", kind="no-such-model")
 
 
 async def _latest(context: Context, model: str) -> dict[str, Any]:

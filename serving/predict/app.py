@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
-from accident_reco.models.accidents.serving import csv_route
-from accident_reco.models.accidents.serving import feedback as accident_feedback
-from accident_reco.models.accidents.serving import routes as accidents
-from accident_reco.models.movies.serving import feedback as movie_feedback
-from accident_reco.models.movies.serving import routes as movies
+from accident_reco.registry import models
 from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build
-from serving.common.envelope import RouteLimits
 from serving.common.metrics import Metrics
-from serving.predict import models, rollback, training, v2
+from serving.predict import feedback, model_routes, rollback, training, v2
 from serving.predict.context import Context, make_context
-from serving.predict.loaders import LOADERS
 from serving.predict.model_slot import Loader
 from serving.predict.prediction_log import log_refusals
 
@@ -31,19 +26,31 @@ NAME = "predict"
 # A store that does not answer keeps nobody from asking /livez, or the cache from serving.
 FIRST_LOOK_SECONDS = 2.0
 _TAGS = (
-    {"name": "predict", "description": "Answers of the champions"},
-    {"name": "feedback", "description": "What turned out to be true"},
+    {"name": "predict", "description": "Predictions of the champions"},
+    {"name": "feedback", "description": "Outcomes of predictions"},
     {"name": "models", "description": "What serves, and why"},
-    {"name": "training", "description": "Ask for a training, see what came of it"},
+    {"name": "training", "description": "Request a training, follow it"},
     {"name": "open inference protocol", "description": "The same models for KServe and Triton clients"},
     {"name": "operations", "description": "Health and metrics"},
 )
 
 
 def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = None) -> FastAPI:
-    """The app. `loaders` replaces the table of models, for a test or an installation with one model only."""
+    """The app, with the models of the installation.
+
+    Args:
+        loaders: model name → loader, instead of the models' own; other models are left out.
+    """
     metrics = Metrics()
-    context = make_context(settings, metrics, LOADERS if loaders is None else loaders)
+    chosen = models(settings)
+    if loaders is None:
+        loaders = {name: model.serving().load for name, model in chosen.items()}
+    context = make_context(settings, metrics, {name: chosen[name] for name in loaders}, loaders)
+    halves = {name: model.serving() for name, model in context.models.items()}
+    routers = {name: list(half.routers(context)) for name, half in halves.items()}
+    for name, half in halves.items():
+        if half.label is not None:
+            routers[name].append(feedback.router(context, name, half.label))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -53,7 +60,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             slot.start()
         # A worker that listened before it has a model would answer its first requests with 503.
         await asyncio.to_thread(_await_first_look, context)
-        # What is loaded by now stays. A full collection that walked it would hold up whoever asks then for 50 ms.
+        # What is loaded by now stays. A full collection over it would delay a request by 50 ms.
         gc.collect()
         gc.freeze()
         try:
@@ -65,16 +72,14 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             context.log.stop()
             context.warehouse.close()
 
+    titles = "; ".join(model.title.lower() for model in context.models.values())
     service = Service(
         name=NAME,
         title="accident_reco predict",
-        description="Severity of road users' injuries and movie recommendations, answered by the promoted models.",
+        description=f"Predictions of the promoted models: {titles}.",
         routers=[
-            accidents.router(context),
-            csv_route.router(context),
-            accident_feedback.router(context),
-            *_movies(context),
-            models.router(context),
+            *(router for own in routers.values() for router in own),
+            model_routes.router(context),
             training.router(context),
             rollback.router(context),
             v2.health_router(context),
@@ -84,18 +89,24 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
-            csv_route.PATH: RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)
+            path: limits for half in halves.values() for path, limits in half.route_limits(settings).items()
         },
-        answered=log_refusals(context),
+        answered=log_refusals(context, prediction_routes(routers)),
     )
     app = build(settings, service, metrics)
     app.state.context = context
     return app
 
 
-def _movies(context: Context) -> list[APIRouter]:
-    """The movie endpoints, where the installation has that model."""
-    return [movies.router(context), movie_feedback.router(context)] if movies.MODEL in context.slots else []
+def prediction_routes(routers: Mapping[str, Sequence[APIRouter]]) -> dict[str, str]:
+    """Path of each endpoint that answers predictions → its model."""
+    return {
+        route.path: name
+        for name, own in routers.items()
+        for router in own
+        for route in router.routes
+        if isinstance(route, APIRoute) and "POST" in (route.methods or ()) and "predict" in route.tags
+    }
 
 
 def _await_first_look(context: Context) -> None:

@@ -62,7 +62,7 @@ class Call:
         ]
 
 
-class InferenceLog:
+class PredictionLog:
     """Takes calls from the event loop, writes them from its own thread."""
 
     def __init__(
@@ -77,7 +77,7 @@ class InferenceLog:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._log = logs.get("inference-log")
+        self._log = logs.get("prediction-log")
         self._queued = metrics.gauge("prediction_log_queue_rows", "Rows that wait to be logged")
         self._written = metrics.counter("prediction_log_rows", "Rows logged")
         self._dropped = metrics.counter(
@@ -91,7 +91,7 @@ class InferenceLog:
         """Rows that the queue can still take."""
         return self._most - self._waiting
 
-    def offer(self, call: Call) -> None:
+    def enqueue(self, call: Call) -> None:
         """Queue a call, or drop and count it when the queue is full. Never blocks, never raises."""
         if not self._enabled:
             return
@@ -106,7 +106,7 @@ class InferenceLog:
     def start(self) -> None:
         """Begin to write."""
         if self._enabled:
-            self._thread = threading.Thread(target=self._write, name="inference-log", daemon=True)
+            self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -173,36 +173,37 @@ class InferenceLog:
             self._log.info("retention", rows=dropped)
 
 
-def log_refusals(context: Any) -> Any:
-    """What logs calls that were refused or failed: who asked, when, and with which status; not the invalid input."""
-    models = {"/predict/accidents": "accidents", "/predict/accidents/csv": "accidents", "/predict/movies": "movies"}
-    models |= {"/predict/movies/batch": "movies"}
+def log_refusals(context: Any, routes: Mapping[str, str]) -> Any:
+    """Returns what logs calls that were refused or failed: who called, when, with which status; not the invalid input.
+
+    Args:
+        routes: path of each endpoint that answers predictions → its model.
+    """
 
     def answered(scope: Mapping[str, Any], route: str, status: int, seconds: float) -> None:
         subject = scope["state"].get("subject")
-        model = models.get(route)
+        model = routes.get(route)
         if model is None and route.endswith("/infer"):
-            asked = scope["path_params"]["model"]
-            model = asked if asked in context.slots else None
-        # Whoever was not let in has no name, and nothing of theirs is kept.
+            named = scope["path_params"]["model"]
+            model = named if named in context.slots else None
+        # A caller that was not authenticated has no name, and nothing of the call is kept.
         if status < 400 or model is None or subject is None:
             return
-        slot = context.slots.get(model)
-        version = slot.current.version if slot is not None and slot.current is not None else None
+        current = context.slots[model].current
         source = {"csv": "csv", "infer": "v2"}.get(route.rpartition("/")[2], "json")
-        context.log.offer(
+        context.log.enqueue(
             Call(
-                model,
-                version,
-                scope["state"]["request_id"],
-                subject,
-                source,
-                status,
-                seconds * 1000,
-                [new_id()],
-                [{}],
-                [None],
-                [None],
+                model=model,
+                version=current.version if current is not None else None,
+                request_id=scope["state"]["request_id"],
+                user_name=subject,
+                source=source,
+                status=status,
+                latency_ms=seconds * 1000,
+                ids=[new_id()],
+                inputs=[{}],
+                scores=[None],
+                answers=[None],
             )
         )
 

@@ -21,7 +21,7 @@ from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
-from serving.predict.models import ModelName, slot_of
+from serving.predict.model_routes import ModelName, slot_of
 
 _VERSION: Final = r"^[0-9a-f]{16}$"
 

@@ -25,7 +25,7 @@ MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True)
-class Spec:
+class TensorSpec:
     """Name and type of a tensor of a model; every tensor is one value per row, shape [-1]."""
 
     name: str
@@ -59,7 +59,7 @@ def refuse(detail: str) -> Problem:
     return Problem(422, detail, kind="invalid-inference", error=detail)
 
 
-def read(body: bytes, header_length: str | None, known: Mapping[str, Spec], max_rows: int) -> Inference:
+def read(body: bytes, header_length: str | None, known: Mapping[str, TensorSpec], max_rows: int) -> Inference:
     """A request from its body. Raises Problem 422."""
     if header_length is None:
         header, raw = body, b""
@@ -114,7 +114,7 @@ def _outputs(entries: Any) -> list[Wanted] | None:
     return wanted
 
 
-def _tensor(entry: Any, raw: bytes, known: Mapping[str, Spec], max_rows: int) -> tuple[str, NDArray[Any], bytes]:
+def _tensor(entry: Any, raw: bytes, known: Mapping[str, TensorSpec], max_rows: int) -> tuple[str, NDArray[Any], bytes]:
     name, datatype, shape = (_mapping(entry).get(part) for part in ("name", "datatype", "shape"))
     if not isinstance(name, str) or name not in known:
         raise refuse(f"Inputs of this model are: {', '.join(known)}.")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from fastapi import APIRouter, Path, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
 
-from accident_reco.models.accidents.serving.request import MAX_USERS
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.prediction_log import Call
-from serving.predict.tensors import DTYPES, read, write
-from serving.predict.v2_models import ADAPTERS
+from serving.predict.tensors import DTYPES, TensorSpec, read, write
 
 ModelName = Annotated[str, Path(max_length=40, description="Model name")]
 Version = Annotated[str, Path(max_length=64, description="Version; only the champion serves")]
@@ -42,7 +41,7 @@ _REQUEST: Final = {
         "outputs": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
     },
 }
-_EXAMPLE: Final = {"inputs": [{"name": "catu", "shape": [2], "datatype": "INT32", "data": [1, 3]}]}
+_EXAMPLE: Final = {"inputs": [{"name": "column", "shape": [2], "datatype": "INT32", "data": [1, 3]}]}
 _BODY: Final = {
     "requestBody": {
         "required": True,
@@ -52,6 +51,35 @@ _BODY: Final = {
         },
     }
 }
+
+
+class Scored(NamedTuple):
+    """Outputs of a call by tensor name, and its rows for the prediction log."""
+
+    outputs: dict[str, tuple[str, NDArray[Any]]]
+    ids: list[str]
+    inputs: list[dict[str, Any]]
+    scores: list[float]
+    answers: list[Any]
+
+
+class InferenceAdapter(Protocol):
+    """A model over the protocol: between tensors and the loaded version."""
+
+    platform: str
+    """Name of the runtime, as the metadata shows it."""
+
+    max_rows: int
+    """Most rows of one call."""
+
+    def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
+        """Tensors that a call may have."""
+
+    def outputs(self) -> list[TensorSpec]:
+        """Tensors that an answer may have."""
+
+    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
+        """Answer a call. Raises Problem 422."""
 
 
 def health_router(context: Context) -> APIRouter:
@@ -76,7 +104,7 @@ def health_router(context: Context) -> APIRouter:
 def router(context: Context) -> APIRouter:
     """Metadata and inference."""
     routes = new_router("open inference protocol", needs=context.guard.needs("predict"))
-    predictions = context.metrics.counter("inferences", "Rows answered over /v2", ("model", "version"))
+    adapters = {name: model.serving().inference() for name, model in context.models.items()}
 
     @routes.get("/v2", summary="What this server is", response_model=dict[str, Any])
     async def v2_server() -> Response:
@@ -85,7 +113,7 @@ def router(context: Context) -> APIRouter:
         )
 
     async def metadata(champion: Champion[Any]) -> Response:
-        adapter = ADAPTERS[champion.name]
+        adapter = adapters[champion.name]
         return json_response(
             {
                 "name": champion.name,
@@ -125,31 +153,25 @@ def router(context: Context) -> APIRouter:
 
     async def infer(champion: Champion[Any], request: Request) -> Response:
         started = time.perf_counter()
-        adapter = ADAPTERS[champion.name]
-        asked = read(
-            await request.body(), request.headers.get("inference-header-content-length"), adapter.inputs(champion),
-            MAX_USERS,
-        )  # fmt: skip
-        scored = adapter.infer(champion, asked.columns)
-        body, headers = write(champion.name, champion.version, asked, scored.outputs)
-        predictions.labels(champion.name, champion.version).inc(len(next(iter(asked.columns.values()))))
-        state = request.scope["state"]
-        if scored.ids:
-            context.log.offer(
-                Call(
-                    champion.name,
-                    champion.version,
-                    state["request_id"],
-                    state["subject"],
-                    "v2",
-                    200,
-                    (time.perf_counter() - started) * 1000,
-                    scored.ids,
-                    scored.inputs,
-                    scored.scores,
-                    scored.answers,
-                )
-            )
+        adapter = adapters[champion.name]
+        call = read(
+            await request.body(),
+            request.headers.get("inference-header-content-length"),
+            adapter.inputs(champion),
+            adapter.max_rows,
+        )
+        scored = adapter.infer(champion, call.columns)
+        body, headers = write(champion.name, champion.version, call, scored.outputs)
+        context.record(
+            champion,
+            request,
+            "v2",
+            time.perf_counter() - started,
+            ids=scored.ids,
+            inputs=scored.inputs,
+            scores=scored.scores,
+            answers=scored.answers,
+        )
         return Response(body, headers=headers)
 
     @routes.post(
@@ -170,7 +192,7 @@ def router(context: Context) -> APIRouter:
 
 
 def _champion(context: Context, model: str, wanted: str | None = None) -> Champion[Any]:
-    if model not in context.slots or model not in ADAPTERS:
+    if model not in context.slots:
         detail = f"There is no such model; models are {', '.join(context.slots)}."
         raise Problem(404, detail, kind="no-such-model", error=detail)
     champion = context.champion(model)

@@ -7,6 +7,8 @@ import pkgutil
 
 from sqlalchemy import MetaData
 
+from accident_reco.settings import plugins
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -19,7 +21,9 @@ metadata = MetaData(
 
 
 def all_tables() -> MetaData:
-    """The metadata with every area's tables on it."""
+    """The metadata with every area's tables on it, those of the installed models included."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
+    for name in plugins.installed_names():
+        plugins.load_model(name).tables()
     return metadata

@@ -1,8 +1,8 @@
-"""Tables of what both models share: promotion decisions and requests for work."""
+"""Tables of the lifecycle of every model: promotion decisions, metrics of versions, requests for work."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, DateTime, Index, String, Table, Text
+from sqlalchemy import JSON, Boolean, Column, DateTime, Float, Index, String, Table, Text
 
 from accident_reco.storage.tables import metadata
 
@@ -10,7 +10,7 @@ promotions = Table(
     "promotions",
     metadata,
     Column("id", String(32), primary_key=True, comment="Decision id, made by the platform"),
-    Column("model", String(32), nullable=False, comment="Model name: accidents or movies"),
+    Column("model", String(32), nullable=False, comment="Model name"),
     Column("version", String(64), nullable=False, comment="Version that was decided on"),
     Column("previous", String(64), comment="Version that served before"),
     Column("action", String(16), nullable=False, comment="promote, refuse or rollback"),
@@ -28,7 +28,7 @@ work_requests = Table(
     metadata,
     Column("id", String(32), primary_key=True, comment="Request id, made by the platform"),
     Column("kind", String(16), nullable=False, comment="training or rollback"),
-    Column("model", String(32), nullable=False, comment="Model name: accidents or movies"),
+    Column("model", String(32), nullable=False, comment="Model name"),
     Column("source", String(32), nullable=False, comment="Who asked: api, alert, drift, data, performance"),
     Column("requested_by", String(128), nullable=False, comment="Account or component that asked"),
     Column("reason", Text, nullable=False, comment="Why, in words"),
@@ -41,4 +41,16 @@ work_requests = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, comment="UTC"),
     Index("ix_work_requests_status", "status", "kind"),
     comment="Requests for work: servers write rows, a Dagster sensor turns rows into runs exactly once",
+)
+
+model_metrics = Table(
+    "model_metrics",
+    metadata,
+    Column("model", String(32), primary_key=True, comment="Model name"),
+    Column("version", String(64), primary_key=True, comment="Version"),
+    Column("metric", String(64), primary_key=True, comment="Metric name, on the frozen holdout"),
+    Column("value", Float, nullable=False, comment="Value"),
+    Column("data_source", String(32), nullable=False, comment="What the version was trained from"),
+    Column("created_at", DateTime(timezone=True), comment="UTC, when the version was made"),
+    comment="Metrics of every model version in the store",
 )

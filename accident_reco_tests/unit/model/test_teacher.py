@@ -6,7 +6,7 @@ import pytest
 from accident_reco.models.accidents.training import soft_labels
 from accident_reco.models.accidents.training.fitting import BoostingParameters
 from accident_reco.models.accidents.training.metrics import log_loss, roc_auc
-from accident_reco.models.accidents.training.training_rows import columns_of, in_validation, is_grave
+from accident_reco.models.accidents.training.training_rows import columns_of, in_validation, severe_label
 from accident_reco_tests.unit.model.people import population
 
 QUICK = BoostingParameters(rounds=20, leaves=7, rate=0.2, leaf=10, members=1)
@@ -56,7 +56,7 @@ def test_validation_people_teach_nobody(people):
 
 def test_a_teacher_knows_more_than_chance(people):
     """Probabilities of people not learnt from: ranked well above chance, and better than the plain share."""
-    label = is_grave(people["grav"])
+    label = severe_label(people["grav"])
     said = soft_labels.out_of_fold(people, np.zeros(len(label), dtype=bool), QUICK, 0, 1)
     assert roc_auc(label, said) > 0.7
     assert log_loss(label, said) < log_loss(label, np.full(len(label), label.mean()))

@@ -25,9 +25,9 @@ from accident_reco.models.accidents.training.slices import months_of
 from accident_reco.models.accidents.training.training_rows import (
     columns_of,
     in_validation,
-    is_grave,
     mask_fields,
     masked_copy,
+    severe_label,
 )
 from accident_reco.settings import Settings
 from accident_reco_tests.unit.model.people import population
@@ -220,7 +220,7 @@ def test_a_version_compared_with_itself_gains_nothing(assembled):
 
 def test_a_holdout_of_one_class_is_refused(victims):
     """A tiny source must say so instead of reporting NaN."""
-    light = victims[~is_grave(victims["grav"].to_numpy()).astype(bool)]
+    light = victims[~severe_label(victims["grav"].to_numpy()).astype(bool)]
     with pytest.raises(ValueError, match="both classes"):
         Holdout.of(light)
 

@@ -15,7 +15,7 @@ from accident_reco.models.movies.scoring import rerank
 from accident_reco.models.movies.scoring.arrays import bundle_arrays
 from accident_reco.models.movies.scoring.lookup import UnknownMovie
 from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write_arrays
-from accident_reco.models.movies.scoring.recommender import Recommender, Wishes
+from accident_reco.models.movies.scoring.recommender import Recommender, RecommendOptions
 from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
 from accident_reco.models.movies.training import fitting
 from accident_reco.models.movies.training.candidates import Options, Rows
@@ -53,20 +53,20 @@ def test_known_user_sees_nothing_twice(version: Recommender, sample_rows: Rows) 
     """Seen movies are left out unless they are asked for; the list is ordered; stars lie on the scale."""
     user = int(sample_rows.train.user_id[0])
     history = history_of(sample_rows, user)
-    answer = version.recommend(user, Wishes(count=20), history)
+    answer = version.recommend(user, RecommendOptions(count=20), history)
     assert (answer.reason, answer.note, len(answer.picks)) == ("personalised", None, 20)
     assert not {pick.movie_id for pick in answer.picks} & set(history.movie_id.tolist())
     scores = [pick.score for pick in answer.picks]
     assert scores == sorted(scores, reverse=True)
     assert all(0.5 <= pick.predicted_rating <= 5 for pick in answer.picks)
-    everything = version.recommend(user, Wishes(count=100, include_seen=True), history)
+    everything = version.recommend(user, RecommendOptions(count=100, include_seen=True), history)
     assert {pick.movie_id for pick in everything.picks} & set(history.movie_id.tolist())
 
 
 def test_one_rating_is_enough(version: Recommender) -> None:
     """Fold-in without a stored user, from one rating on; the rated movie is not recommended."""
     rated = int(version.movie_id[version.rating_count.argmax()])
-    answer = version.recommend(None, Wishes(because=True), given=History.of([rated], [5.0]))
+    answer = version.recommend(None, RecommendOptions(because=True), given=History.of([rated], [5.0]))
     assert answer.reason == "fold_in"
     assert len(answer.picks) == 10
     assert rated not in {pick.movie_id for pick in answer.picks}
@@ -75,7 +75,9 @@ def test_one_rating_is_enough(version: Recommender) -> None:
 def test_ratings_beyond_the_newest_are_not_called_unknown(version: Recommender) -> None:
     """Folding in looks at the newest 500; what it does not look at is known all the same."""
     many = np.tile(version.movie_id[version.rating_count > 0], 3)[:600]
-    answer = version.recommend(None, Wishes(include_seen=True), given=History.of(many.tolist(), [4.0] * len(many)))
+    answer = version.recommend(
+        None, RecommendOptions(include_seen=True), given=History.of(many.tolist(), [4.0] * len(many))
+    )
     assert (answer.reason, answer.note) == ("fold_in", None)
 
 
@@ -123,8 +125,8 @@ def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommen
     shared = []
     for user in np.unique(sample_rows.train.user_id)[:40].tolist():
         history = history_of(sample_rows, user)
-        own = version.recommend(user, Wishes(), history)
-        folded = version.recommend(None, Wishes(), given=history)
+        own = version.recommend(user, RecommendOptions(), history)
+        folded = version.recommend(None, RecommendOptions(), given=history)
         shared.append(len({p.movie_id for p in own.picks} & {p.movie_id for p in folded.picks}))
     assert np.mean(shared) > 7
 
@@ -132,7 +134,7 @@ def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommen
 def test_newer_ratings_of_a_known_user_count_at_once(versions: dict[str, Recommender], sample_rows: Rows) -> None:
     """A user who rated after the training is folded in from the stored history, and the answer says so."""
     user = int(sample_rows.train.user_id[0])
-    answer = versions["als"].recommend(user, Wishes(), history_of(sample_rows, user, newer=True))
+    answer = versions["als"].recommend(user, RecommendOptions(), history_of(sample_rows, user, newer=True))
     assert answer.reason == "fold_in"
     assert answer.note == "the user rated movies since this version was trained: folded in from the stored ratings"
 
@@ -144,7 +146,7 @@ def test_strangers_get_what_is_popular(version: Recommender) -> None:
         (None, NOTHING, "no user and no ratings"),
         (None, History.of([2], [5.0]), "none of the rated movies is known"),
     ):
-        answer = version.recommend(user, Wishes(count=5), given=given)
+        answer = version.recommend(user, RecommendOptions(count=5), given=given)
         assert answer.reason == "popular"
         assert said in (answer.note or "")
         rated = version.rating_count > 0
@@ -154,16 +156,16 @@ def test_strangers_get_what_is_popular(version: Recommender) -> None:
 
 def test_genres_in_and_out(version: Recommender) -> None:
     """Any of the genres, none of the excluded ones; names in any case; an unknown one is told."""
-    answer = version.recommend(None, Wishes(count=30, genres=["comedy", "War"], exclude_genres=["drama"]))
+    answer = version.recommend(None, RecommendOptions(count=30, genres=["comedy", "War"], exclude_genres=["drama"]))
     assert answer.picks
     for pick in answer.picks:
         assert {"Comedy", "War"} & set(pick.genres)
         assert "Drama" not in pick.genres
-    unknown = version.recommend(None, Wishes(genres=["Komödie"]))
+    unknown = version.recommend(None, RecommendOptions(genres=["Komödie"]))
     assert unknown.picks == []
     assert unknown.note is not None
     assert unknown.note.startswith("no movie has the genre Komödie; genres are: Action, Adventure")
-    partly = version.recommend(None, Wishes(genres=["Komödie", "Comedy"]))
+    partly = version.recommend(None, RecommendOptions(genres=["Komödie", "Comedy"]))
     assert partly.picks
     assert "Komödie" in (partly.note or "")
 
@@ -171,7 +173,7 @@ def test_genres_in_and_out(version: Recommender) -> None:
 def test_everything_seen_is_an_honest_empty_list(version: Recommender) -> None:
     """Nothing left is not an error, and not a repetition."""
     history = History.of(version.movie_id.tolist(), [4.0] * len(version.movie_id))
-    answer = version.recommend(int(version.user_id[0]), Wishes(), history)
+    answer = version.recommend(int(version.user_id[0]), RecommendOptions(), history)
     assert answer.picks == []
     assert answer.note == "every movie of this version was seen; include_seen gives them again"
 
@@ -179,12 +181,12 @@ def test_everything_seen_is_an_honest_empty_list(version: Recommender) -> None:
 def test_similar_movies(version: Recommender) -> None:
     """Like the movie, not the movie itself; an unknown id is an error, an unrated movie is answered by genre."""
     movie = int(version.movie_id[version.rating_count.argmax()])
-    answer = version.similar(movie, Wishes(count=5))
+    answer = version.similar(movie, RecommendOptions(count=5))
     assert len(answer.picks) == 5
     assert movie not in {pick.movie_id for pick in answer.picks}
     assert {pick.reason for pick in answer.picks} == {"similar"}
     with pytest.raises(UnknownMovie, match="this version has no movie 2"):
-        version.similar(2, Wishes())
+        version.similar(2, RecommendOptions())
 
 
 def test_movie_that_nobody_rated(bundles: dict[str, bytes]) -> None:
@@ -194,7 +196,7 @@ def test_movie_that_nobody_rated(bundles: dict[str, bytes]) -> None:
     arrays["rating_count"][row] = 0
     arrays["movie_factors"][row] = 0
     version = Recommender(arrays)
-    answer = version.similar(int(version.movie_id[row]), Wishes(count=5))
+    answer = version.similar(int(version.movie_id[row]), RecommendOptions(count=5))
     assert "same genres" in (answer.note or "")
     assert all(set(pick.genres) & set(version.movies.genres_of(row)) for pick in answer.picks)
 
@@ -206,7 +208,7 @@ def test_diversity_makes_lists_less_alike(versions: dict[str, Recommender], samp
     history = history_of(sample_rows, user)
 
     def likeness(diversity: float) -> tuple[int, float]:
-        picks = version.recommend(user, Wishes(diversity=diversity), history).picks
+        picks = version.recommend(user, RecommendOptions(diversity=diversity), history).picks
         rows = np.searchsorted(version.movie_id, [pick.movie_id for pick in picks])
         table = version._alike(rows)
         return picks[0].movie_id, float(table[np.triu_indices(len(rows), 1)].mean())
@@ -221,7 +223,7 @@ def test_because_names_liked_movies(versions: dict[str, Recommender], sample_row
     user = int(sample_rows.train.user_id[0])
     history = history_of(sample_rows, user)
     stars = dict(zip(history.movie_id.tolist(), history.rating.tolist(), strict=True))
-    answer = versions["svd"].recommend(user, Wishes(because=True), history)
+    answer = versions["svd"].recommend(user, RecommendOptions(because=True), history)
     reasons = [reason for pick in answer.picks for reason in pick.because]
     assert reasons
     for reason in reasons:
@@ -237,7 +239,7 @@ def test_empty_catalogue_answers() -> None:
         "rating_count": np.zeros(0, np.int32), "popularity": np.zeros(0, np.float32), "global_mean": np.array(3.5),
         "user_bias": np.zeros(0), "movie_bias": np.zeros(0),
     }  # fmt: skip
-    answer = Recommender(nothing).recommend(1, Wishes(), History.of([1], [5.0]))
+    answer = Recommender(nothing).recommend(1, RecommendOptions(), History.of([1], [5.0]))
     assert answer.picks == []
     assert "the catalogue is empty" in (answer.note or "")
     assert Recommender(nothing).movies.search("x", 5) == []

@@ -6,13 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from accident_reco.defs.partitions import single_run, years
 from accident_reco.defs.resources import Platform
-from accident_reco.lifecycle.bundle import MODELS
+from accident_reco.lifecycle.model_metrics import record_model_metrics
+from accident_reco.models.accidents.assets.partitions import single_run, years
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import ingest, raw_store
 from accident_reco.models.accidents.data.checks import CheckOutcome, fresh
 from accident_reco.models.accidents.data.queries import loaded_years, row_counts
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 
 # Metadata of what was made, by asset and year.
@@ -33,7 +34,7 @@ RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
 PROGRESS_BYTES = 5 << 20
 AS_PUBLISHED = "The stored file is byte for byte what was fetched, and its header is this table's."
 CHECKS = {
-    "every_person_once": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
+    "one_row_per_road_user": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
     "keys_unique": "No accident, vehicle or user is there twice.",
     "referential_integrity": "People find their vehicle, accidents their place, rows their accident.",
     "code_ranges": "Every code is in the codebook or unknown; at most 2 % of a column were repaired.",
@@ -90,7 +91,7 @@ def accident_years(
 def _make(context: dg.AssetExecutionContext, platform: Platform) -> tuple[Made, list[str]]:
     """What was made of the run's years, and what is wrong with the years of which nothing was made."""
     chosen = context.selected_asset_keys
-    source = open_source(platform.settings, _progress(context))
+    source = open_source(platform.settings.of(AccidentSettings), _progress(context))
     tables = [table for table, key in zip(TABLES, RAW, strict=True) if key in chosen]
     merge = bool({VICTIMS, QUARANTINE} & chosen)
     made: Made = {}
@@ -199,8 +200,10 @@ def fresh_enough(platform: Platform) -> dg.AssetCheckResult:
 def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Replaces the years that changed, each in one transaction, and leaves the others alone."""
     platform.warehouse.upgrade()
-    done = ingest.load_warehouse(platform.objects, platform.warehouse, open_source(platform.settings).data_source)
-    versions = ingest.record_model_metrics(platform.models, platform.warehouse, MODELS)
+    done = ingest.load_warehouse(
+        platform.objects, platform.warehouse, open_source(platform.settings.of(AccidentSettings)).data_source
+    )
+    versions = record_model_metrics(platform.models, platform.warehouse, "accidents")
     counts = row_counts(platform.warehouse)
     return dg.MaterializeResult(
         metadata={
@@ -208,7 +211,7 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
             **{f"{table}_rows": count for table, count in counts.items()},
             **{f"years_{what}": ", ".join(map(str, found)) or "none" for what, found in done.items()},
             "model_versions": versions,
-            "data_source": open_source(platform.settings).data_source,
+            "data_source": open_source(platform.settings.of(AccidentSettings)).data_source,
         }
     )
 
@@ -216,9 +219,9 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
 @dg.asset_check(
     asset=WAREHOUSE, blocking=True, description="The warehouse holds exactly the people of the stored years."
 )
-def warehouse_holds_every_person(platform: Platform) -> dg.AssetCheckResult:
+def warehouse_matches_store(platform: Platform) -> dg.AssetCheckResult:
     """Rows of the warehouse against the summaries of the stored years."""
-    stored = raw_store.current_years(platform.objects, open_source(platform.settings).data_source)
+    stored = raw_store.current_years(platform.objects, open_source(platform.settings.of(AccidentSettings)).data_source)
     expected = {year: summary["victims"] for year, summary in stored.items()}
     found = {year: row["people"] for year, row in loaded_years(platform.warehouse).items()}
     total = row_counts(platform.warehouse)["victims"]
@@ -230,11 +233,15 @@ def warehouse_holds_every_person(platform: Platform) -> dg.AssetCheckResult:
     )
 
 
-ingest_accidents = dg.define_asset_job(
-    "ingest_accidents",
-    selection=dg.AssetSelection.assets(*RAW, VICTIMS, QUARANTINE),
-    description="Published files of one year or a range of years to one row per road user.",
-)
+def ingest_job(executor: dg.ExecutorDefinition | None) -> Any:
+    """The job over published files, victims and quarantine, by year."""
+    return dg.define_asset_job(
+        "ingest_accidents",
+        selection=dg.AssetSelection.assets(*RAW, VICTIMS, QUARANTINE),
+        description="Published files of one year or a range of years to one row per road user.",
+        executor_def=executor,
+    )
+
 
 load_accidents = dg.define_asset_job(
     "load_accidents",

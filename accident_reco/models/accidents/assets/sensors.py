@@ -6,18 +6,18 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from accident_reco.defs.partitions import years
 from accident_reco.defs.resources import Platform
+from accident_reco.models.accidents.assets.partitions import years
 from accident_reco.models.accidents.data.queries import loaded_years
 from accident_reco.models.accidents.data.watch import changed_years, warehouse_news
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import SourceError, open_source
-from accident_reco.settings import Settings
 
 # A publisher's server is asked once an hour; files beside us at every tick.
 REMOTE_SECONDS = 3600
 
 
-def source_sensor(settings: Settings) -> dg.SensorDefinition:
+def source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
     """What the source offers."""
 
     @dg.sensor(
@@ -31,14 +31,14 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, platform: Platform
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """One run per changed year, once per version of its files: a bad year is not tried again until it changes."""
-        name = platform.settings.accidents_source
+        name = platform.settings.of(AccidentSettings).accidents_source
         remote = name == "official" or urlsplit(name).scheme not in ("", "file")
         if remote and context.cursor and time.time() - float(context.cursor) < REMOTE_SECONDS:
             yield dg.SkipReason(f"{name} was asked less than an hour ago")
             return
         context.update_cursor(str(time.time()))
         try:
-            changed = changed_years(platform.objects, open_source(platform.settings, hurry=True))
+            changed = changed_years(platform.objects, open_source(platform.settings.of(AccidentSettings), hurry=True))
         except SourceError as error:
             yield dg.SkipReason(str(error))
             return
@@ -55,7 +55,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
     return accident_source
 
 
-def warehouse_sensor(settings: Settings) -> dg.SensorDefinition:
+def warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
     """What the warehouse lacks."""
 
     @dg.sensor(
@@ -67,7 +67,7 @@ def warehouse_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def accident_warehouse(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
         """One run per content of the stored years; the load itself touches only the years that differ."""
-        source = open_source(platform.settings)
+        source = open_source(platform.settings.of(AccidentSettings))
         waiting, key = warehouse_news(platform.objects, source.data_source, loaded_years(platform.warehouse))
         if not waiting:
             return dg.SkipReason("the warehouse holds the stored years")
@@ -75,8 +75,3 @@ def warehouse_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.RunRequest(run_key=key)
 
     return accident_warehouse
-
-
-def definitions(settings: Settings) -> dg.Definitions:
-    """Both sensors, on from the start."""
-    return dg.Definitions(sensors=[source_sensor(settings), warehouse_sensor(settings)])

@@ -16,6 +16,8 @@ from accident_reco.models.accidents.codebook.road_users import USAGERS
 from accident_reco.models.accidents.codebook.vehicles import VEHICULES
 
 UNKNOWN = -1
+SEVERE = (2, 3)
+"""`grav` codes of the target: killed, hospitalised."""
 TABLES = ("caracteristiques", "lieux", "vehicules", "usagers")
 # ``actp`` is the one field with letters; they are kept as the integers 10 and 11.
 LETTERS = MappingProxyType({"A": 10, "B": 11})

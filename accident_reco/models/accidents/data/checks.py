@@ -14,9 +14,9 @@ import numpy as np
 
 from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
 from accident_reco.models.accidents.data.schema import COLUMNS
+from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.data.victims import YearOfAccidents
 
-GRAVE: Final = (2, 3)
 MAX_REFUSED: Final = 0.02
 MAX_ORPHANED: Final = 0.01
 MAX_REPAIRED: Final = 0.02
@@ -72,7 +72,7 @@ def summarise(
         "victims": len(victims),
         "victims_sha256": victims_sha256,
         "months": int(victims.mois[victims.mois > 0].nunique()),
-        "grave_share": round(float(victims.grav.isin(GRAVE).mean()), 6) if len(victims) else 0.0,
+        "grave_share": round(float(is_severe(victims.grav).mean()), 6) if len(victims) else 0.0,
         "grav": {str(code): int(count) for code, count in victims.grav.value_counts().sort_index().items()},
         "repeated": {
             "Num_Acc": int(built.accidents.Num_Acc.duplicated().sum()),

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.codebook import FIELDS, words
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, summarise
 from accident_reco.models.accidents.data.quarantine import Quarantine
@@ -19,7 +18,6 @@ from accident_reco.models.accidents.data.queries import (
     load_year,
     loaded_years,
     save_codebook,
-    save_metrics,
 )
 from accident_reco.models.accidents.data.raw_store import (
     FRAMES,
@@ -164,14 +162,3 @@ def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -
         load_year(warehouse, year, frames, facts)
         done["loaded"].append(year)
     return done
-
-
-def record_model_metrics(models: ModelStore, warehouse: Warehouse, names: Iterable[str]) -> int:
-    """Puts the metrics of every stored model version into the warehouse; gives the number of versions."""
-    count = 0
-    for name in names:
-        for version in models.versions(name):
-            manifest = models.manifest(name, version)
-            save_metrics(warehouse, name, version, manifest.metrics, manifest.data_source, manifest.created_at)
-            count += 1
-    return count

@@ -12,7 +12,6 @@ from accident_reco.models.accidents.data.tables import (
     accident_years,
     accidents,
     codebook,
-    model_metrics,
     places,
     quarantine,
     vehicles,
@@ -68,7 +67,7 @@ def row_counts(warehouse: Warehouse) -> dict[str, int]:
     """Rows of every table of accident data."""
     with warehouse.connect() as connection:
         return {table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-                for table in (*reversed(BY_YEAR), codebook, model_metrics)}  # fmt: skip
+                for table in (*reversed(BY_YEAR), codebook)}  # fmt: skip
 
 
 def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]]) -> None:
@@ -78,25 +77,6 @@ def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]
     with warehouse.begin() as connection:
         connection.execute(delete(codebook))
         _insert(warehouse, connection, codebook, columns)
-
-
-def save_metrics(
-    warehouse: Warehouse, model: str, version: str, metrics: Mapping[str, Any], data_source: str, created_at: str
-) -> None:
-    """Replaces the metrics of one model version; what is not a number is left out."""
-    numbers = {name: float(value) for name, value in metrics.items()
-               if isinstance(value, int | float) and not isinstance(value, bool) and value == value}  # fmt: skip
-    made = datetime.fromisoformat(created_at) if created_at else None
-    rows = [
-        {"model": model, "version": version, "metric": name[:64], "value": value, "data_source": data_source,
-         "created_at": made}
-        for name, value in numbers.items()
-    ]  # fmt: skip
-    with warehouse.begin() as connection:
-        mine = (model_metrics.c.model == model) & (model_metrics.c.version == version)
-        connection.execute(delete(model_metrics).where(mine))
-        if rows:
-            connection.execute(model_metrics.insert(), rows)
 
 
 def read_view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,6 +25,7 @@ from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 RAW: Final = "assets/accidents"
 CANONICAL: Final = "assets/accidents/canonical"
 VICTIMS: Final = "assets/accidents/victims"
+COMPARABLE_SINCE: Final = 2019
 FRAMES: Final = ("accidents", "places", "vehicles", "victims", "quarantine")
 
 
@@ -132,3 +134,12 @@ def summaries(store: ObjectStore) -> dict[int, dict[str, Any]]:
 def current_years(store: ObjectStore, data_source: str) -> dict[int, dict[str, Any]]:
     """Summaries of the stored years that come from this source: years of another source must not be mixed in."""
     return {year: summary for year, summary in summaries(store).items() if summary["data_source"] == data_source}
+
+
+def comparable_years(stored: Mapping[int, Any]) -> list[int]:
+    """The stored years that one model may be trained on: the one place of this rule.
+
+    Before 2019 "hospitalised" was recorded by another rule (the publisher's warning); such years are used only where
+    there are no others.
+    """
+    return [year for year in stored if year >= COMPARABLE_SINCE] or list(stored)

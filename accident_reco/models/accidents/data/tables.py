@@ -179,14 +179,4 @@ codebook = Table(
     comment="What the codes of accident data mean",
 )
 
-model_metrics = Table(
-    "model_metrics",
-    metadata,
-    Column("model", String(32), primary_key=True, comment="Model name: accidents or movies"),
-    Column("version", String(64), primary_key=True, comment="Version"),
-    Column("metric", String(64), primary_key=True, comment="Metric name, on the frozen holdout"),
-    Column("value", Float, nullable=False, comment="Value"),
-    Column("data_source", String(32), nullable=False, comment="What the version was trained from"),
-    Column("created_at", DateTime(timezone=True), comment="UTC, when the version was made"),
-    comment="Metrics of every model version in the store",
-)
+TABLES = (accident_years, accidents, places, vehicles, victims, quarantine, codebook)

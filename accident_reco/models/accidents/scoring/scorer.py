@@ -26,7 +26,6 @@ DECISION_FORMAT: Final = 1
 CHUNK: Final = 8192
 DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
-REFERENCE_FILE, CARD_FILE = "reference.json", "card.md"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from accident_reco.models.accidents.serving.columns import to_columns
-from accident_reco.models.accidents.serving.csv_rows import ANSWER_HEADER, Lines, Row, Table, write_rows
+from accident_reco.models.accidents.serving.csv_rows import ANSWER_FIELDS, ANSWER_HEADER, Lines, Row, Table, write_rows
 from accident_reco.models.accidents.serving.routes import MODEL, logged, predictions_of
 from serving.common.app import new_router
 from serving.common.problems import Problem, responses
@@ -149,11 +149,10 @@ class _Upload:
         out: list[list[Any]] = []
         for row in rows:
             if row.error is not None:
-                out.append([row.line, *row.keys, "", "", "", "", row.error])
+                out.append([row.line, *row.keys, *([""] * len(ANSWER_FIELDS)), row.error])
                 continue
             user = next(answers)
-            said = (user["prediction_id"], user["probability"], user["severity"], int(user["uncertain"]))
-            out.append([row.line, *row.keys, *said, ""])
+            out.append([row.line, *row.keys, *(user[name] for name in ANSWER_FIELDS), ""])
         spool.write(await asyncio.to_thread(write_rows, out))
         self._outcomes.labels("predicted").inc(len(good))
         self._outcomes.labels("refused").inc(len(rows) - len(good))
@@ -174,7 +173,7 @@ class _Upload:
         patience = time.monotonic() + _LOG_PATIENCE_SECONDS
         while self._context.log.room < len(users) and time.monotonic() < patience:
             await asyncio.sleep(0.02)
-        self._context.log.offer(logged(self._champion, self._request, "csv", seconds, inputs, users))
+        self._context.record(self._champion, self._request, "csv", seconds, **logged(inputs, users))
 
 
 def _ascii(value: str) -> str:

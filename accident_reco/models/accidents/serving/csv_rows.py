@@ -16,13 +16,15 @@ from typing import Any, Final
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.scoring.answer import JSON_FIELDS, PREDICTION_ID
 from accident_reco.models.accidents.serving.request import MAX_NUMBER, MAX_TEXT, RECORD_FIELDS, context_bounds
 from serving.common.problems import Problem
 
 MAX_LINE: Final = 16 * 1024
 # Columns that say which row is which: they come back in the answer.
 KEYS: Final = ("Num_Acc", "id_usager", "id_vehicule", "num_veh")
-ANSWER_HEADER: Final = ("line", *KEYS, "prediction_id", "probability", "severity", "uncertain", "error")
+ANSWER_FIELDS: Final = (PREDICTION_ID, *(field.name for field in JSON_FIELDS))
+ANSWER_HEADER: Final = ("line", *KEYS, *ANSWER_FIELDS, "error")
 _KNOWN: Final = frozenset((*RECORD_FIELDS, *CONTEXT_COLUMNS))
 _UNKNOWN_CELLS: Final = frozenset({"", "-1", "N/A", "NA", "nan", "None", "null"})
 _REMEMBERED: Final = 2_000
@@ -158,9 +160,15 @@ def harmless(cell: str) -> str:
     return cell
 
 
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return harmless(value)
+    return int(value) if isinstance(value, bool) else value
+
+
 def write_rows(rows: Sequence[Sequence[Any]]) -> bytes:
     """Lines of the answer."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter=";", lineterminator="\n")
-    writer.writerows([[harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+    writer.writerows([[_cell(value) for value in row] for row in rows])
     return out.getvalue().encode()

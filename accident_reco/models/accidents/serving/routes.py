@@ -11,14 +11,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, answer_rows
+from accident_reco.models.accidents.scoring.scorer import Answer
+from accident_reco.models.accidents.serving.answers import AccidentsAnswer
 from accident_reco.models.accidents.serving.columns import Parties, from_accidents, from_records
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
-from serving.predict.answers import AccidentsAnswer
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.prediction_log import Call, new_id
+from serving.predict.prediction_log import new_id
 
 MODEL: Final = "accidents"
 MAX_EXPLAINED: Final = 100
@@ -40,10 +42,6 @@ _SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1
 def router(context: Context) -> APIRouter:
     """The endpoint, over the slot of the accident model."""
     routes = new_router("predict", needs=context.guard.needs("predict"))
-    predictions = context.metrics.counter("predictions", "Predictions answered", ("model", "version"))
-    seconds = context.metrics.histogram(
-        "prediction_duration_seconds", "Time to score a request once it was read", ("model",)
-    )
 
     @routes.post(
         "/predict/accidents",
@@ -82,10 +80,7 @@ def router(context: Context) -> APIRouter:
         if explain:
             await _explain(champion, parties, users)
         answer = _answer(champion, parties, scored, users)
-        predictions.labels(MODEL, champion.version).inc(len(parties.inputs))
-        elapsed = time.perf_counter() - started
-        seconds.labels(MODEL).observe(elapsed)
-        context.log.offer(logged(champion, request, "json", elapsed, parties.inputs, users))
+        context.record(champion, request, "json", time.perf_counter() - started, **logged(parties.inputs, users))
         return json_response(answer)
 
     return routes
@@ -101,44 +96,20 @@ async def _explain(champion: Champion[Any], parties: Parties, users: list[dict[s
         user["factors"] = [asdict(factor) for factor in factors]
 
 
-def logged(
-    champion: Champion[Any],
-    request: Request,
-    source: str,
-    seconds: float,
-    inputs: list[dict[str, Any]],
-    users: list[dict[str, Any]],
-) -> Call:
-    """The call as the log keeps it."""
-    state = request.scope["state"]
-    return Call(
-        model=MODEL,
-        version=champion.version,
-        request_id=state["request_id"],
-        user_name=state["subject"],
-        source=source,
-        status=200,
-        latency_ms=seconds * 1000,
-        ids=[user["prediction_id"] for user in users],
-        inputs=inputs,
-        scores=[user["probability"] for user in users],
-        answers=[user["severity"] for user in users],
-    )
-
-
-def predictions_of(scored: Any) -> list[dict[str, Any]]:
-    """The answer for each row."""
+def predictions_of(scored: Answer) -> list[dict[str, Any]]:
+    """The answer for each row, with prediction ids of one call."""
     call = new_id()
-    rows = zip(scored.probability.round(6).tolist(), scored.grave.tolist(), scored.uncertain.tolist(), strict=True)
-    return [
-        {
-            "prediction_id": f"{call}-{i}",
-            "probability": probability,
-            "severity": "grave" if grave else "light",
-            "uncertain": uncertain,
-        }
-        for i, (probability, grave, uncertain) in enumerate(rows)
-    ]
+    return answer_rows(scored, [f"{call}-{row}" for row in range(len(scored.probability))])
+
+
+def logged(inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What `Context.record` keeps of the rows of a call."""
+    return {
+        "ids": [user[PREDICTION_ID] for user in users],
+        "inputs": inputs,
+        "scores": [user["probability"] for user in users],
+        "answers": [user["severity"] for user in users],
+    }
 
 
 def _answer(champion: Champion[Any], parties: Parties, scored: Any, users: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources.base import Fetched, Source, SourceError
-from accident_reco.settings import Settings
 
 __all__ = ["Fetched", "Source", "SourceError", "open_source"]
 
 
 def open_source(
-    settings: Settings, progress: Callable[[str, int, int | None], None] | None = None, *, hurry: bool = False
+    settings: AccidentSettings, progress: Callable[[str, int, int | None], None] | None = None, *, hurry: bool = False
 ) -> Source:
     """The source that the settings name; nothing is read or reached yet. `hurry` gives a server one short chance."""
     from accident_reco.models.accidents.sources.directory import DirectorySource

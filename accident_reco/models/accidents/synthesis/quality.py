@@ -18,7 +18,7 @@ from accident_reco.models.accidents.features.builder import FeatureSpec, build_f
 from accident_reco.models.accidents.features.location_features import COUNTS
 from accident_reco.models.accidents.training.fitting import QUICK, TrainingRows, fit_boosting
 from accident_reco.models.accidents.training.metrics import roc_auc
-from accident_reco.models.accidents.training.training_rows import columns_of, is_grave
+from accident_reco.models.accidents.training.training_rows import columns_of, severe_label
 
 CODES: Final = ("catu", "catv", "grav", "sexe", "secu1", "trajet", "agg", "catr", "col", "int", "lum", "atm", "surf",
                 "plan", "circ", "place", "other_kind")  # fmt: skip
@@ -159,8 +159,8 @@ def picture(quality: Quality) -> bytes:
 
 def _taught_auc(rows: pd.DataFrame, fresh: pd.DataFrame, spec: FeatureSpec, seed: int, jobs: int) -> float:
     columns = columns_of(rows)
-    trees = fit_boosting(_rows(build_features(columns, spec), is_grave(columns["grav"])), QUICK, seed, jobs)
-    return roc_auc(is_grave(fresh["grav"].to_numpy()), trees.margin(_features(fresh, spec)))
+    trees = fit_boosting(_rows(build_features(columns, spec), severe_label(columns["grav"])), QUICK, seed, jobs)
+    return roc_auc(severe_label(fresh["grav"].to_numpy()), trees.margin(_features(fresh, spec)))
 
 
 def _features(frame: pd.DataFrame, spec: FeatureSpec) -> NDArray[np.float32]:

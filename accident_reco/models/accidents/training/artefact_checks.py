@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.features.builder import FeatureSpec
 from accident_reco.models.accidents.scoring.scorer import (
     DECISION_FILE,
@@ -50,7 +51,7 @@ def training_people(frame: pd.DataFrame, share: float) -> str | None:
     found = float(frame["synthetic"].mean())
     if abs(found - share) > 0.01:
         return f"the synthetic share is {found:.3f}, not {share:g}"
-    grave = int(real["grav"].isin((2, 3)).sum())
+    grave = int(is_severe(real["grav"]).sum())
     return None if 0 < grave < len(real) else f"{grave} of {len(real)} real people are gravely hurt: nothing to learn"
 
 

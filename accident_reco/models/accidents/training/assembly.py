@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from accident_reco.lifecycle.bundle import Bundle, sha256
+from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
-from accident_reco.models.accidents.scoring.scorer import CARD_FILE, REFERENCE_FILE, AccidentScorer, Rule
+from accident_reco.models.accidents.scoring.scorer import AccidentScorer, Rule
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.training.candidate import (
     REAL,
     Recipe,
@@ -37,13 +38,12 @@ from accident_reco.models.accidents.training.fitting import (
 from accident_reco.models.accidents.training.metrics import average_precision, evaluate, roc_auc
 from accident_reco.models.accidents.training.out_of_time import out_of_time
 from accident_reco.models.accidents.training.tuning import SPACE, tune
-from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 MODEL = "accidents"
 
 
-def recipe_of(settings: Settings) -> Recipe:
+def recipe_of(settings: AccidentSettings) -> Recipe:
     """The recipe as configured."""
     return Recipe(
         feature_set=settings.accidents_feature_set,
@@ -59,7 +59,7 @@ def recipe_of(settings: Settings) -> Recipe:
 
 
 def parameters_of(
-    settings: Settings, people: int, tuned: Mapping[str, Mapping[str, Any]] | None = None
+    settings: AccidentSettings, people: int, tuned: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Parameters]:
     """Parameters of either candidate: as shipped or as found by `tuned`, as many trees as `people` are worth.
 
@@ -76,6 +76,8 @@ def parameters_of(
     }
 
 
+KINDS: Final = tuple(SPACE)
+"""Kinds of candidates."""
 TUNED: Final = "assets/accidents/tuned_parameters/all.json"
 
 
@@ -94,7 +96,7 @@ def tuned_for(store: ObjectStore, data_source: str, feature_set: str) -> tuple[d
     return chosen, f"tuned on {document['people']:,} people of {data_source}, search {sha256(raw)[:12]}"
 
 
-def tune_candidates(features: pd.DataFrame, data_source: str, settings: Settings) -> dict[str, Any]:
+def tune_candidates(features: pd.DataFrame, data_source: str, settings: AccidentSettings) -> dict[str, Any]:
     """Search parameters of both candidates on the feature table; the document that `tuned_for` reads."""
     recipe = recipe_of(settings)
     rows, num_acc, whole = search_rows(features, recipe)
@@ -110,7 +112,7 @@ def tune_candidates(features: pd.DataFrame, data_source: str, settings: Settings
 
 
 def fit_candidate(
-    features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, why: str, settings: Settings
+    features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, why: str, settings: AccidentSettings
 ) -> Bundle:
     """Train one candidate; its bundle has validation metrics, and in its lineage the parameters and `why` these."""
     trained = train(features, training, parameters, recipe_of(settings))
@@ -119,7 +121,7 @@ def fit_candidate(
     return Bundle(MODEL, trained.files, signature, validation_metrics(trained), {"parameters": stated})
 
 
-def gate_policy(settings: Settings) -> GatePolicy:
+def gate_policy(settings: AccidentSettings) -> GatePolicy:
     """What an accident model must reach: discrimination decides, calibration and slices may not suffer."""
     return GatePolicy(
         metric="roc_auc",
@@ -145,6 +147,13 @@ def best(candidates: Mapping[str, Bundle]) -> str:
     return max(candidates, key=lambda name: float(candidates[name].metrics["roc_auc"]))
 
 
+def choose(candidates: Mapping[str, Bundle]) -> tuple[str, str]:
+    """Kind of the best candidate, and why, in one sentence."""
+    kind = best(candidates)
+    measured = ", ".join(f"{name} {float(one.metrics['roc_auc']):.4f}" for name, one in candidates.items())
+    return kind, f"{kind} has the highest ROC AUC on validation rows ({measured})"
+
+
 @dataclass(frozen=True)
 class Assembled:
     """The bundle that the gate will judge, with the evaluation behind its card."""
@@ -157,7 +166,7 @@ class Assembled:
 @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
 def assemble(
     chosen: str, candidates: Mapping[str, Bundle], training: pd.DataFrame, victims: pd.DataFrame,
-    data_source: str, settings: Settings,
+    data_source: str, settings: AccidentSettings,
 ) -> Assembled:  # fmt: skip
     """Evaluate the chosen candidate on the holdout and complete its bundle. Raises ValueError without a holdout."""
     files = dict(candidates[chosen].files)

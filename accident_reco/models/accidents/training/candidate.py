@@ -29,8 +29,8 @@ from accident_reco.models.accidents.training.training_rows import (
     Columns,
     columns_of,
     in_validation,
-    is_grave,
     masked_copy,
+    severe_label,
     take,
 )
 
@@ -104,7 +104,7 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     if recipe.mask_most:
         masked = masked_copy(real, spec, recipe.mask_most, recipe.seed)
         parts.append((MASKED, recipe.masked_weight, masked, target))
-    parts.append((SYNTHETIC, recipe.synthetic_weight, synthetic, is_grave(synthetic["grav"]).astype(np.float32)))
+    parts.append((SYNTHETIC, recipe.synthetic_weight, synthetic, severe_label(synthetic["grav"]).astype(np.float32)))
     frames = []
     for origin, weight, rows, learnt in parts:
         kept = _thinned(len(learnt), weight, recipe, origin)
@@ -113,7 +113,7 @@ def feature_frame(training: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
         rows = take(rows, kept)
         # A synthetic person stands close to the real one who lent the place, and is no accident of their own.
         frame = pd.DataFrame(build_features(rows, spec, seen=True), columns=list(spec.names), copy=False)
-        about = {NUM_ACC: rows[NUM_ACC], LABEL: is_grave(rows["grav"]), TARGET: learnt[kept],
+        about = {NUM_ACC: rows[NUM_ACC], LABEL: severe_label(rows["grav"]), TARGET: learnt[kept],
                  WEIGHT: np.full(len(kept), max(weight, recipe.least_weight), dtype=np.float32),
                  ORIGIN: np.full(len(kept), origin, dtype=np.int8)}  # fmt: skip
         for name, values in about.items():
@@ -130,7 +130,7 @@ def _thinned(rows: int, weight: float, recipe: Recipe, origin: int) -> NDArray[n
 
 def _softened(real: Columns, recipe: Recipe) -> NDArray[np.float32]:
     """Label of every real row, moved towards its teachers' word by `teacher_share`."""
-    label = is_grave(real["grav"]).astype(np.float32)
+    label = severe_label(real["grav"]).astype(np.float32)
     if not recipe.teacher_share or not len(label):
         return label
     apart = in_validation(real[NUM_ACC], recipe.validation_share)
@@ -179,7 +179,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
     first = to_calibrate(parameters) if recipe.refit else parameters
     trees = fit(rows.where(~validation), first, recipe.seed, recipe.jobs)
     judged = columns_of(training[in_validation(training[NUM_ACC].to_numpy(), recipe.validation_share)])
-    matrix, label = build_features(judged, spec, seen=True), is_grave(judged["grav"])
+    matrix, label = build_features(judged, spec, seen=True), severe_label(judged["grav"])
     margin = scorer_of(trees, spec).margin(matrix)
     rule = fit_rule(margin, label, recipe.miss_cost, recipe.coverage, recipe.seed)
     if recipe.refit:

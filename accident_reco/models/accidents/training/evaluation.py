@@ -29,7 +29,7 @@ from accident_reco.models.accidents.training.metrics import (
     roc_auc,
 )
 from accident_reco.models.accidents.training.slices import slices
-from accident_reco.models.accidents.training.training_rows import Columns, columns_of, is_grave, mask_fields
+from accident_reco.models.accidents.training.training_rows import Columns, columns_of, mask_fields, severe_label
 
 GAPS: Final = (0.1, 0.3, 0.5)
 DRAWS: Final = 200
@@ -48,7 +48,7 @@ class Holdout:
     def of(cls, victims: pd.DataFrame) -> Holdout:
         """The holdout rows of a victims frame. Raises ValueError when there are none or one class is absent."""
         rows = columns_of(victims[in_holdout(victims["Num_Acc"].to_numpy())])
-        label = is_grave(rows["grav"])
+        label = severe_label(rows["grav"])
         if not len(label) or label.min() == label.max():
             raise ValueError(f"the holdout of {len(label)} people does not hold both classes; ingest more data")
         return cls(rows, label)

@@ -9,21 +9,20 @@ from typing import Final
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, write_recipe
-from accident_reco.models.accidents.data.raw_store import VICTIMS, current_years
+from accident_reco.models.accidents.data.raw_store import VICTIMS, comparable_years, current_years
+from accident_reco.models.accidents.settings import AccidentSettings, AccidentTraining
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.models.accidents.training.assembly import TUNED, tuned_for
-from accident_reco.models.accidents.training.training_population import comparable, sources_of
-from accident_reco.settings import Settings
-from accident_reco.settings.groups import AccidentTraining
+from accident_reco.models.accidents.training.training_population import sources_of
 from accident_reco.storage.objects import ObjectStore
 
 SETTINGS: Final = (*AccidentTraining.model_fields, "seed", "training_jobs")
 
 
-def save_inputs(store: ObjectStore, settings: Settings, candidate: Bundle, folder: Path) -> None:
+def save_inputs(store: ObjectStore, settings: AccidentSettings, candidate: Bundle, folder: Path) -> None:
     """Write the candidate's inputs. Raises DatasetError when what is stored is no longer what it was made of."""
     stored = current_years(store, open_source(settings).data_source)
-    years = comparable(stored)
+    years = comparable_years(stored)
     if sources_of(stored, years) != list(candidate.lineage["sources"]):
         raise DatasetError(
             f"accidents {candidate.version} was trained on other files than are stored now; train again, so that the "

@@ -18,7 +18,7 @@ from accident_reco.models.accidents.training.export import margins
 from accident_reco.models.accidents.training.fitting import QUICK, TrainingRows, fit_boosting
 from accident_reco.models.accidents.training.metrics import roc_auc
 from accident_reco.models.accidents.training.slices import month_name, months_of
-from accident_reco.models.accidents.training.training_rows import columns_of, is_grave
+from accident_reco.models.accidents.training.training_rows import columns_of, severe_label
 
 NEWEST_SHARE: Final = 0.3
 FEWEST: Final = 200
@@ -63,6 +63,6 @@ def _taught(
 ) -> NDArray[np.float64]:
     columns = columns_of(people)
     spec = FeatureSpec.learn(columns, feature_set)
-    label = is_grave(columns["grav"])
+    label = severe_label(columns["grav"])
     rows = TrainingRows(build_features(columns, spec, seen=True), label, np.ones(len(label), dtype=np.float32))
     return margins(fit_boosting(rows, QUICK, seed, jobs), build_features(newest, spec))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
 from accident_reco.models.accidents.training.export import margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
-from accident_reco.models.accidents.training.training_rows import Columns, is_grave
+from accident_reco.models.accidents.training.training_rows import Columns, severe_label
 
 FOLDS: Final = 4
 SEVERITIES: Final = (1, 2, 3, 4)
@@ -36,7 +36,7 @@ def out_of_fold(
         real: raw columns of real training people, whole accidents, shape (n,); never of the holdout.
         apart: people whom no teacher learns from (the validation rows), or what is measured on them would be theirs.
     """
-    label = is_grave(real["grav"])
+    label = severe_label(real["grav"])
     x = np.hstack([build_features(real, FeatureSpec.learn(real, "full"), seen=True), severity_of_others(real)])
     fold = accident_folds(real["Num_Acc"], FOLDS, seed)
     rows = TrainingRows(x, label, np.ones(len(label), dtype=np.float32))

@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 
 from accident_reco.lifecycle.holdout import in_holdout
-from accident_reco.models.accidents.data.raw_store import current_years, load_frame
+from accident_reco.models.accidents.data.raw_store import comparable_years, current_years, load_frame
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
-from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectStore
 
-# Before, "hospitalised" was recorded by another rule (the publisher's warning): a drift to tell, not to learn.
-COMPARABLE_SINCE: Final = 2019
 SAMPLE_SALT: Final = 0x5A3B_1E00
 KEYS: Final = ("Num_Acc", "id_usager")
 
@@ -31,7 +29,7 @@ class Population:
     years: list[int]
 
 
-def population(store: ObjectStore, settings: Settings) -> Population:
+def population(store: ObjectStore, settings: AccidentSettings) -> Population:
     """Everybody that training and evaluation may use; the holdout is part of it.
 
     Raises ValueError when no year of the configured source is stored.
@@ -40,7 +38,7 @@ def population(store: ObjectStore, settings: Settings) -> Population:
     stored = current_years(store, data_source)
     if not stored:
         raise ValueError(f"no year of {data_source} accidents is stored; ingest one first")
-    years = comparable(stored)
+    years = comparable_years(stored)
     victims = pd.concat([load_frame(store, "victims", year)[[*KEYS, *COLUMNS]] for year in years], ignore_index=True)
     return Population(bounded(victims, settings.accidents_max_people), data_source, sources_of(stored, years), years)
 
@@ -53,11 +51,6 @@ def bounded(victims: pd.DataFrame, most: int) -> pd.DataFrame:
     if free <= most:
         return victims
     return victims[held_out | in_holdout(numbers, share=most / free, salt=SAMPLE_SALT)].reset_index(drop=True)
-
-
-def comparable(stored: dict[int, dict[str, Any]]) -> list[int]:
-    """The stored years that may be learnt together."""
-    return [year for year in stored if year >= COMPARABLE_SINCE] or list(stored)
 
 
 def sources_of(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:

@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.features.builder import FeatureSpec
 
 Columns = dict[str, NDArray[Any]]
 
 # Salt of the validation share of the training accidents; the frozen holdout has its own.
 VALIDATION_SALT: Final = 0x7A11_DA7E
-KILLED, HOSPITALISED = 2, 3
 
 
 def columns_of(frame: pd.DataFrame) -> Columns:
@@ -29,9 +29,9 @@ def take(columns: Mapping[str, NDArray[Any]], rows: NDArray[Any]) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def is_grave(grav: NDArray[np.integer]) -> NDArray[np.int8]:
+def severe_label(grav: NDArray[np.integer]) -> NDArray[np.int8]:
     """Label: 1 = killed or hospitalised, 0 = slightly injured or unharmed."""
-    return ((grav == KILLED) | (grav == HOSPITALISED)).astype(np.int8)
+    return is_severe(grav).astype(np.int8)
 
 
 def in_validation(num_acc: NDArray[np.int64], share: float) -> NDArray[np.bool_]:

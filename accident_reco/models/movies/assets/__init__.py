@@ -1,5 +1,1 @@
-"""Dagster assets, checks and jobs of the movie model."""
-
-from accident_reco.models.movies.assets import ingest, training
-
-__all__ = ["ingest", "training"]
+"""Dagster assets, checks and jobs of the movie model; `plugin` hands them to the platform."""

@@ -10,6 +10,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.models.movies.data import ingest, raw_store
 from accident_reco.models.movies.data.quarantine import refusals
 from accident_reco.models.movies.data.sources import open_source
+from accident_reco.models.movies.settings import MovieSettings
 
 GROUP = "movies_ingest"
 OWNERS = ["team:movies"]
@@ -34,7 +35,7 @@ MOVIES = dg.AssetKey(["movies", "raw_movies"])
 def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     """Fetch both files from one source, so that they fit together; what is stored already is not fetched again."""
     found: dict[dg.AssetKey, tuple[raw_store.RawRecord, bool]] = {}
-    with closing(open_source(platform.settings)) as source:
+    with closing(open_source(platform.settings.of(MovieSettings))) as source:
         if RATINGS in context.selected_asset_keys:
             found[RATINGS] = raw_store.fetch_raw(platform.objects, source, "raw_ratings")
         if MOVIES in context.selected_asset_keys:

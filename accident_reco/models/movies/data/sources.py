@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.settings import Settings
+from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, spool
 
 # Ratings and movies file of each published set, newest format first.
@@ -64,7 +64,7 @@ class MovieSource(Protocol):
         """Give back what fetching needed; files that were handed out stay open."""
 
 
-def open_source(settings: Settings) -> MovieSource:
+def open_source(settings: MovieSettings) -> MovieSource:
     """The source that the settings name."""
     name = settings.movies_source
     if name == "sample":

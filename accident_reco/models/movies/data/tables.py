@@ -69,3 +69,5 @@ rating_quarantine = Table(
     Index("ix_rating_quarantine_load_id", "load_id"),
     comment="Rating rows that were refused, with their reason",
 )
+
+TABLES = (movies, ratings, rating_loads, rating_quarantine)

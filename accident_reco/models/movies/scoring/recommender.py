@@ -28,7 +28,7 @@ Reason = Literal["personalised", "fold_in", "similar", "popular"]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RecommendOptions:
     """What the person asked for besides movies to their taste."""
 
     count: int = 10
@@ -135,7 +135,7 @@ class Recommender:
     # What they get
 
     def recommend(
-        self, user_id: int | None, wishes: Wishes, history: History = NOTHING, given: History = NOTHING
+        self, user_id: int | None, wishes: RecommendOptions, history: History = NOTHING, given: History = NOTHING
     ) -> Answer:
         """Movies for a stored user (with the stored history) or for somebody who brings ratings (`given`).
 
@@ -168,7 +168,7 @@ class Recommender:
         notes = [text for text in (decided.note, problem, None if picks else self._why_empty(wishes)) if text]
         return Answer(picks, decided.way, "; ".join(notes) or None)
 
-    def similar(self, movie_id: int, wishes: Wishes) -> Answer:
+    def similar(self, movie_id: int, wishes: RecommendOptions) -> Answer:
         """Movies like this one. Raises UnknownMovie."""
         row = self.movies.position(movie_id)
         allowed, note = self._of_wished_genres(self._rated, wishes)
@@ -204,7 +204,7 @@ class Recommender:
             return self.head.stored(user, rows, rating)
         return self.head.fold_in(rows, rating) if len(rows) else None
 
-    def _of_wished_genres(self, allowed: np.ndarray, wishes: Wishes) -> tuple[np.ndarray, str | None]:
+    def _of_wished_genres(self, allowed: np.ndarray, wishes: RecommendOptions) -> tuple[np.ndarray, str | None]:
         """Which of the allowed movies the genre wishes leave, and what was wrong with the wishes."""
         if not wishes.genres and not wishes.exclude_genres:
             return allowed, None
@@ -214,7 +214,7 @@ class Recommender:
             problem = f"no movie has the genre {', '.join(unknown)}; genres are: {genres}"
         return allowed & self.movies.of_genres(wishes.genres, wishes.exclude_genres), problem
 
-    def _why_empty(self, wishes: Wishes) -> str:
+    def _why_empty(self, wishes: RecommendOptions) -> str:
         if not len(self.movies):
             return "the catalogue is empty"
         if wishes.genres or wishes.exclude_genres:
@@ -222,7 +222,7 @@ class Recommender:
         return "every movie of this version was seen; include_seen gives them again"
 
     def _picks(
-        self, rows: np.ndarray, score: np.ndarray, wishes: Wishes, taste: Taste | None, reason: Reason
+        self, rows: np.ndarray, score: np.ndarray, wishes: RecommendOptions, taste: Taste | None, reason: Reason
     ) -> list[Pick]:
         if wishes.diversity > 0:
             nth = rerank.diversify(score, self._alike(rows), wishes.count, wishes.diversity)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from accident_reco.models.movies.data import queries as storage
 from accident_reco.models.movies.serving.request import GenerateRequest, RatingsFeedback, WrittenAnswer
+from accident_reco.models.movies.settings import MovieSettings
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
@@ -117,7 +118,7 @@ def _generate(context: Context, version: Any, body: GenerateRequest) -> dict[str
         seed=body.seed,
         shift=body.shift,
         now=int(now),
-        holdout_share=context.settings.movies_holdout_share,
+        holdout_share=context.settings.of(MovieSettings).movies_holdout_share,
     )
     return _write(context, columns, simulated=True, received_at=int(now * 1000))
 

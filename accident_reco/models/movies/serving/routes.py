@@ -25,7 +25,7 @@ from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.prediction_log import Call, new_id
+from serving.predict.prediction_log import new_id
 
 if TYPE_CHECKING:
     from accident_reco.models.movies.data.history import History
@@ -46,18 +46,12 @@ NO_HISTORY: Final = "the stored ratings cannot be read now"
 def router(context: Context) -> APIRouter:
     """The endpoints, over the slot of the movie model and the ratings in the warehouse."""
     routes = new_router("predict", needs=context.guard.needs("predict"))
-    predictions = context.metrics.counter("recommendations", "Movie answers", ("version", "reason"))
-    seconds = context.metrics.histogram("recommendation_duration_seconds", "Time to make a movie answer", ())
 
     async def answer(champion: Champion[Any], asked: Sequence[MoviesRequest], request: Request) -> list[dict[str, Any]]:
         started = time.perf_counter()
         # In a thread: the warehouse may be far away, and matrices let others run meanwhile.
         answers = await asyncio.to_thread(_answers, context, champion, asked)
-        elapsed = time.perf_counter() - started
-        seconds.observe(elapsed)
-        for found in answers:
-            predictions.labels(champion.version, found["reason"]).inc()
-        context.log.offer(_logged(champion, request, elapsed, asked, answers))
+        context.record(champion, request, "json", time.perf_counter() - started, **_logged(asked, answers))
         return answers
 
     @routes.post(
@@ -116,7 +110,7 @@ def router(context: Context) -> APIRouter:
 
 def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRequest]) -> list[dict[str, Any]]:
     from accident_reco.models.movies.data.history import NOTHING
-    from accident_reco.models.movies.scoring.recommender import Wishes
+    from accident_reco.models.movies.scoring.recommender import RecommendOptions
 
     version: Recommender = champion.model
     users = {one.user_id for one in asked if one.user_id is not None}
@@ -130,7 +124,9 @@ def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRe
             trouble = NO_HISTORY
     answers = []
     for one in asked:
-        wishes = Wishes(one.count, one.genres, one.exclude_genres, one.include_seen, one.diversity, one.because)
+        wishes = RecommendOptions(
+            one.count, one.genres, one.exclude_genres, one.include_seen, one.diversity, one.because
+        )
         given = _given(one)
         history = histories.get(one.user_id, NOTHING) if one.user_id is not None else NOTHING
         answer = version.recommend(one.user_id, wishes, history, given)
@@ -162,10 +158,10 @@ def _given(one: MoviesRequest) -> History:
 
 def _similar(version: Recommender, movie_id: int, count: int) -> tuple[Answer, str]:
     from accident_reco.models.movies.scoring.lookup import UnknownMovie
-    from accident_reco.models.movies.scoring.recommender import Wishes
+    from accident_reco.models.movies.scoring.recommender import RecommendOptions
 
     try:
-        answer = version.similar(movie_id, Wishes(count=count))
+        answer = version.similar(movie_id, RecommendOptions(count=count))
     except UnknownMovie as error:
         raise Problem(404, f"{error}.", kind="no-such-movie") from None
     return answer, version.movies.titles[version.movies.position(movie_id)]
@@ -188,28 +184,15 @@ def _served(champion: Champion[Any]) -> dict[str, str]:
     return {"model": MODEL, "version": champion.version, "data_source": champion.data_source}
 
 
-def _logged(
-    champion: Champion[Any],
-    request: Request,
-    seconds: float,
-    asked: Sequence[MoviesRequest],
-    answers: Sequence[Mapping[str, Any]],
-) -> Call:
-    """The call as the log keeps it: ids and wishes in, ids out."""
-    state = request.scope["state"]
-    return Call(
-        model=MODEL,
-        version=champion.version,
-        request_id=state["request_id"],
-        user_name=state["subject"],
-        source="json",
-        status=200,
-        latency_ms=seconds * 1000,
-        ids=[answer["prediction_id"] for answer in answers],
-        inputs=[one.model_dump(exclude_defaults=True) for one in asked],
-        scores=[None] * len(answers),
-        answers=[
+def _logged(asked: Sequence[MoviesRequest], answers: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """What `Context.record` keeps of a call: ids and options in, ids out."""
+    return {
+        "ids": [answer["prediction_id"] for answer in answers],
+        "inputs": [one.model_dump(exclude_defaults=True) for one in asked],
+        "scores": [None] * len(answers),
+        "answers": [
             {"reason": answer["reason"], "movies": [movie["movie_id"] for movie in answer["movies"]]}
             for answer in answers
         ],
-    )
+        "reasons": [answer["reason"] for answer in answers],
+    }

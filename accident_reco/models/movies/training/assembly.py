@@ -14,11 +14,11 @@ from accident_reco.models.movies.data.quarantine import refusals
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, split, users_taken
 from accident_reco.models.movies.scoring.arrays import PopularityOptions
+from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating
 from accident_reco.models.movies.training.candidates import Options, Rows
 from accident_reco.models.movies.training.choice import ChoiceRule
 from accident_reco.models.movies.training.fitting import ModelOptions
-from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -26,7 +26,7 @@ HOLDOUT = "holdout"
 SIMULATED = "simulated"
 
 
-def options_of(settings: Settings) -> Options:
+def options_of(settings: MovieSettings) -> Options:
     """Training options as configured."""
     return Options(
         ModelOptions(seed=settings.seed, threads=settings.training_jobs),
@@ -37,12 +37,12 @@ def options_of(settings: Settings) -> Options:
     )
 
 
-def rule_of(settings: Settings) -> ChoiceRule:
+def rule_of(settings: MovieSettings) -> ChoiceRule:
     """The rule that chooses among candidates."""
     return ChoiceRule(rmse_tolerance=settings.movies_rmse_tolerance)
 
 
-def policy_of(settings: Settings) -> GatePolicy:
+def policy_of(settings: MovieSettings) -> GatePolicy:
     """The gate's policy for movies."""
     return gating.policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
 

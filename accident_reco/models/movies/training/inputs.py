@@ -10,9 +10,8 @@ import pandas as pd
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, write_recipe
 from accident_reco.models.movies.data import imports, queries, raw_store
+from accident_reco.models.movies.settings import MovieSettings, MovieTraining
 from accident_reco.models.movies.training import assembly
-from accident_reco.settings import Settings
-from accident_reco.settings.groups import MovieTraining
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -21,7 +20,9 @@ SPLIT: Final = f"{raw_store.BASE}/ratings_split/all.parquet"
 CATALOGUE: Final = "catalogue.parquet"
 
 
-def save_inputs(store: ObjectStore, warehouse: Warehouse, settings: Settings, candidate: Bundle, folder: Path) -> None:
+def save_inputs(
+    store: ObjectStore, warehouse: Warehouse, settings: MovieSettings, candidate: Bundle, folder: Path
+) -> None:
     """Write the candidate's inputs. Raises DatasetError when other files were stored since it was trained.
 
     Of the published ratings only the first line is kept, which tells their scale: what was learnt is the split, and

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from accident_reco.lifecycle.bundle import MODELS
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.answers import ModelDetails, ModelSummary
@@ -17,7 +16,7 @@ from serving.predict.model_slot import ModelSlot
 
 LISTED_VERSIONS: Final = 50
 
-ModelName = Annotated[str, Path(description=f"Model name: {' or '.join(MODELS)}", max_length=40)]
+ModelName = Annotated[str, Path(description="Model name, as `GET /models` lists them", max_length=40)]
 
 
 def slot_of(context: Context, model: str) -> ModelSlot[Any]:

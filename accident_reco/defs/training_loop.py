@@ -1,0 +1,255 @@
+"""Makes the training assets of any model: one asset per candidate, the best candidate, the production model, their job.
+
+What these assets do for a model is its `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from accident_reco.contract import Check, Evaluated, Model, ModelTraining
+from accident_reco.defs.mlflow_tracking import track
+from accident_reco.defs.promotion import Promotion, move_pointer
+from accident_reco.defs.resources import Platform
+from accident_reco.defs.steps import FORKED_TRAINING
+from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Manifest, sha256
+from accident_reco.lifecycle.gate import Comparison, Evaluation, decide
+from accident_reco.lifecycle.lineage import lineage
+from accident_reco.lifecycle.reference import read_reference
+from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
+
+CANDIDATE_COMPLETE = "candidate_complete"
+CHAMPION_ANSWERS = "champion_answers"
+
+
+def training_job(model: str) -> str:
+    """Name of the job that trains a model and lets the gate decide."""
+    return f"train_{model}"
+
+
+def training_group(model: str) -> str:
+    """Asset group of a model's training."""
+    return f"{model}_training"
+
+
+def training_definitions(model: Model) -> dg.Definitions:
+    """Candidates, candidate, production model and the job over them and the assets before them."""
+    training = model.training()
+    assets = [
+        *(_candidate_asset(model, training, kind) for kind in training.candidates),
+        _candidate_model(model, training),
+        _production_model(model, training),
+    ]
+    job = dg.define_asset_job(
+        training_job(model.name),
+        selection=dg.AssetSelection.assets(*_keys(model, training.prepared), *(asset.key for asset in assets)),
+        description=f"Train every candidate of {model.name}, evaluate the best one, let the gate decide.",
+        executor_def=FORKED_TRAINING,
+    )
+    return dg.Definitions(assets=assets, jobs=[job])
+
+
+def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.AssetsDefinition:
+    candidate = training.candidates[kind]
+    key = dg.AssetKey([model.name, candidate.asset])
+    check, description = training.fit_check
+
+    @dg.asset(
+        key=key,
+        ins=_frames(model, training.fit_inputs),
+        deps=_keys(model, training.fit_deps),
+        group_name=training_group(model.name),
+        owners=[model.owner],
+        kinds=set(candidate.kinds),
+        description=candidate.description,
+        code_version=candidate.code_version,
+        io_manager_key="bundles",
+        # The slowest first: it must not be the only one left at the end.
+        op_tags={"dagster/priority": str(candidate.priority)},
+        check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True, description=description)],
+    )
+    def candidate_bundle(
+        context: dg.AssetExecutionContext, platform: Platform, **frames: pd.DataFrame
+    ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
+        fitted = training.fit(kind, frames, platform)
+        size = sum(len(content) for content in fitted.bundle.files.values())
+        yield dg.Output(fitted.bundle, metadata={**fitted.metadata, "bytes": size})
+        yield check_result(fitted.check)
+
+    return candidate_bundle
+
+
+def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefinition:
+    key = dg.AssetKey([model.name, "candidate_model"])
+    bundles = {candidate.asset: kind for kind, candidate in training.candidates.items()}
+
+    @dg.asset(
+        key=key,
+        ins=_frames(model, (*bundles, *training.evaluate_inputs)),
+        deps=_keys(model, training.evaluate_deps),
+        group_name=training_group(model.name),
+        owners=[model.owner],
+        kinds={"mlflow"},
+        description="Best candidate, evaluated on the frozen holdout, with reference profile and model card.",
+        code_version="1",
+        io_manager_key="bundles",
+        check_specs=[
+            dg.AssetCheckSpec(
+                CANDIDATE_COMPLETE,
+                asset=key,
+                blocking=True,
+                description="The bundle loads and answers; a warning when it is below the floor: the gate rejects it.",
+            )
+        ],
+    )
+    def candidate_model(
+        context: dg.AssetExecutionContext, platform: Platform, **inputs: Any
+    ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
+        candidates = {kind: inputs[asset] for asset, kind in bundles.items()}
+        evaluated = training.evaluate(candidates, {name: inputs[name] for name in training.evaluate_inputs}, platform)
+        mlflow_run_id = track(context, platform, _tracked(model, evaluated))
+        bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
+        yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id))
+        yield check_result(_candidate_complete(model, training, bundle, platform))
+
+    return candidate_model
+
+
+def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinition:
+    key = dg.AssetKey([model.name, "production_model"])
+
+    @dg.asset(
+        key=key,
+        ins=_frames(model, ("candidate_model", *training.compare_inputs)),
+        deps=_keys(model, training.evaluate_deps),
+        group_name=training_group(model.name),
+        owners=[model.owner],
+        description="The version that serves: the candidate if the gate promotes it, or an older one after a rollback.",
+        code_version="1",
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHAMPION_ANSWERS,
+                asset=key,
+                blocking=True,
+                description="The version that the pointer names loads and answers.",
+            )
+        ],
+    )
+    def production_model(
+        context: dg.AssetExecutionContext,
+        config: Promotion,
+        platform: Platform,
+        candidate_model: Bundle,
+        **frames: pd.DataFrame,
+    ) -> dg.MaterializeResult:
+        def compare(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
+            return training.compare(candidate_model, manifest, files, frames, platform)
+
+        def fill(folder: Path) -> None:
+            training.save_inputs(candidate_model, platform, folder)
+
+        # A blocking check stops only its own run; the gate looks at what is stored now.
+        problems = cache(lambda: training.data_problems(platform))
+        policy = training.gate_policy(platform.settings)
+        moved = move_pointer(context, platform, config, candidate_model, compare, policy, fill, problems)
+        return moved._replace(check_results=[check_result(_champion_answers(model, platform))])
+
+    return production_model
+
+
+def check_result(check: Check) -> dg.AssetCheckResult:
+    """A check's outcome as Dagster shows it."""
+    severity = dg.AssetCheckSeverity.WARN if check.warn else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(passed=check.passed, check_name=check.name, severity=severity, description=check.reason)
+
+
+def _candidate_complete(model: Model, training: ModelTraining, bundle: Bundle, platform: Platform) -> Check:
+    """It loads, answers and has profile and card; whether it is good enough is the gate's to decide and to record."""
+    model.serving().load(bundle.files, bundle.manifest(""))
+    read_reference(bundle.files[REFERENCE_FILE])
+    if not bundle.files[CARD_FILE]:
+        return Check(CANDIDATE_COMPLETE, False, "the model card is empty")
+    policy = training.gate_policy(platform.settings)
+    decision = decide(Evaluation(bundle.version, bundle.metrics), None, None, policy)
+    return Check(CANDIDATE_COMPLETE, decision.promote, decision.reason, warn=True)
+
+
+def _champion_answers(model: Model, platform: Platform) -> Check:
+    champion = platform.models.champion(model.name)
+    if champion is None:
+        return Check(CHAMPION_ANSWERS, False, "no version serves yet: the gate rejected the first candidate")
+    manifest = champion[1]
+    model.serving().load(platform.models.files(manifest), manifest)
+    return Check(CHAMPION_ANSWERS, True, f"{manifest.version} answers")
+
+
+def _with_origin(
+    model: Model,
+    evaluated: Evaluated,
+    candidates: Mapping[str, Bundle],
+    run_id: str,
+    mlflow_run_id: str | None,
+    platform: Platform,
+) -> Bundle:
+    """The evaluated bundle with the lineage that names its runs, commit and competitors."""
+    competitors = {kind: {"version": one.version, **_headline(model, one.metrics)} for kind, one in candidates.items()}
+    origin = lineage(
+        **evaluated.bundle.lineage,
+        dagster_run_id=run_id,
+        mlflow_run_id=mlflow_run_id,
+        git_commit=platform.settings.git_commit,
+        choice=evaluated.choice,
+        candidates=competitors,
+    )
+    return replace(evaluated.bundle, lineage=origin)
+
+
+def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id: str | None) -> dict[str, Any]:
+    headline = "  ".join(f"{name} {value:.3f}" for name, value in _headline(model, bundle.metrics).items())
+    return {
+        "version": bundle.version,
+        "kind": evaluated.kind,
+        "choice": evaluated.choice,
+        "headline": headline,
+        "data_source": str(bundle.lineage["data_source"]),
+        "mlflow_run_id": mlflow_run_id or "spooled",
+        **{name: float(value) for name, value in bundle.metrics.items()},
+        **evaluated.metadata,
+        "card": dg.MetadataValue.md(bundle.files[CARD_FILE].decode()),
+    }
+
+
+def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
+    """The training as MLflow shows it."""
+    bundle = evaluated.bundle
+    tags = {
+        VERSION_TAG: bundle.version,
+        "data_source": str(bundle.lineage["data_source"]),
+        "algorithm": evaluated.kind,
+        **{f"sha256.{name}": sha256(content) for name, content in bundle.files.items()},
+    }
+    return TrackedRun(
+        model.name,
+        f"{model.name}-{bundle.version}",
+        evaluated.params,
+        {**bundle.metrics, **evaluated.metrics},
+        tags,
+        evaluated.artifacts,
+    )
+
+
+def _headline(model: Model, metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(metrics[name]) for name in model.task.headline if name in metrics}
+
+
+def _keys(model: Model, names: Iterable[str]) -> list[dg.AssetKey]:
+    return [dg.AssetKey([model.name, name]) for name in names]
+
+
+def _frames(model: Model, names: Iterable[str]) -> dict[str, dg.AssetIn]:
+    return {name: dg.AssetIn(key=dg.AssetKey([model.name, name])) for name in names}

@@ -1,0 +1,120 @@
+"""Assets before the candidates of an accident training: synthetic road users, training set, model matrix, parameters."""
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import canonical_json
+from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
+from accident_reco.models.accidents.data.severity import is_severe
+from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.synthesis.sequential import Synthesizer
+from accident_reco.models.accidents.training import assembly, candidate
+from accident_reco.models.accidents.training.plots import markdown, trials_picture, trials_table
+from accident_reco.models.accidents.training.training_population import population
+
+GROUP = "accidents_training"
+COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owners": OWNERS, "code_version": "1"}
+
+
+@dg.asset(
+    **COMMON,
+    deps=[VICTIMS],
+    kinds={"scikitlearn", "lightgbm", "parquet"},
+    io_manager_key="frames",
+    description="Synthetic road users like the real training rows, one for each; the holdout is left out.",
+)
+def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
+    """Synthesize from the real road users outside of the holdout."""
+    settings = platform.settings.of(AccidentSettings)
+    people = population(platform.objects, settings)
+    real = people.victims[~in_holdout(people.victims["Num_Acc"].to_numpy())]
+    share = settings.accidents_synthetic_share
+    rows = round(len(real) * share / (1 - share))
+    synthetic = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
+    context.add_output_metadata({"data_source": people.data_source, "from_real_people": len(real)})
+    return synthetic
+
+
+@dg.asset(
+    **COMMON,
+    deps=[VICTIMS],
+    kinds={"pandas", "parquet"},
+    io_manager_key="frames",
+    description="Real road users outside of the holdout and synthetic ones, one for one by default.",
+)
+def training_set(
+    context: dg.AssetExecutionContext, platform: Platform, synthetic_victims: pd.DataFrame
+) -> pd.DataFrame:
+    """Mix real and synthetic road users."""
+    settings = platform.settings.of(AccidentSettings)
+    people = population(platform.objects, settings)
+    rows = candidate.training_frame(
+        people.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
+    )
+    severe = rows.assign(severe=is_severe(rows["grav"])).groupby("synthetic")["severe"].mean()
+    context.add_output_metadata(
+        {
+            "data_source": people.data_source,
+            "years": str(people.years),
+            "synthetic_share": float(rows.synthetic.mean()),
+            "severe_real": float(severe.get(False, 0)),
+            "severe_synthetic": float(severe.get(True, 0)),
+        }
+    )
+    return rows
+
+
+@dg.asset(
+    **COMMON,
+    kinds={"numpy", "parquet"},
+    io_manager_key="frames",
+    description="Model matrix: real rows, rows with simulated missing values, synthetic rows; with label and weight.",
+)
+def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
+    """Build the matrix with the feature builder that serves."""
+    table = candidate.feature_frame(training_set, assembly.recipe_of(platform.settings.of(AccidentSettings)))
+    origins = {str(origin): int(rows) for origin, rows in table["_origin"].value_counts().items()}
+    context.add_output_metadata(
+        {
+            "features": len([name for name in table if not str(name).startswith("_")]),
+            "rows_by_origin": dg.MetadataValue.json(origins),
+        }
+    )
+    return table
+
+
+@dg.asset(
+    **COMMON,
+    kinds={"scikitlearn", "lightgbm", "json"},
+    description="Parameters of both candidates from a search within a time budget, by folds of training rows.",
+)
+def tuned_parameters(
+    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
+) -> dg.MaterializeResult:
+    """Search, and keep what was found for the trainings that follow."""
+    settings = platform.settings.of(AccidentSettings)
+    data_source = population(platform.objects, settings).data_source
+    document = assembly.tune_candidates(features, data_source, settings)
+    platform.objects.write(assembly.TUNED, canonical_json(document))
+    shown: dict[str, Any] = {"data_source": data_source, "people": document["people"]}
+    for name in assembly.KINDS:
+        found = document[name]
+        shown |= {
+            f"chosen_{name}": dg.MetadataValue.json(found["chosen"]),
+            f"gain_{name}": float(found["gain"]),
+            f"seconds_{name}": float(found["seconds"]),
+            f"table_{name}": dg.MetadataValue.md(trials_table(found)),
+            f"trials_{name}": dg.MetadataValue.md(markdown(trials_picture(found, name), name)),
+        }
+    return dg.MaterializeResult(metadata=shown)
+
+
+tune_accidents = dg.define_asset_job(
+    "tune_accidents",
+    selection=dg.AssetSelection.assets(tuned_parameters),
+    description="Search better parameters on the latest features; the next training uses them.",
+)

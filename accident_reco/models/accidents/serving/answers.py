@@ -1,0 +1,59 @@
+"""Shapes of the accident endpoints' answers, for the documentation; the fields of a row are `scoring.answer.FIELDS`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, create_model
+
+from accident_reco.models.accidents.scoring.answer import JSON_FIELDS, AnswerField
+from serving.predict.answers import Served
+
+
+class FactorAnswer(BaseModel):
+    """One reason for a probability."""
+
+    column: str = Field(description="BAAC or context column that the reason is about")
+    name: str = Field(description="What the column is, in words")
+    value: int | float | str | None = Field(description="Value in the request; null: unknown, which is a reason too")
+    words: str = Field(description="The value in the codebook's words")
+    effect: float = Field(description="Push on the log-odds (Shapley value); above 0 towards killed or hospitalised")
+
+
+def _shape(field: AnswerField) -> Any:
+    low, high = field.bounds or (None, None)
+    return field.kind, Field(description=field.description, ge=low, le=high)
+
+
+UserPrediction = create_model(
+    "UserPrediction",
+    __doc__="The answer for one road user.",
+    prediction_id=(str, Field(description="Id to send feedback about")),
+    **{field.name: _shape(field) for field in JSON_FIELDS},
+    factors=(list[FactorAnswer] | None, Field(None, description="With `explain=true`: the strongest first")),
+)
+
+
+class AccidentPrediction(BaseModel):
+    """The answer for one accident."""
+
+    any_grave_probability: float = Field(
+        ge=0,
+        le=1,
+        description="Probability that anyone is killed or hospitalised: 1 - product of (1 - p) over the users",
+    )
+    users: list[UserPrediction] = Field(description="In the order of the request")  # type: ignore[valid-type]
+
+
+class AccidentsAnswer(Served):
+    """Answer of `POST /predict/accidents`: `predictions` for the short form, `accidents` for the full one."""
+
+    threshold: float = Field(description="Probability from which the class is `grave`")
+    context: Literal["full", "partial"] = Field(
+        description="`partial`: what is known of the other parties of the accident is incomplete"
+    )
+    warnings: list[str] = Field(description="Values that were read differently than they may have been meant")
+    predictions: list[UserPrediction] | None = Field(  # type: ignore[valid-type]
+        None, description="Short form: in the order of the records"
+    )
+    accidents: list[AccidentPrediction] | None = Field(None, description="Full form: in the order of the accidents")

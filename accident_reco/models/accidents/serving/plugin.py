@@ -1,0 +1,77 @@
+"""The serving half of the accident model, as `accident_reco.contract.ModelServing` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accident_reco.contract import ModelServing, NewData, Platform
+from accident_reco.models.accidents import monitoring
+from accident_reco.models.accidents.serving.feedback import LABEL
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from accident_reco.drift.window import Window
+    from accident_reco.lifecycle.bundle import Manifest
+    from accident_reco.lifecycle.reference import ReferenceProfile
+    from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+    from accident_reco.settings import Settings
+    from serving.common.envelope import RouteLimits
+    from serving.predict.context import Context
+    from serving.predict.v2 import InferenceAdapter
+
+
+class AccidentServing(ModelServing):
+    """One probability per road user, from whole accidents, single records, files or tensors."""
+
+    label = LABEL
+
+    def load(self, files: Mapping[str, bytes], manifest: Manifest) -> AccidentScorer:
+        """The scorer, after smoke predictions on one and two drivers of whom only the location is known.
+
+        A location, since what is looked up around one is made at the first prediction: before the swap, in no request.
+        """
+        from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+
+        scorer = AccidentScorer.from_files(files, manifest)
+        if not 0.0 <= scorer.threshold <= 1.0:
+            raise ValueError(f"threshold {scorer.threshold} is no probability")
+        for n in (1, 2):
+            driver = {"catu": np.full(n, 1, dtype=np.int32), "lat": np.full(n, 46.5), "long": np.full(n, 2.5)}
+            answer = scorer.probability(driver)
+            if answer.shape != (n,) or not bool(((answer >= 0) & (answer <= 1)).all()):
+                raise ValueError(f"the smoke prediction of {n} record(s) returned no {n} probabilities")
+        return scorer
+
+    def routers(self, context: Context) -> Sequence[APIRouter]:
+        from accident_reco.models.accidents.serving import csv_route, routes
+
+        return [routes.router(context), csv_route.router(context)]
+
+    def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
+        from accident_reco.models.accidents.serving.csv_route import PATH
+        from serving.common.envelope import RouteLimits
+
+        return {PATH: RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)}
+
+    def inference(self) -> InferenceAdapter:
+        from accident_reco.models.accidents.serving.tensors import AccidentAdapter
+
+        return AccidentAdapter()
+
+    def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        return monitoring.canonical_inputs(inputs)
+
+    def log_group(self, row: Mapping[str, Any]) -> str | None:
+        return monitoring.accident_of(row)
+
+    def partition_window(
+        self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
+    ) -> Window | None:
+        return monitoring.year_window(platform, manifest, reference, files, key)
+
+    def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
+        return monitoring.new_years(platform, manifest)

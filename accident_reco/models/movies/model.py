@@ -1,0 +1,45 @@
+"""The movie model as the platform knows it; see `accident_reco.contract`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from accident_reco.contract import Model, ModelServing, ModelTraining, Task
+from accident_reco.models.movies.settings import MovieSettings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+
+class MovieModel(Model):
+    """What a user would like to watch."""
+
+    name = "movies"
+    title = "Movie recommendations"
+    description = "Movies that a user would like to watch, from the ratings of all users."
+    drift_question = "Have the new ratings moved away from what the movie champion was trained on?"
+    task = Task("ranking", "ndcg_at_10", True, ("rmse", "ndcg_at_10", "coverage"), live_metric="rmse")
+    settings = MovieSettings
+    access: ClassVar = {
+        "services": {"ratings": "SELECT, INSERT, UPDATE", "movies": "SELECT", "rating_loads": "SELECT"},
+        "reader": dict.fromkeys(("ratings", "movies", "rating_loads", "rating_quarantine"), "SELECT"),
+    }
+
+    def tables(self) -> Sequence[Table]:
+        from accident_reco.models.movies.data.tables import TABLES
+
+        return TABLES
+
+    def serving(self) -> ModelServing:
+        from accident_reco.models.movies.serving.plugin import MovieServing
+
+        return MovieServing()
+
+    def training(self) -> ModelTraining:
+        from accident_reco.models.movies.assets.plugin import MovieTraining
+
+        return MovieTraining()
+
+
+MODEL: Final = MovieModel()

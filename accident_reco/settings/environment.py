@@ -1,0 +1,273 @@
+"""Reads the environment: typed settings, all problems reported at once, embedded defaults derived.
+
+The fields are in `groups`, by area, and in the settings class of each model. Nothing else in the platform reads the
+environment, except `plugins`, which needs the names of the models before their settings can be read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from accident_reco.settings import plugins
+from accident_reco.settings.groups import (
+    PREFIX,
+    AccountSettings,
+    AddressSettings,
+    DatasetSettings,
+    DriftSettings,
+    GlobalSettings,
+    HttpSettings,
+    LoopSettings,
+    PredictionLogSettings,
+    RetrainSettings,
+    StackSettings,
+    StorageSettings,
+    WorkerSettings,
+)
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the message names each with its rule."""
+
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(
+    StorageSettings,
+    AddressSettings,
+    StackSettings,
+    WorkerSettings,
+    DatasetSettings,
+    HttpSettings,
+    AccountSettings,
+    PredictionLogSettings,
+    DriftSettings,
+    RetrainSettings,
+    LoopSettings,
+    GlobalSettings,
+    BaseSettings,
+):
+    """The platform's settings; those of each model are a subclass in its folder.
+
+    `Settings.load()` returns one object that is an instance of every chosen model's class; `of` gives it that type.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _retrain_window_can_be_met(self) -> Settings:
+        if self.retrain_needed > self.retrain_window:
+            raise ValueError(
+                f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} can never be met: it is larger than "
+                f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _broker_is_understood(self) -> Settings:
+        if self.broker_url and find_spec("dagster_celery") is None:
+            raise ValueError(f"{PREFIX}BROKER_URL wants dagster-celery: install accident-reco[celery]")
+        return self
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FromFiles(settings_cls)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Settings from the environment, with those of the chosen models.
+
+        Args:
+            overrides: values by field name, instead of the environment's.
+
+        Raises:
+            SettingsError: with every problem in one message, each with the variable's name, value and rule.
+        """
+        problems: list[str] = []
+        combined: type[Settings] = Settings
+        try:
+            combined = combine(plugins.chosen_names(overrides.get("models")))
+        except plugins.UnknownModelError as error:
+            problems.append(str(error))
+        try:
+            settings = combined(**overrides)
+        except ValidationError as error:
+            problems += [_explain(dict(item)) for item in error.errors(include_url=False)]
+        if problems:
+            raise SettingsError("wrong settings:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        for name, hint in unknown_settings(os.environ, combined).items():
+            sys.stderr.write(f"warning: {name} is not a setting{hint}; it has no effect\n")
+        return settings
+
+    @classmethod
+    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
+        """Fields by area: heading → field name → field, the platform's areas first."""
+        found: dict[str, dict[str, FieldInfo]] = {}
+        kinds = sorted(cls.__mro__, key=lambda kind: kind not in Settings.__mro__)
+        for kind in kinds:
+            own = [name for name in vars(kind).get("__annotations__", {}) if name in cls.model_fields]
+            if own and kind is not BaseSettings:
+                found[str(kind.__doc__).rstrip(".")] = {name: cls.model_fields[name] for name in own}
+        return found
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of this installation's models."""
+        return plugins.chosen_names(self.models)
+
+    def of(self, kind: type[S]) -> S:
+        """This object as the settings class of a model.
+
+        Raises:
+            SettingsError: the model is not part of this installation.
+        """
+        if not isinstance(self, kind):
+            raise SettingsError(f"{kind.__name__} belongs to a model that {plugins.VARIABLE} does not choose")
+        return self
+
+    # What is derived: one place for each embedded default.
+    @cached_property
+    def store(self) -> str:
+        """URL of the object store."""
+        return self.store_url or (self.home / "store").as_uri()
+
+    @cached_property
+    def database(self) -> str:
+        """SQLAlchemy URL of the warehouse."""
+        return self.database_url or f"sqlite:///{self.home / 'warehouse.db'}"
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        """MLflow tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def auth_url(self) -> str:
+        """Where clients (and the login of `/docs`) reach the auth service."""
+        return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
+
+    @cached_property
+    def keys_url(self) -> str:
+        """Where services read the public keys that tokens are verified with."""
+        return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
+
+    @cached_property
+    def allowed_docs_origins(self) -> list[str]:
+        """Origins whose pages may ask the auth service for tokens."""
+        if self.docs_origins:
+            return [origin.strip().rstrip("/") for origin in self.docs_origins.split(",") if origin.strip()]
+        ports = (self.predict_port, self.drift_port)
+        return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
+
+    @cached_property
+    def datasets(self) -> Path:
+        """Git repository of the promoted versions' inputs."""
+        return Path(self.dvc_repository).expanduser().resolve() if self.dvc_repository else self.home / "datasets"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        """Directory of Dagster's own storage."""
+        return self.home / "dagster"
+
+    @cached_property
+    def logs(self) -> Path:
+        """Directory of the processes' log files."""
+        return self.home / "logs"
+
+    @cached_property
+    def keys(self) -> Path:
+        """Directory of generated secrets (files of mode 0600)."""
+        return self.home / "keys"
+
+
+class _FromFiles(PydanticBaseSettingsSource):
+    """`ACCIDENT_RECO_NAME_FILE=/run/secrets/x` gives `ACCIDENT_RECO_NAME` the content of that file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as error:
+            raise SettingsError(
+                f"wrong settings:\n  - {PREFIX}{field_name.upper()}_FILE: cannot read {path}: {error.strerror}"
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+def variable(field: str) -> str:
+    """Name of the environment variable that sets `field`."""
+    return "MLFLOW_TRACKING_URI" if field == "mlflow_tracking_uri" else PREFIX + field.upper()
+
+
+@cache
+def combine(names: tuple[str, ...]) -> type[Settings]:
+    """The settings class of an installation with these models.
+
+    Raises:
+        SettingsError: two models declare the same setting.
+    """
+    classes = plugins.settings_classes(names)
+    declared: dict[str, str] = {}
+    for name, kind in classes.items():
+        for field in kind.model_fields.keys() - Settings.model_fields.keys():
+            if field in declared:
+                raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")
+            declared[field] = name
+    return type(
+        "Settings", (*dict.fromkeys(classes.values()), Settings), {"__doc__": Settings.__doc__, "__module__": __name__}
+    )
+
+
+def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings]) -> dict[str, str]:
+    """Variables with the platform's prefix that no setting reads, each with a hint at the nearest real name."""
+    known = {variable(name) for name in known_settings.model_fields} | {PREFIX + "WEBSERVER_PORT"}
+    known |= {name + "_FILE" for name in known}
+    unknown = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown[name] = f" (did you mean {near[0]}?)" if near else ""
+    return unknown
+
+
+def _explain(error: dict[str, Any]) -> str:
+    location = error["loc"][0] if error["loc"] else ""
+    name = str(location) if str(location).isupper() else variable(str(location))
+    secret = any(
+        word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "DVC_REMOTE")
+    )
+    shown = "" if secret else f" = {error.get('input')!r}"
+    return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

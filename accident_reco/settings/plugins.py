@@ -1,0 +1,63 @@
+"""Finds installed models by their entry points and chooses those of this installation.
+
+Only names and entry points: what a model is, is in `accident_reco.contract`; callers use `accident_reco.registry`.
+It is here, below everything else, because a model brings settings of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+GROUP: Final = "accident_reco.models"
+VARIABLE: Final = "ACCIDENT_RECO_MODELS"
+
+
+class UnknownModelError(LookupError):
+    """A name that no installed model has; the message lists the names there are."""
+
+
+@cache
+def installed_names() -> tuple[str, ...]:
+    """Names of the installed models, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+@cache
+def load_model(name: str) -> Any:
+    """The object that a model's entry point names.
+
+    Raises:
+        UnknownModelError: no installed package declares it.
+    """
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            return entry.load()
+    raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
+
+
+def chosen_names(stated: str | None = None) -> tuple[str, ...]:
+    """Names of this installation's models: those of `ACCIDENT_RECO_MODELS`, by default all that are installed.
+
+    Args:
+        stated: names by comma, instead of the environment's.
+
+    Raises:
+        UnknownModelError: a chosen name is not installed.
+    """
+    text = os.environ.get(VARIABLE, "") if stated is None else stated
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or installed_names()
+    for name in names:
+        if name not in installed_names():
+            raise UnknownModelError(
+                f"{VARIABLE} = {text!r}: no model {name!r} is installed; installed are {', '.join(installed_names())}"
+            )
+    return names
+
+
+def settings_classes(names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Model name → the model's settings class, in the order of `names`."""
+    return {name: load_model(name).settings for name in names}
