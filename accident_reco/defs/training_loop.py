@@ -94,7 +94,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         deps=_keys(model, training.evaluate_deps),
         group_name=training_group(model.name),
         owners=[model.owner],
-        kinds={"mlflow"},
+        kinds={*_shared_kinds(training), "mlflow"},
         description="Best candidate, evaluated on the frozen holdout, with reference profile and model card.",
         code_version="1",
         io_manager_key="bundles",
@@ -115,7 +115,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         mlflow_run_id = track(context, platform, _tracked(model, evaluated))
         bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
         yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id))
-        yield check_result(_candidate_complete(model, training, bundle, platform))
+        yield check_result(candidate_complete(model, bundle, platform))
 
     return candidate_model
 
@@ -129,6 +129,7 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         deps=_keys(model, training.evaluate_deps),
         group_name=training_group(model.name),
         owners=[model.owner],
+        kinds=_shared_kinds(training),
         description="The version that serves: the candidate if the gate promotes it, or an older one after a rollback.",
         code_version="1",
         check_specs=[
@@ -168,13 +169,13 @@ def check_result(check: Check) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=check.passed, check_name=check.name, severity=severity, description=check.reason)
 
 
-def _candidate_complete(model: Model, training: ModelTraining, bundle: Bundle, platform: Platform) -> Check:
+def candidate_complete(model: Model, bundle: Bundle, platform: Platform) -> Check:
     """It loads, answers and has profile and card; whether it is good enough is the gate's to decide and to record."""
     model.serving().load(bundle.files, bundle.manifest(""))
     read_reference(bundle.files[REFERENCE_FILE])
     if not bundle.files[CARD_FILE]:
         return Check(CANDIDATE_COMPLETE, False, "the model card is empty")
-    policy = training.gate_policy(platform.settings)
+    policy = model.training().gate_policy(platform.settings)
     decision = decide(Evaluation(bundle.version, bundle.metrics), None, None, policy)
     return Check(CANDIDATE_COMPLETE, decision.promote, decision.reason, warn=True)
 
@@ -245,6 +246,11 @@ def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
 
 def _headline(model: Model, metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(metrics[name]) for name in model.task.headline if name in metrics}
+
+
+def _shared_kinds(training: ModelTraining) -> set[str]:
+    """What every candidate is made of, such as `onnx`."""
+    return set(frozenset.intersection(*(candidate.kinds for candidate in training.candidates.values())))
 
 
 def _keys(model: Model, names: Iterable[str]) -> list[dg.AssetKey]:

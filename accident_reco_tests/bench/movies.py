@@ -134,7 +134,7 @@ def timed_surprise(algorithm: object, version: Recommender, users: list[int]) ->
 
 def prepare(home: Path, arrays: bytes, rating_file: bytes, movie_file: bytes) -> None:
     """A home whose warehouse holds every rating, with accounts and the version as champion."""
-    settings = Settings(home=home)
+    settings = Settings.load(home=home)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     import_files(warehouse, RatingFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),

@@ -146,7 +146,7 @@ def cost_of_the_log(logged: Server, bare: Server, rounds: int) -> str:
 @contextmanager
 def running(home: Path, **settings: str) -> Iterator[Server]:
     """The service as a process of its own, on a free port, with a token that it accepts."""
-    made = Settings(home=home)
+    made = Settings.load(home=home)
     ring = KeyRing(made.keys)
     token = Issuer(made, Warehouse(made.database), ring).access_token("bench", frozenset(SCOPES))
     cache = home / "cache" / "jwks.json"
@@ -187,7 +187,7 @@ def is_ready(port: int) -> bool:
 
 def prepare(home: Path) -> None:
     """A migrated home with keys and a champion of production size."""
-    settings = Settings(home=home)
+    settings = Settings.load(home=home)
     Warehouse(settings.database).upgrade()
     ensure_admin(settings)
     promote(home, real_bundle(rounds=500, rows=20_000))

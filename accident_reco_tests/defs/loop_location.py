@@ -4,6 +4,7 @@ import dagster as dg
 
 from accident_reco.defs import drift_report, retrain_sensors
 from accident_reco.defs.resources import Platform
+from accident_reco.registry import models
 
 platform = Platform()
 
@@ -23,5 +24,9 @@ def defs() -> dg.Definitions:
         )
         for model in ("accidents", "movies")
     ]  # fmt: skip
-    loop = (module.definitions(platform.settings) for module in (drift_report, retrain_sensors))
+    settings = platform.settings
+    loop = [
+        *(drift_report.drift_definitions(model, settings) for model in models(settings).values()),
+        retrain_sensors.definitions(list(models(settings)), settings),
+    ]
     return dg.Definitions.merge(dg.Definitions(jobs=jobs, resources={"platform": platform}), *loop)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from accident_reco.defs.io import BundleIOManager, FrameIOManager
+from accident_reco.definitions import build_defs
 from accident_reco.defs.resources import Platform
-from accident_reco.models.movies.assets import ingest, training
-
-MODULES = (ingest, training)
+from accident_reco.models.movies.model import MODEL
 
 
 class World:
@@ -20,16 +18,7 @@ class World:
         self.platform = Platform(home=str(home))
         self.platform.warehouse.upgrade()
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
-        self.definitions = dg.Definitions(
-            assets=dg.load_assets_from_modules(MODULES),
-            asset_checks=dg.load_asset_checks_from_modules(MODULES),
-            jobs=[ingest.ingest_movies, training.train_movies],
-            resources={
-                "platform": self.platform,
-                "frames": FrameIOManager(platform=self.platform),
-                "bundles": BundleIOManager(platform=self.platform),
-            },
-        )
+        self.definitions = build_defs([MODEL], self.platform)
 
     def run(
         self, job: str, only: str | None = None, config: dict[str, object] | None = None

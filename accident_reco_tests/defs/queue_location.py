@@ -30,4 +30,4 @@ def training() -> None:
 def defs() -> dg.Definitions:
     """The job, and the rollback with its sensors."""
     jobs = dg.Definitions(jobs=[training], resources={"platform": platform})
-    return dg.Definitions.merge(jobs, rollback.definitions(platform.settings))
+    return dg.Definitions.merge(jobs, rollback.definitions(["accidents", "movies"], platform.settings))

@@ -12,6 +12,7 @@ from accident_reco.defs import drift_report, retrain_sensors, rollback
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.registry import models
 from accident_reco.settings import Settings
 from accident_reco.storage.prediction_log import insert_predictions
 
@@ -70,9 +71,9 @@ def definitions_of(platform: Platform) -> dg.Definitions:
     """The loop's definitions beside training jobs that do nothing."""
     settings = Settings.load(home=platform.home)
     return dg.Definitions.merge(
-        drift_report.definitions(settings),
-        retrain_sensors.definitions(settings),
-        rollback.definitions(settings),
+        *(drift_report.drift_definitions(model, settings) for model in models(settings).values()),
+        retrain_sensors.definitions(settings.model_names, settings),
+        rollback.definitions(settings.model_names, settings),
         dg.Definitions(
             jobs=[idle_training(model) for model in ("accidents", "movies")], resources={"platform": platform}
         ),

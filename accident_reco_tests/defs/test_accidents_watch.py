@@ -11,14 +11,15 @@ import pytest
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets import ingest as ingest_assets
-from accident_reco.models.accidents.assets.sensors import definitions, source_sensor, warehouse_sensor
+from accident_reco.models.accidents.assets.plugin import AccidentTraining
+from accident_reco.models.accidents.assets.sensors import source_sensor, warehouse_sensor
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import ingest, raw_store
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.settings import Settings
 
-SETTINGS = Settings(accidents_watch_seconds=7)
+SETTINGS = Settings.load(accidents_watch_seconds=7)
 accident_source, accident_warehouse = source_sensor(SETTINGS), warehouse_sensor(SETTINGS)
 
 
@@ -45,7 +46,7 @@ def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = 
     """Run keys or, without any, the reason to skip; and the cursor."""
     definitions = dg.Definitions(
         assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
-        jobs=[ingest_assets.ingest_accidents, ingest_assets.load_accidents],
+        jobs=[ingest_assets.ingest_job(None), ingest_assets.load_accidents],
         sensors=[accident_source, accident_warehouse],
         resources={"platform": platform},
     )
@@ -124,5 +125,8 @@ def test_tick_is_cheap(platform: Platform, published: Path) -> None:
 
 def test_they_look_as_often_as_the_setting_says() -> None:
     """Both; a demonstration need not wait for a minute."""
-    found = {sensor.name: sensor.minimum_interval_seconds for sensor in definitions(SETTINGS).sensors or ()}
+    found = {
+        sensor.name: sensor.minimum_interval_seconds
+        for sensor in AccidentTraining().definitions(SETTINGS).sensors or ()
+    }
     assert found == {"accident_source": 7, "accident_warehouse": 7}

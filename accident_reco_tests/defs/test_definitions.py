@@ -9,7 +9,7 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from accident_reco.definitions import defs
-from accident_reco.defs.partitions import years
+from accident_reco.models.accidents.assets.partitions import years
 
 CONTRACT = {
     "accidents/caracteristiques", "accidents/lieux", "accidents/vehicules", "accidents/usagers", "accidents/victims",

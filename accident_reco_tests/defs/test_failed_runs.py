@@ -64,7 +64,9 @@ def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) 
     def doomed() -> None:
         burst()
 
-    (sensor,) = [s for s in retrain_sensors.definitions(Settings.load()).sensors or () if s.name == "failed_runs"]
+    (sensor,) = [
+        s for s in retrain_sensors.definitions(["accidents"], Settings.load()).sensors or () if s.name == "failed_runs"
+    ]
     with dg.DagsterInstance.ephemeral() as instance:
         result = doomed.execute_in_process(instance=instance, raise_on_error=False)
         (failure,) = [event for event in result.all_events if event.is_job_failure]
@@ -121,8 +123,8 @@ def test_a_run_that_was_stopped_says_so() -> None:
 
 def test_a_dead_webhook_stops_nothing(platform) -> None:
     """Nobody listens there: recorded as failed, and the loop goes on."""
-    settings = Settings(home=platform.home, notify_url="http://127.0.0.1:1/hook")
+    settings = Settings.load(home=platform.home, notify_url="http://127.0.0.1:1/hook")
     assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "failed"
     assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "known"
-    assert notify(Settings(home=platform.home), platform.warehouse, "suggestion", "b", "train") == "recorded"
+    assert notify(Settings.load(home=platform.home), platform.warehouse, "suggestion", "b", "train") == "recorded"
     assert kept(platform) == [("a", "failed"), ("b", "recorded")]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from accident_reco.drift.performance import live_performance
-from accident_reco.drift.windows import Windows, log_windows
+from accident_reco.drift.window import Windows
 from accident_reco.lifecycle.bundle import Manifest
+from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.reference import ReferenceProfile, read_reference
 from accident_reco.models.movies.data import queries as storage
 from accident_reco.models.movies.data.history import History
@@ -20,6 +21,8 @@ from accident_reco.models.movies.data.ingest import RatingFile, import_files
 from accident_reco.models.movies.data.ratings import RatingScale
 from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions
+from accident_reco.models.movies.model import MODEL
+from accident_reco.models.movies.monitoring import rating_windows
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import assembly, reference_profile
 from accident_reco.models.movies.training.candidates import Options, Rows, train_candidate
@@ -63,7 +66,7 @@ class World:
     movies: list[int]
 
     def windows(self) -> Windows:
-        return log_windows(self.settings, self.warehouse, self.manifest, self.reference, self.files)
+        return rating_windows(OpenedPlatform(self.settings, self.warehouse), self.manifest, self.files)
 
     def unrated(self, user: int, count: int) -> list[int]:
         """Movies that a user has not rated."""
@@ -79,7 +82,7 @@ class World:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Trained once; tests work on copies of its warehouse."""
-    settings = Settings(home=tmp_path_factory.mktemp("live"), drift_window_rows=600)
+    settings = Settings.load(home=tmp_path_factory.mktemp("live"), drift_window_rows=600)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     spec = SampleSpec(ratings=6_000, seed=3)
@@ -113,7 +116,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(trained: World, tmp_path: Path) -> Iterator[World]:
     """A world of a test's own."""
-    own = Settings(home=tmp_path, drift_window_rows=trained.settings.drift_window_rows)
+    own = Settings.load(home=tmp_path, drift_window_rows=trained.settings.drift_window_rows)
     shutil.copy(trained.settings.home / "warehouse.db", tmp_path)
     warehouse = Warehouse(own.database)
     yield replace(trained, settings=own, warehouse=warehouse)
@@ -147,7 +150,7 @@ def test_live_performance_is_predicted_with_histories(world: World) -> None:
         )
     ]
     assert np.abs(live.score - leaked).max() > 0.2
-    measured = live_performance("movies", live, world.manifest.metrics, 0.03)
+    measured = live_performance(MODEL.task, live, world.manifest.metrics, 0.03)
     assert measured.metrics["rmse"]["value"] == pytest.approx(np.sqrt(np.mean((np.array(expected) - truth) ** 2)))
 
 

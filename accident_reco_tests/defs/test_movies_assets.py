@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pytest
 
+from accident_reco.defs.training_loop import candidate_complete
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.models.movies.assets.training_checks import movie_candidate_complete
 from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.model import MODEL
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import assembly
 from accident_reco.models.movies.training.candidates import temporal_parts
@@ -81,12 +81,12 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     # Below the floor: the check warns, so that the gate is asked, refuses, and is on record.
     monkeypatch.setenv("ACCIDENT_RECO_MOVIES_FLOOR", "0.99")
     strict = World(Path(world.platform.home))
-    warned = movie_candidate_complete(strict.platform, trained.output_for_node("movies__candidate_model"))
-    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    warned = candidate_complete(MODEL, trained.output_for_node("movies__candidate_model"), strict.platform)
+    assert (warned.passed, warned.warn) == (False, True)
     strict.platform.objects.delete("models/movies/production.json")
     refused = strict.run("train_movies", only="production_model")
-    assert strict.metadata(refused, "production_model")["reason"] == warned.description
-    assert decision_of_run(strict.platform.warehouse, refused.run_id) == (False, warned.description)
+    assert strict.metadata(refused, "production_model")["reason"] == warned.reason
+    assert decision_of_run(strict.platform.warehouse, refused.run_id) == (False, warned.reason)
     strict.close()
 
 

@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import httpx
 import numpy as np
 import pytest
 
-from accident_reco.defs import drift_report, retrain_sensors
 from accident_reco.models.movies.scoring.recommender import NOTHING, Recommender
 from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
 from accident_reco.settings import Settings
 from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import work_request
 from accident_reco_tests.defs.movie_world import World
-from accident_reco_tests.defs.small_loop import idle_training, tick
+from accident_reco_tests.defs.small_loop import tick
 from accident_reco_tests.serving.live import live, wait_for
 from serving.predict.app import create_app
 
@@ -38,13 +36,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv(f"ACCIDENT_RECO_{name}", value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     made = World(tmp_path / "home")
-    settings = made.platform.settings
-    made.definitions = dg.Definitions.merge(
-        made.definitions,
-        dg.Definitions(jobs=[idle_training("accidents")]),
-        drift_report.definitions(settings),
-        retrain_sensors.definitions(settings),
-    )
     assert made.run("ingest_movies").success
     assert made.run("train_movies").success
     yield made

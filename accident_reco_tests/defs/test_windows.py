@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from accident_reco.drift.log_window import log_windows
 from accident_reco.drift.run_check import NothingToCompare, Question, run_check
-from accident_reco.drift.windows import log_windows
 from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.reference import build_reference, read_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.model import MODEL
+from accident_reco.models.accidents.serving.plugin import AccidentServing
+from accident_reco.models.movies.model import MODEL as MOVIES
 from accident_reco.settings import Settings
 from accident_reco.storage.loop import latest_report, recent_verdicts
 from accident_reco.storage.objects import open_store
@@ -19,7 +23,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path, drift_window_rows=600, drift_sample_rows=100, drift_pages_kept=2)
+    return Settings.load(home=tmp_path, drift_window_rows=600, drift_sample_rows=100, drift_pages_kept=2)
 
 
 @pytest.fixture
@@ -65,29 +69,29 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
         stream = frame.to_parquet(index=False)
         objects.write(f"assets/accidents/victims/{name}.parquet", stream)
     strict = settings.model_copy(update={"drift_share": 0.5})
-    like = run_check(strict, objects, warehouse, Question("accidents", 2023), "r")
+    like = run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2023), "r")
     assert like.row["status"] == "stable"
     assert like.row["window_name"] == "partition:2023"
     assert 200 < like.performance.labels < 800  # the year's holdout
-    unlike = run_check(strict, objects, warehouse, Question("accidents", 2024, 2023), "r")
+    unlike = run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2024, 2023), "r")
     assert unlike.row["status"] == "drift"
     assert unlike.row["document"]["note"] == "against 2023 instead of the champion's reference"
     assert b"Compared against 2023 instead of the champion&#x27;s reference" in objects.read(unlike.row["report_key"])
     assert latest_report(warehouse, "accidents") is None
     assert recent_verdicts(warehouse, "accidents", bundle.version) == []
-    run_check(strict, objects, warehouse, Question("accidents", 2023), "r")
+    run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2023), "r")
     pages = objects.list("reports/drift/accidents/")
     assert len(pages) == settings.drift_pages_kept
 
 
 @pytest.mark.parametrize(
-    ("question", "words"),
+    ("model", "question", "words"),
     [
-        (Question("movies"), "no movies version was promoted yet"),
-        (Question("accidents", 2019), "2019 is not in the store; materialize accidents/victims for 2019 first"),
+        (MOVIES, Question(), "no movies version was promoted yet"),
+        (MODEL, Question(2019), "2019 is not in the store; materialize it first"),
     ],
 )
-def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, question, words) -> None:
+def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, model, question, words) -> None:
     """One sentence with the way out."""
     objects = open_store(settings.store)
     profile = build_reference({"vma": np.arange(100)}, {"vma": "numeric"})
@@ -95,11 +99,11 @@ def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, quest
     models = ModelStore(objects)
     models.point(models.write(bundle), seen=None, run_id="r", reason="first")
     with pytest.raises(NothingToCompare, match=words):
-        run_check(settings, objects, warehouse, question, "r")
+        run_check(model, OpenedPlatform(settings, warehouse), question, "r")
     bare = replace(bundle, files={"other.json": b"{}"})
     models.point(models.write(bare), seen=models.pointer("accidents"), run_id="r", reason="second")
     with pytest.raises(NothingToCompare, match=r"has no reference profile; train a new version|no movies version"):
-        run_check(settings, objects, warehouse, replace(question, partition=None), "r")
+        run_check(model, OpenedPlatform(settings, warehouse), replace(question, partition=None), "r")
 
 
 def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
@@ -118,7 +122,8 @@ def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
         "inputs": {"hrmn": "17:45", "actp": "A", "dep": "2A"},
     }  # fmt: skip
     insert_predictions(warehouse, [row])
-    window = log_windows(settings, warehouse, manifest, read_reference(reference_bytes(reference)), {}).current
+    platform = OpenedPlatform(settings, warehouse)
+    window = log_windows(platform, AccidentServing(), manifest, read_reference(reference_bytes(reference))).current
     assert {name: values.tolist() for name, values in window.columns.items()} == {
         "hrmn": [1745.0], "actp": [10], "dep": ["2A"],
     }  # fmt: skip

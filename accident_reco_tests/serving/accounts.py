@@ -18,7 +18,7 @@ from serving.auth.bootstrap import ensure_admin
 
 def prepared(home: Path, **settings: object) -> tuple[Settings, str]:
     """Settings of a migrated home, and the admin's password."""
-    made = Settings(home=home, **settings)  # type: ignore[arg-type]
+    made = Settings.load(home=home, **settings)  # type: ignore[arg-type]
     Warehouse(made.database).upgrade()
     password = ensure_admin(made)
     assert password is not None

@@ -25,7 +25,7 @@ def _plain_logs() -> Iterator[None]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A home of its own, open to everybody; small drawn reports."""
-    return Settings(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
+    return Settings.load(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ SECRET = "a-value-that-must-not-come-back"
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("abuse")
     promote(home, toy_bundle())
-    settings = Settings(
+    settings = Settings.load(
         home=home, auth_required=False, max_body_bytes=200_000, body_idle_seconds=0.4, request_seconds=1.5
     )
     with live(create_app(settings, LOADERS)) as client:

@@ -100,7 +100,7 @@ def test_a_suggestion_is_made_once(client, settings, warehouse) -> None:
 
 def test_a_dead_warehouse_is_told(tmp_path) -> None:
     """No tables (or no database): 503, so that Alertmanager sends the alert again."""
-    settings = Settings(home=tmp_path, auth_required=False)
+    settings = Settings.load(home=tmp_path, auth_required=False)
     with live(create_app(settings), ready=False) as client:
         assert post(client, settings, alert()).status_code == 503
 
@@ -152,18 +152,18 @@ def test_other_payloads_are_refused(client, settings, body) -> None:
 
 def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path) -> None:
     """Generated where no setting names one; file mode 0600; the setting wins."""
-    settings = Settings(home=tmp_path)
+    settings = Settings.load(home=tmp_path)
     with ThreadPoolExecutor(8) as pool:
         made = set(pool.map(lambda _: alert_secret(settings), range(8)))
     assert len(made) == 1
     assert (tmp_path / "keys" / "alert-secret").stat().st_mode & 0o777 == 0o600
-    assert alert_secret(Settings(home=tmp_path, alert_secret="stated")) == "stated"
+    assert alert_secret(Settings.load(home=tmp_path, alert_secret="stated")) == "stated"
     assert not matches("", "Bearer ")
 
 
 def test_scopes(tmp_path) -> None:
     """With authentication on, reports need a token; alerts need only their secret."""
-    settings = Settings(home=tmp_path, auth_port=1)
+    settings = Settings.load(home=tmp_path, auth_port=1)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     warehouse.close()

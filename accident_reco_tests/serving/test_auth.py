@@ -47,7 +47,7 @@ def test_first_start_makes_one_admin_with_a_random_password(tmp_path: Path) -> N
 
 def test_a_stated_admin_password_is_not_shown(tmp_path: Path) -> None:
     """Where the settings give the password, nothing is printed and nothing is kept."""
-    settings = Settings(home=tmp_path, admin_password="stated by the operator")
+    settings = Settings.load(home=tmp_path, admin_password="stated by the operator")
     Warehouse(settings.database).upgrade()
     assert ensure_admin(settings) is None
     assert not (settings.keys / "admin-password").exists()

@@ -41,7 +41,7 @@ def test_predict(tmp_path: Path) -> None:
     with running_auth(tmp_path, **FAST) as auth:
         promote(tmp_path, real_bundle())
         promote(tmp_path, movie_bundle())
-        settings = Settings(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
+        settings = Settings.load(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
         with live(create_app(settings)) as client:
             check_contract(str(client.base_url).rstrip("/"), auth.headers(), tmp_path)
 
@@ -60,6 +60,6 @@ def test_auth(tmp_path: Path) -> None:
 def test_drift(tmp_path: Path) -> None:
     """The same for verdicts, reports and the alert webhook."""
     with running_auth(tmp_path, **FAST) as auth:
-        settings = Settings(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
+        settings = Settings.load(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
         with live(create_drift_app(settings), ready=False) as client:
             check_contract(str(client.base_url).rstrip("/"), auth.headers(), tmp_path)

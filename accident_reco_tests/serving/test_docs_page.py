@@ -72,7 +72,7 @@ def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> No
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     with running_auth(tmp_path, docs_origins=f"{predict},{drift}", auth_port=free_port()) as auth:
         promote(tmp_path, toy_bundle())
-        settings = Settings(home=tmp_path, public_auth_url=auth.url)
+        settings = Settings.load(home=tmp_path, public_auth_url=auth.url)
         with (
             live(create_app(settings, LOADERS), port=predict_port),
             live(create_drift_app(settings), ready=False, port=drift_port),
@@ -87,7 +87,7 @@ def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> No
 
 def test_the_page_needs_nobody_else(tmp_path: Path) -> None:
     """Without a browser: every address in the page is relative, and the policy names only the auth service."""
-    with live(create_app(Settings(home=tmp_path), LOADERS), ready=False) as client:
+    with live(create_app(Settings.load(home=tmp_path), LOADERS), ready=False) as client:
         page = client.get("/docs")
         assert "//" not in page.text.replace("<!--", "").split("<script>")[0].replace("<!DOCTYPE html>", "")
         assert "http://127.0.0.1:7999" in page.headers["content-security-policy"]

@@ -157,7 +157,7 @@ def test_another_models_report_is_not_shown(client, warehouse, champion) -> None
 
 def test_a_dead_warehouse_is_told(tmp_path) -> None:
     """No tables (or no database): 503 problems and not ready, not a crash."""
-    settings = Settings(home=tmp_path, auth_required=False)
+    settings = Settings.load(home=tmp_path, auth_required=False)
     with live(create_app(settings), ready=False) as client:
         wait_for(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/monitoring/drift/accidents").status_code == 503

@@ -8,10 +8,10 @@ import pytest
 from accident_reco.models.accidents.serving.routes import MAX_EXPLAINED
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live
+from accident_reco_tests.serving.loaders import LOADERS
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
-from serving.predict.loaders import LOADERS
 
 URL = "/predict/accidents"
 
@@ -20,7 +20,7 @@ URL = "/predict/accidents"
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("predict")
     promote(home, real_bundle())
-    with live(create_app(Settings(home=home, auth_required=False), {"accidents": LOADERS["accidents"]})) as client:
+    with live(create_app(Settings.load(home=home, auth_required=False), {"accidents": LOADERS["accidents"]})) as client:
         yield client
 
 

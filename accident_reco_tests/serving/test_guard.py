@@ -41,7 +41,7 @@ def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
 @pytest.fixture(scope="module")
 def predict(auth: Auth) -> Iterator[httpx.Client]:
     promote(auth.settings.home, toy_bundle())
-    with live(create_app(Settings(home=auth.settings.home, public_auth_url=auth.url), LOADERS)) as client:
+    with live(create_app(Settings.load(home=auth.settings.home, public_auth_url=auth.url), LOADERS)) as client:
         yield client
 
 
@@ -237,7 +237,7 @@ def test_a_rotated_key_is_fetched_when_it_is_first_seen(tmp_path: Path) -> None:
     """Rotation needs no restart anywhere; tokens of the key before stay good."""
     with running_auth(tmp_path) as auth:
         promote(tmp_path, toy_bundle())
-        with live(create_app(Settings(home=tmp_path, public_auth_url=auth.url), LOADERS)) as predict:
+        with live(create_app(Settings.load(home=tmp_path, public_auth_url=auth.url), LOADERS)) as predict:
             old = auth.headers()
             assert predict.post(URL, json=BODY, headers=old).status_code == 200
             second = KeyRing(auth.settings.keys).rotate()
@@ -253,7 +253,7 @@ def test_verification_survives_the_auth_service(tmp_path: Path) -> None:
     with running_auth(tmp_path) as auth:
         promote(tmp_path, toy_bundle())
         headers = auth.headers()
-        settings = Settings(home=tmp_path, public_auth_url=auth.url)
+        settings = Settings.load(home=tmp_path, public_auth_url=auth.url)
         with live(create_app(settings, LOADERS)) as predict:
             assert predict.post(URL, json=BODY, headers=headers).status_code == 200
     with live(create_app(settings, LOADERS)) as predict:
@@ -266,7 +266,7 @@ def test_without_any_keys_the_service_says_so(tmp_path: Path) -> None:
     with running_auth(tmp_path) as auth:
         headers = auth.headers()
     promote(tmp_path, toy_bundle())
-    with live(create_app(Settings(home=tmp_path, public_auth_url="http://127.0.0.1:1"), LOADERS)) as predict:
+    with live(create_app(Settings.load(home=tmp_path, public_auth_url="http://127.0.0.1:1"), LOADERS)) as predict:
         answer = predict.post(URL, json=BODY, headers=headers)
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
@@ -315,7 +315,7 @@ def test_rate_limit_tells_when_to_come_back(tmp_path: Path) -> None:
     with running_auth(tmp_path) as auth:
         auth.add_user("ada", PASSWORD)
         promote(tmp_path, toy_bundle())
-        settings = Settings(home=tmp_path, public_auth_url=auth.url, rate_per_second=0.5, rate_burst=3)
+        settings = Settings.load(home=tmp_path, public_auth_url=auth.url, rate_per_second=0.5, rate_burst=3)
         with live(create_app(settings, LOADERS)) as predict:
             busy, calm = auth.headers(), auth.headers("ada", PASSWORD)
             codes = [predict.post(URL, json=BODY, headers=busy).status_code for _ in range(5)]

@@ -21,7 +21,7 @@ from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
-from serving.predict.prediction_log import Call, InferenceLog, new_id
+from serving.predict.prediction_log import Call, PredictionLog, new_id
 
 
 def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
@@ -40,8 +40,8 @@ def warehouse(tmp_path: Path) -> Warehouse:
     return warehouse
 
 
-def make_log(warehouse: Warehouse, metrics: Metrics, queue_rows: int = 100) -> InferenceLog:
-    return InferenceLog(warehouse, metrics, queue_rows=queue_rows, retention_days=30)
+def make_log(warehouse: Warehouse, metrics: Metrics, queue_rows: int = 100) -> PredictionLog:
+    return PredictionLog(warehouse, metrics, queue_rows=queue_rows, retention_days=30)
 
 
 def test_a_full_queue_drops_and_counts(warehouse: Warehouse) -> None:
@@ -49,7 +49,7 @@ def test_a_full_queue_drops_and_counts(warehouse: Warehouse) -> None:
     metrics = Metrics()
     log = make_log(warehouse, metrics)
     for i in range(4):
-        log.offer(call(30, f"call{i}"))
+        log.enqueue(call(30, f"call{i}"))
     assert log.room == 10
     assert 'prediction_log_dropped_rows_total{reason="full"} 30.0' in metrics.exposition().decode()
     log.start()
@@ -62,7 +62,7 @@ def test_rows_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
     """A database without the table: the rows are lost, the service is not, and the metric says how many."""
     metrics = Metrics()
     log = make_log(Warehouse(f"sqlite:///{tmp_path / 'empty.db'}"), metrics)
-    log.offer(call(3))
+    log.enqueue(call(3))
     log.start()
     log.stop()
     assert 'prediction_log_dropped_rows_total{reason="failed"} 3.0' in metrics.exposition().decode()
@@ -81,7 +81,7 @@ def test_a_short_outage_loses_nothing(warehouse: Warehouse, monkeypatch: pytest.
     monkeypatch.setattr("accident_reco.storage.prediction_log.insert_predictions", flaky)
     log = make_log(warehouse, Metrics())
     log.start()
-    log.offer(call(5))
+    log.enqueue(call(5))
     wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 5)
     log.stop()
     assert prediction_log.count_predictions(warehouse, "accidents") == 5
@@ -123,7 +123,7 @@ def test_rows_arrive_as_they_were_given(warehouse: Warehouse, rows: int) -> None
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Warehouse]]:
     home = tmp_path_factory.mktemp("log")
     promote(home, toy_bundle(0.9))
-    settings = Settings(home=home, auth_required=False)
+    settings = Settings.load(home=home, auth_required=False)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     with live(create_app(settings, LOADERS)) as client:

@@ -21,7 +21,7 @@ URL = "/predict/accidents"
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("predict")
     promote(home, toy_bundle(0.9))
-    with live(create_app(Settings(home=home, auth_required=False), LOADERS)) as client:
+    with live(create_app(Settings.load(home=home, auth_required=False), LOADERS)) as client:
         yield client
 
 
@@ -131,7 +131,7 @@ def test_models_say_what_serves_and_why(client: httpx.Client) -> None:
 def test_a_promotion_reaches_the_answers_while_it_serves(tmp_path: Path) -> None:
     """Within two seconds of the pointer's move, every answer comes from the new version, and none fails."""
     old = promote(tmp_path, toy_bundle(0.9))
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         seen = []
 
         def changed() -> bool:
@@ -149,7 +149,7 @@ def test_a_promotion_reaches_the_answers_while_it_serves(tmp_path: Path) -> None
 def test_a_bad_bundle_is_told_by_readyz_and_metrics(tmp_path: Path) -> None:
     """The old version serves on; readiness stays, with the reason in its body."""
     old = promote(tmp_path, toy_bundle(0.9))
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         promote(tmp_path, toy_bundle(-1.0))
         wait_for(lambda: "problem" in client.get("/readyz").json()["models"]["accidents"])
         ready = client.get("/readyz")
@@ -161,7 +161,7 @@ def test_a_bad_bundle_is_told_by_readyz_and_metrics(tmp_path: Path) -> None:
 
 def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
     """Before the first promotion: not ready, and a 503 that explains itself."""
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS), ready=False) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS), ready=False) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503
         answer = client.post(URL, json={"records": [{}]})

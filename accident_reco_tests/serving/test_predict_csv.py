@@ -26,7 +26,7 @@ CSV = {"content-type": "text/csv"}
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Warehouse]]:
     home = tmp_path_factory.mktemp("csv")
     promote(home, toy_bundle(0.9))
-    settings = Settings(home=home, auth_required=False, max_upload_bytes=3_000_000)
+    settings = Settings.load(home=home, auth_required=False, max_upload_bytes=3_000_000)
     Warehouse(settings.database).upgrade()
     with live(create_app(settings, LOADERS)) as client:
         yield client, Warehouse(settings.database)

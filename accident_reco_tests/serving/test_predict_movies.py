@@ -40,7 +40,7 @@ NOW = 1_790_000_000
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose warehouse holds a sample, and a promoted ALS version of it."""
     home = tmp_path_factory.mktemp("movies")
-    warehouse = Warehouse(Settings(home=home).database)
+    warehouse = Warehouse(Settings.load(home=home).database)
     warehouse.upgrade()
     spec = SampleSpec(ratings=8_000, seed=6)
     ratings, movies = b"".join(ratings_csv(spec)), movies_csv(spec)
@@ -61,14 +61,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(home: Path) -> Iterator[httpx.Client]:
-    with live(create_app(Settings(home=home, auth_required=False))) as client:
+    with live(create_app(Settings.load(home=home, auth_required=False))) as client:
         wait_for(lambda: client.get("/models/movies").json().get("champion"))
         yield client
 
 
 @pytest.fixture
 def warehouse(home: Path) -> Iterator[Warehouse]:
-    made = Warehouse(Settings(home=home).database)
+    made = Warehouse(Settings.load(home=home).database)
     yield made
     made.close()
 
@@ -250,7 +250,7 @@ def test_training_request_is_durable(client: httpx.Client, home: Path, warehouse
     assert again["id"] == asked.json()["id"]
     assert (asked.json()["new"], again["new"]) == (True, False)
     where = asked.headers["location"]
-    with live(create_app(Settings(home=home, auth_required=False)), ready=False) as other:
+    with live(create_app(Settings.load(home=home, auth_required=False)), ready=False) as other:
         wait_for(lambda: other.get("/livez").status_code == 200)
         assert other.get(where).json()["reason"] == "new season"
     advance_request(warehouse, asked.json()["id"], "refused", run_id="r1", outcome="gain below 0.002")
@@ -262,7 +262,7 @@ def test_training_request_is_durable(client: httpx.Client, home: Path, warehouse
 
 def test_warehouse_away(tmp_path: Path, home: Path) -> None:
     """Known users are still answered, and the answer says that seen movies may be among these."""
-    settings = Settings(home=home, auth_required=False, database_url=f"sqlite:///{tmp_path / 'empty.db'}",
+    settings = Settings.load(home=home, auth_required=False, database_url=f"sqlite:///{tmp_path / 'empty.db'}",
                         log_predictions=False)  # fmt: skip
     with live(create_app(settings)) as client:
         wait_for(lambda: client.get("/models/movies").json().get("champion"))
@@ -274,7 +274,7 @@ def test_warehouse_away(tmp_path: Path, home: Path) -> None:
 
 def test_no_champion_yet(tmp_path: Path) -> None:
     """503 with the reason, before the first promotion."""
-    with live(create_app(Settings(home=tmp_path, auth_required=False)), ready=False) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False)), ready=False) as client:
         wait_for(lambda: client.get("/livez").status_code == 200)
         response = client.post(URL, json={})
         assert response.status_code == 503

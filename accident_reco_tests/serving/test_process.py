@@ -190,7 +190,7 @@ def children_of(pid: int) -> list[int]:
 
 def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) -> None:
     """Every worker shows the same report: a gauge is one value, a counter the sum."""
-    warehouse = Warehouse(Settings(home=home).database)
+    warehouse = Warehouse(Settings.load(home=home).database)
     live = {"labels": 0, "dropped": False, "metrics": {}}
     save_report(warehouse, {
         "id": "1" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": LOG_WINDOW,

@@ -24,7 +24,7 @@ POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
 
 @pytest.fixture
 def warehouse(tmp_path: Path):
-    made = Warehouse(Settings(home=tmp_path).database)
+    made = Warehouse(Settings.load(home=tmp_path).database)
     made.upgrade()
     yield made
     made.close()
@@ -48,7 +48,7 @@ def test_the_next_answer_is_the_older_version_within_five_seconds(tmp_path: Path
     """Asked by HTTP: the pointer moves before the answer, the slot follows, and the gate bars the way back."""
     first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
     second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         assert answering(client) == second
         started = time.monotonic()
         asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong about pedestrians"})
@@ -74,7 +74,7 @@ def test_a_store_that_cannot_be_written_leaves_the_request_to_the_sensor(
     """202 with a queued request: nothing is lost, nothing is half done."""
     through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
     second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)) as client:
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         store = type(model_store(tmp_path).objects)
         assert issubclass(store, ObjectStore)
 

@@ -16,10 +16,10 @@ from accident_reco.models.accidents.scoring.scorer import AccidentScorer
 from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live
+from accident_reco_tests.serving.loaders import LOADERS
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
-from serving.predict.loaders import LOADERS
 
 URL = "/predict/accidents"
 BUNDLE = real_bundle()
@@ -30,7 +30,7 @@ SCORER = AccidentScorer.from_files(BUNDLE.files)
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("predict")
     promote(home, BUNDLE)
-    with live(create_app(Settings(home=home, auth_required=False), {"accidents": LOADERS["accidents"]})) as client:
+    with live(create_app(Settings.load(home=home, auth_required=False), {"accidents": LOADERS["accidents"]})) as client:
         yield client
 
 

@@ -16,11 +16,11 @@ from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, running_auth
 from accident_reco_tests.serving.live import live, wait_for
+from accident_reco_tests.serving.loaders import LOADERS
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.real_movies import movie_bundle
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app
-from serving.predict.loaders import load_accidents, load_movies
 
 INFER = "/v2/models/accidents/infer"
 
@@ -34,8 +34,8 @@ def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
 @pytest.fixture(scope="module")
 def client(auth: Auth) -> Iterator[httpx.Client]:
     promote(auth.settings.home, real_bundle())
-    settings = Settings(home=auth.settings.home, public_auth_url=auth.url)
-    with live(create_app(settings, {"accidents": load_accidents})) as client:
+    settings = Settings.load(home=auth.settings.home, public_auth_url=auth.url)
+    with live(create_app(settings, {"accidents": LOADERS["accidents"]})) as client:
         client.headers.update(auth.headers())
         yield client
 
@@ -171,9 +171,9 @@ def test_movies_speak_the_protocol_too(tmp_path: Path) -> None:
     """Pairs of user and movie in, predicted stars out; strangers and unknown movies fall back to what is known."""
     bundle = movie_bundle(3_000)
     promote(tmp_path, bundle)
-    settings = Settings(home=tmp_path, auth_required=False)
+    settings = Settings.load(home=tmp_path, auth_required=False)
     Warehouse(settings.database).upgrade()
-    with live(create_app(settings, {"movies": load_movies})) as client:
+    with live(create_app(settings, {"movies": LOADERS["movies"]})) as client:
         metadata = client.get("/v2/models/movies").json()
         assert [tensor["name"] for tensor in metadata["inputs"]] == ["user_id", "movie_id"]
         pairs = {"user_id": [1, 1, 10**9], "movie_id": [1, 2, 10**9]}

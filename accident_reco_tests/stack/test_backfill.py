@@ -41,7 +41,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.published = folder / "published"
         self.published.mkdir()
-        settings = Settings(home=folder / "home", accidents_source=str(self.published))
+        settings = Settings.load(home=folder / "home", accidents_source=str(self.published))
         prepare_home(settings)
         self.environment = {
             **os.environ,

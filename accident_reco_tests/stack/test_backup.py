@@ -33,8 +33,8 @@ def installation(
 
     def make(name: str) -> Settings:
         if request.param == "embedded":
-            return Settings(home=tmp_path / name, auth_required=False)
-        return Settings(
+            return Settings.load(home=tmp_path / name, auth_required=False)
+        return Settings.load(
             home=tmp_path / name, auth_required=False, store_url=f"s3://artifacts/backup-{name}",
             database_url=postgres.new_database(), dagster_database_url=postgres.new_database(),
         )  # fmt: skip
@@ -58,9 +58,9 @@ def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance]:
 def test_a_restored_installation_answers(installation: Callable[[str], Settings], tmp_path: Path) -> None:
     """Save and restore into an empty installation: people log in with their passwords, the champion answers, the audit
     and Dagster's history are there."""
+    from accident_reco_tests.serving.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.predict.app import create_app
-    from serving.predict.loaders import LOADERS
 
     old = installation("old")
     prepare_home(old)
@@ -104,4 +104,4 @@ def test_a_broken_off_backup_is_refused(tmp_path: Path) -> None:
     """The contents are written last: without them there is no backup."""
     (tmp_path / "backup/objects").mkdir(parents=True)
     with pytest.raises(LaunchError, match="no complete backup"):
-        restore(Settings(home=tmp_path / "h"), tmp_path / "backup")
+        restore(Settings.load(home=tmp_path / "h"), tmp_path / "backup")

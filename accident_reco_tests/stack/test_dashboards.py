@@ -31,6 +31,7 @@ from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.data import ingest
 from accident_reco.models.accidents.sample import sample_year
+from accident_reco.registry import database_access
 from accident_reco.settings import Settings
 from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import request_work
@@ -97,11 +98,11 @@ def filled(
 ) -> Iterator[Filled]:
     """The platform's own jobs on small sample data, then its services under a little traffic."""
     from accident_reco.defs.exporter import serve
+    from accident_reco_tests.serving.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.auth.bootstrap import ensure_admin
     from serving.drift.app import create_app as drift_app
     from serving.predict.app import create_app as predict_app
-    from serving.predict.loaders import LOADERS
 
     home = tmp_path_factory.mktemp("boards")
     owner = postgres.url("boards", "boards", "pass").render_as_string(hide_password=False)
@@ -119,7 +120,7 @@ def filled(
         settings = Settings.load()
         warehouse = Warehouse(owner)
         warehouse.upgrade()
-        grant(warehouse, {"reader": "boards_reader"})
+        grant(warehouse, {"reader": "boards_reader"}, database_access(Settings.load()))
         (home / "dagster").mkdir()
         instance = stack.enter_context(dg.DagsterInstance.local_temp(str(home / "dagster")))
         models = ModelStore(open_store(settings.store))

@@ -268,7 +268,7 @@ def test_helm_values_agree_with_the_images_and_versions() -> None:
 
 def test_images_have_what_the_launcher_gives_every_process() -> None:
     """Steps side by side share their cores in a container and in a pod as they do on one machine."""
-    given = child_environment(Settings(), {}).items()
+    given = child_environment(Settings.load(), {}).items()
     fixed = {f"{name}={value}" for name, value in given if not re.search("HOME|URL|URI", name)}
     assert "OMP_WAIT_POLICY=PASSIVE" in fixed
     assert fixed <= set(DOCKERFILE.split())

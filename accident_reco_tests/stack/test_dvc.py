@@ -19,13 +19,14 @@ import pytest
 from accident_reco.defs.dataset import definitions, key_of
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children
-from accident_reco.lifecycle.bundle import MODELS, canonical_json, sha256
+from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.training.assembly import TUNED
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
 from accident_reco.models.accidents.training.tuning import SPACE
+from accident_reco.registry import all_models
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -99,7 +100,7 @@ def clone(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["accidents", "movies"])
 def test_a_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, model: str, tmp_path: Path) -> None:
     """Lineage names md5 and revision; the clone at that revision has those inputs; from them the platform makes the
     same version again, file by file, without the first installation's store, warehouse or settings."""
@@ -138,11 +139,16 @@ def test_a_changed_input_gives_another_version(trained: Trained, clone: Path, tm
 
 def test_the_asset_tells_what_was_kept(trained: Trained) -> None:
     """In the graph where versioning is on, materialized by the promotion; absent where it is off."""
-    there = {spec.key: spec for spec in definitions(trained.settings).resolve_all_asset_specs()}
-    assert all(there[key_of(model)].kinds == {"dvc", "git"} for model in MODELS)
-    assert not list(definitions(Settings(home=trained.settings.home)).resolve_all_asset_specs())
+    there = {
+        spec.key: spec
+        for model in all_models().values()
+        for spec in definitions(model, trained.settings).resolve_all_asset_specs()
+    }
+    assert all(there[key_of(model)].kinds == {"dvc", "git"} for model in all_models())
+    off = Settings.load(home=trained.settings.home)
+    assert not any(list(definitions(model, off).resolve_all_asset_specs()) for model in all_models().values())
     with dg.DagsterInstance.from_config(str(trained.settings.dagster_home)) as instance:
-        for model in MODELS:
+        for model in all_models():
             event = instance.get_latest_materialization_event(key_of(model))
             assert event
             assert event.asset_materialization
@@ -185,7 +191,7 @@ def test_a_remote_that_is_away_costs_no_promotion(
     for name, value in away.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    settings = Settings(home=tmp_path / "home", dvc_remote="s3://artifacts/before", dvc_program=str(program))
+    settings = Settings.load(home=tmp_path / "home", dvc_remote="s3://artifacts/before", dvc_program=str(program))
     datasets, kept = Datasets(settings), []
 
     def fill(folder: Path) -> None:
@@ -221,7 +227,7 @@ def test_a_remote_that_is_away_costs_no_promotion(
 
 def test_inputs_that_cannot_be_kept_stop_the_promotion(tmp_path: Path) -> None:
     """Without DVC, where a person asked for versions: an error that says what to do, before anything has changed."""
-    settings = Settings(home=tmp_path / "h", dvc_remote="s3://artifacts/x", dvc_program=str(tmp_path / "no-dvc"))
+    settings = Settings.load(home=tmp_path / "h", dvc_remote="s3://artifacts/x", dvc_program=str(tmp_path / "no-dvc"))
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
     warehouse.upgrade()
     models = ModelStore(open_store((tmp_path / "store").as_uri()))

@@ -84,7 +84,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A home with one promoted model, an open request and a Dagster run."""
     home = tmp_path_factory.mktemp("monitored")
     names = ("auth", "predict", "drift", "exporter", "prometheus", "alertmanager")
-    return Settings(home=home, **{f"{name}_port": free_port() for name in names})
+    return Settings.load(home=home, **{f"{name}_port": free_port() for name in names})
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def services(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
     home = tmp_path_factory.mktemp("services")
     promote(home, toy_bundle())
     with running_auth(home, database_url=postgres.new_database()) as auth:
-        settings = Settings(home=home, database_url=auth.settings.database, public_auth_url=auth.url)
+        settings = Settings.load(home=home, database_url=auth.settings.database, public_auth_url=auth.url)
         with live(create_app(settings, LOADERS)) as predict:
             yield auth, predict
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from accident_reco.launch.demo_data import moved_year, write_year
 from accident_reco.launch.home import child_environment
 from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.processes import LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
+from accident_reco.models.accidents.demo import AccidentDemo, moved_year, write_year
 from accident_reco.settings import Settings
 from accident_reco_tests.running import Running, environment
 
@@ -71,7 +71,7 @@ def loop(stack: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
             raise LaunchError(stack.screen)
 
     settings = Settings.load()
-    seen = Loop(settings, child_environment(settings, dict(os.environ)), alive, print)
+    seen = Loop("accidents", AccidentDemo(), settings, child_environment(settings, dict(os.environ)), alive, print)
     yield seen
     seen.close()
 

@@ -16,10 +16,12 @@ from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String,
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from accident_reco.models.movies.data import imports, queries
+from accident_reco.registry import database_access
+from accident_reco.settings import Settings
 from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.lifecycle import advance_request, promotion_history, record_promotion, request_work
 from accident_reco.storage.migrations import alembic_config
-from accident_reco.storage.roles import ACCESS, RoleError, ensure_databases, grant
+from accident_reco.storage.roles import RoleError, ensure_databases, grant
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse
@@ -190,7 +192,7 @@ def roles(postgres: Postgres) -> dict[str, Warehouse]:
     owner = Warehouse(urls["owner"])
     owner.upgrade()
     for _ in range(2):
-        grant(owner, {kind: f"least_{kind}" for kind in KINDS})
+        grant(owner, {kind: f"least_{kind}" for kind in KINDS}, database_access(Settings.load()))
     made = {kind: Warehouse(url) for kind, url in urls.items()}
     yield made
     for warehouse in [owner, *made.values()]:
@@ -214,7 +216,7 @@ def test_a_role_may_exactly_what_the_list_says(roles: dict[str, Warehouse], kind
             ]
             if rights:
                 found[table] = ", ".join(rights)
-    assert found == dict(ACCESS[kind])
+    assert found == database_access(Settings.load())[kind]
     for sql in ("CREATE TABLE mine (x int)", "ALTER TABLE promotions ADD x int", "DELETE FROM alembic_version"):
         with (
             pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
@@ -225,7 +227,7 @@ def test_a_role_may_exactly_what_the_list_says(roles: dict[str, Warehouse], kind
 
 def test_every_table_was_decided_on() -> None:
     """A new table is named for the roles that need it, or listed here as the pipeline's own."""
-    named = {table for rights in ACCESS.values() for table in rights}
+    named = {table for rights in database_access(Settings.load()).values() for table in rights}
     assert named <= set(all_tables().tables)
     assert set(all_tables().tables) - named == set(), "decide in storage/roles.py who may see it"
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from accident_reco.contract import Task
 from accident_reco.drift.check import check, reference_of
 from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
@@ -16,6 +17,10 @@ from accident_reco.settings import Settings
 
 KINDS: dict[str, Kind] = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical", "dep": "categorical"}
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+CLASSIFICATION = Task("classification", "roc_auc", True, ("roc_auc",))
+RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 
 
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:
@@ -54,18 +59,25 @@ def logged(rng: np.random.Generator, rows: int, shift: int = 0, **extra: object)
 
 
 def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path)
+    return Settings.load(home=tmp_path)
 
 
 def test_unmoved_traffic_is_stable_and_moved_traffic_drifts(manifest_and_reference, tmp_path) -> None:
     """The document that the warehouse keeps says what was compared, with what result and why."""
     manifest, reference = manifest_and_reference
     rng = np.random.default_rng(2)
-    same = check(manifest, reference, window_of_log(logged(rng, 1_500), reference), settings(tmp_path), run_id="r")
+    same = check(
+        CLASSIFICATION,
+        manifest,
+        reference,
+        window_of_log(logged(rng, 1_500), reference),
+        settings(tmp_path),
+        run_id="r",
+    )
     assert (same.row["status"], same.row["groups"], same.row["rows"]) == ("stable", 750, 1_500)
     moved_window = window_of_log(logged(rng, 1_500, shift=1), reference)
     before = window_of_log(logged(rng, 1_500), reference)
-    moved = check(manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
+    moved = check(CLASSIFICATION, manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
     assert moved.row["status"] == "drift"
     assert moved.row["version"] == manifest.version
     assert moved.row["since"] == NOW - timedelta(seconds=1_499)
@@ -99,7 +111,7 @@ def test_no_traffic_is_insufficient_data(manifest_and_reference, tmp_path) -> No
     """An empty log is never green, and draws a page all the same."""
     manifest, reference = manifest_and_reference
     window = window_of_log([], reference)
-    report = check(manifest, reference, window, settings(tmp_path), run_id="r")
+    report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     assert report.row["status"] == "insufficient_data"
     page = draw_page(report, reference, window, 1_000).decode()
     assert "Insufficient data: no verdict" in page
@@ -113,16 +125,16 @@ def test_live_performance_tells_a_drop_from_chance() -> None:
     fitting, chance = (rng.random(3_000) < score).astype(float), (rng.random(3_000) < 0.5).astype(float)
     groups = np.repeat(np.arange(1_500), 2)
     at_training = {"roc_auc": 0.83, "average_precision": 0.83, "brier": 0.167}
-    good = live_performance("accidents", Labelled(score, fitting, groups), at_training, 0.03)
+    good = live_performance(CLASSIFICATION, Labelled(score, fitting, groups), at_training, 0.03)
     assert not good.dropped
     assert good.metrics["roc_auc"]["value"] == pytest.approx(0.83, abs=0.02)
     assert good.metrics["ece"]["value"] < 0.05
-    bad = live_performance("accidents", Labelled(score, chance, groups), at_training, 0.03)
+    bad = live_performance(CLASSIFICATION, Labelled(score, chance, groups), at_training, 0.03)
     assert bad.dropped
     assert "0.830 at training: worse by more than 0.03" in bad.reason
-    few = live_performance("accidents", Labelled(score[:100], fitting[:100], groups[:100]), at_training, 0.03)
+    few = live_performance(CLASSIFICATION, Labelled(score[:100], fitting[:100], groups[:100]), at_training, 0.03)
     assert few.reason == "100 labels, at least 200 are needed"
-    one_class = live_performance("accidents", Labelled(score, np.ones(3_000), groups), at_training, 0.03)
+    one_class = live_performance(CLASSIFICATION, Labelled(score, np.ones(3_000), groups), at_training, 0.03)
     assert "fewer than 20 labels of one class" in one_class.reason
 
 
@@ -131,7 +143,7 @@ def test_live_rmse_has_its_bounds() -> None:
     rng = np.random.default_rng(4)
     predicted = rng.uniform(2, 5, 2_000)
     truth = predicted + rng.normal(0, 1.0, 2_000)
-    live = live_performance("movies", Labelled(predicted, truth, np.arange(2_000) // 10), {"rmse": 0.87}, 0.03)
+    live = live_performance(RANKING, Labelled(predicted, truth, np.arange(2_000) // 10), {"rmse": 0.87}, 0.03)
     assert live.dropped
     rmse = live.metrics["rmse"]
     assert rmse["low"] < 1.0 < rmse["high"]
@@ -161,7 +173,7 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     for row in rows[:600]:
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
     window = window_of_log(rows, reference)
-    report = check(manifest, reference, window, settings(tmp_path), run_id="r")
+    report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     page = draw_page(report, reference, window, 1_000)
     text = page.decode()
     assert len(page) < MAX_BYTES

@@ -219,7 +219,7 @@ def test_directory_fingerprint_follows_a_correction(tmp_path: Path) -> None:
 
 def test_sample_source_by_settings() -> None:
     """Years and size by setting; any other year is made when asked for; years to come are not."""
-    source = open_source(Settings(accidents_sample_years="2019,2022-2023", accidents_sample_people=100))
+    source = open_source(Settings.load(accidents_sample_years="2019,2022-2023", accidents_sample_people=100))
     assert isinstance(source, SampleSource)
     assert source.years() == [2019, 2022, 2023]
     with source.fetch(2007, "usagers").stream as stream:

@@ -4,16 +4,16 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.training_loop import candidate_complete
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.models.accidents.assets.training_checks import complete_and_above_the_floor
+from accident_reco.models.accidents.model import MODEL
 from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
 from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import artefact_checks, assembly, candidate
@@ -65,7 +65,7 @@ def boosting(table, training) -> candidate.Trained:
 
 @pytest.fixture(scope="module")
 def assembled(forest, boosting, training, victims, tmp_path_factory) -> assembly.Assembled:
-    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    settings = Settings.load(home=tmp_path_factory.mktemp("home"))
     candidates = {name: _bundle(name, trained) for name, trained in (("forest", forest), ("boosting", boosting))}
     chosen = assembly.best(candidates)
     return assembly.assemble(chosen, candidates, training, victims, "sample", settings)
@@ -204,9 +204,9 @@ def test_below_the_floor_is_a_warning_and_the_gates_word(assembled, tmp_path, mo
     """It would stop the run otherwise, before the gate could refuse it on the record."""
     for floor, worthy in (("0.5", True), ("0.999", False)):
         monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_FLOOR", floor)
-        told = complete_and_above_the_floor(Platform(home=str(tmp_path)), assembled.bundle)
-        assert (told.passed, told.severity) == (worthy, dg.AssetCheckSeverity.WARN)
-    assert told.description.endswith("is below the floor 0.9990")
+        told = candidate_complete(MODEL, assembled.bundle, Platform(home=str(tmp_path)))
+        assert (told.passed, told.warn) == (worthy, True)
+    assert told.reason.endswith("is below the floor 0.9990")
 
 
 def test_a_version_compared_with_itself_gains_nothing(assembled):

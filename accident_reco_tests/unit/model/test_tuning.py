@@ -80,7 +80,7 @@ def table():
 
 def test_candidates_are_searched_and_the_next_training_takes_what_was_found(table, tmp_path):
     """From the feature table to parameters: recorded, held to the space, and only for the data they were found on."""
-    settings = Settings(home=tmp_path, accidents_tuning_seconds=0.2, training_jobs=1, accidents_forest_trees=6)
+    settings = Settings.load(home=tmp_path, accidents_tuning_seconds=0.2, training_jobs=1, accidents_forest_trees=6)
     document = json.loads(json.dumps(assembly.tune_candidates(table, "sample", settings)))
     assert artefact_checks.tuned_document(document) is None
     store = open_store(str(tmp_path))

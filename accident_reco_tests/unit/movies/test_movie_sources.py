@@ -161,13 +161,13 @@ def test_address_that_holds_the_files(web: tuple[str, dict[str, bytes], list[str
 
 def test_settings_name_the_source(tmp_path: Path) -> None:
     """sample, official and a place."""
-    made = open_source(Settings(movies_sample_ratings=3_000, seed=4))
+    made = open_source(Settings.load(movies_sample_ratings=3_000, seed=4))
     assert isinstance(made, SampleSource)
     assert made.spec == SampleSpec(3_000, 4, 0)
-    published = open_source(Settings(movies_source="official", movies_dataset="ml-32m"))
+    published = open_source(Settings.load(movies_source="official", movies_dataset="ml-32m"))
     assert isinstance(published, OfficialSource)
     assert published.url == "https://files.grouplens.org/datasets/movielens/ml-32m.zip"
-    assert isinstance(open_source(Settings(movies_source=str(tmp_path))), DirectorySource)
+    assert isinstance(open_source(Settings.load(movies_source=str(tmp_path))), DirectorySource)
 
 
 def test_stored_file_is_fetched_once(tmp_path: Path) -> None:
