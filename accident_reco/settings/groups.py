@@ -1,6 +1,6 @@
-"""What can be set for the whole platform, by area: each field with its type, bounds, description and a default that works embedded.
+"""Settings of the whole platform, by area: each field with type, bounds, description and an embedded default.
 
-Fields only; `settings.py` reads them from the environment and derives what follows from them. The README's tables are
+Fields only; `environment.py` reads them from the environment and derives what follows from them. The README's tables are
 made of these groups: a group's docstring is its heading.
 """
 

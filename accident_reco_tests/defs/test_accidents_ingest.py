@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from accident_reco.models.accidents.assets.training import GROUP, production_model
 
+from accident_reco.defs.io import BundleIOManager
 from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
 from accident_reco.models.accidents.data import raw_store
 from accident_reco.models.accidents.data.queries import read_view, row_counts
 from accident_reco.models.accidents.sample import sample_year
+from accident_reco.models.accidents.training.training_population import population
+from accident_reco_tests.unit.accidents.republished import republished_files
 
 PEOPLE = "300"
 
@@ -78,7 +86,7 @@ def test_range_of_years_is_one_run(world: World) -> None:
     assert result.success
     assert world.years() == {"2016", "2017", "2018", "2019", "2020"}
     checks = _checks(result)
-    assert len(checks) == 8  # as_published, of four assets, counts once here
+    assert len(checks) == 9  # as_published, of four assets, counts once here
     # 2020 is old by now: a warning, which blocks nothing.
     assert [name for name, passed in checks.items() if not passed] == ["fresh_enough"]
     rows = {
@@ -158,6 +166,80 @@ def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
     failed = {name for name, passed in _checks(result).items() if not passed}
     assert {"no_file_twice", "every_person_once"} <= failed
     assert not result.success
+
+
+def _republish(published: Path, source: int, year: int) -> None:
+    """Puts the files of one year in place of another's, under other numbers and ids and in another order."""
+    files = republished_files(sample_year(source, 300), year)
+    for file in files.values():
+        (published / file.name).write_bytes(file.data)
+
+
+def test_year_under_other_numbers_blocks(world: World, published: Path) -> None:
+    """2022 republished as 2023 with other numbers, ids and order: red with count, years, examples and fix."""
+    _republish(published, 2022, 2023)
+    result = world.ingest("2021", "2023")
+    assert not result.success
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
+    assert [check.check_name for check in failed] == ["no_duplicate_accidents"]
+    accidents = raw_store.summaries(world.platform.objects)[2023]["counts"]["caracteristiques"][1]
+    (of_2022, of_2023) = failed[0].metadata["failed"].value
+    assert of_2022.startswith(f"2022: {accidents} of {accidents} accidents (100.00%) have the content of another one")
+    assert of_2023.startswith(f"2023: {accidents} of {accidents} accidents (100.00%) have the content of another one")
+    assert re.search(
+        rf"\({accidents} of 2022; such as 2023\d{{8}} = 2022\d{{8}} of 2022, .* Fix: put the year's", of_2023
+    )
+
+
+def test_part_of_a_year_under_other_numbers_blocks(world: World, published: Path) -> None:
+    """A tenth of 2022 mixed into 2023."""
+    own, copied = sample_year(2023, 300), republished_files(sample_year(2022, 300), 2023)
+    for table, file in own.items():
+        _, *rows = copied[table].data.decode().splitlines()
+        chosen = [row.replace('"20230000', '"20239990', 1) for row in rows if int(row[9:13]) <= 13]
+        (published / file.name).write_text(file.data.decode().rstrip("\n") + "\n" + "\n".join(chosen), encoding="utf-8")
+    result = world.ingest("2022", "2023")
+    failed = {name for name, passed in _checks(result).items() if not passed}
+    assert failed - {"fresh_enough"} == {"no_duplicate_accidents"}
+    assert not result.success
+
+
+def test_duplicates_neither_train_nor_promote(world: World, published: Path) -> None:
+    """The red year stays stored: trainings leave the copies out, and the gate refuses what is trained meanwhile."""
+    assert world.ingest("2021", "2022").success
+    settings = world.platform.settings
+    before = population(world.platform.objects, settings)
+    assert not len(before.excluded)
+    _republish(published, 2022, 2023)
+    world.ingest("2023")
+    after = population(world.platform.objects, settings)
+    used = set(after.victims["Num_Acc"])
+    assert used < set(before.victims["Num_Acc"])
+    assert {number for number in used if in_holdout(number)} == {
+        number for number in before.victims["Num_Acc"] if in_holdout(number)
+    }
+
+    candidate = Bundle(
+        "accidents", {"model.onnx": b"x"}, {}, {"roc_auc": 0.99}, {"sources": [], "data_source": "directory"}
+    )
+    refused = _promote(world, candidate)
+    assert refused["promoted"].value is False
+    assert "2022: 133 of 133 accidents (100.00%) have the content of another one" in str(refused["reason"].value)
+    assert world.platform.models.pointer("accidents") is None
+
+
+def _promote(world: World, candidate: Bundle) -> Mapping[str, dg.MetadataValue[Any]]:
+    """Materializes production_model for a candidate; gives its metadata."""
+    world.platform.warehouse.upgrade()
+
+    @dg.asset(key=["accidents", "candidate_model"], group_name=GROUP, io_manager_key="bundles")
+    def candidate_model() -> Bundle:
+        return candidate
+
+    resources = {"platform": world.platform, "bundles": BundleIOManager(platform=world.platform)}
+    result = dg.materialize([candidate_model, production_model], instance=world.instance, resources=resources)
+    (event,) = result.asset_materializations_for_node("accidents__production_model")
+    return event.metadata
 
 
 def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

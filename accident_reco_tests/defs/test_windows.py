@@ -1,5 +1,6 @@
 """Where windows come from: the log, and a materialized year against the champion or another year."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,16 +10,21 @@ import pytest
 from accident_reco.drift.log_window import log_windows
 from accident_reco.drift.run_check import NothingToCompare, Question, run_check
 from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.reference import build_reference, read_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.model import MODEL
+from accident_reco.models.accidents.monitoring import year_window
+from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.serving.plugin import AccidentServing
 from accident_reco.models.movies.model import MODEL as MOVIES
 from accident_reco.settings import Settings
 from accident_reco.storage.loop import latest_report, recent_verdicts
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.unit.accidents.republished import republished
 
 
 @pytest.fixture
@@ -127,3 +133,20 @@ def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
     assert {name: values.tolist() for name, values in window.columns.items()} == {
         "hrmn": [1745.0], "actp": [10], "dep": ["2A"],
     }  # fmt: skip
+
+
+def test_labels_of_a_year_are_of_accidents_that_no_version_was_trained_on(settings, monkeypatch) -> None:
+    """2023 republished as 2024: what its first number holds out is labelled under that one, and nothing of 2024."""
+    monkeypatch.setattr("accident_reco.models.accidents.scoring.scorer.AccidentScorer", Scorer)
+    objects = open_store(settings.store)
+    first = build_victims(sample_year(2023, 400), 2023).victims
+    for an, frame in ((2023, first), (2024, republished(first, 2024))):
+        objects.write(f"assets/accidents/victims/{an}.parquet", frame.to_parquet(index=False))
+        objects.write(f"assets/accidents/victims/{an}.json", json.dumps({"an": an, "data_source": "sample"}).encode())
+    kinds = {"vma": "numeric", "catu": "categorical"}
+    reference = read_reference(reference_bytes(build_reference({n: first[n].to_numpy() for n in kinds}, kinds)))
+    windows = {an: year_window(OpenedPlatform(settings, warehouse), None, reference, {}, an) for an in (2023, 2024)}
+    held_out = np.flatnonzero(in_holdout(first["Num_Acc"].to_numpy()))
+    np.testing.assert_array_equal(windows[2023].labelled.groups, first["Num_Acc"].to_numpy()[held_out])
+    assert len(windows[2024].labelled.groups) == 0
+    assert len(windows[2024].score) == len(first)

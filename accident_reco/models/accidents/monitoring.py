@@ -1,4 +1,4 @@
-"""What is monitored of the accident model: logged rows, stored years, published files that the champion has not seen."""
+"""What is monitored of the accident model: logged rows, stored years, published files new to the champion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def canonical_inputs(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def accident_of(row: Mapping[str, Any]) -> str | None:
-    """The accident of a logged row: its number where it was given, its place in the request, None for a single record."""
+    """Accident of a logged row: its number where that was given, else its place in the request; None without both."""
     inputs = row["inputs"] if isinstance(row["inputs"], Mapping) else {}
     number, place = inputs.get("Num_Acc"), inputs.get("accident")
     if number is not None:
@@ -40,12 +40,13 @@ def accident_of(row: Mapping[str, Any]) -> str | None:
 def year_window(
     platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], year: int
 ) -> Window:
-    """A materialized year. Labels and performance are those of its holdout, which no version trained on.
+    """A materialized year; its labels and performance are those of accidents that no version was trained on.
 
     Raises:
         ObjectNotFound: the year is not in the store.
     """
-    from accident_reco.models.accidents.data.raw_store import load_frame
+    from accident_reco.models.accidents.data.duplicates import excluded_duplicates
+    from accident_reco.models.accidents.data.raw_store import current_years, load_contents, load_frame, summaries
     from accident_reco.models.accidents.scoring.scorer import AccidentScorer
 
     frame = load_frame(platform.objects, "victims", year)
@@ -53,7 +54,10 @@ def year_window(
     score = scorer.probability({name: frame[name].to_numpy() for name in scorer.columns if name in frame})
     number = frame["Num_Acc"].to_numpy(dtype=np.int64)
     severe = is_severe(frame["grav"].to_numpy())
-    held_out = in_holdout(number)
+    stored = summaries(platform.objects).get(year)
+    same_source = current_years(platform.objects, stored["data_source"]) if stored else {}
+    excluded = excluded_duplicates(load_contents(platform.objects, same_source))
+    held_out = in_holdout(number) & ~np.isin(number, excluded)
     return Window(
         f"partition:{year}",
         {name: frame[name].to_numpy() for name in reference.columns if name in frame},

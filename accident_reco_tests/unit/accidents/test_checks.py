@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, data_problems, fresh, summarise
+from accident_reco.models.accidents.data.duplicates import Duplicates
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 
 from .baac import year
@@ -86,6 +87,31 @@ def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
     assert outcome.blocking
     assert reason in outcome.reason
     assert outcome.reason in data_problems(years)
+
+
+@pytest.mark.parametrize(
+    ("found", "accidents", "passed"),
+    [
+        (41, 50_000, True),  # 0.08 %, as in 2024
+        (1_000, 50_000, True),
+        (1_001, 50_000, False),
+        (50_000, 50_000, False),
+        (3, 40, True),  # so few may be chance, whatever their share
+        (4, 40, False),
+    ],
+)
+def test_accidents_of_another_year(found: int, accidents: int, passed: bool) -> None:
+    """A year republished under other numbers fails with count, years, numbers and the fix; a few coincidences pass."""
+    counts = {**_summary(2024)["counts"], "caracteristiques": [accidents, accidents, 0]}
+    years = {2024: _summary(2024, counts=counts)}
+    example = (202400000001, 202300000007, 2023)
+    duplicates = {2024: Duplicates(found, {2023: found - 1, 2024: 1}, [example])}
+    outcome = _of(check_year(years, 2024, duplicates), "no_duplicate_accidents")
+    assert (outcome.passed, outcome.blocking, outcome.numbers["duplicates"]) == (passed, True, found)
+    assert outcome.reason.startswith(f"2024: {found:,} of {accidents:,} accidents")
+    assert f"({found - 1:,} of 2023, 1 of 2024; such as 202400000001 = 202300000007 of 2023)" in outcome.reason
+    assert ("Fix: put the year's own files" in outcome.reason) == (not passed)
+    assert data_problems(years, duplicates=duplicates) == ([] if passed else [outcome.reason])
 
 
 def test_hospitalised_before_and_after_2018() -> None:

@@ -32,6 +32,7 @@ from accident_reco.models.accidents.training.training_rows import (
 from accident_reco.settings import Settings
 from accident_reco_tests.unit.model.people import population
 
+NO_NUMBERS = np.empty(0, dtype=np.int64)
 RECIPE = Recipe(jobs=1, refit=False)
 FOREST = ForestParameters(trees=12, leaf=8)
 BOOSTING = BoostingParameters(rounds=40, leaves=15, members=2)
@@ -78,16 +79,24 @@ def _bundle(name: str, trained: candidate.Trained) -> Bundle:
 
 def test_half_of_the_training_set_is_synthetic_and_nobody_is_held_out(training):
     """One synthetic person for each real one; held-out accidents stay out, also by way of the synthesizer."""
-    assert artefact_checks.training_people(training, 0.5) is None
+    assert artefact_checks.training_people(training, 0.5, NO_NUMBERS) is None
     assert training["synthetic"].mean() == pytest.approx(0.5, abs=0.001)
-    assert artefact_checks.training_people(training, 0.3) == "the synthetic share is 0.500, not 0.3"
+    assert artefact_checks.training_people(training, 0.3, NO_NUMBERS) == "the synthetic share is 0.500, not 0.3"
 
 
 def test_a_held_out_person_in_training_is_found(training, victims):
     """The check that guards every later number."""
     leak = victims[in_holdout(victims["Num_Acc"].to_numpy())].head(3)[training.columns.drop("synthetic")]
     spoilt = pd.concat([training, leak.assign(synthetic=False)])
-    assert artefact_checks.training_people(spoilt, 0.5) == "3 people belong to held-out accidents"
+    assert artefact_checks.training_people(spoilt, 0.5, NO_NUMBERS) == "3 people belong to held-out accidents"
+
+
+def test_an_accident_held_out_under_another_number_is_found_in_training(training):
+    """The hash of its number lets it train, its content does not."""
+    number = int(training["Num_Acc"].iloc[0])
+    assert artefact_checks.training_people(training, 0.5, np.array([1, number])) == (
+        f"accidents with the content of another one under another number: 1, such as {number}"
+    )
 
 
 def test_validation_is_never_part_of_the_holdout(victims):

@@ -40,6 +40,7 @@ CHECKS = {
     "code_ranges": "Every code is in the codebook or unknown; at most 2 % of a column were repaired.",
     "year_on_year": "People per month and share of gravely hurt lie within the band of the year before.",
     "no_file_twice": "No published file is byte for byte the file of another year.",
+    "no_duplicate_accidents": "At most 2 % of the accidents have the content of another one, whatever their numbers.",
 }
 
 

@@ -137,11 +137,13 @@ class AccidentTraining(ModelTraining):
 
     def data_problems(self, platform: Platform) -> Sequence[str]:
         from accident_reco.models.accidents.data.checks import data_problems
-        from accident_reco.models.accidents.data.raw_store import current_years
+        from accident_reco.models.accidents.data.duplicates import duplicates_by_year
+        from accident_reco.models.accidents.data.raw_store import current_years, load_contents
         from accident_reco.models.accidents.training.training_population import population
 
         people = population(platform.objects, platform.settings.of(AccidentSettings))
-        return data_problems(current_years(platform.objects, people.data_source), people.years)
+        stored = current_years(platform.objects, people.data_source)
+        return data_problems(stored, people.years, duplicates_by_year(load_contents(platform.objects, stored)))
 
     def data_version(self, platform: Platform) -> str:
         from accident_reco.models.accidents.data.raw_store import current_years

@@ -1,4 +1,4 @@
-"""Assets before the candidates of an accident training: synthetic road users, training set, model matrix, parameters."""
+"""Assets before the candidates of a training: synthetic road users, training set, model matrix, parameters."""
 
 from typing import Any
 

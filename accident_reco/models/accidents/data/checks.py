@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
+from accident_reco.models.accidents.data.duplicates import Duplicates
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.data.victims import YearOfAccidents
@@ -22,6 +24,10 @@ MAX_ORPHANED: Final = 0.01
 MAX_REPAIRED: Final = 0.02
 # Passengers of a bus may be alike in all that is published; half of a year is not.
 MAX_ALIKE: Final = 0.2
+# Accidents of a year that have the content of another one, as a share and at least: of January to September 2024 it is
+# 0.08 %, nearly all of them recorded twice by two police services; twenty years would add 0.1 to 0.4 % by coincidence.
+MAX_DUPLICATES: Final = 0.02
+MIN_DUPLICATES: Final = 4
 # People per month of the year before, and share of gravely hurt: wider than any change from 2005 to 2024 but lockdown.
 VOLUME_BAND: Final = (0.6, 1.6)
 GRAVE_BAND: Final = (0.75, 1.35)
@@ -31,6 +37,7 @@ GRAVE_BREAK: Final = 2018
 FRESH_YEARS: Final = 3
 
 Summary = Mapping[str, Any]
+NO_DUPLICATES: Final[Mapping[int, Duplicates]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,23 @@ def no_file_twice(year: Summary, others: Mapping[int, Summary]) -> CheckOutcome:
     return CheckOutcome("no_file_twice", not twins, f"{year['an']}: {'; '.join(twins) or 'no file is there twice'}")
 
 
+def no_duplicate_accidents(year: Summary, found: Duplicates | None) -> CheckOutcome:
+    """Few accidents have the content of another one, of this or another year, whatever their numbers."""
+    name, accidents = "no_duplicate_accidents", year["counts"]["caracteristiques"][1]
+    if found is None:
+        return CheckOutcome(name, True, f"{year['an']}: no accident is there twice", numbers={"duplicates": 0})
+    share = found.accidents / max(accidents, 1)
+    of_years = ", ".join(f"{count:,} of {an}" for an, count in sorted(found.by_year.items()))
+    examples = ", ".join(f"{number} = {other} of {an}" for number, other, an in found.examples)
+    reason = (f"{year['an']}: {found.accidents:,} of {accidents:,} accidents ({share:.2%}) have the content of another "
+              f"one under another number ({of_years}; such as {examples})")  # fmt: skip
+    passed = found.accidents < MIN_DUPLICATES or share <= MAX_DUPLICATES
+    if not passed:
+        reason += (f"; at most {MAX_DUPLICATES:.0%} may. Fix: put the year's own files in place of the copy at the "
+                   "source and ingest that year again")  # fmt: skip
+    return CheckOutcome(name, passed, reason, numbers={"duplicates": found.accidents, "share": share})
+
+
 def fresh(years: Mapping[int, Summary], now: datetime) -> CheckOutcome:
     """The newest year is not older than publication allows (a year appears in the autumn after it)."""
     newest = max(years, default=0)
@@ -190,8 +214,10 @@ def fresh(years: Mapping[int, Summary], now: datetime) -> CheckOutcome:
     return CheckOutcome("fresh", passed, f"newest year is {newest or 'none'}, today is {now:%Y-%m-%d}", blocking=False)
 
 
-def check_year(years: Mapping[int, Summary], year: int) -> list[CheckOutcome]:
-    """All checks of one year among the stored ones."""
+def check_year(
+    years: Mapping[int, Summary], year: int, duplicates: Mapping[int, Duplicates] = NO_DUPLICATES
+) -> list[CheckOutcome]:
+    """All checks of one year among the stored ones. `duplicates` are those of the stored years, by year."""
     summary = years[year]
     return [
         every_person_once(summary),
@@ -200,14 +226,19 @@ def check_year(years: Mapping[int, Summary], year: int) -> list[CheckOutcome]:
         code_ranges(summary),
         year_on_year(summary, years.get(year - 1)),
         no_file_twice(summary, years),
+        no_duplicate_accidents(summary, duplicates.get(year)),
     ]
 
 
-def data_problems(years: Mapping[int, Summary], used: Iterable[int] | None = None) -> list[str]:
+def data_problems(
+    years: Mapping[int, Summary],
+    used: Iterable[int] | None = None,
+    duplicates: Mapping[int, Duplicates] = NO_DUPLICATES,
+) -> list[str]:
     """Reasons why the stored years (or those of them that are `used`) may not teach or promote a model."""
     return [
         outcome.reason
         for year in (years if used is None else used)
-        for outcome in check_year(years, year)
+        for outcome in check_year(years, year, duplicates)
         if outcome.blocking and not outcome.passed
     ]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from accident_reco.models.accidents.codebook import FIELDS, words
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, summarise
+from accident_reco.models.accidents.data.duplicates import duplicates_by_year
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.queries import (
     forget_years,
@@ -25,6 +26,7 @@ from accident_reco.models.accidents.data.raw_store import (
     RawRecord,
     current_years,
     fetch_raw,
+    load_contents,
     load_frame,
     raw_record,
     read_raw,
@@ -94,12 +96,13 @@ def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFr
 
 def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
     """Checks of the given years, each against the stored years of its source."""
-    stored = summaries(store)
-    found = []
-    for year in years:
-        source = stored[year]["data_source"]
-        found.append(check_year({other: s for other, s in stored.items() if s["data_source"] == source}, year))
-    return found
+    stored, wanted = summaries(store), list(years)
+    found: dict[int, list[CheckOutcome]] = {}
+    for source in {stored[year]["data_source"] for year in wanted}:
+        comparable = {year: summary for year, summary in stored.items() if summary["data_source"] == source}
+        duplicates = duplicates_by_year(load_contents(store, comparable))
+        found |= {year: check_year(comparable, year, duplicates) for year in wanted if year in comparable}
+    return [found[year] for year in wanted]
 
 
 def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:

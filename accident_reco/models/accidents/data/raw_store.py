@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +18,7 @@ from typing import Any, Final
 import pandas as pd
 
 from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.models.accidents.data import duplicates
 from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents
 from accident_reco.models.accidents.sources.base import Fetched, Source, SourceError
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
@@ -119,10 +120,23 @@ def save_year(store: ObjectStore, year: int, built: YearOfAccidents, summary: di
     store.write(f"{VICTIMS}/{year}.json", json.dumps(summary, indent=1).encode())
 
 
-def load_frame(store: ObjectStore, name: str, year: int) -> pd.DataFrame:
-    """One stored frame of a year: accidents, places, vehicles, victims or quarantine. Raises ObjectNotFound."""
+def load_frame(store: ObjectStore, name: str, year: int, columns: list[str] | None = None) -> pd.DataFrame:
+    """One stored frame of a year: accidents, places, vehicles, victims or quarantine; all columns or those named.
+
+    Raises ObjectNotFound.
+    """
     base = f"{RAW}/{name}" if name in ("victims", "quarantine") else f"{CANONICAL}/{name}"
-    return pd.read_parquet(io.BytesIO(store.read(f"{base}/{year}.parquet")))
+    return pd.read_parquet(io.BytesIO(store.read(f"{base}/{year}.parquet")), columns=columns)
+
+
+def load_contents(store: ObjectStore, years: Iterable[int]) -> duplicates.Contents:
+    """What the accidents of stored years are, whatever their numbers; computed from the victims, 0.2 s a year.
+
+    Raises ObjectNotFound.
+    """
+    return duplicates.Contents.together(
+        duplicates.Contents.of(load_frame(store, "victims", year, list(duplicates.COLUMNS))) for year in years
+    )
 
 
 def summaries(store: ObjectStore) -> dict[int, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The answer for one road user, stated once: JSON, CSV, tensors, batch scores and documentation are made of these fields.
+"""The answer for one road user, stated once: JSON, CSV, tensors, batch scores and documentation come from `FIELDS`.
 
 A new field of an answer is one entry of `FIELDS`.
 """

@@ -42,12 +42,15 @@ def synthetic_people(frame: pd.DataFrame) -> str | None:
     return None
 
 
-def training_people(frame: pd.DataFrame, share: float) -> str | None:
-    """No holdout accident, both classes, the synthetic share as configured."""
+def training_people(frame: pd.DataFrame, share: float, excluded: NDArray[np.int64]) -> str | None:
+    """No holdout accident, by number or by content (`excluded`), both classes, the synthetic share as configured."""
     real = frame.loc[~frame["synthetic"]]
     leaked = int(in_holdout(real[NUM_ACC].to_numpy()).sum())
     if leaked:
         return f"{leaked} people belong to held-out accidents"
+    doubled = np.unique(real.loc[np.isin(real[NUM_ACC].to_numpy(), excluded), NUM_ACC])
+    if len(doubled):
+        return f"accidents with the content of another one under another number: {len(doubled)}, such as {doubled[0]}"
     found = float(frame["synthetic"].mean())
     if abs(found - share) > 0.01:
         return f"the synthetic share is {found:.3f}, not {share:g}"

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.models.accidents.data.duplicates import Contents, excluded_duplicates
 from accident_reco.models.accidents.data.raw_store import comparable_years, current_years, load_frame
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
@@ -21,16 +23,18 @@ KEYS: Final = ("Num_Acc", "id_usager")
 
 @dataclass(frozen=True)
 class Population:
-    """Victims frame (keys and model columns), and where it comes from."""
+    """Victims frame (keys and model columns), where it comes from, and the duplicates that are not part of it."""
 
     victims: pd.DataFrame
     data_source: str
     sources: list[dict[str, str]]
     years: list[int]
+    excluded: NDArray[np.int64]
 
 
 def population(store: ObjectStore, settings: AccidentSettings) -> Population:
-    """Everybody that training and evaluation may use; the holdout is part of it.
+    """Every road user that training and evaluation may use; the holdout is part of it, and every accident is there
+    once: of duplicates under several numbers `duplicates.excluded_duplicates` leaves at most one.
 
     Raises ValueError when no year of the configured source is stored.
     """
@@ -40,7 +44,11 @@ def population(store: ObjectStore, settings: AccidentSettings) -> Population:
         raise ValueError(f"no year of {data_source} accidents is stored; ingest one first")
     years = comparable_years(stored)
     victims = pd.concat([load_frame(store, "victims", year)[[*KEYS, *COLUMNS]] for year in years], ignore_index=True)
-    return Population(bounded(victims, settings.accidents_max_people), data_source, sources_of(stored, years), years)
+    excluded = excluded_duplicates(Contents.of(victims))
+    if len(excluded):
+        victims = victims[~np.isin(victims["Num_Acc"].to_numpy(), excluded)].reset_index(drop=True)
+    people = bounded(victims, settings.accidents_max_people)
+    return Population(people, data_source, sources_of(stored, years), years, excluded)
 
 
 def bounded(victims: pd.DataFrame, most: int) -> pd.DataFrame:
