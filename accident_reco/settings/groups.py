@@ -1,6 +1,6 @@
 """Settings of the whole platform, by area: each field with type, bounds, description and an embedded default.
 
-Fields only; `environment.py` reads them from the environment and derives what follows from them. The README's tables are
+Fields only; `environment.py` reads them and derives what follows from them. The tables of the documentation are
 made of these groups: a group's docstring is its heading.
 """
 
