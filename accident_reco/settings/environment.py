@@ -251,7 +251,7 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     )
 
 
-def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings]) -> dict[str, str]:
+def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings] = Settings) -> dict[str, str]:
     """Variables with the platform's prefix that no setting reads, each with a hint at the nearest real name."""
     known = {variable(name) for name in known_settings.model_fields} | {PREFIX + "WEBSERVER_PORT"}
     known |= {name + "_FILE" for name in known}

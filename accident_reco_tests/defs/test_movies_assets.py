@@ -46,7 +46,7 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     assert promoted["promoted"] is True
     candidate = world.metadata(trained, "candidate_model")
     assert candidate["kind"] == "als"
-    assert "RMSE" in str(candidate["headline"])
+    assert "rmse" in str(candidate["headline"])
     for asset in ("svd_model", "knn_model", "baseline_model", "ranking_model"):
         assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
 

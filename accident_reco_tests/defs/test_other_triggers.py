@@ -64,7 +64,7 @@ def test_new_years_are_noticed_once(definitions, instance, platform) -> None:
     assert "files that the champion has not seen: 2024: train" in looked.skip_message
     (request,) = open_requests(platform.warehouse, "training")
     assert request["source"] == "data"
-    assert "2024: dealt with" in tick(definitions, instance, "new_data").skip_message
+    assert "2024: handled" in tick(definitions, instance, "new_data").skip_message
     assert len(open_requests(platform.warehouse, "training")) == 1
 
 
@@ -93,13 +93,15 @@ def test_new_ratings_are_noticed_once(instance, platform, monkeypatch) -> None:
     rate(few, 1, 30, read_until + 1)
     rate(few, 1_000, 500, read_until + 2, simulated=True)
     looked = tick(definitions, instance, "new_data")
-    assert "movies: 30 ratings that the champion has not learnt, 50 are needed" in looked.skip_message
+    assert "movies: 30 ratings that the champion was not trained on, 50 are needed" in looked.skip_message
     rate(few, 100, 30, read_until + 90_000)
-    assert "60 ratings that the champion has not learnt: train" in tick(definitions, instance, "new_data").skip_message
+    assert (
+        "60 ratings that the champion was not trained on: train" in tick(definitions, instance, "new_data").skip_message
+    )
     (request,) = open_requests(platform.warehouse, "training")
     assert (request["model"], request["source"]) == ("movies", "data")
     looked = tick(definitions, instance, "new_data")
-    assert "60 ratings that the champion has not learnt: dealt with" in looked.skip_message
+    assert "60 ratings that the champion was not trained on: handled" in looked.skip_message
     (run,) = tick(definitions, instance, "movies_training_requests").run_requests
     assert isinstance(run, dg.RunRequest)
     assert run.run_key == f"training:{request['id']}"

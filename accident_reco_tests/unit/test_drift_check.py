@@ -23,6 +23,12 @@ CLASSIFICATION = Task("classification", "roc_auc", True, ("roc_auc",))
 RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 
 
+def by_accident(row) -> str | None:
+    """Rows of one accident of one request are dependent."""
+    place = row["inputs"].get("accident") if isinstance(row["inputs"], dict) else None
+    return None if place is None else f"{row['request_id']}/{place}"
+
+
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:
     return {
         "hrmn": (rng.integers(0, 24, rows) * 100 + 30 * rng.integers(0, 2, rows)).clip(shift * 100, 2359),
@@ -70,13 +76,13 @@ def test_unmoved_traffic_is_stable_and_moved_traffic_drifts(manifest_and_referen
         CLASSIFICATION,
         manifest,
         reference,
-        window_of_log(logged(rng, 1_500), reference),
+        window_of_log(logged(rng, 1_500), reference, group_of=by_accident),
         settings(tmp_path),
         run_id="r",
     )
     assert (same.row["status"], same.row["groups"], same.row["rows"]) == ("stable", 750, 1_500)
-    moved_window = window_of_log(logged(rng, 1_500, shift=1), reference)
-    before = window_of_log(logged(rng, 1_500), reference)
+    moved_window = window_of_log(logged(rng, 1_500, shift=1), reference, group_of=by_accident)
+    before = window_of_log(logged(rng, 1_500), reference, group_of=by_accident)
     moved = check(CLASSIFICATION, manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
     assert moved.row["status"] == "drift"
     assert moved.row["version"] == manifest.version
@@ -99,7 +105,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
         {"id": "c", "request_id": "r1", "at": NOW, "score": 0.2, "inputs": {"hrmn": "x", "catu": "3"}},
         {"id": "d", "request_id": "r2", "at": NOW, "score": 0.2, "inputs": "damaged"},
     ]
-    window = window_of_log(rows, reference)
+    window = window_of_log(rows, reference, group_of=by_accident)
     assert set(window.columns) == {"hrmn", "catu"}
     np.testing.assert_array_equal(window.columns["hrmn"], [1430, np.nan, np.nan, np.nan])
     assert window.columns["catu"].tolist() == [1, -1, 3, -1]
@@ -172,7 +178,7 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     rows = logged(rng, 1_200, shift=1)
     for row in rows[:600]:
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
-    window = window_of_log(rows, reference)
+    window = window_of_log(rows, reference, group_of=by_accident)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     page = draw_page(report, reference, window, 1_000)
     text = page.decode()
