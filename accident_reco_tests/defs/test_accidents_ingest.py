@@ -34,7 +34,7 @@ class World:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
-            asset_checks=[ingest.fresh_enough, ingest.warehouse_holds_every_person],
+            asset_checks=[ingest.fresh_enough, ingest.warehouse_matches_store],
             jobs=[ingest.ingest_accidents, ingest.load_accidents],
             resources={"platform": self.platform},
         )
@@ -165,7 +165,7 @@ def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
     (published / "usagers-2022.csv").write_bytes((published / "usagers-2021.csv").read_bytes())
     result = world.ingest("2021", "2022")
     failed = {name for name, passed in _checks(result).items() if not passed}
-    assert {"no_file_twice", "every_person_once"} <= failed
+    assert {"no_file_twice", "one_row_per_road_user"} <= failed
     assert not result.success
 
 

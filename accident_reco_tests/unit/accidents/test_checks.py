@@ -55,16 +55,16 @@ def test_good_years_pass() -> None:
     assert data_problems(years) == []
     outcomes = check_year(years, 2023)
     assert all(outcome.passed and outcome.blocking for outcome in outcomes)
-    assert _of(outcomes, "every_person_once").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
+    assert _of(outcomes, "one_row_per_road_user").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
 
 
 @pytest.mark.parametrize(
     ("check", "changes", "reason"),
     [
-        ("every_person_once", {"victims": 119_999}, "rows not accounted for"),
-        ("every_person_once", {"counts": {"usagers": [10, 8, 1]}, "victims": 8}, "accounted for: {'usagers': 1}"),
-        ("every_person_once", {"counts": {"usagers": [100, 97, 3]}, "victims": 97}, "refused 3.0% of usagers; at most"),
-        ("every_person_once", {"counts": {"usagers": [0, 0, 0]}, "victims": 0}, "no person is left"),
+        ("one_row_per_road_user", {"victims": 119_999}, "rows not accounted for"),
+        ("one_row_per_road_user", {"counts": {"usagers": [10, 8, 1]}, "victims": 8}, "accounted for: {'usagers': 1}"),
+        ("one_row_per_road_user", {"counts": {"usagers": [100, 97, 3]}, "victims": 97}, "refused 3.0% of usagers; at most"),
+        ("one_row_per_road_user", {"counts": {"usagers": [0, 0, 0]}, "victims": 0}, "no person is left"),
         ("keys_unique", {"repeated": {"id_usager": 3}}, "{'id_usager': 3} repeated"),
         ("referential_integrity", {"rules": {"no_vehicle": 2_400}}, "2.00% people without vehicle"),
         ("referential_integrity", {"rules": {"no_place": 1_000}}, "2.00% accidents without place"),

@@ -95,7 +95,7 @@ def summarise(
     }  # fmt: skip
 
 
-def every_person_once(year: Summary) -> CheckOutcome:
+def one_row_per_road_user(year: Summary) -> CheckOutcome:
     """Rows in = rows out + refused, in every table, and one victim per user that was kept."""
     lost = {table: rows_in - rows_out - refused for table, (rows_in, rows_out, refused) in year["counts"].items()}
     unbalanced = {table: count for table, count in lost.items() if count}
@@ -103,15 +103,15 @@ def every_person_once(year: Summary) -> CheckOutcome:
     numbers = {"people_in": rows_in, "people_out": year["victims"], "refused": refused}
     if unbalanced or rows_out != year["victims"]:
         reason = f"{year['an']}: rows not accounted for: {unbalanced or numbers}"
-        return CheckOutcome("every_person_once", False, reason, numbers=numbers)
+        return CheckOutcome("one_row_per_road_user", False, reason, numbers=numbers)
     if rows_out == 0:
-        return CheckOutcome("every_person_once", False, f"{year['an']}: no person is left", numbers=numbers)
+        return CheckOutcome("one_row_per_road_user", False, f"{year['an']}: no person is left", numbers=numbers)
     many = {table: refused / rows_in for table, (rows_in, _, refused) in year["counts"].items()
             if rows_in and refused / rows_in > MAX_REFUSED}  # fmt: skip
     told = ", ".join(f"{share:.1%} of {table}" for table, share in many.items())
     reason = f"refused {told}; at most {MAX_REFUSED:.0%} may be" if many else (
         f"{rows_in:,} people in, {rows_out:,} out, {refused:,} refused with a reason")  # fmt: skip
-    return CheckOutcome("every_person_once", not many, f"{year['an']}: {reason}", numbers=numbers)
+    return CheckOutcome("one_row_per_road_user", not many, f"{year['an']}: {reason}", numbers=numbers)
 
 
 def keys_unique(year: Summary) -> CheckOutcome:
@@ -220,7 +220,7 @@ def check_year(
     """All checks of one year among the stored ones. `duplicates` are those of the stored years, by year."""
     summary = years[year]
     return [
-        every_person_once(summary),
+        one_row_per_road_user(summary),
         keys_unique(summary),
         referential_integrity(summary),
         code_ranges(summary),
