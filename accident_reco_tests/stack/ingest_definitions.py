@@ -8,6 +8,6 @@ from accident_reco.models.accidents.assets import ingest
 defs = dg.Definitions(
     assets=[ingest.accident_years],
     asset_checks=[ingest.fresh_enough],
-    jobs=[ingest.ingest_accidents],
+    jobs=[ingest.ingest_job(None)],
     resources={"platform": Platform()},
 )
