@@ -54,6 +54,8 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         except NothingToCompare as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
+        if problem := report.row["document"]["page_problem"]:
+            context.log.warning("%s", problem)
         return dg.MaterializeResult(metadata=_metadata(report))
 
     return drift_report
@@ -76,7 +78,7 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
         "against_window_before": report.previous.reason if report.previous else "no window before",
         "features": dg.MetadataValue.md(_table(verdict.features)),
         "distances": dg.MetadataValue.md(f"![distances](data:image/png;base64,{picture})"),
-        "page": row["report_key"],
+        "page": row["report_key"] or row["document"]["page_problem"],
     }
 
 

@@ -88,6 +88,7 @@ def check(
             "previous_window": None if consecutive is None else _brief(consecutive),
             "performance": performance.document(),
             "note": window.note,
+            "page_problem": "the HTML report is not written yet",
         },
         "report_key": None,
         "run_id": run_id,

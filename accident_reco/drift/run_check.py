@@ -1,4 +1,4 @@
-"""One drift check with everything around it: champion, windows, verdict, page in the store, row in the warehouse."""
+"""One drift check with everything around it: champion, windows, verdict in the warehouse, HTML in the store."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from accident_reco.contract import Model, Platform
 from accident_reco.drift.check import DriftReport, check, reference_of
-from accident_reco.drift.html_report import draw_page
 from accident_reco.drift.log_window import log_windows
+from accident_reco.drift.pages import write_page
 from accident_reco.drift.reports import NOW_WINDOW
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.loop import LOG_WINDOW, forget_old_pages, save_report
+from accident_reco.storage.loop import LOG_WINDOW, save_report
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 
@@ -33,10 +33,14 @@ class Question:
 
 
 def run_check(model: Model, platform: Platform, question: Question, run_id: str) -> DriftReport:
-    """Judge, draw, keep; the report's `row` is what was kept.
+    """Judge the window, record the verdict, then render its HTML report; `row` of the result is what was recorded.
+
+    Without the HTML report (the store went away meanwhile) the verdict stands: `page_problem` in its document has the
+    reason, and the next check writes the report.
 
     Raises:
         NothingToCompare: there is nothing to judge or to judge it by.
+        StoreError: the champion cannot be read; nothing was recorded.
     """
     settings, objects, warehouse = platform.settings, platform.objects, platform.warehouse
     manifest, files, reference = champion_of(objects, model.name)
@@ -55,12 +59,8 @@ def run_check(model: Model, platform: Platform, question: Question, run_id: str)
     report = check(model.task, manifest, reference, window, settings, previous=previous, run_id=run_id)
     if question.requested_by_api and window.name == LOG_WINDOW:
         report.row["window_name"] = NOW_WINDOW
-    key = f"reports/drift/{model.name}/{report.id}.html"
-    objects.write(key, draw_page(report, reference, window, settings.drift_sample_rows))
-    report.row["report_key"] = key
     save_report(warehouse, report.row)
-    for old in forget_old_pages(warehouse, model.name, settings.drift_pages_kept):
-        objects.delete(old)
+    report.row.update(write_page(settings, objects, warehouse, report, reference, window))
     return report
 
 

@@ -24,6 +24,7 @@ from accident_reco.launch.processes import LaunchError
 from accident_reco.launch.stack_servers import postgres_program
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.objects import ObjectStore, StoreError, open_store
+from accident_reco.storage.ownership import OWNER_KEY, TABLE
 
 CONTENTS = "contents.json"
 POINTER = "/production.json"
@@ -48,7 +49,7 @@ def save(settings: Settings, folder: Path) -> str:
         with closing(sqlite3.connect(settings.home / name)) as live, closing(sqlite3.connect(target)) as copy:
             live.backup(copy)  # consistent while others write
     store = open_store(settings.store)
-    keys = sorted(store.list(), key=lambda key: not key.endswith(POINTER))
+    keys = sorted((key for key in store.list() if key != OWNER_KEY), key=lambda key: not key.endswith(POINTER))
     for key in keys:
         _fetch(store, key, folder / "objects" / key)
     made = {"at": datetime.now(UTC).isoformat(), "databases": sorted(databases), "files": files, "objects": len(keys)}
@@ -113,7 +114,9 @@ def _fetch(store: ObjectStore, key: str, target: Path) -> None:
 
 
 def _dump(url: str, target: Path) -> None:
-    _postgres("pg_dump", url, ["--format=custom", "--no-owner", "--no-privileges", f"--file={target}"])
+    # Who owns the database is not part of a backup: what is restored belongs to the installation that starts on it.
+    flags = ["--format=custom", "--no-owner", "--no-privileges", f"--exclude-table={TABLE}", f"--file={target}"]
+    _postgres("pg_dump", url, flags)
 
 
 def _load(url: str, source: Path) -> None:

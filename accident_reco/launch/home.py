@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from accident_reco.launch.ownership import claim, require_unowned
 from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases, grant
@@ -15,15 +16,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make what every process of the platform expects to find. Safe to repeat."""
+    """Make what every process of the platform expects to find. Safe to repeat.
+
+    Raises:
+        LaunchError: a database or the store belongs to another installation; nothing of it was changed.
+        StoreError: the store cannot be reached.
+    """
     for folder in (settings.home, settings.dagster_home, settings.logs):
         folder.mkdir(parents=True, exist_ok=True)
     settings.keys.mkdir(mode=0o700, exist_ok=True)
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     if settings.database_admin_url:
+        require_unowned(settings)
         lesser = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, lesser))
+    claim(settings)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade(warehouse_tables(settings))
     if not warehouse.is_sqlite:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
+from accident_reco.launch.ownership import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.store import ModelStore
@@ -37,12 +38,12 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
     """Materialize what is missing, start every service, and stay until a signal or a failure.
 
     Raises:
-        LaunchError: a port is taken, a step failed, or a service ended.
+        LaunchError: a port is taken, a platform runs in this home already, a step failed, or a service ended.
     """
     ports = {"dagster": settings.dagster_port} | {name: getattr(settings, f"{name}_port") for name in SERVICES}
     require_free_ports(settings.host, {variable(f"{name}_port"): port for name, port in ports.items()})
     base = {name: f"http://{_shown(settings.host)}:{port}" for name, port in ports.items()}
-    with _children(settings, environ) as children:
+    with sole_platform(settings.home), _children(settings, environ) as children:
         _materialize(children)
         _say("starting services …")
         password = ensure_admin(settings)

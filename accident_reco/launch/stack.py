@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
@@ -75,7 +76,8 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
             s3["AWS_SECRET_ACCESS_KEY"], BUCKETS,
         )  # fmt: skip
         children.await_ready({"postgres": postgres, "s3": store}, READY_SECONDS)
-        superuser = f"postgresql+psycopg2://postgres:{admin}@{servers.LOOPBACK}:{settings.postgres_port}/postgres"
+        address = f"{servers.LOOPBACK}:{settings.postgres_port}"
+        superuser = f"postgresql+psycopg2://postgres:{quote(admin)}@{address}/postgres"
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )

@@ -37,7 +37,7 @@ def secret(folder: Path, name: str) -> str:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(secrets.token_urlsafe(24))
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()  # an editor ends the file with a new line
 
 
 def database_urls(settings: Settings, folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from accident_reco.launch.processes import Children, LaunchError, answers
 
@@ -55,12 +56,25 @@ def start_postgres(
         if made.returncode != 0:
             hint = "; nobody must be able to enter every folder above it" if as_nobody else ""
             raise LaunchError(f"initdb could not make {data}{hint}:\n{made.stderr.strip()}")
+    else:
+        _set_superuser_password(data, password, prefix)
     settings = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": "", **(options or {})}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave.
     command = [*prefix, postgres_program("postgres"), "-D", str(data), *flags]
     children.start("postgres", command, stop_signal=signal.SIGINT)
-    return lambda: postgres_answers(f"postgresql://postgres:{password}@{LOOPBACK}:{port}/postgres")
+    return lambda: postgres_answers(f"postgresql://postgres:{quote(password)}@{LOOPBACK}:{port}/postgres")
+
+
+def _set_superuser_password(data: Path, password: str, prefix: Sequence[str]) -> None:
+    """Make `password` the superuser's, without a server: the one that `initdb` was given may have been rotated."""
+    literal = password.replace("'", "''")
+    done = subprocess.run(
+        [*prefix, postgres_program("postgres"), "--single", "-D", str(data), "postgres"],
+        input=f"ALTER ROLE postgres PASSWORD '{literal}'\n", capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    if done.returncode != 0 or "ERROR" in done.stderr:
+        raise LaunchError(f"PostgreSQL could not open {data}:\n{done.stderr.strip()}")
 
 
 def postgres_answers(url: str) -> bool:
@@ -99,7 +113,9 @@ def start_s3(
         "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", f"-s3.config={config}", f"-bucket={','.join(buckets)}",
         f"-filer.localSocket={folder / 'filer.sock'}",
     ]  # fmt: skip
-    children.start("s3", command)
+    # SeaweedFS takes a pair of the environment for an administrator's, over the same key in its configuration: a shell
+    # that has read an older `stack/environment` would keep the old secret valid and the new one refused.
+    children.start("s3", command, environ=dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ""))
     return lambda: answers(f"http://{LOOPBACK}:{s3}/healthz") and _has_buckets(s3, access_key, secret_key, buckets)
 
 
@@ -209,7 +225,7 @@ def start_node_exporter(children: Children, port: int) -> None:
 
 def start_postgres_exporter(children: Children, port: int, postgres_port: int, password: str) -> None:
     """Figures of PostgreSQL: sizes, connections, transactions."""
-    url = f"postgresql://postgres:{password}@{LOOPBACK}:{postgres_port}/postgres?sslmode=disable"
+    url = f"postgresql://postgres:{quote(password)}@{LOOPBACK}:{postgres_port}/postgres?sslmode=disable"
     command = [debian("prometheus-postgres-exporter"), f"--web.listen-address={LOOPBACK}:{port}"]
     children.start("postgres-exporter", command, environ={"DATA_SOURCE_NAME": url})
 

@@ -36,6 +36,17 @@ class Pointer:
     reason: str
     tag: str = ""
 
+    @classmethod
+    def parse(cls, raw: bytes, tag: str = "") -> Pointer:
+        """Pointer from the stored bytes. Raises ValueError when they are no pointer."""
+        try:
+            pointer = cls(**json.loads(raw), tag=tag)
+            if not all(isinstance(value, str) for value in (pointer.version, pointer.manifest_sha256)):
+                raise ValueError("version and manifest_sha256 are texts")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the pointer production.json is damaged: {error}") from None
+        return pointer
+
     def document(self) -> dict[str, str | None]:
         """The stored fields."""
         fields = asdict(self)
@@ -88,12 +99,12 @@ class ModelStore:
         return [k.removeprefix(base).split("/")[0] for k in self.objects.list(base) if k.endswith("/manifest.json")]
 
     def pointer(self, model: str) -> Pointer | None:
-        """Which version serves, or None before the first promotion."""
+        """Which version serves, or None before the first promotion. Raises ValueError for a damaged pointer."""
         try:
             raw, tag = self.objects.read_tagged(f"models/{model}/production.json")
         except ObjectNotFound:
             return None
-        return Pointer(**json.loads(raw), tag=tag)
+        return Pointer.parse(raw, tag)
 
     def point(self, manifest: Manifest, *, seen: Pointer | None, run_id: str, reason: str) -> Pointer:
         """Let a stored version serve.

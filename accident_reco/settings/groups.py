@@ -20,6 +20,15 @@ class StorageSettings(BaseModel):
     home: Path = Field(
         Path(".accident_reco"), description="Directory that holds everything the embedded default writes"
     )
+    installation_id: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Owner of the databases and the store that the URLs below name, for a platform without a lasting "
+        "home, or one that continues another; default made once and kept in `$HOME/installation-id`",
+    )
+    allow_shared: bool = Field(
+        False, description="Start although a database or the store belongs to another installation"
+    )
     store_url: str = Field("", description="Object store, any fsspec URL; default `file://$HOME/store`")
     database_url: str = Field("", description="Warehouse, SQLAlchemy URL; default `sqlite:///$HOME/warehouse.db`")
     auth_database_url: str = Field(

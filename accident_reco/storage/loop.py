@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.lifecycle import OPEN
@@ -85,19 +85,31 @@ def recent_verdicts(
     return verdicts[:limit]
 
 
-def forget_old_pages(warehouse: Warehouse, model: str, keep: int) -> list[str]:
-    """Take the HTML off all but the newest reports that have it; gives the object keys, for the caller to delete."""
+def save_page(warehouse: Warehouse, report_id: str, key: str | None, problem: str | None = None) -> dict[str, Any]:
+    """Record where a report's HTML is, or why it has none; `report_key` and `document` as they are then."""
+    one = drift_reports.c.id == report_id
+    with warehouse.begin() as connection:
+        document = connection.execute(select(drift_reports.c.document).where(one)).scalar() or {}
+        values = {"report_key": key, "document": document | {"page_problem": problem}}
+        connection.execute(update(drift_reports).where(one).values(**values))
+    return values
+
+
+def pages_beyond(warehouse: Warehouse, model: str, keep: int) -> list[tuple[str, str]]:
+    """Id and object key of every report that has HTML, but the `keep` newest ones."""
     paged = (
         select(drift_reports.c.id, drift_reports.c.report_key)
         .where(drift_reports.c.model == model, drift_reports.c.report_key.is_not(None))
         .order_by(drift_reports.c.computed_at.desc(), drift_reports.c.id)
     )
+    with warehouse.connect() as connection:
+        return [(row.id, row.report_key) for row in connection.execute(paged).all()[keep:]]
+
+
+def forget_page(warehouse: Warehouse, report_id: str) -> None:
+    """The HTML of a report was deleted; its figures stay."""
     with warehouse.begin() as connection:
-        old = connection.execute(paged).all()[keep:]
-        if old:
-            ids = [row.id for row in old]
-            connection.execute(update(drift_reports).where(drift_reports.c.id.in_(ids)).values(report_key=None))
-    return [row.report_key for row in old]
+        connection.execute(update(drift_reports).where(drift_reports.c.id == report_id).values(report_key=None))
 
 
 # What the retrain policy asks
@@ -106,15 +118,16 @@ def forget_old_pages(warehouse: Warehouse, model: str, keep: int) -> list[str]:
 def automatic_trainings(
     warehouse: Warehouse, model: str, since: datetime, leave_out: str | None = None
 ) -> list[datetime]:
-    """When trainings were asked for that no person wanted, since a time; `leave_out` is a request id.
+    """UTC times at which automatic trainings were requested since a time; `leave_out` is a request id.
 
-    Requests that the policy turned down are `done` without a run and do not count.
+    A request that the policy turned down is `done` without a run and does not count; a run that ended without a
+    decision is `done` too, and has used the machine like any other.
     """
     query = select(work_requests.c.requested_at).where(
         work_requests.c.model == model,
         work_requests.c.kind == "training",
         work_requests.c.source != "api",
-        work_requests.c.status != "done",
+        or_(work_requests.c.status != "done", work_requests.c.run_id.is_not(None)),
         work_requests.c.requested_at >= since,
     )
     if leave_out is not None:

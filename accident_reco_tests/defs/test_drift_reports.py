@@ -3,7 +3,7 @@
 import dagster as dg
 
 from accident_reco.storage import loop as loop
-from accident_reco_tests.defs.small_loop import report, traffic
+from accident_reco_tests.defs.small_loop import report, tick, traffic
 
 
 def test_definitions_load(definitions) -> None:
@@ -36,6 +36,43 @@ def test_a_report_shows_verdict_table_and_picture(definitions, instance, platfor
     assert row["id"] == metadata["report_id"].value
     page = platform.objects.read(row["report_key"])
     assert b'<section class="verdict red">' in page
+
+
+def test_a_store_without_room_for_the_html_costs_no_verdict(definitions, instance, platform) -> None:
+    """Where only the HTML cannot be written, verdict and trigger stand; the next check writes both reports."""
+    traffic(platform, shift=1)
+    obstacle = platform.settings.home / "store" / "reports"
+    obstacle.write_bytes(b"")  # a file where the store needs a folder
+    result = report(definitions, instance)
+    assert result.success
+    row = loop.latest_report(platform.warehouse, "accidents")
+    assert row is not None
+    assert (row["status"], row["report_key"]) == ("drift", None)
+    assert "could not be written" in row["document"]["page_problem"]
+    metadata = result.asset_materializations_for_node("accidents__drift_report")[0].metadata
+    assert metadata["page"].value == row["document"]["page_problem"]
+    assert f"accidents report {row['id'][:8]}: wait" in tick(definitions, instance, "drift_reports").skip_message
+
+    obstacle.unlink()
+    traffic(platform, shift=1, seed=3)
+    assert report(definitions, instance).success
+    newest, first = loop.reports(platform.warehouse, "accidents")
+    assert first["id"] == row["id"]
+    for kept in (newest, first):
+        assert kept["document"]["page_problem"] is None
+        assert b'<section class="verdict red">' in platform.objects.read(kept["report_key"])
+    assert list((platform.settings.home / "pending").rglob("*.html")) == []
+
+
+def test_old_html_goes_and_figures_stay(definitions, instance, platform, monkeypatch) -> None:
+    """HTML reports are megabytes: the newest keep theirs, of older ones the object is deleted and the row is kept."""
+    monkeypatch.setenv("ACCIDENT_RECO_DRIFT_PAGES_KEPT", "1")
+    for seed in (2, 3):
+        traffic(platform, shift=0, seed=seed)
+        assert report(definitions, instance).success
+    newest, old = loop.reports(platform.warehouse, "accidents")
+    assert (old["report_key"], old["document"]["page_problem"]) == (None, None)
+    assert platform.objects.list("reports/drift/accidents") == [newest["report_key"]]
 
 
 def test_no_champion_is_a_failure_with_one_sentence(definitions, instance, platform) -> None:

@@ -94,6 +94,24 @@ def test_compute_now_and_read_it_back(client, champion, warehouse) -> None:
     assert gauge(client, 'drift_distance{feature="vma",model="accidents"}') > 0.3
 
 
+def test_a_report_that_cannot_be_written_is_reported_as_missing(client, champion, warehouse, settings) -> None:
+    """The verdict is served with the reason why it has no HTML; the next check writes it."""
+    traffic(warehouse, shift=1)
+    obstacle = settings.home / "store" / "reports"
+    obstacle.write_bytes(b"")  # a file where the store needs a folder
+    first = client.get("/monitoring/drift/accidents?compute=true", timeout=60).json()
+    assert (first["status"], first["page"]) == ("drift", False)
+    assert "could not be written" in first["page_problem"]
+    missing = client.get("/monitoring/drift/accidents/report")
+    assert missing.status_code == 404
+    assert "could not be written" in missing.json()["detail"]
+    obstacle.unlink()
+    client.get("/monitoring/drift/accidents?compute=true", timeout=60)
+    history = client.get("/monitoring/drift/accidents/history").json()["reports"]
+    assert [(report["page"], report["page_problem"]) for report in history] == [(True, None), (True, None)]
+    assert '<section class="verdict red">' in client.get(f"/monitoring/drift/accidents/report?id={first['id']}").text
+
+
 def test_asking_often_is_no_evidence(client, champion, warehouse) -> None:
     """Whoever asks five times at once gets one check, and the retrain policy counts none of it."""
     traffic(warehouse, shift=1)

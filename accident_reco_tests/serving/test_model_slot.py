@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,9 @@ def test_without_any_promotion_nothing_serves_and_nothing_is_wrong(tmp_path: Pat
     slot.refresh()
     assert slot.ready
     assert slot.current is None
-    assert slot.status() == {"state": "none"}
+    status = slot.status()
+    assert (status["state"], status.get("problem")) == ("none", None)
+    assert "no version was promoted yet" in status["reason"]
 
 
 def test_second_promotion_is_swapped_in(tmp_path: Path) -> None:
@@ -148,6 +152,121 @@ def test_cache_serves_when_the_store_is_down(tmp_path: Path) -> None:
     assert (slot.current.version, slot.current.origin) == (pointer.version, "cache")
     assert "cannot be read" in slot.status()["problem"]
     assert slot.ready
+
+
+def _empty_store(home: Path, version: str) -> str:
+    shutil.rmtree(home / "store/models")
+    return "production.json is missing"
+
+
+def _store_not_mounted(home: Path, version: str) -> str:
+    shutil.rmtree(home / "store")
+    return f"is missing in {(home / 'store').as_uri()}"
+
+
+def _file_instead_of_store(home: Path, version: str) -> str:
+    _store_not_mounted(home, version)
+    (home / "store").write_bytes(b"")
+    return "NotADirectoryError"
+
+
+def _pointer(content: bytes, words: str) -> Callable[[Path, str], str]:
+    def damage(home: Path, version: str) -> str:
+        (home / "store/models/accidents/production.json").write_bytes(content)
+        return words
+
+    return damage
+
+
+def _version_damaged(damage: Callable[[Path, str], None]) -> Callable[[Path, str], str]:
+    def damaged(home: Path, version: str) -> str:
+        damage(home, version)
+        return f"version {version} was refused"
+
+    return damaged
+
+
+UNKNOWN = {
+    "version": "0" * 16,
+    "manifest_sha256": "0" * 64,
+    "promoted_at": "",
+    "run_id": "",
+    "previous": None,
+    "reason": "",
+}
+WRONG_STORES = {
+    "empty": _empty_store,
+    "not mounted": _store_not_mounted,
+    "no folder": _file_instead_of_store,
+    "pointer empty": _pointer(b"", "production.json is damaged"),
+    "pointer cut off": _pointer(b'{"version":"0', "production.json is damaged"),
+    "pointer binary": _pointer(b"\xff\x00", "production.json is damaged"),
+    "pointer a list": _pointer(b"[]", "production.json is damaged"),
+    "pointer of other fields": _pointer(b'{"champion":"0"}', "production.json is damaged"),
+    "pointer to a number": _pointer(json.dumps(UNKNOWN | {"version": 7}).encode(), "production.json is damaged"),
+    "pointer to nothing": _pointer(json.dumps(UNKNOWN).encode(), f"has no version {'0' * 16}"),
+    **{damage.__name__: _version_damaged(damage) for damage in (
+        _damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", WRONG_STORES)
+def test_verified_cache_serves_whatever_is_wrong_with_the_store(tmp_path: Path, fault: str) -> None:
+    """A process that starts on a wrong store serves its verified version, degraded, with the problem in words."""
+    metrics = Metrics()
+    pointer = promote(tmp_path, toy_bundle(0.6))
+    make_slot(tmp_path).refresh()
+    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    slot = make_slot(tmp_path, metrics)
+    for _ in range(2):  # not only at the first look
+        slot.refresh()
+        status = slot.status()
+        assert (status["state"], status["version"], status["origin"]) == ("degraded", pointer.version, "cache")
+        assert words in status["problem"]
+        assert slot.ready
+        assert 'model_up_to_date{model="accidents"} 0.0' in metrics.exposition().decode()
+
+
+@pytest.mark.parametrize("fault", WRONG_STORES)
+def test_without_a_cache_a_wrong_store_is_a_reason(tmp_path: Path, fault: str) -> None:
+    """A first start has nothing to fall back to: nothing serves, and the status has the reason."""
+    pointer = promote(tmp_path, toy_bundle(0.6))
+    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    slot = make_slot(tmp_path)
+    slot.refresh()
+    status = slot.status()
+    assert (status["state"], slot.current) == ("none", None)
+    assert words.replace("is missing in", "") in status.get("problem", status.get("reason"))
+
+
+@pytest.mark.parametrize("fault", ["empty", "not mounted", "pointer cut off"])
+def test_running_process_notices_that_the_store_went_wrong(tmp_path: Path, fault: str) -> None:
+    """What serves goes on serving; the status is degraded until the store is right again."""
+    pointer = promote(tmp_path, toy_bundle(0.9))
+    kept = shutil.copytree(tmp_path / "store", tmp_path / "kept")
+    slot = make_slot(tmp_path)
+    slot.refresh()
+    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    slot.refresh()
+    assert slot.status()["state"] == "degraded"
+    assert words in slot.status()["problem"]
+    shutil.rmtree(tmp_path / "store", ignore_errors=True)
+    kept.rename(tmp_path / "store")
+    slot.refresh()
+    assert (slot.status()["state"], slot.problem) == ("serving", None)
+
+
+def test_damaged_cache_is_mended_from_the_store(tmp_path: Path) -> None:
+    """A changed file in the cache is replaced as long as the store has the right one."""
+    promote(tmp_path, toy_bundle(0.9))
+    make_slot(tmp_path).refresh()
+    (cached,) = (tmp_path / "cache").rglob("weights.json")
+    cached.write_text(cached.read_text().replace("0.9", "0.8"))
+    make_slot(tmp_path).refresh()
+    shutil.rmtree(tmp_path / "store")
+    slot = make_slot(tmp_path)
+    slot.refresh()
+    assert slot.status()["origin"] == "cache"
 
 
 def test_damaged_cache_does_not_serve(tmp_path: Path) -> None:

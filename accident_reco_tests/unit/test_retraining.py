@@ -161,6 +161,21 @@ def test_requests_of_people_and_turned_down_alerts_cost_nothing(warehouse) -> No
     assert loop.losses_in_a_row(warehouse, "accidents") == (0, None)
 
 
+def test_a_training_that_ended_without_a_decision_counts(warehouse) -> None:
+    """Its run has used the machine: it cools down and is part of the budget, unlike an alert that was turned down."""
+    for run_id in ("run-1", None):
+        request, _ = request_work(
+            warehouse, kind="training", model="accidents", source="alert", requested_by="a", reason="r"
+        )
+        advance_request(warehouse, request["id"], "done", run_id=run_id, outcome="the run ended without a decision")
+    since = datetime.now(UTC) - timedelta(days=1)
+    assert len(loop.automatic_trainings(warehouse, "accidents", since)) == 1
+    cool = RetrainPolicy(needed=1, window=1, cooldown=timedelta(hours=6), daily_budget=9)
+    assert consider(warehouse, cool, on_report(save(warehouse, "drift")), now=now()).rule == "cooldown"
+    once = RetrainPolicy(needed=1, window=1, cooldown=timedelta(0), daily_budget=1)
+    assert consider(warehouse, once, on_report(save(warehouse, "drift")), now=now()).rule == "budget"
+
+
 def test_an_alert_is_not_in_its_own_way(warehouse) -> None:
     """The alert's own queued request is the one to start, not another training under way."""
     alert, _ = request_work(warehouse, kind="training", model="movies", source="alert", requested_by="a", reason="r")
@@ -175,8 +190,11 @@ def test_old_pages_are_forgotten_and_figures_kept(warehouse) -> None:
     ids = [save(warehouse, "stable", minutes=minute) for minute in range(4)]
     with warehouse.begin() as connection:
         connection.execute(loop.drift_reports.update().values(report_key=loop.drift_reports.c.id + ".html"))
-    assert sorted(loop.forget_old_pages(warehouse, "accidents", keep=1)) == sorted(f"{i}.html" for i in ids[:3])
-    assert loop.forget_old_pages(warehouse, "accidents", keep=1) == []
+    beyond = loop.pages_beyond(warehouse, "accidents", keep=1)
+    assert sorted(beyond) == sorted((i, f"{i}.html") for i in ids[:3])
+    for report_id, _ in beyond:
+        loop.forget_page(warehouse, report_id)
+    assert loop.pages_beyond(warehouse, "accidents", keep=1) == []
     assert [row["report_key"] for row in loop.reports(warehouse, "accidents")] == [f"{ids[3]}.html", None, None, None]
 
 

@@ -26,7 +26,8 @@ class Report(BaseModel):
     drifted: int
     drifted_share: float
     prediction_distance: float | None = Field(description="KS distance of the scores from those at training")
-    page: bool = Field(description="Whether the drawn page is still kept")
+    page: bool = Field(description="Whether there is an HTML report: it was written and is still kept")
+    page_problem: str | None = Field(description="Why the HTML report could not be written; the next check tries again")
     computed_at: datetime
 
 
@@ -63,7 +64,11 @@ class AlertsAnswer(BaseModel):
 def summary(row: dict[str, Any]) -> dict[str, Any]:
     """A report's row as `Report`."""
     fields = {name: row[name] for name in Report.model_fields if name in row}
-    return fields | {"window": row["window_name"], "page": row["report_key"] is not None}
+    return fields | {
+        "window": row["window_name"],
+        "page": row["report_key"] is not None,
+        "page_problem": row["document"].get("page_problem"),
+    }
 
 
 def full(row: dict[str, Any]) -> dict[str, Any]:

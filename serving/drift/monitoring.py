@@ -121,12 +121,13 @@ def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, s
     if row is None or row["model"] != model:
         raise Problem(404, "There is no such report.", kind="no-report")
     if row["report_key"] is None:
-        raise Problem(404, "The page of this report is not kept any more; its figures are.", kind="no-page")
+        problem = row["document"].get("page_problem") or "the HTML report is not kept any more"
+        raise Problem(404, f"{problem[0].upper()}{problem[1:]}; its figures are kept.", kind="no-page")
     try:
         # The key is ours, from the row: nothing of the request becomes a name in the store.
         page = context.objects().read(row["report_key"])
     except ObjectNotFound:
-        raise Problem(404, "The page of this report is not kept any more; its figures are.", kind="no-page") from None
+        raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
     return page, page_policy(page)
 
 

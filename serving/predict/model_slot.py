@@ -2,7 +2,8 @@
 
 A thread looks at the pointer. A new version is verified in full (manifest against the pointer, every file against the
 manifest, signature, a smoke prediction) before one reference is swapped; until then, and whenever it fails, the old
-version serves. What was verified is kept in a local cache, which serves when the store cannot be reached at start.
+version serves. What was verified is kept in a local cache, which serves when the store is away, empty, damaged or
+silent at start.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class ModelSlot(Generic[M]):
         self._poll_seconds = poll_seconds
         self._refused: tuple[str, str, float] | None = None
         self._cache_tried = False
+        self._swapping = threading.Lock()
+        self._missing = ""
         self._stop = threading.Event()
         self._first_look = threading.Event()
         self._thread: threading.Thread | None = None
@@ -97,8 +100,13 @@ class ModelSlot(Generic[M]):
         self._thread.start()
 
     def await_first_look(self, seconds: float) -> None:
-        """Block until the pointer was looked at once and what it names was loaded or refused; not longer than that."""
-        self._first_look.wait(seconds)
+        """Block until the pointer was looked at once and what it names was loaded or refused, for `seconds` at most.
+
+        A store that has not even named a version by then is silent: the cache serves meanwhile.
+        """
+        if not self._first_look.wait(seconds) and not self.awaited:
+            self._set_problem(f"the model store did not answer within {seconds:.1f} s")
+            self._serve_from_cache()
 
     def stop(self) -> None:
         """Stop looking; a load under way ends first (at most a few seconds)."""
@@ -124,30 +132,43 @@ class ModelSlot(Generic[M]):
             self.awaited = pointer is not None
             if pointer is not None:
                 self._follow(self._store, pointer)
+            else:
+                self._pointer_missing(self._store)
         self.looked = True
         self._first_look.set()
         self._metrics.healthy.labels(self.name).set(float(self.current is not None and self.problem is None))
 
     def _follow(self, store: ModelStore, pointer: Pointer) -> None:
         named = (pointer.version, pointer.manifest_sha256)
-        if self.current is not None and named == _identity(self.current.pointer):
-            self._say(None)
-            return
-        if self._refused is not None and self._refused[:2] == named and time.monotonic() < self._refused[2]:
+        if self._refused is not None and self._refused[:2] == named:
+            # Where the cache has the same version, it serves and the store's damage stays the problem.
+            if time.monotonic() < self._refused[2]:
+                return
+        elif self.current is not None and named == _identity(self.current.pointer):
+            self._set_problem(None)
             return
         try:
             champion = self._load(store, pointer, "store")
         except Exception as error:  # a bad bundle can fail in any way; the old version serves on
             self._refused = (*named, time.monotonic() + RETRY_SECONDS)
             self._metrics.reloads.labels(self.name, "refused").inc()
-            self._say(f"version {pointer.version} was refused: {error}"[:500])
+            self._set_problem(f"version {pointer.version} was refused: {error}"[:500])
             if self.current is None:
                 self._serve_from_cache()
             return
         self._refused = None
         self._swap(champion, "loaded")
-        self._say(None)
+        self._set_problem(None)
         self._remember(champion, store)
+
+    def _pointer_missing(self, store: ModelStore) -> None:
+        """Expected before the first promotion; a problem where a version has served before."""
+        if self.current is None:
+            self._serve_from_cache()
+        missing = f"the champion's pointer models/{self.name}/production.json is missing in {store.objects.url}"
+        self._missing = f"{missing}: no version was promoted yet, or the store is not the one it was"
+        meanwhile = f"restore the store or correct its URL; {self.current.version} serves" if self.current else None
+        self._set_problem(meanwhile and f"{missing}: {meanwhile} meanwhile")
 
     def _load(self, store: ModelStore, pointer: Pointer, origin: str) -> Champion[M]:
         manifest = store.manifest(self.name, pointer.version)
@@ -159,7 +180,10 @@ class ModelSlot(Generic[M]):
         return Champion(self.name, manifest.version, model, manifest, pointer, origin)
 
     def _swap(self, champion: Champion[M], outcome: str) -> None:
-        old, self.current = self.current, champion
+        with self._swapping:
+            if champion.origin == "cache" and self.current is not None:  # the store answered meanwhile
+                return
+            old, self.current = self.current, champion
         if old is not None:
             self._metrics.info.labels(self.name, old.version, old.data_source).set(0)
         self._metrics.info.labels(self.name, champion.version, champion.data_source).set(1)
@@ -172,7 +196,7 @@ class ModelSlot(Generic[M]):
     # The cache
     def _unreachable(self, error: Exception) -> None:
         self._metrics.reloads.labels(self.name, "unreachable").inc()
-        self._say(f"the model store cannot be read: {type(error).__name__}: {error}"[:500])
+        self._set_problem(f"the model store cannot be read: {type(error).__name__}: {error}"[:500])
         if self.current is None:
             self._serve_from_cache()
 
@@ -191,7 +215,7 @@ class ModelSlot(Generic[M]):
         """Keep a verified version for a start without the store. Failing to is worth a line in the log, no more."""
         objects, base = self._cache.objects, f"models/{self.name}"
         try:
-            if champion.version not in self._cache.versions(self.name):
+            if not self._is_cached(champion.manifest):
                 for name, data in store.files(champion.manifest).items():
                     objects.write(f"{base}/versions/{champion.version}/{name}", data)
                 objects.write(f"{base}/versions/{champion.version}/manifest.json", champion.manifest.raw)
@@ -199,6 +223,13 @@ class ModelSlot(Generic[M]):
             self._forget_old(champion)
         except Exception as error:  # disk full, read-only: serving goes on
             self._log.warning("champion not cached", model=self.name, version=champion.version, error=str(error)[:500])
+
+    def _is_cached(self, manifest: Manifest) -> bool:
+        try:
+            kept = self._cache.manifest(self.name, manifest.version)
+            return kept.raw == manifest.raw and bool(self._cache.files(kept))
+        except Exception:  # absent, or not what was published: it is written again
+            return False
 
     def _forget_old(self, champion: Champion[M]) -> None:
         kept = {champion.version, champion.pointer.previous}
@@ -208,7 +239,7 @@ class ModelSlot(Generic[M]):
                     self._cache.objects.delete(key)
 
     # What people see
-    def _say(self, problem: str | None) -> None:
+    def _set_problem(self, problem: str | None) -> None:
         if problem != self.problem:
             if problem is not None:
                 serving = self.current.version if self.current else None
@@ -218,12 +249,19 @@ class ModelSlot(Generic[M]):
     @property
     def ready(self) -> bool:
         """Whether this model does not keep the service from being ready: it serves, or nothing was ever promoted."""
-        return self.looked and (self.current is not None or not (self.awaited or self.problem))
+        return self.current is not None or (self.looked and not (self.awaited or self.problem))
 
     def status(self) -> dict[str, Any]:
-        """What `/readyz` says of this model."""
+        """The model's part of `/readyz`: state, what serves, and the problem in words where there is one.
+
+        `serving`; `degraded` (it serves, but not as the store says it should); `waiting` for the first look; `none`.
+        """
         current = self.current
-        said: dict[str, Any] = {"state": "serving" if current else "waiting" if not self.looked else "none"}
+        if current is not None:
+            state = "serving" if self.problem is None else "degraded"
+        else:
+            state = "none" if self.looked else "waiting"
+        said: dict[str, Any] = {"state": state}
         if current is not None:
             said |= {
                 "version": current.version,
@@ -233,6 +271,8 @@ class ModelSlot(Generic[M]):
             }
         if self.problem is not None:
             said["problem"] = self.problem
+        elif state == "none":
+            said["reason"] = self._missing
         return said
 
 

@@ -55,7 +55,9 @@ def test_good_years_pass() -> None:
     assert data_problems(years) == []
     outcomes = check_year(years, 2023)
     assert all(outcome.passed and outcome.blocking for outcome in outcomes)
-    assert _of(outcomes, "one_row_per_road_user").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
+    assert (
+        _of(outcomes, "one_row_per_road_user").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""A store that fails under a running platform: predictions come from the verified cache, drift verdicts are kept."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import s3fs
+
+from accident_reco.drift import pages
+from accident_reco.drift.run_check import Question, run_check
+from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.processes import Children
+from accident_reco.lifecycle.platform import OpenedPlatform
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.model import MODEL
+from accident_reco.settings import Settings
+from accident_reco.storage import loop as loop
+from accident_reco.storage.objects import StoreError, open_store
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.defs.small_loop import promote as promote_profile
+from accident_reco_tests.defs.small_loop import traffic
+from accident_reco_tests.serving.live import live, wait_for
+from accident_reco_tests.serving.toy import LOADERS, toy_bundle
+from accident_reco_tests.stack.conftest import S3, start_s3
+from serving.predict.app import create_app
+
+pytestmark = pytest.mark.stack
+
+
+@contextmanager
+def predict(home: Path, store_url: str, ready: bool = True) -> Iterator[httpx.Client]:
+    """A fresh predict service with the cache of `home`."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    settings = Settings(home=home, store_url=store_url, auth_required=False, log_predictions=False)
+    with live(create_app(settings, LOADERS), ready) as client:
+        yield client
+
+
+def promote(store_url: str) -> str:
+    """A version serves from S3; its id."""
+    models = ModelStore(open_store(store_url))
+    manifest = models.write(toy_bundle())
+    return models.point(manifest, seen=models.pointer("accidents"), run_id="r", reason="first").version
+
+
+def state(client: httpx.Client) -> dict[str, str]:
+    """The model's part of the readiness."""
+    status: dict[str, str] = client.get("/readyz").json()["models"]["accidents"]
+    return status
+
+
+def _emptied(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    store = open_store(store_url)
+    for key in store.list():
+        store.delete(key)
+    return f"production.json is missing in {store_url}"
+
+
+def _pointer_cut_off(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    open_store(store_url).write("models/accidents/production.json", b'{"version":')
+    return "production.json is damaged"
+
+
+def _manifest_gone(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    store = open_store(store_url)
+    (manifest,) = (key for key in store.list("models") if key.endswith("manifest.json"))
+    store.delete(manifest)
+    return "has no version"
+
+
+def _keys_refused(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    return "AWS_SECRET_ACCESS_KEY"
+
+
+def _nothing_listens(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:1")
+    return "check that AWS_ENDPOINT_URL answers"
+
+
+@pytest.mark.parametrize("fault", [_emptied, _pointer_cut_off, _manifest_gone, _keys_refused, _nothing_listens])
+def test_predict_restarts_on_a_wrong_store_and_serves_from_its_cache(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[str, pytest.MonkeyPatch], str]
+) -> None:
+    """Whatever is wrong with S3: the cached version answers, and the readiness has the reason."""
+    version = promote(store_url)
+    with predict(tmp_path, store_url) as client:
+        assert state(client)["state"] == "serving"
+    words = fault(store_url, monkeypatch)
+    with predict(tmp_path, store_url, ready=False) as client:
+        wait_for(lambda: words in state(client).get("problem", ""), 60)
+        status = state(client)
+        assert (status["state"], status["version"], status["origin"]) == ("degraded", version, "cache")
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/predict/accidents", json={"records": [{"catu": 1}]}).status_code == 200
+    with predict(tmp_path / "first-start", store_url, ready=False) as client:
+        wait_for(lambda: state(client)["state"] == "none", 60)
+        assert client.get("/readyz").status_code == 503
+        assert state(client).get("problem") or state(client).get("reason")
+
+
+def test_a_bucket_that_is_gone(store_url: str, tmp_path: Path) -> None:
+    """The right server with another bucket's name: the same."""
+    promote(store_url)
+    with predict(tmp_path, store_url):
+        pass
+    with predict(tmp_path, store_url.replace("artifacts", "nowhere"), ready=False) as client:
+        wait_for(lambda: state(client)["state"] == "degraded", 60)
+        assert "make the bucket nowhere" in state(client)["problem"]
+
+
+def test_a_store_that_accepts_and_never_answers(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's patience with a silent server is minutes; the cache serves after two seconds."""
+    version = promote(store_url)
+    with predict(tmp_path, store_url):
+        pass
+    with socket.create_server((servers.LOOPBACK, 0), backlog=64) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:{silent.getsockname()[1]}")
+        with predict(tmp_path, store_url) as client:
+            status = state(client)
+            assert (status["state"], status["version"]) == ("degraded", version)
+            assert "did not answer within" in status["problem"]
+
+
+def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
+    children: Children, stack_folder: Path, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 ends between verdict and HTML: the row is there with the reason; the next check writes both reports."""
+    s3: S3 = start_s3(children, stack_folder / "s3-drift")
+    s3fs.S3FileSystem.clear_instance_cache()
+    for name, value in s3.environ.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(home=tmp_path, store_url="s3://artifacts/drift", drift_sample_rows=0)
+    objects = open_store(settings.store)
+    platform = SimpleNamespace(warehouse=warehouse, models=ModelStore(objects))
+    promote_profile(platform, 1)
+    traffic(platform, shift=1)
+    draw = pages.draw_page
+
+    def draw_and_lose_the_store(*arguments: object) -> bytes:
+        children.kill("s3")
+        return draw(*arguments)
+
+    monkeypatch.setattr(pages, "draw_page", draw_and_lose_the_store)
+    row = run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run").row
+    monkeypatch.setattr(pages, "draw_page", draw)
+    kept = loop.latest_report(warehouse, "accidents")
+    assert (kept["id"], kept["status"], kept["report_key"]) == (row["id"], "drift", None)
+    assert "could not be written" in kept["document"]["page_problem"]
+
+    start_s3(children, stack_folder / "s3-drift", like=s3)
+    wait_for(
+        lambda: _is_readable(lambda: platform.models.champion("accidents") is not None), 20
+    )  # it answers before it has found its volumes again
+    run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run")
+    for report in loop.reports(warehouse, "accidents"):
+        assert report["document"]["page_problem"] is None
+        assert b'<section class="verdict red">' in objects.read(report["report_key"])
+    children.kill("s3")
+
+
+def _is_readable(read: Callable[[], bool]) -> bool:
+    try:
+        return read()
+    except StoreError:
+        return False
