@@ -1,41 +1,64 @@
-"""MLflow through dagster-mlflow, for every training asset. A tracker that is away never stops a training: the run is
-spooled below the home and sent with the next one that gets through.
+"""MLflow through dagster-mlflow, for every training asset. A tracker that is away or hangs never stops a training: the
+run is spooled below the home and sent with the next one that gets through.
+
+A tracker on another machine is called in a process of its own that ends with the time budget (`tracking_seconds`).
 """
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.lifecycle.bounded_call import call_within
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.store import Pointer
 from accident_reco.lifecycle.tracking import (
+    RejectedRun,
+    SpoolReport,
     TrackedRun,
+    answers,
+    find_or_create_run,
     gate_record,
+    is_local,
+    is_waiting,
+    joined_run_waits,
     log_alone,
     log_run,
+    mark_failed,
     move_aliases,
     prepare_experiment,
     reachable,
     send_spooled,
+    set_aside,
     spool,
 )
+from accident_reco.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# Share of the time budget after which no further spooled run is begun: the one begun last shall end in time.
+_BACKLOG_SHARE = 0.5
 
 
 def track(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun) -> str | None:
     """Log a finished training in the MLflow run of this Dagster run; its id, or None when it had to be spooled."""
-    uri, waiting = platform.settings.tracking_uri, spool_directory(platform)
+    settings, waiting, began = platform.settings, spool_directory(platform), time.monotonic()
     try:
-        if not reachable(uri):
-            raise ConnectionError(f"{uri} does not answer")
+        _require_port(settings.tracking_uri)
         run_id = _log(context, platform, run)
-        sent = send_spooled(waiting, lambda old: _log_alone(platform, old))
-        if sent:
-            context.log.info("sent %d spooled runs to MLflow", sent)
     except Exception as error:  # the tracker's own errors are many; none of them may cost a trained model
-        place = spool(waiting, run)
-        context.log.warning("MLflow at %s: %s; the run waits in %s", uri, error, place)
+        _keep(context, platform, run, error)
         return None
+    if is_waiting(waiting):
+        left = _seconds_left(settings, began)
+        try:
+            _log_report(context, _call(settings, left, send_waiting, settings.tracking_uri, settings.home, left))
+        except Exception as error:  # this run is logged; those before it wait on
+            context.log.warning("MLflow at %s: %s; earlier runs wait in %s", settings.tracking_uri, error, waiting)
     return run_id
 
 
@@ -45,60 +68,144 @@ def record_decision(
     model: str,
     version: str,
     decision: Decision,
+    pointer: Pointer | None = None,
 ) -> None:
-    """Add what the gate said to the version's run; with the tracker away it waits in the spool, behind the run."""
-    uri, record = platform.settings.tracking_uri, gate_record(model, version, decision)
+    """Add the gate's decision to the version's run, and let the registry's aliases follow the pointer.
+
+    With the tracker away the decision waits in the spool, behind the run. The pointer counts: aliases that stay behind
+    it are only logged, as serving does not depend on the registry.
+    """
+    settings, record = platform.settings, gate_record(model, version, decision)
+    left = _seconds_left(settings, time.monotonic())
+    aliases = (pointer.version, pointer.previous) if pointer else None
     try:
-        if not reachable(uri):
-            raise ConnectionError(f"{uri} does not answer")
-        _log_alone(platform, record)
+        _require_port(settings.tracking_uri)
+        report, moved = _call(settings, left, log_decision, settings.tracking_uri, settings.home, record, aliases, left)
     except Exception as error:  # as in `track`
-        place = spool(spool_directory(platform), record)
-        context.log.warning("MLflow at %s: %s; the gate's decision waits in %s", uri, error, place)
-
-
-def follow_pointer(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext, platform: Platform, model: str, pointer: Pointer
-) -> None:
-    """Let the registry's aliases name what the pointer names. The pointer counts: failing here is only told."""
-    uri = platform.settings.tracking_uri
-    try:
-        if not reachable(uri):
-            raise ConnectionError(f"{uri} does not answer")
-        done = move_aliases(uri, model, pointer.version, pointer.previous)
-    except Exception as error:  # as above: serving does not depend on the registry
-        context.log.warning("MLflow aliases of %s stay behind the pointer: %s", model, error)
+        _keep(context, platform, record, error)
         return
-    context.log.info("MLflow aliases of %s: %s", model, done)
+    _log_report(context, report)
+    if pointer:
+        context.log.info("MLflow aliases of %s: %s", model, moved)
 
 
 def spool_directory(platform: Platform) -> Path:
     """Where runs wait for the tracker."""
-    return platform.settings.home / "spool" / "mlflow"
+    return _spool_of(platform.settings.home)
 
 
-def _log(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun) -> str:
+def log_training(uri: str, home: Path, run: TrackedRun, job: str, dagster_run_id: str) -> str:
+    """Log a run through dagster-mlflow; its MLflow id. A failed attempt leaves it as FAILED, to be found and completed.
+
+    Raises as `log_run`.
+    """
     import mlflow
     from dagster_mlflow import mlflow_tracking
 
-    settings = platform.settings
-    prepare_experiment(settings.tracking_uri, run.experiment, settings.home / "mlartifacts")
+    experiment = prepare_experiment(uri, run.experiment, home / "mlartifacts")
+    run_id = find_or_create_run(uri, experiment, run, {"dagster_run_id": dagster_run_id})
     config = {
-        "experiment_name": run.experiment, "mlflow_tracking_uri": settings.tracking_uri, "env": {},
-        "extra_tags": dict(run.tags),
+        "experiment_name": run.experiment, "mlflow_tracking_uri": uri, "mlflow_run_id": run_id,
+        "env": {}, "extra_tags": {},
     }  # fmt: skip
-    with dg.build_resources(
-        {"mlflow": mlflow_tracking}, context.instance, {"mlflow": {"config": config}}, context.run
-    ) as resources:
-        run_id: str = resources.mlflow.mlflow_run_id or mlflow.active_run().info.run_id
-        try:
-            log_run(settings.tracking_uri, run_id, run)
-        finally:
-            mlflow.end_run()
+    dagster_run = dg.DagsterRun(job_name=job, run_id=dagster_run_id)
+    try:
+        with dg.build_resources(
+            {"mlflow": mlflow_tracking}, resource_config={"mlflow": {"config": config}}, dagster_run=dagster_run
+        ):
+            log_run(uri, run_id, run)
+        mlflow.end_run()
+    except Exception:
+        mark_failed(uri, run_id)
+        raise
+    finally:
+        mlflow.end_run("FAILED")  # no effect where it has ended
     return run_id
 
 
-def _log_alone(platform: Platform, run: TrackedRun) -> None:
-    settings = platform.settings
-    prepare_experiment(settings.tracking_uri, run.experiment, settings.home / "mlartifacts")
-    log_alone(settings.tracking_uri, run)
+def send_waiting(uri: str, home: Path, seconds: float) -> SpoolReport:
+    """Send the spool; no run is begun after a share of `seconds`."""
+
+    def send(run: TrackedRun) -> None:
+        prepare_experiment(uri, run.experiment, home / "mlartifacts")
+        log_alone(uri, run)
+
+    deadline = time.monotonic() + _BACKLOG_SHARE * seconds
+    return send_spooled(_spool_of(home), send, lambda: answers(uri), deadline)
+
+
+def log_decision(
+    uri: str, home: Path, record: TrackedRun, aliases: tuple[str, str | None] | None, seconds: float
+) -> tuple[SpoolReport, dict[str, str] | str]:
+    """Log a decision, behind its run where that waits in the spool, and move the aliases to (champion, previous).
+
+    Returns what was sent of the spool, and the aliases set or why they stay behind.
+    """
+    report = SpoolReport()
+    moved: dict[str, str] | str = {}
+    behind = joined_run_waits(_spool_of(home), record)
+    if behind:
+        spool(_spool_of(home), record)
+        report = send_waiting(uri, home, seconds)
+    if aliases:
+        try:
+            moved = move_aliases(uri, record.experiment, *aliases)
+        except Exception as error:
+            moved = f"they stay behind the pointer: {error}"
+    if not behind:
+        prepare_experiment(uri, record.experiment, home / "mlartifacts")
+        log_alone(uri, record)
+    return report, moved
+
+
+def _log(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun) -> str:
+    settings, dagster_run = platform.settings, context.run
+    return _call(
+        settings, _seconds_left(settings, time.monotonic()), log_training,
+        settings.tracking_uri, settings.home, run, dagster_run.job_name, dagster_run.run_id,
+    )  # fmt: skip
+
+
+def _call(settings: Settings, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result, within so many seconds where the tracker is not a local file."""
+    if is_local(settings.tracking_uri):
+        return function(*args, **kwargs)
+    # A request that hangs is reported as such, rather than killed.
+    timeout = max(1, int(settings.tracking_seconds / 3))
+    environ = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    return call_within(seconds, environ, function, *args, **kwargs)
+
+
+def _seconds_left(settings: Settings, began: float) -> float:
+    """What is left of the time budget of a run; a local tracker has none."""
+    if is_local(settings.tracking_uri):
+        return math.inf
+    return settings.tracking_seconds - (time.monotonic() - began)
+
+
+def _require_port(uri: str) -> None:
+    if not reachable(uri):
+        raise ConnectionError(f"{uri} does not answer")
+
+
+def _keep(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, platform: Platform, run: TrackedRun, error: Exception
+) -> None:
+    """Spool a run that could not be logged; one that the tracker rejects is set aside at once."""
+    place = spool(spool_directory(platform), run)
+    if isinstance(error, RejectedRun):
+        set_aside(place, str(error))
+        _log_report(context, SpoolReport(rejected={str(place): str(error)}))
+    else:
+        context.log.warning("MLflow at %s: %s; %s waits in %s", platform.settings.tracking_uri, error, run.name, place)
+
+
+def _log_report(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: SpoolReport) -> None:
+    if report.sent:
+        context.log.info("sent %d spooled runs to MLflow", report.sent)
+    for place, reason in report.rejected.items():
+        context.log.warning("MLflow rejects the run in %s, which is kept there and not sent again: %s", place, reason)
+
+
+def _spool_of(home: Path) -> Path:
+    return home / "spool" / "mlflow"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from accident_reco.defs.dataset import Fill, keeper
-from accident_reco.defs.mlflow_tracking import follow_pointer, record_decision
+from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import GatePolicy
@@ -42,9 +42,7 @@ def move_pointer(
     else:
         keep = keeper(context, platform, fill)
         outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), keep)
-    record_decision(context, platform, candidate.model, outcome.version, outcome.decision)
-    if outcome.pointer:  # refused or not: a version that was spooled at its promotion may be registered only now
-        follow_pointer(context, platform, candidate.model, outcome.pointer)
+    record_decision(context, platform, candidate.model, outcome.version, outcome.decision, outcome.pointer)
     return dg.MaterializeResult(
         metadata={
             "promoted": outcome.decision.promote,

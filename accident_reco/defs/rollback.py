@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from accident_reco.defs.mlflow_tracking import follow_pointer, record_decision
+from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.run_queue import URGENT
 from accident_reco.lifecycle.gate import Decision
@@ -73,9 +73,7 @@ def _tell(context: dg.OpExecutionContext, platform: Platform, model: str, outcom
         shown: dict[str, Any] = {"promoted": True, "serving": outcome.version, "reason": reason, "rollback": True}
         key = dg.AssetKey([model, "production_model"])
         context.log_event(dg.AssetMaterialization(key, description=reason, metadata=shown))
-    record_decision(context, platform, model, outcome.version, outcome.decision)
-    if outcome.pointer:
-        follow_pointer(context, platform, model, outcome.pointer)
+    record_decision(context, platform, model, outcome.version, outcome.decision, outcome.pointer)
 
 
 @dg.job(

@@ -1,60 +1,63 @@
-"""What a training run leaves in MLflow, apart from MLflow: when the tracker is away a run is spooled and sent later.
+"""Calls of the tracker, MLflow: experiments, runs, and the registry with its aliases. Runs and their spool are from
+`tracking_spool`; this module offers the names of both.
 
-MLflow is imported inside the functions that talk to it: it takes seconds, and serving never needs it.
+MLflow is imported inside the functions that call it: it takes seconds, and serving never needs it.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from accident_reco.lifecycle.bundle import canonical_json
-from accident_reco.lifecycle.gate import Decision
+from accident_reco.lifecycle.tracking_spool import (
+    VERSION_TAG,
+    RejectedRun,
+    SpoolReport,
+    TrackedRun,
+    gate_record,
+    is_waiting,
+    joined_run_waits,
+    send_spooled,
+    set_aside,
+    spool,
+)
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "KEY_TAG",
+    "PREVIOUS",
+    "VERSION_TAG",
+    "RejectedRun",
+    "SpoolReport",
+    "TrackedRun",
+    "answers",
+    "find_or_create_run",
+    "gate_record",
+    "is_local",
+    "is_waiting",
+    "joined_run_waits",
+    "log_alone",
+    "log_run",
+    "mark_failed",
+    "move_aliases",
+    "prepare_experiment",
+    "reachable",
+    "register",
+    "registered_number",
+    "send_spooled",
+    "set_aside",
+    "spool",
+]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-VERSION_TAG = "bundle_version"
-# MLflow refuses longer values.
-LONGEST_TAG = 5000
-_DOCUMENT = "run.json"
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A finished training as MLflow shall show it. `artifacts` are file name → content.
-
-    One that `joins` is no training of its own: it adds to the latest run of the same bundle version.
-    """
-
-    experiment: str
-    name: str
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    artifacts: Mapping[str, bytes] = field(default_factory=dict)
-    joins: bool = False
-
-
-def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
-    """What the gate said of a version, to join its run: reason and numbers, in full as `gate.json`."""
-    document = decision.document()
-    comparison = document["detail"].get("comparison") or {}
-    metrics = {"gate_promoted": float(decision.promote)}
-    if comparison:
-        gain = comparison["gain"]
-        metrics |= {"gate_gain": gain["value"], "gate_gain_low": gain["low"], "gate_gain_high": gain["high"]}
-        metrics |= {"gate_holdout_rows": comparison["rows"], "gate_holdout_groups": comparison["groups"]}
-    tags = {
-        VERSION_TAG: version, "gate": "promoted" if decision.promote else "refused",
-        "gate.reason": decision.reason[:LONGEST_TAG], "gate.champion": str(document["detail"].get("champion", "none")),
-    }  # fmt: skip
-    known = {name: float(value) for name, value in metrics.items() if value is not None}
-    return TrackedRun(model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, True)
+KEY_TAG = "tracking_key"
+# Error codes by which MLflow rejects what a run holds: sending it again cannot help.
+REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
 
 
 def reachable(uri: str, seconds: float = 2.0) -> bool:
@@ -70,50 +73,105 @@ def reachable(uri: str, seconds: float = 2.0) -> bool:
         return False
 
 
-def prepare_experiment(uri: str, experiment: str, artifacts: Path) -> None:
-    """Create the experiment where it is missing. With a database as tracker, artifacts go below `artifacts`."""
+def is_local(uri: str) -> bool:
+    """Whether a tracking URI is a database file or directory, which no other machine can keep waiting."""
+    return urlsplit(uri).scheme in ("", "file", "sqlite")
+
+
+def answers(uri: str) -> bool:
+    """Whether the tracker answers a question that has nothing to do with any run."""
+    import mlflow
+
+    try:
+        mlflow.MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    except Exception:  # the tracker's own errors are many
+        return False
+    return True
+
+
+def prepare_experiment(uri: str, experiment: str, artifacts: Path) -> str:
+    """Id of the experiment, created where it is missing. With a database as tracker, artifacts go below `artifacts`."""
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=uri)
-    if client.get_experiment_by_name(experiment) is None:
-        # Without a place of its own MLflow would make ./mlruns wherever the process happens to stand.
-        own = None if urlsplit(uri).scheme in ("http", "https") else (artifacts / experiment).as_uri()
-        client.create_experiment(experiment, artifact_location=own)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    # Without a place of its own MLflow would make ./mlruns wherever the process happens to stand.
+    own = None if urlsplit(uri).scheme in ("http", "https") else (artifacts / experiment).as_uri()
+    return str(client.create_experiment(experiment, artifact_location=own))
+
+
+def find_or_create_run(uri: str, experiment_id: str, run: TrackedRun, tags: Mapping[str, str] | None = None) -> str:
+    """Id of the MLflow run with this run's key, else with one of `tags`, else of a new one that has all of them."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    known = {KEY_TAG: run.key, **(tags or {})}
+    for name, value in known.items():
+        found = client.search_runs([experiment_id], f"tags.{name} = '{value}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+    return str(client.create_run(experiment_id, run_name=run.name, tags=known).info.run_id)
 
 
 def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
-    """Write everything of `run` into an existing MLflow run, and register the bundle of a training."""
+    """Write everything of `run` into an existing MLflow run, and register the bundle of a training.
+
+    Raises RejectedRun for what the tracker never takes, MLflow's own errors for everything else.
+    """
     import mlflow
     from mlflow.entities import Metric, Param, RunTag
 
     client = mlflow.MlflowClient(tracking_uri=uri)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, float(value), 0, 0) for name, value in run.metrics.items()],
-        params=[Param(name, str(value)) for name, value in run.params.items()],
-        tags=[RunTag(name, value) for name, value in run.tags.items()],
-    )
-    for name, content in run.artifacts.items():
-        with _as_file(name, content) as path:
-            client.log_artifact(run_id, str(path), artifact_path="bundle")
-    if not run.joins:
-        register(uri, run_id, run)
+    try:
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, float(value), 0, 0) for name, value in run.metrics.items()],
+            params=[Param(name, str(value)) for name, value in run.params.items()],
+            tags=[RunTag(name, value) for name, value in run.tags.items()],
+        )
+        for name, content in run.artifacts.items():
+            with _as_file(name, content) as path:
+                client.log_artifact(run_id, str(path), artifact_path="bundle")
+        if not run.joins:
+            register(uri, run_id, run)
+    except Exception as error:
+        if getattr(error, "error_code", None) in REJECTIONS:
+            raise RejectedRun(str(error)) from error
+        raise
+
+
+def mark_failed(uri: str, run_id: str) -> None:
+    """End an MLflow run as FAILED where the tracker still takes that."""
+    import mlflow
+
+    with suppress(Exception):  # the error that led here counts
+        mlflow.MlflowClient(tracking_uri=uri).set_terminated(run_id, "FAILED")
 
 
 def log_alone(uri: str, run: TrackedRun) -> str:
-    """Log a run outside of any training: into the run that it joins, else (or where that is unknown) into a new one."""
+    """Log a run outside of any training; its MLflow id.
+
+    It goes into the run that it joins, else into the one with its key, else into a new one. An attempt that fails
+    leaves that one as FAILED; the next attempt finds and completes it. Raises as `log_run`.
+    """
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(run.experiment).experiment_id
+    experiment_id = client.get_experiment_by_name(run.experiment).experiment_id
     if run.joins:
         same = f"tags.{VERSION_TAG} = '{run.tags[VERSION_TAG]}'"
-        found = client.search_runs([experiment], same, order_by=["attributes.start_time DESC"], max_results=1)
+        found = client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"], max_results=1)
         if found:
             log_run(uri, found[0].info.run_id, run)
             return str(found[0].info.run_id)
-    run_id = str(client.create_run(experiment, run_name=run.name).info.run_id)
-    log_run(uri, run_id, run)
+    run_id = find_or_create_run(uri, experiment_id, run)
+    try:
+        log_run(uri, run_id, run)
+    except Exception:
+        mark_failed(uri, run_id)
+        raise
     client.set_terminated(run_id)
     return run_id
 
@@ -158,34 +216,6 @@ def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> d
         elif client.search_registered_models(f"name = '{model}'"):
             client.delete_registered_model_alias(model, alias)
     return done
-
-
-def spool(directory: Path, run: TrackedRun) -> Path:
-    """Keep a run for later; the document is written last, so that half a run is never sent."""
-    # In order of name a run goes before what joins it.
-    place = directory / f"{run.experiment}-{run.tags.get(VERSION_TAG, run.name)}{'-gate' if run.joins else ''}"
-    place.mkdir(parents=True, exist_ok=True)
-    for name, content in run.artifacts.items():
-        (place / name).write_bytes(content)
-    document = {
-        "experiment": run.experiment, "name": run.name, "params": dict(run.params), "metrics": dict(run.metrics),
-        "tags": dict(run.tags), "artifacts": sorted(run.artifacts),
-        "joins": run.joins,
-    }  # fmt: skip
-    (place / _DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
-    return place
-
-
-def send_spooled(directory: Path, send: Callable[[TrackedRun], None]) -> int:
-    """Send every complete spooled run and forget it; an error leaves it and those after it. Returns how many went."""
-    sent = 0
-    for document in sorted(directory.glob(f"*/{_DOCUMENT}")):
-        raw = json.loads(document.read_text(encoding="utf-8"))
-        names = raw.pop("artifacts")
-        send(TrackedRun(**raw, artifacts={name: (document.parent / name).read_bytes() for name in names}))
-        shutil.rmtree(document.parent)
-        sent += 1
-    return sent
 
 
 class _as_file:

@@ -54,6 +54,12 @@ class StorageSettings(BaseModel):
         validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),
         description="MLflow tracking server (no prefix); default `sqlite:///$HOME/mlflow.db`",
     )
+    tracking_seconds: float = Field(
+        60,
+        ge=5,
+        le=3600,
+        description="Time that one run may take to be logged in MLflow, in seconds; then it is spooled",
+    )
 
 
 class AddressSettings(BaseModel):

@@ -1,7 +1,8 @@
-"""HTTP downloads that nobody can turn against us: allowed hosts, public addresses, caps on bytes and time, retries.
+"""HTTP downloads from peers that are not trusted: allowed hosts, public addresses, caps on bytes and time, retries.
 
 Every address is resolved once, checked, and connected to as resolved, so that a name cannot change its mind between the
-check and the connection; every redirect goes through the same door.
+check and the connection; every redirect goes through the same door. The limits on time and bytes below HTTP are in
+`bounded_network`. Whatever the peer sends, what comes out is a whole body or a DownloadError.
 """
 
 from __future__ import annotations
@@ -9,18 +10,25 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import socket
+import ssl
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import IO
-from urllib.parse import urljoin, urlsplit
 
+import httpcore
 import httpx
+
+from accident_reco.storage.bounded_network import BoundedBackend, ExchangeLimits, TooManyBytes
 
 Resolver = Callable[[str, int], list[str]]
 MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
+FRAMING_BYTES = 1 << 20
 # Kept in memory up to here while it is fetched, on disk beyond.
 SPOOL_BYTES = 16 << 20
 CHUNK = 1 << 20
@@ -30,7 +38,7 @@ class DownloadError(RuntimeError):
     """The download failed for good; the message names the address, what happened, and how often it was tried."""
 
 
-class _Again(Exception):
+class RetryableError(Exception):
     """Worth another try."""
 
     def __init__(self, why: str, wait: float | None = None) -> None:
@@ -103,8 +111,8 @@ class Downloader:
                 if wrong is None:
                     return got
                 got.stream.close()
-                raise _Again(wrong)
-            except _Again as error:
+                raise RetryableError(wrong)
+            except RetryableError as error:
                 why = str(error)
                 wait = error.wait if error.wait is not None else self.backoff_s * 2 ** (attempt - 1)
                 if attempt == self.attempts or time.monotonic() + wait > deadline:
@@ -113,50 +121,48 @@ class Downloader:
         raise DownloadError(f"{url}: {why} (tried {attempt} times)")
 
     def _once(self, url: str, deadline: float) -> Download:
-        for _ in range(MAX_REDIRECTS + 1):
-            with self._open(url) as response:
-                if response.is_redirect:
-                    url = urljoin(url, response.headers["location"])
-                    continue
-                _raise_for_status(response, url)
-                stream, sha256, size = spool(self._body(response, url, deadline))
-                return Download(url, stream, sha256, size)
+        # Heads and chunk sizes are no part of the body; more of them than this is no download.
+        limits = ExchangeLimits(deadline, 2 * self.max_bytes + FRAMING_BYTES)
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                with self._open(url, limits) as response:
+                    if response.status in REDIRECTS:
+                        url = _redirect_target(response, url)
+                        continue
+                    _raise_for_status(response, url)
+                    stream, sha256, size = spool(self._body(response, url))
+                    return Download(url, stream, sha256, size)
+        except httpcore.TimeoutException:
+            if limits.is_over:
+                late = f"not finished after {self.timeout_s:g} s ({limits.received:,} bytes so far)"
+                raise DownloadError(f"{url}: {late}") from None
+            raise RetryableError(f"no answer within {self.read_timeout_s:g} s") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise RetryableError(f"connection failed ({error or type(error).__name__})") from None
+        except TooManyBytes:
+            raise DownloadError(f"{url}: more than {limits.max_bytes:,} bytes, framing included") from None
         raise DownloadError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
     @contextmanager
-    def _open(self, url: str) -> Iterator[httpx.Response]:
-        parts = urlsplit(url)
-        address = self._address(url)
-        literal = f"[{address}]" if ":" in address else address
-        target = parts._replace(netloc=f"{literal}:{parts.port}" if parts.port else literal).geturl()
-        timeout = httpx.Timeout(self.read_timeout_s, connect=min(10.0, self.read_timeout_s))
-        try:
-            with (
-                httpx.Client(timeout=timeout, trust_env=False) as client,
-                client.stream(
-                    "GET",
-                    target,
-                    headers={
-                        "Host": parts.netloc.rpartition("@")[2],
-                        "User-Agent": "accident-reco",
-                        "Accept-Encoding": "identity",
-                    },
-                    extensions={"sni_hostname": parts.hostname or ""},
-                ) as response,
-            ):
-                yield response
-        except httpx.TimeoutException:
-            raise _Again(f"no answer within {self.read_timeout_s:g} s") from None
-        except httpx.TransportError as error:
-            raise _Again(f"connection failed ({error or type(error).__name__})") from None
+    def _open(self, url: str, limits: ExchangeLimits) -> Iterator[httpcore.Response]:
+        parts = _parse(url)
+        backend = BoundedBackend(self._address(url, parts), limits)
+        connect = min(10.0, self.read_timeout_s)
+        timeout = {"connect": connect, "read": self.read_timeout_s, "write": self.read_timeout_s, "pool": connect}
+        headers = [(b"Host", parts.netloc), (b"User-Agent", b"accident-reco"), (b"Accept-Encoding", b"identity")]
+        target = httpcore.URL(scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path)
+        with (
+            httpcore.ConnectionPool(ssl_context=_ssl_context(), network_backend=backend) as pool,
+            pool.stream("GET", target, headers=headers, extensions={"timeout": timeout}) as response,
+        ):
+            yield response
 
-    def _address(self, url: str) -> str:
+    def _address(self, url: str, parts: httpx.URL) -> str:
         """The address to connect to; refuses what is not allowed."""
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
+        host = parts.raw_host.decode("ascii")
         if parts.scheme not in ("http", "https") or not host:
             raise DownloadError(f"{url}: only http and https addresses are followed")
-        trusted = parts.netloc.lower() in {name.lower() for name in self.trusted}
+        trusted = any(_parse(f"{parts.scheme}://{name}").netloc == parts.netloc for name in self.trusted)
         if not trusted:
             if parts.scheme != "https":
                 raise DownloadError(f"{url}: only https is followed here")
@@ -166,37 +172,93 @@ class Downloader:
         try:
             addresses = self.resolver(host, port)
         except OSError as error:
-            raise _Again(f"{host} cannot be resolved ({error})") from None
+            raise RetryableError(f"{host} cannot be resolved ({error})") from None
         if not trusted:
             private = [address for address in addresses if not ipaddress.ip_address(address).is_global]
             if private:
                 raise DownloadError(f"{url}: {host} resolves to {private[0]}, which is not a public address")
         if not addresses:
-            raise _Again(f"{host} has no address")
+            raise RetryableError(f"{host} has no address")
         return sorted(addresses, key=lambda address: ":" in address)[0]
 
-    def _body(self, response: httpx.Response, url: str, deadline: float) -> Iterator[bytes]:
-        announced = response.headers.get("content-length", "")
-        expected = int(announced) if announced.isdigit() else None
+    def _body(self, response: httpcore.Response, url: str) -> Iterator[bytes]:
+        # No parse error: the HTTP parser has already rejected a length that is no number.
+        announced = _header(response, "content-length")
+        expected = int(announced) if announced else None
         if expected is not None and expected > self.max_bytes:
             raise DownloadError(f"{url}: {expected:,} bytes announced, the cap is {self.max_bytes:,}")
         size = 0
-        # As it arrives: a chunk size would wait for a full chunk, and a dripping server would outlive the deadline.
-        for chunk in response.iter_raw():
+        for chunk in _decoded(response, url):
             size += len(chunk)
             if size > self.max_bytes:
                 raise DownloadError(f"{url}: more than {self.max_bytes:,} bytes, the cap")
-            if time.monotonic() > deadline:
-                raise DownloadError(f"{url}: not finished after {self.timeout_s:g} s ({size:,} bytes so far)")
             if self.progress is not None:
                 self.progress(url, size, expected)
             yield chunk
 
 
-def _raise_for_status(response: httpx.Response, url: str) -> None:
-    code = response.status_code
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _parse(url: str) -> httpx.URL:
+    """A URL in its parts, host in ASCII. Raises DownloadError."""
+    try:
+        parts = httpx.URL(url)
+        parts.raw_host.decode("ascii").encode("idna")  # labels that are empty or too long to be looked up
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise DownloadError(f"{url!r} is not a valid address ({error})") from None
+    if parts.port is not None and not 0 < parts.port < 65536:
+        raise DownloadError(f"{url}: {parts.port} is not a valid port (1 to 65535)")
+    return parts
+
+
+def _header(response: httpcore.Response, name: str) -> str:
+    """The first header of that name, '' where there is none."""
+    values = (value for key, value in response.headers if key.lower() == name.encode())
+    return next(values, b"").decode("utf-8", "replace").strip()
+
+
+def _redirect_target(response: httpcore.Response, url: str) -> str:
+    location = _header(response, "location")
+    if not location:
+        raise DownloadError(f"{url}: answered {response.status} without a Location")
+    try:
+        return str(httpx.URL(url).join(location))
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise DownloadError(f"{url}: redirects to {location!r}, which is not a valid address ({error})") from None
+
+
+def _decoded(response: httpcore.Response, url: str) -> Iterator[bytes]:
+    """The body as it arrives, without the gzip that some servers apply though identity is requested."""
+    encoding = _header(response, "content-encoding").lower()
+    if encoding in ("", "identity"):
+        yield from response.iter_stream()
+        return
+    if encoding not in ("gzip", "x-gzip"):
+        raise DownloadError(f"{url}: answered with Content-Encoding {encoding!r}, requested was identity")
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        for received in response.iter_stream():
+            rest = received
+            while rest:
+                if decoder.eof:
+                    decoder = zlib.decompressobj(wbits=31)
+                yield decoder.decompress(rest, CHUNK)
+                rest = decoder.unconsumed_tail or decoder.unused_data
+        yield decoder.flush()
+    except zlib.error as error:
+        raise RetryableError(f"the gzip encoding is damaged ({error})") from None
+    if not decoder.eof:
+        raise RetryableError("the gzip encoding ends early")
+
+
+def _raise_for_status(response: httpcore.Response, url: str) -> None:
+    code = response.status
     if code == 429 or code >= 500:
-        retry = response.headers.get("retry-after", "")
-        raise _Again(f"answered {code}", min(float(retry), 60.0) if retry.isdigit() else None)
+        retry = _header(response, "retry-after")
+        wait = min(float(retry), 60.0) if retry.isascii() and retry.isdecimal() else None
+        raise RetryableError(f"answered {code}", wait)
     if code != 200:
         raise DownloadError(f"{url}: answered {code}")

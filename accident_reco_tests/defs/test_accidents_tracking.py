@@ -1,15 +1,24 @@
 """MLflow through Dagster, on a real database of its own."""
 
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
 import dagster as dg
 import mlflow
 import pytest
 
-from accident_reco.defs.mlflow_tracking import follow_pointer, record_decision, spool_directory, track
+from accident_reco.defs.mlflow_tracking import record_decision, spool_directory, track
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.store import Pointer
 from accident_reco.lifecycle.tracking import (
     TrackedRun,
+    answers,
+    find_or_create_run,
     gate_record,
     log_alone,
     move_aliases,
@@ -17,6 +26,7 @@ from accident_reco.lifecycle.tracking import (
     send_spooled,
     spool,
 )
+from accident_reco.lifecycle.tracking_spool import REASON
 
 pytestmark = [
     # dagster-mlflow calls itself a preview; the pin in pyproject holds it still.
@@ -42,8 +52,7 @@ def _train(platform: Platform, found: list[str | None], pointer: Pointer) -> Non
     @dg.asset
     def trained(context: dg.AssetExecutionContext) -> None:
         found.append(track(context, platform, _run("new")))
-        record_decision(context, platform, "accidents", "new", REFUSED)
-        follow_pointer(context, platform, "accidents", pointer)
+        record_decision(context, platform, "accidents", "new", REFUSED, pointer)
 
     with dg.DagsterInstance.ephemeral() as instance:
         assert dg.materialize([trained], instance=instance).success
@@ -93,11 +102,101 @@ def test_training_goes_on_without_a_tracker_and_all_of_it_arrives_later(tmp_path
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     prepare_experiment(uri, "accidents", tmp_path / "mlartifacts")
-    assert send_spooled(waiting, lambda run: log_alone(uri, run)) == 2
+    assert send_spooled(waiting, lambda run: log_alone(uri, run), lambda: answers(uri)).sent == 2
     client = mlflow.MlflowClient(tracking_uri=uri)
     runs = client.search_runs([client.get_experiment_by_name("accidents").experiment_id])
     assert [(run.data.tags["gate"], run.data.metrics["roc_auc"]) for run in runs] == [("refused", 0.9)]
     assert len(client.search_model_versions("name = 'accidents'")) == 1
+
+
+@contextmanager
+def _tracker(start: bytes, piece: bytes) -> Iterator[str]:
+    """A port that accepts every connection, writes `start`, then `piece` for ever; without a piece it stays silent."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(start)
+                while not stop.wait(0.1):
+                    self.request.sendall(piece)
+
+    stop = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            stop.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [(b"", b""), (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" ")],
+    ids=["silent", "dripped-head", "dripped-body"],
+)
+def test_training_ends_within_the_budget_when_the_tracker_hangs(tmp_path, monkeypatch, start, piece):
+    """The port is open and nothing (or a byte now and then) comes: run and decision are in the spool, on time."""
+    budget = 6
+    with _tracker(start, piece) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("ACCIDENT_RECO_TRACKING_SECONDS", str(budget))
+        platform = Platform(home=str(tmp_path))
+        found: list[str | None] = []
+        began = time.monotonic()
+        _train(platform, found, _pointer("new", None))
+        took = time.monotonic() - began
+    assert found == [None]
+    assert took < 2 * budget + 5  # one budget for the run, one for the decision
+    assert sorted(place.name for place in spool_directory(platform).iterdir()) == [
+        "accidents-new",
+        "accidents-new-gate",
+    ]
+
+
+def test_a_rejected_run_spoils_no_other(tmp_path, monkeypatch):
+    """One in the spool, and one that is just trained: each is set aside with its reason, every other arrives once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    platform = Platform(home=str(tmp_path))
+    waiting = spool_directory(platform)
+    bad = replace(_run("bad"), params={"no such name?!": "x"})
+    spool(waiting, bad)
+    spool(waiting, _run("old"))
+    trained = [_run("one"), replace(_run("two"), tags={"bundle_version": "two", "?!": "x"}), _run("three")]
+    found: list[str | None] = []
+
+    @dg.asset
+    def training(context: dg.AssetExecutionContext) -> None:
+        found.append(track(context, platform, trained.pop(0)))
+
+    for _ in range(3):
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert dg.materialize([training], instance=instance).success
+    client = mlflow.MlflowClient(tracking_uri=platform.settings.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("accidents").experiment_id])
+    logged = {run.info.run_id: run.data.tags["bundle_version"] for run in runs if run.info.status == "FINISHED"}
+    assert sorted(logged.values()) == ["old", "one", "three"]
+    assert [logged.get(run_id) for run_id in found] == ["one", None, "three"]
+    assert sorted(run.info.status for run in runs) == ["FAILED"] * 2 + ["FINISHED"] * 3
+    assert sorted(place.name for place in waiting.iterdir()) == ["accidents-bad", "accidents-two"]
+    assert all("Invalid value" in (place / REASON).read_text() for place in waiting.iterdir())
+
+
+def test_an_attempt_of_unknown_outcome_is_found_again(tmp_path):
+    """Killed after the run was created, or after all of it was logged: the next attempt completes the same run."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    experiment = prepare_experiment(uri, "accidents", tmp_path / "mlartifacts")
+    run = _run("v")
+    begun = find_or_create_run(uri, experiment, run)
+    spool(tmp_path / "mlflow", run)
+    assert log_alone(uri, run) == begun
+    assert send_spooled(tmp_path / "mlflow", lambda again: log_alone(uri, again), lambda: answers(uri)).sent == 1
+    (only,) = mlflow.MlflowClient(tracking_uri=uri).search_runs([experiment])
+    assert (only.info.run_id, only.info.status, only.data.metrics) == (begun, "FINISHED", {"roc_auc": 0.9})
 
 
 def test_a_decision_on_a_version_that_the_tracker_never_saw_is_kept(tmp_path):

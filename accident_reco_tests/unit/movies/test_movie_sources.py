@@ -131,6 +131,58 @@ def test_hostile_zips() -> None:
         unpack(io.BytesIO(b"<html>"), "u", ["ratings.csv"])
 
 
+def _patched(method: int = zipfile.ZIP_DEFLATED, *, local: dict[int, bytes], central: dict[int, bytes]) -> bytes:
+    """A zip of `ratings.csv` with bytes replaced, by offset in its local and its central header."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as opened:
+        opened.writestr("ratings.csv", RATINGS * 200)
+    raw = bytearray(stream.getvalue())
+    directory = raw.find(b"PK\x01\x02")
+    for start, changes in ((0, local), (directory, central)):
+        for offset, value in changes.items():
+            raw[start + offset : start + offset + len(value)] = value
+    return bytes(raw)
+
+
+DATA = 30 + len("ratings.csv")  # where the member's data begin
+
+
+@pytest.mark.parametrize(
+    ("damaged", "why"),
+    [
+        (_patched(local={DATA: b"\xff" * 6}, central={}), "not a sound zip: Error -3 while decompressing"),
+        (_patched(zipfile.ZIP_BZIP2, local={DATA + 10: b"\0" * 9}, central={}), "not a sound zip: Invalid data stream"),
+        (_patched(zipfile.ZIP_LZMA, local={DATA + 4: b"\xff" * 9}, central={}), "not a sound zip: "),
+        (_patched(zipfile.ZIP_STORED, local={DATA: b"#"}, central={}), "not a sound zip: Bad CRC-32"),
+        (_patched(local={6: b"\1"}, central={8: b"\1"}), "ratings.csv is encrypted; give a zip without password"),
+        (_patched(local={8: b"\x61"}, central={10: b"\x61"}), "not a sound zip: .*method is not supported"),
+        (_patched(local={6: b"\x20"}, central={8: b"\x20"}), "not a sound zip: compressed patched data"),
+        (_patched(local={}, central={6: b"\xff"}), r"not a sound zip: zip file version 25\.5"),
+        (_patched(local={}, central={42: b"\xff\xff\xff\x7f"}), "not a sound zip: "),
+        (_patched(local={26: b"\xff\xff"}, central={}), "not a sound zip: "),
+        (_patched(local={}, central={})[:-30], "not a sound zip: File is not a zip file"),
+    ],
+    ids=["deflate", "bzip2", "lzma", "checksum", "encrypted", "method", "patched", "version", "offset", "name", "cut"],
+)  # fmt: skip
+def test_damaged_zip_is_one_sentence(damaged: bytes, why: str) -> None:
+    """Each error of zipfile and its decompressors comes out as a SourceError that names the address and the cause."""
+    with pytest.raises(SourceError, match=f"https://host/ml.zip.*{why}"):
+        unpack(io.BytesIO(damaged), "https://host/ml.zip", ["ratings.csv"])
+
+
+def test_any_flipped_byte_of_a_zip_gives_the_file_or_a_source_error() -> None:
+    """Whatever single byte is damaged, in every method that is read: the same content, or a SourceError."""
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        sound = _patched(method, local={}, central={})
+        for position in range(0, len(sound), max(1, len(sound) // 400)):
+            damaged = bytearray(sound)
+            damaged[position] ^= 0xFF
+            try:
+                assert content(unpack(io.BytesIO(bytes(damaged)), "u", ["ratings.csv"])) == RATINGS * 200
+            except SourceError:
+                continue
+
+
 def test_directory_of_each_set(tmp_path: Path) -> None:
     """The pair that is complete counts; a wrong directory says what was looked for and what is there."""
     (tmp_path / "u.data").write_bytes(b"1\t10\t4\t964982703\n")

@@ -63,7 +63,10 @@ class DirectorySource:
             except DownloadError as error:
                 raise SourceError(f"{page} cannot be listed: {error}") from error
             for link in re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", text, flags=re.IGNORECASE):
-                target = urljoin(page, link).split("#")[0].split("?")[0]
+                try:
+                    target = urljoin(page, link).split("#")[0].split("?")[0]
+                except ValueError:  # a link that is no address leads nowhere
+                    continue
                 if not target.startswith(base) or target in seen:
                     continue
                 seen.add(target)

@@ -63,7 +63,7 @@ class OfficialSource:
     def _resources(self) -> dict[int, dict[str, Resource]]:
         try:
             listed = self._listed()
-        except (DownloadError, ValueError) as error:
+        except (DownloadError, ValueError, RecursionError) as error:
             self._listing_failed = True
             self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
             return {

@@ -6,8 +6,12 @@ A source gives the ratings file and the movies file, each as a stream with its d
 from __future__ import annotations
 
 import hashlib
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -239,27 +243,49 @@ class OfficialSource:
 def unpack(archive: IO[bytes], url: str, names: Iterable[str], note: str = "") -> Fetched:
     """The member of a zip whose own name is one of `names`, in that order of preference.
 
-    Nothing is extracted to a path: a member's name is only compared. Raises SourceError for what is no sound zip, a
-    member that unpacks to too much, or none or several of that name.
+    Nothing is extracted to a path: a member's name is only compared. Raises SourceError for what is no sound zip
+    (damaged, encrypted, an unknown method), a member that unpacks to too much, or none or several of that name.
+    """
+    with _sound(url):
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        for name in names:
+            found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
+            if len(found) > 1:
+                raise SourceError(f"{url} holds {len(found)} files called {name}; give a directory instead")
+            if found:
+                return Fetched(name, f"{url}#{found[0].filename}", *spool(_unpacked(opened, found[0], url)), note)
+    raise SourceError(f"{url} holds none of {', '.join(names)}")
+
+
+@contextmanager
+def _sound(url: str) -> Iterator[None]:
+    """Turns what zipfile and its decompressors raise for damaged, encrypted or unsupported archives into SourceError.
+
+    Only for reading: an OSError of bz2 means damaged data, an OSError of writing does not.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
-            for name in names:
-                found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
-                if len(found) > 1:
-                    raise SourceError(f"{url} holds {len(found)} files called {name}; give a directory instead")
-                if found:
-                    return Fetched(name, f"{url}#{found[0].filename}", *spool(_unpacked(opened, found[0], url)), note)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise SourceError(f"{url} is not a sound zip: {error}") from error
-    raise SourceError(f"{url} holds none of {', '.join(names)}")
+        yield
+    except (
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError,
+        RuntimeError, MemoryError,
+    ) as error:  # fmt: skip
+        raise SourceError(f"{url} is not a sound zip: {error or type(error).__name__}") from error
 
 
 def _unpacked(opened: zipfile.ZipFile, info: zipfile.ZipInfo, url: str) -> Iterator[bytes]:
     # The stated size may lie: what really comes out is counted.
     size, cap = 0, min(MAX_UNPACKED, max(info.compress_size, 1) * MAX_RATIO)
-    with opened.open(info) as member:
-        while chunk := member.read(CHUNK):
+    if info.flag_bits & 1:
+        raise SourceError(f"{url}: {info.filename} is encrypted; give a zip without password, or a directory")
+    with _sound(url):
+        member = opened.open(info)
+    with member:
+        while True:
+            with _sound(url):
+                chunk = member.read(CHUNK)
+            if not chunk:
+                return
             size += len(chunk)
             if size > cap:
                 raise SourceError(f"{url}: {info.filename} unpacks to more than {cap:,} bytes")

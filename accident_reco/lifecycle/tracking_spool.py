@@ -1,0 +1,197 @@
+"""What a training run leaves in the tracker, and the spool: runs that wait for it, as folders below one directory.
+
+How MLflow is called is in `tracking`, which offers the names of both. A run that the tracker rejects is set aside with
+the reason and never delays another one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accident_reco.lifecycle.bundle import canonical_json
+from accident_reco.lifecycle.gate import Decision
+
+VERSION_TAG = "bundle_version"
+# MLflow refuses longer values.
+LONGEST_TAG = 5000
+DOCUMENT, ATTEMPTS = "run.json", "attempts"
+# Renaming REJECTED_DOCUMENT to DOCUMENT has the run sent again.
+REJECTED_DOCUMENT, REASON = "run.rejected.json", "reason.txt"
+MAX_ATTEMPTS = 5
+_JOINS = "-gate"
+
+
+class RejectedRun(RuntimeError):
+    """The tracker rejects this run itself; the message is the tracker's reason."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A finished training as MLflow shall show it. `artifacts` are file name → content.
+
+    One that `joins` is no training of its own: it adds to the latest run of the same bundle version. `key` identifies
+    the run in the tracker: one that is sent again, after an attempt of unknown outcome, is found by it.
+    """
+
+    experiment: str
+    name: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    joins: bool = False
+    key: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+
+
+def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
+    """What the gate said of a version, to join its run: reason and numbers, in full as `gate.json`."""
+    document = decision.document()
+    comparison = document["detail"].get("comparison") or {}
+    metrics = {"gate_promoted": float(decision.promote)}
+    if comparison:
+        gain = comparison["gain"]
+        metrics |= {"gate_gain": gain["value"], "gate_gain_low": gain["low"], "gate_gain_high": gain["high"]}
+        metrics |= {"gate_holdout_rows": comparison["rows"], "gate_holdout_groups": comparison["groups"]}
+    tags = {
+        VERSION_TAG: version, "gate": "promoted" if decision.promote else "refused",
+        "gate.reason": decision.reason[:LONGEST_TAG], "gate.champion": str(document["detail"].get("champion", "none")),
+    }  # fmt: skip
+    known = {name: float(value) for name, value in metrics.items() if value is not None}
+    return TrackedRun(model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, True)
+
+
+class UnreadableRun(ValueError):
+    """A spooled run is damaged; the message names the file and what is wrong."""
+
+
+@dataclass
+class SpoolReport:
+    """How many spooled runs were sent, and which were set aside: folder → reason."""
+
+    sent: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
+
+
+def spool(directory: Path, run: TrackedRun) -> Path:
+    """Keep a run for later; its folder. The document is written last, so that half a run is never sent."""
+    place = _place(directory, run)
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (DOCUMENT, ATTEMPTS, REJECTED_DOCUMENT, REASON):
+        (place / name).unlink(missing_ok=True)
+    for name, content in run.artifacts.items():
+        (place / name).write_bytes(content)
+    document = {
+        "experiment": run.experiment, "name": run.name, "params": dict(run.params), "metrics": dict(run.metrics),
+        "tags": dict(run.tags), "artifacts": sorted(run.artifacts), "joins": run.joins, "key": run.key,
+    }  # fmt: skip
+    unfinished = place / f"{DOCUMENT}.part"
+    unfinished.write_text(json.dumps(document), encoding="utf-8")
+    unfinished.replace(place / DOCUMENT)
+    return place
+
+
+def load(place: Path) -> TrackedRun:
+    """A spooled run. Raises UnreadableRun."""
+    try:
+        text = (place / DOCUMENT).read_text(encoding="utf-8")
+        # A folder that was written before runs had keys: the same content has the same key at each attempt.
+        raw = {"key": hashlib.sha256(text.encode()).hexdigest()[:32]} | json.loads(text)
+        artifacts = {name: (place / name).read_bytes() for name in raw.pop("artifacts")}
+        return TrackedRun(**raw, artifacts=artifacts)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnreadableRun(f"{place / DOCUMENT}: {type(error).__name__}: {error}") from error
+
+
+def set_aside(place: Path, reason: str) -> None:
+    """Keep a spooled run, with the reason why it is not sent again."""
+    (place / REASON).write_text(reason + "\n", encoding="utf-8")
+    (place / DOCUMENT).rename(place / REJECTED_DOCUMENT)
+    (place / ATTEMPTS).unlink(missing_ok=True)
+
+
+def is_waiting(directory: Path) -> bool:
+    """Whether any run waits to be sent."""
+    return any(directory.glob(f"*/{DOCUMENT}"))
+
+
+def joined_run_waits(directory: Path, run: TrackedRun) -> bool:
+    """Whether the run that this one joins is itself in the spool: it would find nothing to join in the tracker."""
+    place = _place(directory, run)
+    return run.joins and (place.with_name(place.name.removesuffix(_JOINS)) / DOCUMENT).exists()
+
+
+def send_spooled(
+    directory: Path, send: Callable[[TrackedRun], object], answers: Callable[[], bool], deadline: float = math.inf
+) -> SpoolReport:
+    """Send every complete spooled run and forget it, those tried least often first.
+
+    A run that is rejected, damaged, or failed `MAX_ATTEMPTS` times is set aside. After any other error the next one is
+    tried, unless the tracker no longer `answers`: then all that is left waits. None is begun after `deadline`, a time
+    of `time.monotonic`. Only one process sends at a time; for another one nothing is left to do.
+    """
+    report = SpoolReport()
+    if not is_waiting(directory):
+        return report
+    with _locked(directory) as alone:
+        for place in _in_order(directory) if alone else []:
+            if time.monotonic() >= deadline:
+                break
+            if place.name.endswith(_JOINS) and (directory / place.name.removesuffix(_JOINS) / DOCUMENT).exists():
+                continue
+            # Counted before: an attempt that hangs until the process is killed is one, too.
+            attempt = _attempts(place) + 1
+            (place / ATTEMPTS).write_text(str(attempt), encoding="ascii")
+            try:
+                send(load(place))
+            except Exception as error:
+                final = isinstance(error, (UnreadableRun, RejectedRun))
+                if not final and not answers():
+                    (place / ATTEMPTS).write_text(str(attempt - 1), encoding="ascii")
+                    break
+                if final or attempt >= MAX_ATTEMPTS:
+                    set_aside(place, str(error))
+                    report.rejected[str(place)] = str(error)
+            else:
+                shutil.rmtree(place)
+                report.sent += 1
+    return report
+
+
+def _place(directory: Path, run: TrackedRun) -> Path:
+    return directory / f"{run.experiment}-{run.tags.get(VERSION_TAG, run.name)}{_JOINS if run.joins else ''}"
+
+
+def _in_order(directory: Path) -> list[Path]:
+    """Runs before what joins them; those that failed or hung before go last."""
+    places = [document.parent for document in directory.glob(f"*/{DOCUMENT}")]
+    return sorted(places, key=lambda place: (place.name.endswith(_JOINS), _attempts(place), place.name))
+
+
+def _attempts(place: Path) -> int:
+    try:
+        return int((place / ATTEMPTS).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Whether this process is the only one that sends; the lock ends with the process."""
+    with directory.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
