@@ -22,14 +22,14 @@ def test_a_rollback_is_queued_while_the_store_is_away(
     """Nothing listens where S3 should: the champion serves from the cache, and the sensor finds the request later."""
     first = promote(tmp_path, toy_bundle(0.3)).version
     second = promote(tmp_path, toy_bundle(0.9)).version
-    with live(create_app(Settings(home=tmp_path, auth_required=False), LOADERS)):
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)):
         pass  # fills the cache
     s3fs.S3FileSystem.clear_instance_cache()
     for name, value in {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    settings = Settings(home=tmp_path, store_url="s3://artifacts/platform", auth_required=False)
+    settings = Settings.load(home=tmp_path, store_url="s3://artifacts/platform", auth_required=False)
     with live(create_app(settings, LOADERS)) as client:
         wait_for(lambda: client.get("/models").json()[0]["champion"] == second)
         for body in ({"reason": "it is wrong"}, {"reason": "it is wrong", "version": first}):

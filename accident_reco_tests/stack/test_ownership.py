@@ -35,7 +35,7 @@ def make(postgres: Postgres, store_url: str, tmp_path: Path) -> Make:
         "dagster_database_url": postgres.new_database(),
         "store_url": store_url,
     }
-    return lambda home, **changed: Settings(home=tmp_path / home, **(shared | changed))
+    return lambda home, **changed: Settings.load(home=tmp_path / home, **(shared | changed))
 
 
 def tables(url: str) -> list[str]:

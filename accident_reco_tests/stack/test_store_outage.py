@@ -37,7 +37,7 @@ pytestmark = pytest.mark.stack
 def predict(home: Path, store_url: str, ready: bool = True) -> Iterator[httpx.Client]:
     """A fresh predict service with the cache of `home`."""
     s3fs.S3FileSystem.clear_instance_cache()
-    settings = Settings(home=home, store_url=store_url, auth_required=False, log_predictions=False)
+    settings = Settings.load(home=home, store_url=store_url, auth_required=False, log_predictions=False)
     with live(create_app(settings, LOADERS), ready) as client:
         yield client
 
@@ -138,7 +138,7 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     s3fs.S3FileSystem.clear_instance_cache()
     for name, value in s3.environ.items():
         monkeypatch.setenv(name, value)
-    settings = Settings(home=tmp_path, store_url="s3://artifacts/drift", drift_sample_rows=0)
+    settings = Settings.load(home=tmp_path, store_url="s3://artifacts/drift", drift_sample_rows=0)
     objects = open_store(settings.store)
     platform = SimpleNamespace(warehouse=warehouse, models=ModelStore(objects))
     promote_profile(platform, 1)
