@@ -17,6 +17,7 @@ from accident_reco.defs.drift_report import report_job, report_key
 from accident_reco.defs.progress import run_step
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_job
+from accident_reco.lifecycle.promotion import sweep
 from accident_reco.registry import models
 
 
@@ -58,6 +59,8 @@ def main() -> int:
         with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints what it looks at
             instance.upgrade()
         try:
+            for name in platform.settings.model_names:  # what an earlier start left unfinished when it was killed
+                sweep(platform.models, platform.warehouse, name)
             definitions = defs()
             for step in missing_steps(instance, platform):
                 run_step(definitions, instance, step, _print)

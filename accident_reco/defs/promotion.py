@@ -9,7 +9,8 @@ from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import GatePolicy
-from accident_reco.lifecycle.promotion import Compare, promote, rollback
+from accident_reco.lifecycle.promotion import Compare, promote
+from accident_reco.lifecycle.rollback import roll_back
 
 
 class Promotion(dg.Config):
@@ -38,7 +39,9 @@ def move_pointer(
     """
     models, warehouse, run_id = platform.models, platform.warehouse, context.run.run_id
     if config.rollback or config.version:
-        outcome = rollback(models, warehouse, candidate.model, policy, run_id, config.version)
+        outcome = roll_back(
+            models, warehouse, candidate.model, version=config.version, asked_by="operator", run_id=run_id
+        )
     else:
         keep = keeper(context, platform, fill)
         outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), keep)

@@ -17,6 +17,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
 from accident_reco.drift.triggers import trigger_of_alerts, trigger_of_new_data, trigger_of_report
+from accident_reco.lifecycle.promotion import sweep
 from accident_reco.lifecycle.retrain_policy import Source
 from accident_reco.lifecycle.retrain_requests import Considered, Trigger, consider, policy_of
 from accident_reco.registry import get_model
@@ -180,7 +181,7 @@ def _follow(instance: dg.DagsterInstance, platform: Platform, request: dict[str,
         if request["status"] == "queued":
             advance_request(platform.warehouse, request["id"], "running", run_id=run.run_id)
         return f"running in {run.run_id[:8]}"
-    decided = loop.decision_of_run(platform.warehouse, run.run_id)
+    decided = _decision(instance, platform, request, run)
     if decided is not None:
         status, outcome = ("promoted" if decided[0] else "refused"), decided[1]
     elif run.status == dg.DagsterRunStatus.SUCCESS:
@@ -191,6 +192,20 @@ def _follow(instance: dg.DagsterInstance, platform: Platform, request: dict[str,
             outcome += f": {told}"
     advance_request(platform.warehouse, request["id"], status, run_id=run.run_id, outcome=outcome)
     return f"{status}, {outcome}"
+
+
+def _decision(
+    instance: dg.DagsterInstance, platform: Platform, request: dict[str, Any], run: dg.DagsterRun
+) -> tuple[bool, str] | None:
+    """What a request led to: a promotion by any of its runs, or else the newest run's last decision.
+
+    A run that was killed after it moved the pointer has promoted, although its retry finds that the candidate serves.
+    """
+    if loop.decision_of_run(platform.warehouse, run.run_id) is None:
+        sweep(platform.models, platform.warehouse, request["model"])
+    runs = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request["id"]}))
+    found = [loop.decision_of_run(platform.warehouse, each.run_id) for each in runs]
+    return next((decided for decided in found if decided is not None and decided[0]), found[0])
 
 
 # Failures

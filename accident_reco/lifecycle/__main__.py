@@ -8,7 +8,10 @@ import getpass
 import sys
 from collections.abc import Sequence
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
+from accident_reco.lifecycle.intents import MoveInterrupted, first_line
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
 from accident_reco.settings import Settings, SettingsError, variable
@@ -17,12 +20,14 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when the pointer moved, 1 when it did not, 2 for a wrong setting or command."""
+    """Exit code 0 when the pointer moved, 1 when it did not, 2 for a wrong setting or command, 3 for a rollback that is
+    recorded and was interrupted: it is completed later.
+    """
     parser = argparse.ArgumentParser(prog="python -m accident_reco.lifecycle", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     back = commands.add_parser("rollback", help="let an older version serve again")
     back.add_argument("model", help="model name")
-    back.add_argument("--version", help="version to serve; by default the one before the champion")
+    back.add_argument("--version", help="version to serve; by default the last one that was not rolled back itself")
     commands.add_parser("push", help="send inputs of promoted versions that their remote lacks")
     chosen = parser.parse_args(arguments)
     try:
@@ -56,8 +61,15 @@ def _roll_back(settings: Settings, model: str, version: str | None) -> int:
             ModelStore(open_store(settings.store)), warehouse, model, version=version,
             asked_by=f"{getpass.getuser()} (command line)", run_id="cli",
         )  # fmt: skip
-    except (NoSuchVersion, StoreError) as error:
+    except MoveInterrupted as error:
         sys.stderr.write(f"{error}\n")
+        return 3
+    except (NoSuchVersion, StoreError, ValueError) as error:
+        sys.stderr.write(f"{first_line(error)}\n")
+        return 1
+    except SQLAlchemyError as error:
+        address = warehouse.url.render_as_string(hide_password=True)
+        sys.stderr.write(f"nothing moved: the warehouse {address} failed: {first_line(error)}\n")
         return 1
     finally:
         warehouse.close()

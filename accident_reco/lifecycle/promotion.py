@@ -1,28 +1,29 @@
-"""Carries a decision out: bundle first, pointer last, then the audit. The decision itself is `gate.decide`."""
+"""Carries the decision of `gate.decide` out: bundle first, then the audited move of the pointer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
-from accident_reco.lifecycle.store import ModelStore, NoSuchVersion, Pointer
-from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions, save_metrics
+from accident_reco.lifecycle.intents import Outcome, move, settle, superseded
+from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.storage.lifecycle import (
+    has_metrics,
+    promotion_history,
+    record_promotion,
+    rolled_back_versions,
+    save_metrics,
+)
 from accident_reco.storage.warehouse import Warehouse
 
 Compare = Callable[[Manifest, Mapping[str, bytes]], Comparison]
 """Champion's manifest and files → candidate against champion on the same holdout rows."""
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a candidate: the decision and the pointer as it stands now."""
-
-    version: str
-    decision: Decision
-    pointer: Pointer | None
+MAX_ROUNDS = 3
+"""How often a candidate is evaluated when the champion moves meanwhile."""
 
 
 def promote(
@@ -35,84 +36,97 @@ def promote(
     problems: Sequence[str] = (),
     keep: Callable[[Bundle], Mapping[str, Any]] | None = None,
 ) -> Outcome:
-    """Judge a candidate against the champion and let it serve if it won.
+    """Evaluate a candidate against the champion and let it serve if it won.
+
+    A champion that moves meanwhile makes the round a refusal, audited as such, and the candidate is evaluated against
+    the new one, `MAX_ROUNDS` times at most. Repeated by the run that promoted it, it returns the same outcome.
 
     Args:
         problems: of its data; they refuse it.
-        keep: called with a candidate that won, before it is stored; what it gives is added to the lineage.
+        keep: called once, with a candidate that won, before it is stored; what it returns is added to the lineage.
 
     Raises:
-        SwapConflict: another promotion came between; nothing changed but a complete, unused version.
+        MoveInterrupted: decided and written down; completed later.
         Exception: what `keep` raises; nothing changed.
     """
-    seen = models.pointer(candidate.model)
-    champion, comparison = None, None
-    if seen is not None:
-        manifest = models.manifest(candidate.model, seen.version)
-        champion = Evaluation(manifest.version, manifest.metrics)
-        if manifest.version != candidate.version:
-            comparison = compare(manifest, models.files(manifest))
-    barred = rolled_back_versions(warehouse, candidate.model)
-    decision = decide(Evaluation(candidate.version, candidate.metrics), champion, comparison, policy, barred, problems)
-    pointer = seen
-    if decision.promote:
-        kept = keep(candidate) if keep else {}
-        stored = models.write(replace(candidate, gate=decision.document(), lineage={**candidate.lineage, **kept}))
-        pointer = models.point(stored, seen=seen, run_id=run_id, reason=decision.reason)
-        # For dashboards; a load of the warehouse fills in what a killed process left out.
-        save_metrics(warehouse, stored.model, stored.version, stored.metrics, stored.data_source, stored.created_at)
+    kept: dict[str, Any] | None = None
+    for _ in range(MAX_ROUNDS):
+        seen, _swept = settle(models, warehouse, candidate.model)
+        if seen is not None and (seen.version, seen.run_id) == (candidate.version, run_id):
+            return _promoted_before(warehouse, candidate.model, seen)
+        champion, comparison = None, None
+        if seen is not None:
+            manifest = models.manifest(candidate.model, seen.version)
+            champion = Evaluation(manifest.version, manifest.metrics)
+            if manifest.version != candidate.version:
+                comparison = compare(manifest, models.files(manifest))
+        barred = rolled_back_versions(warehouse, candidate.model)
+        decision = decide(
+            Evaluation(candidate.version, candidate.metrics), champion, comparison, policy, barred, problems
+        )
+        pointer = models.pointer(candidate.model)
+        if (pointer.tag if pointer else None) != (seen.tag if seen else None):
+            reason = superseded(candidate.version, seen.version if seen else None, pointer)
+            outcome = _refuse(warehouse, candidate, Decision(False, reason, decision.detail), seen, pointer, run_id)
+        elif not decision.promote:
+            return _refuse(warehouse, candidate, decision, seen, pointer, run_id)
+        else:
+            if kept is None:
+                kept = dict(keep(candidate)) if keep else {}
+            stored = models.write(replace(candidate, gate=decision.document(), lineage={**candidate.lineage, **kept}))
+            outcome = move(
+                models, warehouse, stored, action="promote", seen=seen, decision=decision, run_id=run_id,
+                requested_by="gate",
+            )  # fmt: skip
+            if outcome.decision.promote:
+                _save_metrics(warehouse, stored)
+                return outcome
+    return outcome
+
+
+def sweep(models: ModelStore, warehouse: Warehouse, model: str) -> list[dict[str, Any]]:
+    """Complete what killed or interrupted movers left open, the champion's metrics included; needs the owner's rights.
+
+    Returns:
+        The audit rows that were missing.
+    """
+    pointer, audited = settle(models, warehouse, model)
+    if pointer is not None and not has_metrics(warehouse, model, pointer.version):
+        _save_metrics(warehouse, models.manifest(model, pointer.version))
+    return audited
+
+
+def _save_metrics(warehouse: Warehouse, manifest: Manifest) -> None:
+    """For dashboards."""
+    save_metrics(
+        warehouse, manifest.model, manifest.version, manifest.metrics, manifest.data_source, manifest.created_at
+    )
+
+
+def _promoted_before(warehouse: Warehouse, model: str, pointer: Pointer) -> Outcome:
+    """What the audit holds of the present pointer, for the run that moved it and was interrupted after that."""
+    moves = (row for row in promotion_history(warehouse, model) if row["promoted"])
+    detail: Mapping[str, Any] = next((row["detail"] for row in moves if row["run_id"] == pointer.run_id), {})
+    return Outcome(pointer.version, Decision(True, pointer.reason, detail), pointer)
+
+
+def _refuse(
+    warehouse: Warehouse,
+    candidate: Bundle,
+    decision: Decision,
+    seen: Pointer | None,
+    pointer: Pointer | None,
+    run_id: str,
+) -> Outcome:
     record_promotion(
         warehouse,
         model=candidate.model,
         version=candidate.version,
         previous=seen.version if seen else None,
-        action="promote" if decision.promote else "refuse",
-        promoted=decision.promote,
+        action="refuse",
+        promoted=False,
         reason=decision.reason,
         detail=decision.document()["detail"],
         run_id=run_id,
     )
     return Outcome(candidate.version, decision, pointer)
-
-
-def rollback(
-    models: ModelStore,
-    warehouse: Warehouse,
-    model: str,
-    policy: GatePolicy,
-    run_id: str,
-    version: str | None = None,
-    asked_by: str = "operator",
-) -> Outcome:
-    """Let an older version serve again: `version`, or the one before the present champion.
-
-    Raises:
-        NoSuchVersion: there is nothing to roll back to, or the store lacks that version.
-        SwapConflict: another promotion came between.
-    """
-    seen = models.pointer(model)
-    target = version or (seen.previous if seen else None)
-    if seen is None or target is None:
-        raise NoSuchVersion(f"{model} has no earlier version to roll back to")
-    manifest = models.manifest(model, target)
-    models.files(manifest)  # never point at what does not load
-    decision = decide(Evaluation(target, manifest.metrics), None, None, policy)
-    if target == seen.version:
-        decision = Decision(False, f"{target} serves already", decision.detail)
-    elif decision.promote:
-        decision = Decision(True, f"rolled back from {seen.version} to {target} by {asked_by}", decision.detail)
-    pointer = seen
-    if decision.promote:
-        pointer = models.point(manifest, seen=seen, run_id=run_id, reason=decision.reason)
-    record_promotion(
-        warehouse,
-        model=model,
-        version=target,
-        previous=seen.version,
-        action="rollback",
-        promoted=decision.promote,
-        reason=decision.reason,
-        detail=decision.document()["detail"],
-        run_id=run_id,
-    )
-    return Outcome(target, decision, pointer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from accident_reco.lifecycle.bundle import VERSION_CHARACTERS, Bundle, Manifest, canonical_json
@@ -22,6 +22,10 @@ _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_CHARACTERS}}}")
 
 class NoSuchVersion(LookupError):
     """The store has no such version of the model."""
+
+
+class NoEarlierVersion(NoSuchVersion):
+    """There is no version that a rollback could go to by itself."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,17 @@ class ModelStore:
             return None
         return Pointer.parse(raw, tag)
 
+    def swap(self, model: str, pointer: Pointer, expected: str | None) -> Pointer:
+        """Write a pointer where the present one still has the tag `expected` (None: where there is none).
+
+        Raises:
+            SwapConflict: another promotion came between; nothing changed.
+        """
+        tag = self.objects.swap(f"models/{model}/production.json", canonical_json(pointer.document()), expected)
+        return replace(pointer, tag=tag)
+
     def point(self, manifest: Manifest, *, seen: Pointer | None, run_id: str, reason: str) -> Pointer:
-        """Let a stored version serve.
+        """Let a stored version serve, without an audit; `intents.move` is the audited way.
 
         Args:
             seen: the pointer that the decision was made against; if it moved since, nothing changes.
@@ -115,29 +128,34 @@ class ModelStore:
         Raises:
             SwapConflict: another promotion came between.
         """
-        pointer = Pointer(
-            version=manifest.version,
-            manifest_sha256=manifest.sha256,
-            promoted_at=now(),
-            run_id=run_id,
-            previous=seen.version if seen else None,
-            reason=reason,
-        )
-        key = f"models/{manifest.model}/production.json"
-        tag = self.objects.swap(key, canonical_json(pointer.document()), seen.tag if seen else None)
-        return Pointer(**pointer.document(), tag=tag)  # type: ignore[arg-type]
+        pointer = next_pointer(manifest, seen=seen, run_id=run_id, reason=reason)
+        return self.swap(manifest.model, pointer, seen.tag if seen else None)
 
     def champion(self, model: str) -> tuple[Pointer, Manifest] | None:
         """The pointer with the manifest that it names. Raises ValueError when they disagree."""
         pointer = self.pointer(model)
-        if pointer is None:
-            return None
+        return None if pointer is None else (pointer, self.promoted_manifest(model, pointer))
+
+    def promoted_manifest(self, model: str, pointer: Pointer) -> Manifest:
+        """The manifest that a pointer names. Raises ValueError when they disagree."""
         manifest = self.manifest(model, pointer.version)
         if manifest.sha256 != pointer.manifest_sha256:
             raise ValueError(
                 f"{model} {pointer.version}: the manifest is not the one that was promoted (sha256 differs)"
             )
-        return pointer, manifest
+        return manifest
+
+
+def next_pointer(manifest: Manifest, *, seen: Pointer | None, run_id: str, reason: str) -> Pointer:
+    """The pointer that would let a version serve after `seen`; nothing is written."""
+    return Pointer(
+        version=manifest.version,
+        manifest_sha256=manifest.sha256,
+        promoted_at=now(),
+        run_id=run_id,
+        previous=seen.version if seen else None,
+        reason=reason,
+    )
 
 
 def now() -> str:

@@ -1,16 +1,17 @@
-"""Reads and writes the promotion audit and the requests for work."""
+"""Reads and writes the promotion audit with its intents, and the requests for work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accident_reco.storage.tables.lifecycle import model_metrics, promotions, work_requests
+from accident_reco.storage.tables.lifecycle import model_metrics, promotion_intents, promotions, work_requests
 from accident_reco.storage.warehouse import Warehouse
 
 OPEN = ("queued", "running")
@@ -40,11 +41,71 @@ def record_promotion(
         "reason": reason,
         "detail": dict(detail),
         "run_id": run_id,
-        "decided_at": datetime.now(UTC),
     }
     with warehouse.begin() as connection:
-        connection.execute(promotions.insert(), row)
+        connection.execute(promotions.insert(), row | {"decided_at": _next_decision(connection, str(row["model"]))})
     return str(row["id"])
+
+
+def record_intent(warehouse: Warehouse, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a move down before it happens; an equal one (same `id`) that is there already stands. Returns the row."""
+    complete = {**row, "created_at": datetime.now(UTC), "completed_at": None}
+    with suppress(IntegrityError), warehouse.begin() as connection:
+        connection.execute(promotion_intents.insert(), complete)
+    return complete
+
+
+def open_intents(warehouse: Warehouse, model: str) -> list[dict[str, Any]]:
+    """Moves of a model that are not audited yet, oldest first."""
+    query = (
+        select(promotion_intents)
+        .where(promotion_intents.c.model == model, promotion_intents.c.completed_at.is_(None))
+        .order_by(promotion_intents.c.created_at)
+    )
+    with warehouse.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def complete_intent(warehouse: Warehouse, intent: Mapping[str, Any], *, promoted: bool, reason: str) -> dict[str, Any]:
+    """Audit an intent and close it, in one transaction. Returns the audit row; the first one written stands."""
+    row = {
+        "id": intent["id"],
+        "model": intent["model"],
+        "version": intent["version"],
+        "previous": intent["previous"],
+        "action": intent["action"] if promoted or intent["action"] == "rollback" else "refuse",
+        "promoted": promoted,
+        "reason": reason,
+        "detail": intent["decision"]["detail"],
+        "run_id": intent["pointer"]["run_id"],
+    }
+    closing = update(promotion_intents).where(promotion_intents.c.id == intent["id"])
+    try:
+        with warehouse.begin() as connection:
+            row["decided_at"] = _next_decision(connection, intent["model"])
+            connection.execute(promotions.insert(), row)
+            connection.execute(closing.values(completed_at=row["decided_at"]))
+    except IntegrityError:
+        audited = promotion(warehouse, intent["id"])
+        if audited is None:
+            raise
+        return audited
+    return row
+
+
+def _next_decision(connection: Connection, model: str) -> datetime:
+    """UTC now, or just after the model's newest decision: a clock that was set back does not reorder the audit."""
+    newest = connection.execute(
+        select(promotions.c.decided_at)
+        .where(promotions.c.model == model)
+        .order_by(promotions.c.decided_at.desc())
+        .limit(1)
+    ).scalar()
+    now = datetime.now(UTC)
+    if newest is None:
+        return now
+    aware = newest if newest.tzinfo else newest.replace(tzinfo=UTC)
+    return max(now, aware + timedelta(microseconds=1))
 
 
 def promotion_history(warehouse: Warehouse, model: str, limit: int = 50) -> list[dict[str, Any]]:
@@ -95,6 +156,24 @@ def save_metrics(
         connection.execute(delete(model_metrics).where(mine))
         if rows:
             connection.execute(model_metrics.insert(), rows)
+
+
+def has_metrics(warehouse: Warehouse, model: str, version: str) -> bool:
+    """Whether metrics of a model version are there."""
+    query = select(model_metrics.c.metric).where(model_metrics.c.model == model, model_metrics.c.version == version)
+    with warehouse.connect() as connection:
+        return connection.execute(query.limit(1)).first() is not None
+
+
+def served_versions(warehouse: Warehouse, model: str) -> list[str]:
+    """Versions that served, by the audit, oldest first; one that served again is named again."""
+    query = (
+        select(promotions.c.version)
+        .where(promotions.c.model == model, promotions.c.promoted)
+        .order_by(promotions.c.decided_at)
+    )
+    with warehouse.connect() as connection:
+        return [str(version) for version in connection.execute(query).scalars()]
 
 
 def request_work(

@@ -165,7 +165,7 @@ def losses_in_a_row(warehouse: Warehouse, model: str) -> tuple[int, datetime | N
 
 
 def decision_of_run(warehouse: Warehouse, run_id: str) -> tuple[bool, str] | None:
-    """Whether a run promoted its candidate and the gate's reason, or None when it decided nothing."""
+    """Whether a run moved the pointer and the reason, by its last decision, or None when it decided nothing."""
     query = (
         select(promotions.c.promoted, promotions.c.reason)
         .where(promotions.c.run_id == run_id)
@@ -177,16 +177,11 @@ def decision_of_run(warehouse: Warehouse, run_id: str) -> tuple[bool, str] | Non
     return None if row is None else (bool(row.promoted), str(row.reason))
 
 
-def rollbacks_since(warehouse: Warehouse, model: str, since: datetime) -> list[dict[str, Any]]:
-    """Rollbacks that moved the pointer after a time, oldest first."""
+def moves_since(warehouse: Warehouse, model: str, since: datetime) -> list[dict[str, Any]]:
+    """Promotions and rollbacks that moved the pointer, audited after a time, oldest first."""
     query = (
         select(promotions)
-        .where(
-            promotions.c.model == model,
-            promotions.c.action == "rollback",
-            promotions.c.promoted,
-            promotions.c.decided_at > since,
-        )
+        .where(promotions.c.model == model, promotions.c.promoted, promotions.c.decided_at > since)
         .order_by(promotions.c.decided_at)
     )
     with warehouse.connect() as connection:

@@ -3,14 +3,24 @@
 import dagster as dg
 import mlflow
 import pytest
+from sqlalchemy import text
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.rollback import REQUEST_TAG
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
+from accident_reco.lifecycle.gate import Comparison, Decision, GatePolicy, Interval
+from accident_reco.lifecycle.intents import MoveInterrupted, move
 from accident_reco.lifecycle.promotion import promote as promote_by_gate
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, move_aliases, prepare_experiment
-from accident_reco.storage.lifecycle import promotion_history, request_work, work_request
+from accident_reco.storage.lifecycle import (
+    has_metrics,
+    promotion_history,
+    request_work,
+    rolled_back_versions,
+    work_request,
+)
+from accident_reco.storage.loop import decision_of_run, losses_in_a_row
 from accident_reco_tests.defs.small_loop import tick
 
 pytestmark = [
@@ -21,7 +31,7 @@ pytestmark = [
 ]
 
 
-def judged(platform: Platform, seed: int, shift: int = 0) -> str:
+def judged(platform: Platform, seed: int, run_id: str | None = None) -> str:
     """Promote a version the way the gate does, with its policy on record."""
     policy = GatePolicy("roc_auc", True, 0.7, 0.0)
     candidate = Bundle(
@@ -31,7 +41,9 @@ def judged(platform: Platform, seed: int, shift: int = 0) -> str:
     def better(_manifest: object, _files: object) -> Comparison:
         return Comparison(1_000, 500, Interval(0.01, 0.005, 0.02))
 
-    return promote_by_gate(platform.models, platform.warehouse, candidate, better, policy, f"run-{seed}").version
+    return promote_by_gate(
+        platform.models, platform.warehouse, candidate, better, policy, run_id or f"run-{seed}"
+    ).version
 
 
 def test_rollback_job_moves_the_pointer_and_bars_the_version(definitions, instance, platform) -> None:
@@ -106,3 +118,119 @@ def test_rolling_back_to_nowhere_is_one_sentence(definitions, instance, platform
     pointer = platform.models.pointer("accidents")
     assert pointer is not None
     assert pointer.version == before
+
+
+def move_without_audit(platform: Platform, version: str, run_id: str, action: str = "rollback") -> None:
+    """A mover that was killed after the pointer moved: the intent is open, and no audit row is there."""
+    seen = platform.models.pointer("accidents")
+    assert seen is not None
+    decision = Decision(True, f"{action} of {version}", {})
+    manifest = platform.models.manifest("accidents", version)
+    with platform.warehouse.begin() as connection:
+        connection.execute(
+            text("CREATE TRIGGER full BEFORE INSERT ON promotions BEGIN SELECT RAISE(ABORT, 'full'); END")
+        )
+    with pytest.raises(MoveInterrupted):
+        move(
+            platform.models, platform.warehouse, manifest, action=action, seen=seen, decision=decision,
+            run_id=run_id, requested_by="ada",
+        )  # fmt: skip
+    with platform.warehouse.begin() as connection:
+        connection.execute(text("DROP TRIGGER full"))
+
+
+def test_a_rollback_that_the_api_began_is_closed_without_a_run(definitions, instance, platform) -> None:
+    """The service was killed after its pointer moved: the tick audits it, and the request is done."""
+    first, second = judged(platform, 11), judged(platform, 12)
+    asked, _ = request_work(
+        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad",
+        detail={"version": first},
+    )  # fmt: skip
+    move_without_audit(platform, first, f"api:{asked['id']}")
+    assert not tick(definitions, instance, "rollbacks").run_requests
+    ended = work_request(platform.warehouse, asked["id"])
+    assert ended is not None
+    assert ended["status"] == "done"
+    assert rolled_back_versions(platform.warehouse, "accidents") == [second]
+
+
+def test_a_rollback_whose_run_failed_is_started_again_and_given_up_in_the_end(definitions, instance, platform) -> None:
+    """A run that was lost leaves its request open: another one starts, under a key of its own, three at most."""
+    judged(platform, 11)
+    judged(platform, 12)
+    asked, _ = request_work(
+        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad"
+    )
+    keys = []
+    while requests := tick(definitions, instance, "rollbacks").run_requests:
+        keys += [request.run_key for request in requests]
+        instance.create_run_for_job(
+            dg.GraphDefinition(name="rollback_model").to_job(), status=dg.DagsterRunStatus.FAILURE,
+            tags=requests[0].tags,
+        )  # fmt: skip
+    assert keys == [f"rollback:{asked['id']}{attempt}" for attempt in ("", ":1", ":2")]
+    ended = work_request(platform.warehouse, asked["id"])
+    assert ended is not None
+    assert (ended["status"], ended["outcome"].split(",")[0]) == ("failed", "3 runs failed")
+
+
+def test_a_promotion_whose_run_was_killed_is_recorded_once_it_has_ended(definitions, instance, platform) -> None:
+    """Audited by the first tick; recorded for history and MLflow when the run can no longer do so itself."""
+    first, second = judged(platform, 11), judged(platform, 12)
+    started = instance.create_run_for_job(
+        dg.GraphDefinition(name="train_accidents").to_job(), status=dg.DagsterRunStatus.STARTED
+    )
+    move_without_audit(platform, first, started.run_id, "promote")
+    looked = tick(definitions, instance, "rollbacks_elsewhere")
+    assert not looked.run_requests
+    row = promotion_history(platform.warehouse, "accidents")[0]
+    assert (row["action"], row["promoted"], row["previous"], row["run_id"]) == (
+        "promote", True, second, started.run_id,
+    )  # fmt: skip
+    assert has_metrics(platform.warehouse, "accidents", first)
+    roll_back(platform.models, platform.warehouse, "accidents", version=second, asked_by="ada", run_id="cli")
+    looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
+    newer = promotion_history(platform.warehouse, "accidents")[0]["id"]
+    assert [request.run_key for request in looked.run_requests] == [f"rolled-back:{newer}"]
+
+    instance.delete_run(started.run_id)
+    instance.create_run_for_job(
+        dg.GraphDefinition(name="train_accidents").to_job(), run_id=started.run_id, status=dg.DagsterRunStatus.FAILURE
+    )
+    looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
+    keys = [request.run_key for request in looked.run_requests]
+    assert keys == [f"rolled-back:{row['id']}", f"rolled-back:{newer}"], (
+        "the newer one's key keeps it from a second run"
+    )
+    job = definitions.get_repository_def().get_job("rolled_back_elsewhere")
+    assert job.execute_in_process(instance=instance, run_config=looked.run_requests[0].run_config).success
+    event = instance.get_latest_materialization_event(dg.AssetKey(["accidents", "production_model"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["rollback"].value is False
+    assert tick(definitions, instance, "rollbacks_elsewhere", looked.cursor).run_requests == []
+
+
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_a_training_request_whose_run_was_killed_after_the_move_ends_as_promoted(
+    definitions, instance, platform, is_retried
+) -> None:
+    """The audit row is made good before the request is closed; a retry of the run does not turn it into a refusal."""
+    first = judged(platform, 11)
+    judged(platform, 12)
+    asked, _ = request_work(
+        platform.warehouse, kind="training", model="accidents", source="drift", requested_by="policy", reason="drift"
+    )
+    tags = {REQUEST_TAG: asked["id"]}
+    job = dg.GraphDefinition(name="train_accidents").to_job()
+    killed = instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags)
+    move_without_audit(platform, first, killed.run_id, "promote")
+    if is_retried:
+        retried = instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
+        assert judged(platform, 11, run_id=retried.run_id) == first
+        assert decision_of_run(platform.warehouse, retried.run_id)[0] is False
+    tick(definitions, instance, "accidents_training_requests")
+    ended = work_request(platform.warehouse, asked["id"])
+    assert ended is not None
+    assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
+    assert losses_in_a_row(platform.warehouse, "accidents") == (0, None)

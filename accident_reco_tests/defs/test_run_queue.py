@@ -109,7 +109,8 @@ def test_a_rollback_waits_for_no_training(
                 threading.Event().wait(0.1)
 
         def roll_back(to: str) -> None:
-            launch("rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
+            config = {"model": "accidents", "version": to}
+            launch("rollback_model", {"ops": {"roll_back_pointer": {"config": config}}})
             until(lambda: platform.models.pointer("accidents").version == to)
 
         trainings = [launch("training") for _ in range(AT_ONCE + 1)]

@@ -1,24 +1,28 @@
 """Rollback over HTTP, against a predict service that serves: quick, audited, barred from coming back by itself."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from accident_reco.lifecycle.__main__ import main
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import promotion_history, work_request
+from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions, work_request
 from accident_reco.storage.objects import ObjectStore, StoreError
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, model_store, toy_bundle
 from serving.predict.app import create_app
 
+AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
 POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
 
 
@@ -88,6 +92,71 @@ def test_a_store_that_cannot_be_written_leaves_the_request_to_the_sensor(
         assert request is not None
         assert request["status"] == "queued"
         assert answering(client) == second
+
+
+@contextmanager
+def audit_refused(warehouse: Warehouse) -> Iterator[None]:
+    """The database takes everything but rows of the audit, as one does whose disk is full."""
+    refuse = "CREATE TRIGGER full BEFORE INSERT ON promotions BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+    with warehouse.begin() as connection:
+        connection.execute(text(refuse))
+    yield
+    with warehouse.begin() as connection:
+        connection.execute(text("DROP TRIGGER full"))
+
+
+def test_an_interrupted_rollback_is_completed_by_the_next_request(tmp_path: Path, warehouse: Warehouse) -> None:
+    """202 while the audit cannot be written, although the pointer moved; requested again, that one's outcome: no second
+    move, and the version left behind is blocked.
+    """
+    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
+        with audit_refused(warehouse):
+            cut_off = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+            assert (cut_off.status_code, cut_off.json()["status"]) == (202, "queued")
+        pointer = model_store(tmp_path).pointer("accidents")
+        again = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert (again.status_code, again.json()["status"]) == (200, "done"), again.text
+        assert again.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
+    assert model_store(tmp_path).pointer("accidents") == pointer
+    (entry,) = (row for row in promotion_history(warehouse, "accidents") if row["action"] == "rollback")
+    assert (entry["promoted"], entry["run_id"]) == (True, f"api:{cut_off.json()['id']}")
+    assert rolled_back_versions(warehouse, "accidents") == [second]
+
+
+def test_with_the_database_away_nothing_moves(tmp_path: Path, warehouse: Warehouse) -> None:
+    """503 and the same champion: what cannot be recorded is not done."""
+    through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False, database_url=AWAY), LOADERS)) as client:
+        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert (asked.status_code, asked.json()["type"].split(":")[-1]) == (503, "warehouse-unavailable")
+        assert answering(client) == second
+
+
+def test_command_line_with_the_database_away(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+    """One line and an exit code, whether nothing moved or the audit is missing; repeated, it ends as it should."""
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
+    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    monkeypatch.setenv("ACCIDENT_RECO_DATABASE_URL", AWAY)
+    assert main(["rollback", "accidents"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nothing moved: the warehouse postgresql+psycopg2://u:***@127.0.0.1:9/w failed: ")
+    monkeypatch.delenv("ACCIDENT_RECO_DATABASE_URL")
+    with audit_refused(warehouse):
+        assert main(["rollback", "accidents"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rollback of accidents {first} is recorded but not complete (disk is full); ")
+    assert main(["rollback", "accidents"]) == 0
+    assert capsys.readouterr().out.startswith(f"rolled back from {second} to {first} by ")
+    assert rolled_back_versions(warehouse, "accidents") == [second]
+    monkeypatch.setenv("ACCIDENT_RECO_STORE_URL", "s3://bucket/prefix")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert main(["rollback", "accidents"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "check that AWS_ENDPOINT_URL answers" in line
 
 
 def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:

@@ -14,7 +14,8 @@ import pytest
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.holdout import in_holdout, pairs_in_holdout
-from accident_reco.lifecycle.promotion import promote, rollback
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
 from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import SwapConflict, open_store
@@ -91,12 +92,12 @@ def test_promotion_refusal_and_rollback_are_audited(store: ModelStore, warehouse
     challenger = promote(store, warehouse, _bundle(b"two"), lambda *_: BETTER, POLICY, "r3")
     assert store.pointer("accidents").previous == champion.version
     assert store.manifest("accidents", challenger.version).gate["promote"] is True
-    back = rollback(store, warehouse, "accidents", POLICY, "r4", asked_by="ada")
+    back = roll_back(store, warehouse, "accidents", version=None, asked_by="ada", run_id="r4")
     assert (back.version, store.pointer("accidents").version) == (champion.version, champion.version)
     again = promote(store, warehouse, _bundle(b"two"), lambda *_: BETTER, POLICY, "r5")
     assert not again.decision.promote
     assert "rolled back by a person" in again.decision.reason
-    person = rollback(store, warehouse, "accidents", POLICY, "r6", version=challenger.version)
+    person = roll_back(store, warehouse, "accidents", version=challenger.version, asked_by="ada", run_id="r6")
     assert store.pointer("accidents").version == person.version
     history = promotion_history(warehouse, "accidents")
     assert [row["action"] for row in history] == ["rollback", "refuse", "rollback", "promote", "refuse", "promote"]

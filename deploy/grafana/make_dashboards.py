@@ -139,8 +139,10 @@ MODELS = make(
             sql("table", "Gate", "Each promotion, refusal and rollback, with its reason word for word", """
                 SELECT decided_at, model, action, promoted, version, previous, reason FROM promotions
                 ORDER BY decided_at DESC LIMIT 100""", width=24),
-            sql("bars", "Promoted and refused", "Decisions by model", """
-                SELECT model || ' ' || action AS decision, count(*) AS decisions FROM promotions
+            sql("bars", "Promoted and refused", "Decisions by model; of a training, the last one", """
+                SELECT model || ' ' || action AS decision, count(*) AS decisions FROM promotions AS made
+                WHERE action <> 'refuse' OR NOT EXISTS (SELECT 1 FROM promotions AS later
+                WHERE later.run_id = made.run_id AND later.model = made.model AND later.decided_at > made.decided_at)
                 GROUP BY 1 ORDER BY 1"""),
             sql("table", "All versions", "Metrics of every version in the store", """
                 SELECT model, version, metric, value, data_source, created_at FROM model_metrics

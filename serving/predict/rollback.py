@@ -11,12 +11,16 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
-from accident_reco.lifecycle.rollback import roll_back
-from accident_reco.lifecycle.store import NoSuchVersion
+from accident_reco.lifecycle.intents import MoveInterrupted, first_line
+from accident_reco.lifecycle.rollback import Plan, plan, roll_back
+from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion
 from accident_reco.storage.lifecycle import advance_request, request_work
+from accident_reco.storage.loop import request_by_key
 from accident_reco.storage.objects import StoreError
+from serving.common import logs
 from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
 from serving.common.problems import Problem, responses
@@ -32,7 +36,7 @@ class RollbackRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: Annotated[str, Field(pattern=_VERSION)] | None = Field(
-        None, description="Version from `GET /models/{model}`; absent: the one before the champion"
+        None, description="Version from `GET /models/{model}`; absent: the last one that was not rolled back itself"
     )
     reason: str = Field(min_length=3, max_length=500, description="Goes to the audit, word for word")
 
@@ -57,9 +61,9 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/models/{model}/rollback",
         summary="Let an older version serve again",
-        description="Moves the pointer and audits it; every predict process follows within a second. Where the store "
-        "cannot be written now, the request stays queued (202) and a sensor carries it out. The same `Idempotency-Key` "
-        "gives the same request.",
+        description="Moves the pointer and audits it; every predict process follows within a second. Where store or "
+        "warehouse fail once it is recorded, the request stays queued (202) and a sensor carries it out. The same "
+        "`Idempotency-Key` gives the same request.",
         response_model=WorkRequest,
         responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
@@ -69,57 +73,72 @@ def router(context: Context) -> APIRouter:
         request: Request,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None,
     ) -> Response:
-        slot = slot_of(context, model)
-        champion = context.champion(model)
-        if body.version == champion.version:
-            raise Problem(409, f"{champion.version} serves already.", kind="serves-already")
-        target = body.version or champion.pointer.previous
-        if target is None:
-            raise Problem(409, "There is no earlier version to roll back to.", kind="nothing-to-roll-back-to")
-        known = await asyncio.to_thread(_known_versions, context, slot.name)
-        if target not in known:
-            raise Problem(404, "The store has no such version; GET /models/{model} lists them.", kind="no-such-version")
-        row, new = await asyncio.to_thread(
-            request_work,
-            context.warehouse,
-            kind="rollback",
-            model=slot.name,
-            source="api",
-            requested_by=principal_of(request).subject,
-            reason=body.reason,
-            detail={"version": target},
-            dedupe_key=f"rollback:{slot.name}:{idempotency_key}" if idempotency_key else None,
-        )
-        if new:
-            row = await asyncio.to_thread(_carry_out, context, row)
+        name = slot_of(context, model).name
+        context.champion(model)  # 503 where none serves
+        row = await asyncio.to_thread(
+            _request, context, name, body, principal_of(request).subject,
+            f"rollback:{name}:{idempotency_key}" if idempotency_key else None,
+        )  # fmt: skip
         return json_response(_shown(row), 202 if row["status"] == "queued" else 200)
 
     return routes
 
 
-def _carry_out(context: Context, row: dict[str, Any]) -> dict[str, Any]:
-    """Move the pointer; the row as it is then."""
-    try:
-        outcome = roll_back(
-            context.open_models(), context.warehouse, row["model"],
-            version=row["detail"]["version"], asked_by=row["requested_by"], run_id=f"api:{row['id']}",
-        )  # fmt: skip
-    except (NoSuchVersion, ValueError) as error:
-        status, said = "failed", str(error)
-    except StoreError:
-        return row
-    else:
-        status, said = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
-    advance_request(context.warehouse, row["id"], status, outcome=said)
-    return {**row, "status": status, "outcome": said}
+def _request(
+    context: Context, model: str, body: RollbackRequest, requested_by: str, dedupe_key: str | None
+) -> dict[str, Any]:
+    """Record the request and carry it out; the row as it is then."""
+    known = request_by_key(context.warehouse, dedupe_key) if dedupe_key else None
+    if known is not None:
+        return known
+    planned = _plan(context, model, body.version)
+    row, new = request_work(
+        context.warehouse,
+        kind="rollback",
+        model=model,
+        source="api",
+        requested_by=requested_by,
+        reason=body.reason,
+        detail={"version": planned.target},
+        dedupe_key=dedupe_key,
+    )
+    return _carry_out(context, row, planned) if new else row
 
 
-def _known_versions(context: Context, model: str) -> list[str]:
+def _plan(context: Context, model: str, version: str | None) -> Plan:
     try:
-        return context.open_models().versions(model)
+        models = context.open_models()
+        planned = plan(models, context.warehouse, model, version)
+        models.manifest(model, planned.target)
+    except NoEarlierVersion as error:
+        raise Problem(409, f"{error}.", kind="nothing-to-roll-back-to") from None
+    except NoSuchVersion:
+        detail = "The store has no such version; GET /models/{model} lists them."
+        raise Problem(404, detail, kind="no-such-version") from None
     except (OSError, RuntimeError, ValueError):
         raise Problem(503, "The model store cannot be read now.", kind="store-down",
                       headers={"Retry-After": "5"}) from None  # fmt: skip
+    if planned.target == planned.seen.version and planned.completed is None:
+        raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
+    return planned
+
+
+def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
+    """Move the pointer; the row as it is then, queued where store or warehouse failed meanwhile."""
+    try:
+        outcome = planned.completed or roll_back(
+            context.open_models(), context.warehouse, row["model"],
+            version=planned.target, asked_by=row["requested_by"], run_id=f"api:{row['id']}",
+        )  # fmt: skip
+        status, reason = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
+        advance_request(context.warehouse, row["id"], status, outcome=reason)
+    except (NoSuchVersion, ValueError) as error:
+        status, reason = "failed", str(error)
+        advance_request(context.warehouse, row["id"], status, outcome=reason)
+    except (StoreError, SQLAlchemyError, MoveInterrupted) as error:
+        logs.get("rollback").warning("rollback left to the sensor", request=row["id"], error=first_line(error))
+        return row
+    return {**row, "status": status, "outcome": reason}
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,26 @@ promotions = Table(
     comment="Append-only audit of every promotion, refusal and rollback",
 )
 
+promotion_intents = Table(
+    "promotion_intents",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="Hash of model, seen_tag and pointer; id of the audit row too"),
+    Column("model", String(32), nullable=False, comment="Model name: accidents or movies"),
+    Column("action", String(16), nullable=False, comment="promote or rollback"),
+    Column("version", String(64), nullable=False, comment="Version that shall serve"),
+    Column("previous", String(64), comment="Version that served when it was decided"),
+    Column(
+        "seen_tag", String(128), comment="Tag of the pointer that it was decided against; empty where there was none"
+    ),
+    Column("pointer", JSON, nullable=False, comment="The exact document that the pointer shall hold"),
+    Column("decision", JSON, nullable=False, comment="Reason and detail for the audit"),
+    Column("requested_by", String(128), nullable=False, comment="Account or component that requested it"),
+    Column("created_at", DateTime(timezone=True), nullable=False, comment="UTC"),
+    Column("completed_at", DateTime(timezone=True), comment="UTC, time of the audit row; empty while it is open"),
+    Index("ix_promotion_intents_model_completed_at", "model", "completed_at"),
+    comment="Moves of a pointer, written before it moves, so that any process can complete and audit them",
+)
+
 work_requests = Table(
     "work_requests",
     metadata,

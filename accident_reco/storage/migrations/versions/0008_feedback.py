@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008_feedback"
-down_revision = "0006_drift"
+down_revision = "0007_promotion_intents"
 branch_labels = None
 depends_on = None
 
