@@ -64,6 +64,7 @@ dvc: install ## install DVC, a tool of its own, for versions of training inputs
 
 bench: install ## measure speed and memory, both sides of each comparison in one run
 	$(BIN)/python -m accident_reco_tests.bench.predict
+	$(BIN)/python -m accident_reco_tests.bench.memory
 	$(BIN)/python -m accident_reco_tests.bench.movies
 	$(BIN)/python -m accident_reco_tests.bench.movies_training
 	$(BIN)/python -m accident_reco_tests.bench.accidents $(ACCIDENTS)

@@ -141,7 +141,7 @@ class ModelServing(ABC):
 
     @abstractmethod
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        """HTTP endpoints of the predict service, such as `POST /predict/accidents`."""
+        """HTTP endpoints of the predict service; those that answer predictions are at or below `/predict/<model>`."""
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
         """Path → limits of endpoints that take more than others, such as file uploads."""

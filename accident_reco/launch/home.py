@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -13,6 +14,10 @@ from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
+# glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
+# ones, in bytes, freed memory goes back. Measured by accident_reco_tests/bench/memory.py; the serving
+# image states the same.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 def prepare_home(settings: Settings) -> None:
@@ -53,11 +58,13 @@ def restricted_roles(settings: Settings) -> dict[str, str]:
     return {kind: str(make_url(url).username) for kind, url in urls.items() if url}
 
 
-def service_environment(settings: Settings, service: str) -> dict[str, str]:
-    """The warehouse as one service may use it; the other roles' addresses are not for it."""
+def service_environment(settings: Settings, service: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The warehouse as one service may use it, without the other roles' addresses; the allocator's limits, unless
+    `environ` states others."""
     own = settings.auth_database_url if service == "auth" else settings.services_database_url
     named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
-    return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named}
+    allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
+    return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named} | allocator
 
 
 def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         start_dagster(children, settings)
         for name in SERVICES:
             command = [sys.executable, "-m", f"serving.{name}"]
-            children.start(name, command, environ=service_environment(settings, name))
+            children.start(name, command, environ=service_environment(settings, name, environ))
         ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
         children.await_ready(ready, READY_SECONDS)
         _say(summary(settings))

@@ -173,7 +173,15 @@ class PredictionLogSettings(BaseModel):
     """Prediction log."""
 
     log_predictions: bool = Field(True, description="Whether predictions are logged in the warehouse")
-    log_queue_rows: int = Field(20_000, ge=100, description="Rows that wait to be logged; more are dropped and counted")
+    log_queue_rows: int = Field(
+        20_000, ge=100, description="Rows that wait in memory to be logged, per worker; more wait on disk"
+    )
+    log_spill_bytes: int = Field(
+        256 * 1024**2,
+        ge=0,
+        description="Most bytes of rows that wait in `$HOME/spool/predictions` while the warehouse is away; "
+        "more are dropped and counted",
+    )
     log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
     feedback_window_days: int = Field(60, ge=1, description="How late a label of a prediction may come")
 

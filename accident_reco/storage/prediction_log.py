@@ -19,7 +19,7 @@ from accident_reco.storage.tables.prediction_log import feedback, predictions
 from accident_reco.storage.warehouse import Warehouse
 
 _COLUMNS: Final = tuple(column.name for column in predictions.columns)
-_AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("at", "answer", "inputs"))
+_ID, _AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("id", "at", "answer", "inputs"))
 # Rows of one statement. The log's writer shares the interpreter with the answers: a driver gives the interpreter up
 # once per statement, so one per row makes both wait for each other, and one for very many holds the answers up.
 _STATEMENT_ROWS: Final = 100
@@ -40,12 +40,20 @@ def _row(row: Any) -> dict[str, Any]:
     return {str(name): _utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows of the log in one transaction."""
-    if not rows:
-        return
+def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]], *, skip_known: bool = False) -> None:
+    """Append rows of the log in one transaction.
+
+    Args:
+        skip_known: leave out rows whose id is stored: for rows that may have been sent before.
+    """
     values = [_plain(row, warehouse.is_sqlite) for row in rows]
     with warehouse.begin() as connection:
+        if skip_known:
+            ids = [row[_ID] for row in values]
+            known = set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(ids))))
+            values = [row for row in values if row[_ID] not in known]
+        if not values:
+            return
         if not warehouse.is_sqlite:
             _copy(connection, values)
             return

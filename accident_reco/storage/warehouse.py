@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, Column, Connection, Engine, Integer, Table, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import CompileError
+from sqlalchemy.exc import (
+    CompileError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +32,8 @@ CHUNK_ROWS = 20_000
 # An error names the statement, not its values: hashes of passwords and tokens are among them, and errors are logged.
 QUIET = {"hide_parameters": True}
 MIGRATION_LOCK = 0x6163_7265  # any number that every version of the platform agrees on
+# PostgreSQL's error classes that concern the values: data exception, constraint violation, program limit exceeded.
+_CONTENT_CLASSES = frozenset({"22", "23", "54"})
 
 
 class Warehouse:
@@ -114,6 +125,20 @@ class Warehouse:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+
+def is_content_error(error: Exception) -> bool:
+    """Whether a write failed for the values it carried, so that the same rows fail again and others do not.
+
+    False for a database that is away, full, locked, not migrated or closed to this role: waiting may help there.
+    """
+    if not isinstance(error, DBAPIError):
+        # Raised before the database had a word: values that cannot be encoded, numbers out of range.
+        return isinstance(error, StatementError) or not isinstance(error, SQLAlchemyError | OSError)
+    state = getattr(error.orig, "pgcode", None)
+    if state:
+        return state[:2] in _CONTENT_CLASSES
+    return isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError)
 
 
 def _copy(connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:

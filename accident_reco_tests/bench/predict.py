@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +144,12 @@ def cost_of_the_log(logged: Server, bare: Server, rounds: int) -> str:
 
 
 @contextmanager
-def running(home: Path, **settings: str) -> Iterator[Server]:
-    """The service as a process of its own, on a free port, with a token that it accepts."""
+def running(home: Path, environ: Mapping[str, str] | None = None, **settings: str) -> Iterator[Server]:
+    """The service as a process of its own, on a free port, with a token that it accepts.
+
+    Args:
+        environ: variables that are no settings of ours.
+    """
     made = Settings.load(home=home)
     ring = KeyRing(made.keys)
     token = Issuer(made, Warehouse(made.database), ring).access_token("bench", frozenset(SCOPES))
@@ -159,6 +163,7 @@ def running(home: Path, **settings: str) -> Iterator[Server]:
         "ACCIDENT_RECO_PREDICT_PORT": str(port),
         "ACCIDENT_RECO_RATE_PER_SECOND": "1000000",
         "ACCIDENT_RECO_RATE_BURST": "1000000",
+        **(environ or {}),
         **{f"ACCIDENT_RECO_{name.upper()}": value for name, value in settings.items()},
     }
     started = time.perf_counter()

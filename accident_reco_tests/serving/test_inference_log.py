@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from accident_reco.settings import Settings
@@ -21,6 +22,7 @@ from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
+from serving.predict.log_spill import Spill, count_rows, encode_row
 from serving.predict.prediction_log import Call, PredictionLog, new_id
 
 
@@ -40,51 +42,266 @@ def warehouse(tmp_path: Path) -> Warehouse:
     return warehouse
 
 
-def make_log(warehouse: Warehouse, metrics: Metrics, queue_rows: int = 100) -> PredictionLog:
-    return PredictionLog(warehouse, metrics, queue_rows=queue_rows, retention_days=30)
+def make_log(warehouse: Warehouse, metrics: Metrics, spill: Spill, queue_rows: int = 100) -> PredictionLog:
+    return PredictionLog(warehouse, metrics, spill, queue_rows=queue_rows, retention_days=30)
 
 
-def test_a_full_queue_drops_and_counts(warehouse: Warehouse) -> None:
+@pytest.fixture
+def spill(tmp_path: Path) -> Iterator[Spill]:
+    spill = Spill(tmp_path / "spill", 1 << 20)
+    yield spill
+    spill.close()
+
+
+def spilled(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def stored_ids(warehouse: Warehouse) -> set[str]:
+    with warehouse.connect() as connection:
+        return set(connection.scalars(select(predictions.c.id)))
+
+
+def value(metrics: Metrics, series: str) -> float:
+    (line,) = [line for line in metrics.exposition().decode().splitlines() if line.startswith(f"{series} ")]
+    return float(line.rpartition(" ")[2])
+
+
+def dropped(metrics: Metrics, reason: str) -> float:
+    return value(metrics, f'prediction_log_dropped_rows_total{{reason="{reason}"}}')
+
+
+class Outage:
+    """Stands between a log and its database: inserts fail while it lasts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.attempts = 0
+        self.is_over = threading.Event()
+        self._insert = prediction_log.insert_predictions
+        monkeypatch.setattr("accident_reco.storage.prediction_log.insert_predictions", self)
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        self.attempts += 1
+        if not self.is_over.is_set():
+            self.fail(*arguments, **options)
+        self._insert(*arguments, **options)
+
+    def fail(self, *_: Any, **__: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("the database is away"))
+
+
+class LostAcknowledgement(Outage):
+    """The rows are committed, and the connection breaks before the client learns of it."""
+
+    def fail(self, *arguments: Any, **options: Any) -> None:
+        self.is_over.set()
+        self._insert(*arguments, **options)
+        super().fail()
+
+
+class Hang(Outage):
+    """The database accepts the rows and does not answer."""
+
+    def fail(self, *_: Any, **__: Any) -> None:
+        assert self.is_over.wait(30)
+
+
+def test_a_full_queue_drops_and_counts(warehouse: Warehouse, spill: Spill) -> None:
     """Without a writer the queue fills up: what does not fit is counted, the rest is written at the stop."""
     metrics = Metrics()
-    log = make_log(warehouse, metrics)
+    log = make_log(warehouse, metrics, spill)
     for i in range(4):
         log.enqueue(call(30, f"call{i}"))
-    assert log.room == 10
-    assert 'prediction_log_dropped_rows_total{reason="full"} 30.0' in metrics.exposition().decode()
+    assert dropped(metrics, "full") == 30
     log.start()
     log.stop()
     assert prediction_log.count_predictions(warehouse, "accidents") == 90
-    assert "prediction_log_rows_total 90.0" in metrics.exposition().decode()
+    assert value(metrics, "prediction_log_rows_total") == 90
+    log.enqueue(call(1, "late"))
+    assert dropped(metrics, "full") == 31, "nobody writes any more"
 
 
-def test_rows_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
-    """A database without the table: the rows are lost, the service is not, and the metric says how many."""
-    metrics = Metrics()
-    log = make_log(Warehouse(f"sqlite:///{tmp_path / 'empty.db'}"), metrics)
-    log.enqueue(call(3))
+def test_rows_that_cannot_be_written_yet_survive_a_restart(tmp_path: Path, spill: Spill) -> None:
+    """A database without the table: at the stop the rows go to files that others cannot read, and are sent once by
+    the next process when the table is there; the gauge counts them in both."""
+    warehouse, metrics = Warehouse(f"sqlite:///{tmp_path / 'late.db'}"), Metrics()
+    log = make_log(warehouse, metrics, spill)
     log.start()
+    log.enqueue(call(3, inputs=[{"lat": 0.1}, {"n": None}, {"com": "O'Brien \"\\ \u0000"}], scores=[None, 0.25, 1e-9]))
+    assert value(metrics, "prediction_log_queue_rows") == 3
     log.stop()
-    assert 'prediction_log_dropped_rows_total{reason="failed"} 3.0' in metrics.exposition().decode()
+    (file,) = spilled(tmp_path / "spill")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert value(metrics, "prediction_log_queue_rows") == 3
+    warehouse.upgrade()
+    metrics = Metrics()
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    wait_for(lambda: value(metrics, "prediction_log_rows_total") == 3)
+    log.stop()
+    rows = {row["id"]: row for row in prediction_log.prediction_window(warehouse, "accidents")}
+    assert [rows[f"a-{i}"]["inputs"] for i in range(3)] == [{"lat": 0.1}, {"n": None}, {"com": "O'Brien \"\\ \u0000"}]
+    assert [rows[f"a-{i}"]["score"] for i in range(3)] == [None, 0.25, 1e-9]
+    assert spilled(tmp_path / "spill") == []
+    assert value(metrics, "prediction_log_queue_rows") == 0
 
 
-def test_a_short_outage_loses_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing fails twice, then works: every row arrives once."""
-    failures = iter([True, True])
-    insert = prediction_log.insert_predictions
+def test_an_outage_longer_than_the_queue_loses_nothing(
+    warehouse: Warehouse, spill: Spill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times what the queue holds arrives while writing fails: the rest waits on disk, the gauge counts every row,
+    and all arrive in order once writing works."""
+    outage, metrics = Outage(monkeypatch), Metrics()
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    for i in range(40):
+        log.enqueue(call(10, f"{i:02d}", at=datetime.fromtimestamp(1_800_000_000 + i, UTC)))
+        # Faster than disks are is another test's business: here nothing may be dropped.
+        wait_for(lambda: log._waiting < 75)
+    wait_for(lambda: value(metrics, "prediction_log_queue_rows") == 400)
+    assert spilled(tmp_path / "spill")
+    assert not log.is_filling, "a caller that waited would wait for the database"
+    outage.is_over.set()
+    wait_for(lambda: value(metrics, "prediction_log_queue_rows") == 0)
+    log.stop()
+    with warehouse.connect() as connection:
+        stored = list(connection.scalars(text("SELECT id FROM predictions ORDER BY rowid")))
+    assert stored == [f"{i:02d}-{n}" for i in range(40) for n in range(10)]
+    assert value(metrics, "prediction_log_rows_total") == 400
+    assert dropped(metrics, "full") == 0
 
-    def flaky(*arguments: Any) -> None:
-        if next(failures, False):
-            raise OperationalError("INSERT", {}, Exception("database is locked"))
-        insert(*arguments)
 
-    monkeypatch.setattr("accident_reco.storage.prediction_log.insert_predictions", flaky)
-    log = make_log(warehouse, Metrics())
+@pytest.mark.parametrize("spill_bytes", [0, 5_000])
+def test_what_fits_nowhere_is_counted(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spill_bytes: int
+) -> None:
+    """A spill that is too small or switched off: rows logged and rows dropped are the rows predicted, at once and after
+    the stop, and the folder holds no more than it may."""
+    Outage(monkeypatch)
+    metrics, spill = Metrics(), Spill(tmp_path / "spill", spill_bytes)
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    for i in range(40):
+        log.enqueue(call(10, f"{i:02d}"))
+        threading.Event().wait(0.005)
+    full = dropped(metrics, "full")
+    assert full >= 200
+    wait_for(lambda: value(metrics, "prediction_log_queue_rows") == 400 - full)
+    log.stop()
+    files = spilled(tmp_path / "spill")
+    assert sum(file.stat().st_size for file in files) <= spill_bytes
+    assert sum(map(count_rows, files)) + dropped(metrics, "failed") == 400 - full
+
+
+def test_a_batch_that_was_committed_unnoticed_is_not_doubled(
+    warehouse: Warehouse, spill: Spill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks after the commit: the rows are sent again, and stored once."""
+    lost, metrics = LostAcknowledgement(monkeypatch), Metrics()
+    log = make_log(warehouse, metrics, spill)
     log.start()
     log.enqueue(call(5))
-    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 5)
+    wait_for(lambda: value(metrics, "prediction_log_rows_total") == 5)
     log.stop()
-    assert prediction_log.count_predictions(warehouse, "accidents") == 5
+    assert lost.attempts == 2
+    assert stored_ids(warehouse) == {f"a-{i}" for i in range(5)}
+    assert dropped(metrics, "refused") == 0
+
+
+def test_a_database_that_does_not_answer_holds_up_nothing(
+    warehouse: Warehouse, spill: Spill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An insert that does not return: calls are still taken and spilled, the stop spills the rest with what is in
+    flight, and the next process stores each row once though the first insert was carried out in the end."""
+    hang, metrics = Hang(monkeypatch), Metrics()
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    log.enqueue(call(10, "first"))
+    wait_for(lambda: hang.attempts == 1)
+    for i in range(8):
+        log.enqueue(call(10, f"more{i}"))
+    wait_for(lambda: bool(spilled(tmp_path / "spill")))
+    started = time.monotonic()
+    log.stop()
+    assert time.monotonic() - started < 6
+    assert sum(map(count_rows, spilled(tmp_path / "spill"))) == 90
+    hang.is_over.set()
+    wait_for(lambda: "first-0" in stored_ids(warehouse))
+    again = make_log(warehouse, Metrics(), spill)
+    again.start()
+    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 90)
+    again.stop()
+    assert spilled(tmp_path / "spill") == []
+
+
+def test_rows_that_the_database_refuses_are_dropped_alone(warehouse: Warehouse, spill: Spill) -> None:
+    """A missing value that the table wants, a number that JSON cannot hold: these two are counted and dropped, the
+    other 500 of their batches arrive, and so does what comes later."""
+    metrics = Metrics()
+    log = make_log(warehouse, metrics, spill, queue_rows=1000)
+    log.enqueue(call(250, "before"))
+    log.enqueue(call(1, "no-source", source=None))
+    log.enqueue(call(1, "huge", inputs=[{"n": 2**70}]))
+    log.enqueue(call(250, "after"))
+    log.start()
+    wait_for(lambda: value(metrics, "prediction_log_queue_rows") == 0)
+    log.enqueue(call(1, "later"))
+    log.stop()
+    assert len(stored_ids(warehouse)) == 501
+    assert dropped(metrics, "refused") == 2
+    assert value(metrics, "prediction_log_rows_total") == 501
+
+
+def test_a_row_that_cannot_be_spilled_is_dropped_alone(
+    warehouse: Warehouse, spill: Spill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What JSON cannot hold is counted at the spill; its neighbours are kept."""
+    Outage(monkeypatch)
+    metrics = Metrics()
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    log.enqueue(call(3, inputs=[{}, {"n": 2**70}, {}]))
+    log.stop()
+    assert [count_rows(file) for file in spilled(tmp_path / "spill")] == [2]
+    assert dropped(metrics, "refused") == 1
+
+
+def test_damaged_and_incomplete_files(warehouse: Warehouse, spill: Spill, tmp_path: Path) -> None:
+    """A file that the disk did not keep is counted and removed; one that a killed process did not finish is no file."""
+    at = datetime.now(UTC)
+    for i, made in enumerate((call(2, "bad"), call(3, "good"))):
+        assert spill.write(at + timedelta(seconds=i), [encode_row(row) for row in made.rows()])
+    folder, metrics = tmp_path / "spill", Metrics()
+    damaged = spilled(folder)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    (folder / "incomplete").write_bytes(b'{"id": "x"')
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    wait_for(lambda: value(metrics, "prediction_log_rows_total") == 3)
+    log.stop()
+    assert stored_ids(warehouse) == {f"good-{i}" for i in range(3)}
+    assert dropped(metrics, "failed") == 2
+    assert spilled(folder) == []
+
+
+def test_workers_share_a_spill(tmp_path: Path) -> None:
+    """Every worker writes, within the limit of all; one reads at a time, and when it ends another takes over."""
+    lines = [encode_row(row) for row in call(10).rows()]
+    size = sum(map(len, lines))
+    one, other = (Spill(tmp_path / "spill", 2 * size) for _ in range(2))
+    at = datetime.now(UTC)
+    assert one.oldest() is None
+    assert other.write(at, lines)
+    assert one.write(at, lines)
+    assert not other.write(at, lines), "the limit is of the folder"
+    assert one.waiting_rows() == 20
+    assert (other.oldest(), other.waiting_rows()) == (None, 0)
+    one.close()
+    found = other.oldest()
+    assert found is not None
+    assert [row["id"] for row in other.read(found)] == [f"a-{i}" for i in range(10)]
+    other.close()
 
 
 def test_retention_deletes_what_is_old(warehouse: Warehouse) -> None:
@@ -214,7 +431,7 @@ def test_feedback_is_idempotent_and_joined(served: tuple[httpx.Client, Warehouse
     other = client.post("/feedback/accidents", json={"prediction_id": prediction_id, "severity": 1})
     assert other.status_code == 409
     (pair,) = [p for p in prediction_log.labelled_predictions(warehouse, "accidents") if p["id"] == prediction_id]
-    assert (pair["score"], pair["grave"], pair["severity"]) == (0.9, True, 2)
+    assert (pair["score"], pair["outcome"], pair["label"]) == (0.9, 1.0, {"severity": 2})
 
 
 def test_feedback_that_is_refused(served: tuple[httpx.Client, Warehouse]) -> None:

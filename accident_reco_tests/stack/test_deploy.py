@@ -17,9 +17,10 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
-from accident_reco.launch.home import child_environment
+from accident_reco.launch.home import ALLOCATOR, child_environment, service_environment
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
 from accident_reco.settings import Settings, unknown_settings
+from accident_reco_tests.stack.images import our_image
 
 pytestmark = pytest.mark.stack
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -272,3 +273,26 @@ def test_images_have_what_the_launcher_gives_every_process() -> None:
     fixed = {f"{name}={value}" for name, value in given if not re.search("HOME|URL|URI", name)}
     assert "OMP_WAIT_POLICY=PASSIVE" in fixed
     assert fixed <= set(DOCKERFILE.split())
+
+
+@pytest.mark.parametrize("name", ["auth", "predict", "drift"])
+def test_services_have_the_same_allocator_everywhere(name: str) -> None:
+    """The launcher states its limits, the serving image repeats them, and compose and pods run that image without
+    others; an operator's own are kept, and training keeps glibc's."""
+    stated = service_environment(Settings.load(), name, {})
+    assert ALLOCATOR.items() <= stated.items()
+    own = dict.fromkeys(ALLOCATOR, "1048576")
+    assert own.items() <= service_environment(Settings.load(), name, own).items()
+    built = {"/opt/venv": Path("/opt/venv"), "/opt/dvc": Path("/opt/dvc")}
+    serving, platform = (our_image(target, built).environment for target in ("serving", "platform"))
+    assert {key: value for key, value in serving.items() if key.startswith("MALLOC_")} == ALLOCATOR
+    assert not any(key.startswith("MALLOC_") for key in platform)
+    (container,) = [
+        container
+        for document in _manifests() if document["kind"] == "Deployment" and document["metadata"]["name"] == name
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]  # fmt: skip
+    in_pod = {entry["name"] for entry in container["env"]}
+    for image, variables in ((SERVICES[name]["image"], SERVICES[name]["environment"]), (container["image"], in_pod)):
+        assert image.startswith("accident-reco/serving:")
+        assert not any(key.startswith("MALLOC_") for key in variables)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 
 from accident_reco.registry import models
 from accident_reco.settings import Settings
@@ -20,7 +19,7 @@ from serving.common.metrics import Metrics
 from serving.predict import feedback, model_routes, rollback, training, v2
 from serving.predict.context import Context, make_context
 from serving.predict.model_slot import Loader
-from serving.predict.prediction_log import log_refusals
+from serving.predict.refused_calls import log_refused_calls
 
 NAME = "predict"
 # A store that does not answer keeps nobody from asking /livez, or the cache from serving.
@@ -91,22 +90,11 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         special_limits={
             path: limits for half in halves.values() for path, limits in half.route_limits(settings).items()
         },
-        answered=log_refusals(context, prediction_routes(routers)),
+        answered=log_refused_calls(context),
     )
     app = build(settings, service, metrics)
     app.state.context = context
     return app
-
-
-def prediction_routes(routers: Mapping[str, Sequence[APIRouter]]) -> dict[str, str]:
-    """Path of each endpoint that answers predictions → its model."""
-    return {
-        route.path: name
-        for name, own in routers.items()
-        for router in own
-        for route in router.routes
-        if isinstance(route, APIRoute) and "POST" in (route.methods or ()) and "predict" in route.tags
-    }
 
 
 def _await_first_look(context: Context) -> None:

@@ -18,6 +18,7 @@ from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, make_guard
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
+from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 from serving.predict.prediction_log import Call, PredictionLog
 
@@ -133,6 +134,7 @@ def make_context(
     log = PredictionLog(
         warehouse,
         metrics,
+        Spill(settings.home / "spool" / "predictions", settings.log_spill_bytes),
         queue_rows=settings.log_queue_rows,
         retention_days=settings.log_retention_days,
         enabled=settings.log_predictions,

@@ -1,4 +1,8 @@
-"""The prediction log: a bounded queue and one writing thread. Never delays an answer; what it drops it counts."""
+"""The prediction log: a bounded queue, a thread that writes it to the warehouse, and one that spills it to disk.
+
+Never delays an answer. While the database is away rows wait in memory, beyond that on disk; what fits in neither is
+counted as it is dropped. Oldest first: rows on disk are older than those in memory, and are sent before them.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,23 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.storage import prediction_log
-from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.warehouse import Warehouse, is_content_error
 from serving.common import logs
 from serving.common.metrics import Metrics
+from serving.predict.log_spill import Spill, count_rows, encode_row
 
-# Rows of one transaction: large enough to be cheap, short enough to let others write.
+# Rows of one transaction and of one spilled file: large enough to be cheap, short enough to let others write.
 BATCH_ROWS: Final = 1000
 # How long rows may wait for company.
 LINGER_SECONDS: Final = 0.5
-TRIES: Final = 5
+FIRST_PAUSE_SECONDS: Final = 0.2
+MAX_PAUSE_SECONDS: Final = 2.0
+# A full spill is tried again after this.
+FULL_PAUSE_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 4.0
 RETENTION_EVERY_SECONDS: Final = 3600.0
+
+Row = dict[str, Any]
 
 
 def new_id() -> str:
@@ -49,7 +59,7 @@ class Call:
     answers: Sequence[Any]
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Rows of the log."""
         common = {
             "request_id": self.request_id, "at": self.at, "model": self.model, "version": self.version,
@@ -63,33 +73,56 @@ class Call:
 
 
 class PredictionLog:
-    """Takes calls from the event loop, writes them from its own thread."""
+    """Takes calls from the event loop; threads of its own write and spill them."""
 
     def __init__(
-        self, warehouse: Warehouse, metrics: Metrics, *, queue_rows: int, retention_days: int, enabled: bool = True
+        self,
+        warehouse: Warehouse,
+        metrics: Metrics,
+        spill: Spill,
+        *,
+        queue_rows: int,
+        retention_days: int,
+        enabled: bool = True,
     ) -> None:
         self._warehouse = warehouse
-        self._most = queue_rows
+        self._spill = spill
+        self._max_rows = queue_rows
+        # At half of the queue the writer does not linger. Above three quarters it is too slow, or the database is
+        # away: the oldest rows are spilled down to a quarter, so that what arrives in the meantime finds room.
+        self._wake_rows, self._spill_rows, self._spilled_to = queue_rows // 2, queue_rows * 3 // 4, queue_rows // 4
+        # What is in flight cannot be spilled: in a small queue it must not be most of it.
+        self._batch_rows = min(BATCH_ROWS, queue_rows // 4)
         self._retention = timedelta(days=retention_days)
         self._enabled = enabled
         self._calls: deque[Call] = deque()
-        self._waiting = 0
+        # Parts of the batch that the writer holds, last part first; empty while it sends a spilled file.
+        self._in_flight: list[list[Row]] = []
+        self._waiting = 0  # rows in memory, those in flight included
+        self._spilled = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        # Held while rows leave the queue, so that none passes an older one on its way to the disk.
+        self._moving = threading.Lock()
+        self._wake, self._crowded, self._stopping = threading.Event(), threading.Event(), threading.Event()
+        self._is_away = self._is_closed = False
+        self._deadline = float("inf")
+        self._threads: list[threading.Thread] = []
         self._log = logs.get("prediction-log")
-        self._queued = metrics.gauge("prediction_log_queue_rows", "Rows that wait to be logged")
+        self._queued = metrics.gauge("prediction_log_queue_rows", "Rows that wait to be logged, in memory and on disk")
         self._written = metrics.counter("prediction_log_rows", "Rows logged")
         self._dropped = metrics.counter(
-            "prediction_log_dropped_rows", "Rows not logged: the queue was full, or writing failed", ("reason",)
+            "prediction_log_dropped_rows",
+            "Rows not logged: `full`: no room in memory or on disk; `refused`: the database refuses their content; "
+            "`failed`: lost at shutdown or on disk",
+            ("reason",),
         )
-        for reason in ("full", "failed"):
+        for reason in ("full", "refused", "failed"):
             self._dropped.labels(reason)
 
     @property
-    def room(self) -> int:
-        """Rows that the queue can still take."""
-        return self._most - self._waiting
+    def is_filling(self) -> bool:
+        """Whether a caller that can wait should: the queue is half full and the writer at work."""
+        return self._waiting >= self._wake_rows and not self._is_away
 
     def enqueue(self, call: Call) -> None:
         """Queue a call, or drop and count it when the queue is full. Never blocks, never raises."""
@@ -97,72 +130,177 @@ class PredictionLog:
             return
         n = len(call.ids)
         with self._lock:
-            if self._waiting + n > self._most:
+            waiting = self._waiting + n
+            if waiting > self._max_rows:
                 self._dropped.labels("full").inc(n)
                 return
             self._calls.append(call)
-            self._waiting += n
+            if waiting == n:
+                self._queued.set(n + self._spilled)
+            self._waiting = waiting
+        if waiting >= self._wake_rows:
+            self._wake.set()
+            if waiting >= self._spill_rows:
+                self._crowded.set()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write; what an earlier process left on disk goes first."""
         if self._enabled:
-            self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
-            self._thread.start()
+            for name, work in (("prediction-log", self._write), ("prediction-log-spill", self._keep_room)):
+                self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+                self._threads[-1].start()
 
     def stop(self) -> None:
-        """Write what is queued, for at most some seconds, then end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=FLUSH_SECONDS + 1)
-            with self._lock:
-                left, self._waiting = self._waiting, 0
-                self._calls.clear()
-            if left:
-                self._dropped.labels("failed").inc(left)
-                self._log.error("rows lost at shutdown", rows=left)
+        """Write what is queued, for at most some seconds, and spill the rest; with the database away, spill at once."""
+        if not self._threads:
+            return
+        self._deadline = time.monotonic() + FLUSH_SECONDS
+        for event in (self._stopping, self._wake, self._crowded):
+            event.set()
+        # A writer that is stuck in the database is left behind: rows that it still writes are known by their ids.
+        for thread in self._threads:
+            thread.join(0.5 if self._is_away else FLUSH_SECONDS + 0.5)
+        with self._moving, self._lock:
+            self._is_closed, self._max_rows = True, 0
+            rows = [row for part in reversed(self._in_flight) for row in part]
+            rows += [row for call in self._calls for row in call.rows()]
+            self._calls.clear()
+            self._in_flight, self._waiting = [], 0
+        lost = 0
+        for start in range(0, len(rows), BATCH_ROWS):
+            batch = rows[start : start + BATCH_ROWS]
+            lost += 0 if self._to_disk(batch) else len(batch)
+        if rows:
+            self._dropped.labels("failed").inc(lost)
+            self._log.warning("rows left at shutdown", spilled=len(rows) - lost, lost=lost)
+        self._report()
+        self._spill.close()
 
     def _write(self) -> None:
         retention_due = time.monotonic() + 60.0
-        while not self._stop.wait(LINGER_SECONDS):
-            self._drain(lambda: True)
+        while not self._stopping.is_set():
+            self._wake.wait(LINGER_SECONDS)
+            self._wake.clear()
+            while self._send_next():
+                self._report()
             if time.monotonic() >= retention_due:
                 retention_due = time.monotonic() + RETENTION_EVERY_SECONDS
                 self._forget_old()
-        deadline = time.monotonic() + FLUSH_SECONDS
-        self._drain(lambda: time.monotonic() < deadline)
 
-    def _drain(self, go_on: Any) -> None:
-        while go_on():
-            rows = self._take()
-            if not rows:
-                break
-            self._insert(rows)
-        self._queued.set(self._waiting)
+    def _send_next(self) -> bool:
+        """Send the oldest batch, however long it takes; False when none is left or the process stops."""
+        with self._moving:
+            if self._is_closed or time.monotonic() >= self._deadline:
+                return False
+            file = self._spill.oldest()
+            if file is None:
+                rows = [row for call in self._take() for row in call.rows()]
+                self._in_flight = [rows] if rows else []
+        if file is None:
+            return bool(rows) and self._send(self._in_flight, is_spilled=False)
+        try:
+            parts = [self._spill.read(file)]
+        except (OSError, ValueError) as error:
+            self._dropped.labels("failed").inc(count_rows(file))
+            self._log.error("spilled file unreadable", file=file.name, error=str(error))
+        else:
+            if not self._send(parts, is_spilled=True):
+                return False
+        self._spill.remove(file)
+        return True
 
-    def _take(self) -> list[dict[str, Any]]:
+    def _send(self, parts: list[list[Row]], is_spilled: bool) -> bool:
+        """Insert all parts, the last one first, until it is done; False when the process stops before that.
+
+        A part that the database refuses for its content is halved until the rows at fault are alone, and dropped.
+        """
+        # A process that ended, or lost its connection, may have written rows without learning of it.
+        skip_known, pause = is_spilled, FIRST_PAUSE_SECONDS
+        while parts:
+            part, outcome = parts[-1], self._written
+            try:
+                prediction_log.insert_predictions(self._warehouse, part, skip_known=skip_known)
+            except Exception as error:  # whatever a driver makes of odd values: the thread must live
+                skip_known = True
+                if not is_content_error(error):
+                    self._is_away = True
+                    self._log.warning("rows not logged yet", rows=self._waiting, error=type(error).__name__)
+                    if self._stopping.wait(pause):
+                        return False
+                    pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                    continue
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    parts[-1:] = [part[middle:], part[:middle]]
+                    continue
+                outcome = self._dropped.labels("refused")
+                self._log.error("row refused", id=str(part[0].get("id")), error=type(error).__name__)
+            with self._lock:
+                if self._is_closed:
+                    return False  # spilled by `stop` meanwhile
+                parts.pop()
+                outcome.inc(len(part))
+                self._waiting -= 0 if is_spilled else len(part)
+            self._is_away, pause = False, FIRST_PAUSE_SECONDS
+        return True
+
+    def _keep_room(self) -> None:
+        while not self._stopping.is_set():
+            self._crowded.wait(LINGER_SECONDS)
+            self._crowded.clear()
+            if self._waiting >= self._spill_rows and not self._make_room():
+                self._stopping.wait(FULL_PAUSE_SECONDS)
+            self._report()
+
+    def _make_room(self) -> bool:
+        """Spill the oldest rows of the queue; False when the disk does not take them."""
+        while self._waiting > self._spilled_to:
+            with self._moving:
+                calls = self._take()
+                rows = [row for call in calls for row in call.rows()]
+                if not rows:
+                    break  # all are in flight
+                fits = self._to_disk(rows)
+                with self._lock:
+                    if fits:
+                        self._waiting -= len(rows)
+                    else:
+                        self._calls.extendleft(reversed(calls))
+                        return False
+        return True
+
+    def _take(self) -> list[Call]:
+        """A batch of the oldest calls, out of the queue."""
         taken: list[Call] = []
         n = 0
         with self._lock:
-            while self._calls and n < BATCH_ROWS:
-                call = self._calls.popleft()
-                taken.append(call)
-                n += len(call.ids)
-            self._waiting -= n
-        return [row for call in taken for row in call.rows()]
+            while self._calls and n < self._batch_rows:
+                taken.append(self._calls.popleft())
+                n += len(taken[-1].ids)
+        return taken
 
-    def _insert(self, rows: list[dict[str, Any]]) -> None:
-        for attempt in range(1, TRIES + 1):
+    def _to_disk(self, rows: Sequence[Row]) -> bool:
+        """Spill rows as one file; False, with nothing spilled, when the disk does not take them."""
+        lines = []
+        for row in rows:
             try:
-                prediction_log.insert_predictions(self._warehouse, rows)
-            except (SQLAlchemyError, OSError) as error:
-                self._log.warning("rows not logged yet", rows=len(rows), attempt=attempt, error=type(error).__name__)
-                if self._stop.wait(0.0 if attempt == TRIES else min(0.1 * 2**attempt, 2.0)) and attempt > 1:
-                    break
-            else:
-                self._written.inc(len(rows))
-                return
-        self._dropped.labels("failed").inc(len(rows))
-        self._log.error("rows dropped", rows=len(rows))
+                lines.append(encode_row(row))
+            except TypeError as error:  # no database would take it either
+                self._log.error("row refused", id=str(row["id"]), error=str(error))
+        try:
+            fits = not lines or self._spill.write(rows[0]["at"], lines)
+        except OSError as error:
+            self._log.error("rows not spilled", rows=len(rows), error=str(error))
+            return False
+        if fits:
+            self._dropped.labels("refused").inc(len(rows) - len(lines))
+        return fits
+
+    def _report(self) -> None:
+        spilled = self._spill.waiting_rows()
+        with self._lock:
+            self._spilled = spilled
+            self._queued.set(self._waiting + spilled)
 
     def _forget_old(self) -> None:
         try:
@@ -171,40 +309,3 @@ class PredictionLog:
             self._log.warning("retention failed", error=type(error).__name__)
         else:
             self._log.info("retention", rows=dropped)
-
-
-def log_refusals(context: Any, routes: Mapping[str, str]) -> Any:
-    """Returns what logs calls that were refused or failed: who called, when, with which status; not the invalid input.
-
-    Args:
-        routes: path of each endpoint that answers predictions → its model.
-    """
-
-    def answered(scope: Mapping[str, Any], route: str, status: int, seconds: float) -> None:
-        subject = scope["state"].get("subject")
-        model = routes.get(route)
-        if model is None and route.endswith("/infer"):
-            named = scope["path_params"]["model"]
-            model = named if named in context.slots else None
-        # A caller that was not authenticated has no name, and nothing of the call is kept.
-        if status < 400 or model is None or subject is None:
-            return
-        current = context.slots[model].current
-        source = {"csv": "csv", "infer": "v2"}.get(route.rpartition("/")[2], "json")
-        context.log.enqueue(
-            Call(
-                model=model,
-                version=current.version if current is not None else None,
-                request_id=scope["state"]["request_id"],
-                user_name=subject,
-                source=source,
-                status=status,
-                latency_ms=seconds * 1000,
-                ids=[new_id()],
-                inputs=[{}],
-                scores=[None],
-                answers=[None],
-            )
-        )
-
-    return answered

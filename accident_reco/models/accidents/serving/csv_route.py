@@ -23,7 +23,7 @@ from serving.predict.model_slot import Champion
 
 PATH: Final = "/predict/accidents/csv"
 ROWS_AT_ONCE: Final = 1000
-# How long a batch waits for room in the prediction log before its rows are dropped there (and counted).
+# How long a batch waits for the writer of the prediction log to catch up.
 _LOG_PATIENCE_SECONDS: Final = 2.0
 _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/vnd.ms-excel")
 
@@ -171,7 +171,7 @@ class _Upload:
 
     async def _log(self, seconds: float, inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> None:
         patience = time.monotonic() + _LOG_PATIENCE_SECONDS
-        while self._context.log.room < len(users) and time.monotonic() < patience:
+        while self._context.log.is_filling and time.monotonic() < patience:
             await asyncio.sleep(0.02)
         self._context.record(self._champion, self._request, "csv", seconds, **logged(inputs, users))
 
