@@ -140,7 +140,7 @@ def add_feedback(warehouse: Warehouse, row: Mapping[str, Any]) -> tuple[dict[str
                 .mappings()
                 .one()
             )
-        return _row(found), "same" if found["label"] == row["label"] else "other"
+        return _row(found), "same" if found["label"] == row.get("label") else "other"
 
 
 def labelled_predictions(

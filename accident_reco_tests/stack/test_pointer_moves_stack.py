@@ -13,6 +13,7 @@ from sqlalchemy import text
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.registry import database_access
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import open_store
@@ -38,7 +39,7 @@ def warehouses(postgres: Postgres) -> Iterator[tuple[Warehouse, Warehouse]]:
     ensure_databases(postgres.url().render_as_string(hide_password=False), [owner_url], [services_url])
     owner, services = Warehouse(owner_url), Warehouse(services_url)
     owner.upgrade()
-    grant(owner, {"services": "moves_services"})
+    grant(owner, {"services": "moves_services"}, database_access(Settings.load()))
     yield owner, services
     owner.close()
     services.close()
@@ -121,7 +122,7 @@ def test_a_rollback_that_could_not_be_audited_stays_queued_and_is_completed(
             answer = client.post("/models/accidents/rollback", json={"reason": "the new one is bad"})
             assert (answer.status_code, answer.json()["status"]) == (202, "queued"), answer.text
     finally:
-        grant(world.owner, {"services": "moves_services"})
+        grant(world.owner, {"services": "moves_services"}, database_access(Settings.load()))
     models = ModelStore(open_store(world.store_url))
     (row,) = sweep(models, world.owner, "accidents")
     assert (row["run_id"], row["promoted"], row["version"]) == (f"api:{answer.json()['id']}", True, old)

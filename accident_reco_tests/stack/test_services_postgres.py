@@ -46,7 +46,7 @@ def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]
     label = {"prediction_id": ids[7], "severity": 2}
     assert predict.post("/feedback/accidents", json=label, headers=headers).status_code == 200
     (pair,) = prediction_log.labelled_predictions(warehouse, "accidents")
-    assert (pair["id"], pair["grave"]) == (ids[7], True)
+    assert (pair["id"], pair["outcome"]) == (ids[7], 1.0)
     erased = auth.client.delete("/users/admin/data", headers=headers)
     assert erased.json() == {"predictions": 250, "feedback": 1}
     warehouse.close()
