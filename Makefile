@@ -16,7 +16,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo test lint dvc bench docs lock
+.PHONY: help install up pipeline stack drift-demo test mutants lint dvc bench docs lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lint: install ## style, types and import rules
 test: lint ## lint, types, import rules and all tests
 	@# What fails beside others runs again alone: real servers on two cores may miss a deadline. Failing twice is red.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
+mutants: install ## change the decisions and see that their tests fail; NAMES="gate retrain" for some of them
+	$(BIN)/python -m accident_reco_tests.mutants $(NAMES)
 
 dvc: install ## install DVC, a tool of its own, for versions of training inputs
 	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'

@@ -110,9 +110,7 @@ def judge(
 
 def _judge_features(comparisons: list[Comparison], limits: Thresholds) -> tuple[FeatureVerdict, ...]:
     """Effect size and adjusted p-value together; features with too little data take no part in the adjustment."""
-    enough = np.array(
-        [comparison.effective_rows >= limits.min_effective_rows for comparison in comparisons], dtype=bool
-    )
+    enough = np.array([each.effective_rows >= limits.min_effective_rows for each in comparisons], dtype=bool)
     p_values = np.array([comparison.p_value for comparison in comparisons], dtype=np.float64)
     adjusted = benjamini_hochberg(np.where(enough, p_values, np.nan))
     missing_adjusted = benjamini_hochberg(np.array([comparison.missing_p_value for comparison in comparisons]))

@@ -131,7 +131,8 @@ def decide(
         return refuse(f"{candidate.version} serves already: same data, code and seed give the same version")
     sense = 1.0 if policy.higher_is_better else -1.0
     if not sense * value >= sense * policy.floor:  # written so that NaN fails
-        return refuse(f"{name} {value:.4f} is {'below' if sense > 0 else 'above'} the floor {policy.floor:.4f}")
+        side = "below" if policy.higher_is_better else "above"
+        return refuse(f"{name} {value:.4f} is {side} the floor {policy.floor:.4f}")
     if champion is None:
         return Decision(True, f"first version: {name} {value:.4f} passes the floor {policy.floor:.4f}", detail)
     if comparison is None or comparison.rows == 0:
@@ -203,10 +204,7 @@ def rmse_statistic(errors: npt.ArrayLike) -> Statistic:
 
 def average_precision_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Statistic:
     """Weighted average precision, sorted once: AP = Σ (Rₙ − Rₙ₋₁) Pₙ over distinct scores."""
-    scores = np.asarray(score, dtype=float)
-    order = np.argsort(-scores, kind="stable")
-    labels = np.asarray(y, dtype=float)[order]
-    last = np.append(np.diff(scores[order]) != 0, True)  # a threshold stands between distinct scores
+    order, labels, last = _ranking(y, score)
 
     def statistic(weights: npt.NDArray[np.float64]) -> float:
         w = weights[order]
@@ -222,10 +220,7 @@ def average_precision_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Stati
 
 def roc_auc_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Statistic:
     """Weighted area under the ROC curve, sorted once; ties count one half."""
-    scores = np.asarray(score, dtype=float)
-    order = np.argsort(-scores, kind="stable")
-    labels = np.asarray(y, dtype=float)[order]
-    last = np.append(np.diff(scores[order]) != 0, True)
+    order, labels, last = _ranking(y, score)
 
     def statistic(weights: npt.NDArray[np.float64]) -> float:
         w = weights[order]
@@ -236,3 +231,13 @@ def roc_auc_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Statistic:
         return float(np.trapezoid(positives, negatives) / (positives[-1] * negatives[-1]))
 
     return statistic
+
+
+def _ranking(
+    y: npt.ArrayLike, score: npt.ArrayLike
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Order of the rows by falling score, their labels in that order, and where a threshold stands; each shape (n,)."""
+    scores = np.asarray(score, dtype=float)
+    order = np.argsort(-scores, kind="stable")
+    last = np.diff(scores[order], append=np.nan) != 0  # between distinct scores and after the last
+    return order, np.asarray(y, dtype=float)[order], last

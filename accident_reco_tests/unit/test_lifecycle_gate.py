@@ -132,3 +132,9 @@ def test_data_that_fails_its_checks_refuses_the_best_candidate():
     decision = decide(_evaluation(NEW, 0.9), None, None, HIGHER, (), problems)
     assert not decision.promote
     assert decision.reason == "the data fails its checks: 2023: {'id_usager': 3} repeated (and 1 more)"
+
+
+def test_ranking_metrics_of_no_rows_are_undefined() -> None:
+    """An empty slice or window has no metric: NaN, which passes no gate, and no IndexError."""
+    for statistic in (average_precision_statistic([], []), roc_auc_statistic([], [])):
+        assert np.isnan(statistic(np.ones(0)))

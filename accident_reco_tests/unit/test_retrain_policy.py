@@ -135,3 +135,36 @@ def test_an_episode_of_red_windows_starts_one_training() -> None:
         if decide_retrain("drift", "red", state, policy, at).action == "train":
             started.append(at)
     assert [int((at - NOW).total_seconds() // 3600) for at in started] == [0, 3, 9, 21]
+
+
+@pytest.mark.parametrize(("needed", "window", "valid"), [(1, 1, True), (3, 3, True), (0, 3, False), (4, 3, False)])
+def test_needed_windows_lie_between_one_and_the_window(needed: int, window: int, valid: bool) -> None:
+    """Both ends are valid; none needed would train on a green window, more than the window never."""
+    if valid:
+        assert RetrainPolicy(needed=needed, window=window).needed == needed
+    else:
+        with pytest.raises(ValueError, match=f"^needed = {needed} must lie between 1 and window = {window}$"):
+            RetrainPolicy(needed=needed, window=window)
+
+
+def test_detail_holds_what_the_rules_saw() -> None:
+    """The recorded detail: windows that count, trainings of the last 24 hours, losses; the reason is the rule's own."""
+    state = RetrainState(windows=(False, True, True, True), started=(ago(1), ago(30)), losses=2)
+    decision = decide_retrain("drift", "red", state, POLICY, NOW)
+    assert decision.detail == {
+        "source": "drift",
+        "mode": "auto",
+        "windows": [False, True, True],
+        "started_in_24_h": 1,
+        "losses": 2,
+    }
+    assert decision.reason == "the latest window on the present champion has not drifted"
+    assert decide_retrain("drift", "red", RED, RetrainPolicy(mode="off"), NOW).reason == "automatic retraining is off"
+
+
+@pytest.mark.parametrize(
+    "state", [RetrainState(losses=0, last_loss_at=ago(1)), RetrainState(losses=2)], ids=["no loss", "no time of it"]
+)
+def test_back_off_needs_a_loss_and_its_time(state: RetrainState) -> None:
+    """A loss before the last promotion counts no more, and one without a time cannot be waited for."""
+    assert decide_retrain("alert", "red", state, POLICY, NOW).action == "train"
