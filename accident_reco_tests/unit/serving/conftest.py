@@ -38,14 +38,14 @@ def jwks(ring: KeyRing) -> Jwks:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A home of its own; issuer and audience that differ."""
-    return Settings(home=tmp_path, auth_issuer="issuer", auth_audience="audience", rate_per_second=2, rate_burst=3)
+    return Settings.load(home=tmp_path, auth_issuer="issuer", auth_audience="audience", rate_per_second=2, rate_burst=3)
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty warehouse, to copy: migrations take longer than all that is tested on them."""
     home = tmp_path_factory.mktemp("migrated")
-    made = Warehouse(Settings(home=home).database)
+    made = Warehouse(Settings.load(home=home).database)
     made.upgrade()
     made.close()
     return home
