@@ -86,9 +86,9 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     warned = candidate_complete(MODEL, trained.output_for_node("movies__candidate_model"), strict.platform)
     assert (warned.passed, warned.warn) == (False, True)
     strict.platform.objects.delete("models/movies/production.json")
-    refused = strict.run("train_movies", only="production_model")
-    assert strict.metadata(refused, "production_model")["reason"] == warned.reason
-    assert decision_of_run(strict.platform.warehouse, refused.run_id) == (False, warned.reason)
+    rejected = strict.run("train_movies", only="production_model")
+    assert strict.metadata(rejected, "production_model")["reason"] == warned.reason
+    assert decision_of_run(strict.platform.warehouse, rejected.run_id) == (False, warned.reason)
     strict.close()
 
 
@@ -141,9 +141,9 @@ def test_quarantined_rows_above_the_limit_block_the_training(
     assert failed.check_name == "few_rows_quarantined"
     assert not loading.is_imported(broken.platform.objects, broken.platform.warehouse)
     assert "120 of 1,020 rating rows quarantined (11.76%)" in (failed.description or "")
-    refused = broken.metadata(broken.run("train_movies"), "production_model")
-    assert refused["promoted"] is False
-    assert "the data fails its checks: 120 of 1,020 rating rows quarantined" in str(refused["reason"])
+    rejected = broken.metadata(broken.run("train_movies"), "production_model")
+    assert rejected["promoted"] is False
+    assert "the data fails its checks: 120 of 1,020 rating rows quarantined" in str(rejected["reason"])
     broken.close()
 
 

@@ -222,8 +222,8 @@ def test_generated_ratings(client: httpx.Client, warehouse: Warehouse) -> None:
     assert answer["simulated"] is True
     assert answer["inserted"] == len(after.simulated) - len(before.simulated) == int(after.simulated.sum())
     assert answer["new_users"] > 0
-    made = after.simulated
-    assert not pairs_in_holdout(after.columns["user_id"][made], after.columns["movie_id"][made], 0.2).any()
+    simulated = after.simulated
+    assert not pairs_in_holdout(after.columns["user_id"][simulated], after.columns["movie_id"][simulated], 0.2).any()
     again = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
     assert (again["inserted"], again["unchanged"]) == (0, answer["received"])
     shifted = client.post("/generate-ratings", json={"count": 300, "seed": 12, "shift": 1}).json()

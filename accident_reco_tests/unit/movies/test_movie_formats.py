@@ -79,9 +79,9 @@ def test_every_invalid_row_is_quarantined_with_its_reason() -> None:
     reader = RatingReader(io.BytesIO(content), "ratings.csv")
     rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
     chunk = next(iter(reader))
-    kept, refused = rules.partition_valid(chunk)
+    kept, rejected = rules.partition_valid(chunk)
     assert kept.user_id.tolist() == [1, 2]
-    assert dict(zip(refused.line, refused.rule, strict=True)) == {
+    assert dict(zip(rejected.line, rejected.rule, strict=True)) == {
         3: "duplicate",
         4: "rating_scale",
         5: "rating_scale",
@@ -95,7 +95,7 @@ def test_every_invalid_row_is_quarantined_with_its_reason() -> None:
     (short,) = reader.malformed
     assert short.line.tolist() == [10]
     assert short.reason[0] == "ratings.csv line 10: '1,20,4.0' does not have 4 columns; row kept in quarantine"
-    reasons = dict(zip(refused.line, refused.reason, strict=True))
+    reasons = dict(zip(rejected.line, rejected.reason, strict=True))
     assert reasons[4] == "ratings.csv line 4: rating = 7.0 is not on the scale 0.5 to 5 by 0.5; row kept in quarantine"
     assert "user 1 has already rated movie 10" in reasons[3]
     assert rules.counts["rating_scale"] == 3
@@ -113,11 +113,11 @@ def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
     )
     reader = RatingReader(io.BytesIO(content), "ratings.csv")
     rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
-    kept, refused = rules.partition_valid(next(iter(reader)))
+    kept, rejected = rules.partition_valid(next(iter(reader)))
     assert (kept.user_id.tolist(), kept.movie_id.tolist(), kept.rating.tolist()) == ([1, 2], [10, 20], [4.0, 4.5])
-    assert dict(zip(refused.line, refused.rule, strict=True)) == dict.fromkeys((2, 4, 5), "identifier")
+    assert dict(zip(rejected.line, rejected.rule, strict=True)) == dict.fromkeys((2, 4, 5), "identifier")
     assert reader.malformed == []
-    assert refused.movie_id.tolist() == ['"10', "\xff\xfe", "2\ufffd0"]
+    assert rejected.movie_id.tolist() == ['"10', "\xff\xfe", "2\ufffd0"]
     marked = next(iter(RatingReader(io.BytesIO(b"\xef\xbb\xbf" + DAT), "ratings.dat")))
     assert marked.user_id.tolist() == [1, 1, 2]
 
@@ -125,9 +125,9 @@ def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
 def test_half_stars_are_quarantined_in_a_whole_star_set() -> None:
     """The scale is the format's: 3.5 is valid in ratings.csv and wrong in ratings.dat."""
     reader = RatingReader(io.BytesIO(b"1::10::4::964982703\n1::20::3.5::964982703\n"), "ratings.dat")
-    kept, refused = RatingRules(reader.scale, np.array([10, 20]), NOW).partition_valid(next(iter(reader)))
+    kept, rejected = RatingRules(reader.scale, np.array([10, 20]), NOW).partition_valid(next(iter(reader)))
     assert len(kept) == 1
-    assert refused.rule.tolist() == ["rating_scale"]
+    assert rejected.rule.tolist() == ["rating_scale"]
 
 
 def test_a_pair_seen_in_an_earlier_chunk_is_a_duplicate() -> None:
@@ -200,4 +200,4 @@ def test_the_real_files_lose_no_row(movielens_dir: Path) -> None:
         rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
         partitioned = [rules.partition_valid(chunk) for chunk in reader]
     assert sum(len(kept) for kept, _ in partitioned) == 100_836
-    assert sum(len(refused) for _, refused in partitioned) == 0
+    assert sum(len(rejected) for _, rejected in partitioned) == 0

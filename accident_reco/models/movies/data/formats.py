@@ -83,7 +83,7 @@ def detect_format(first_line: str, file: str) -> RatingFormat:
             return layout
     raise UnknownFormat(
         f"{file}: first line {line[:80]!r} is neither the header userId,movieId,rating,timestamp nor four numbers "
-        "separated by '::' or tabs; give a MovieLens ratings.csv, ratings.dat or u.data"
+        "separated by '::' or tabs; use a MovieLens ratings.csv, ratings.dat or u.data"
     )
 
 
@@ -226,7 +226,7 @@ def read_movies(content: bytes, file: str) -> Catalogue:
     else:
         raise UnknownFormat(
             f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat "
-            "(id::title::genres) or u.item (id|title|…|19 flags); give one of these"
+            "(id::title::genres) or u.item (id|title|…|19 flags); use one of these"
         )
     return _build_catalogue(rows, file)
 

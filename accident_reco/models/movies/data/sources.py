@@ -123,7 +123,7 @@ class DirectorySource:
     def _names(self) -> tuple[str, str]:
         fs, root = self._fs
         if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {_list_expected()}")
+            raise SourceError(f"{self.location} does not exist; use a directory or URL that holds {_list_expected()}")
         for pair in FILE_PAIRS:
             if all(fs.exists(f"{root}/{name}") for name in pair):
                 return pair
@@ -247,7 +247,7 @@ def extract_member(archive: IO[bytes], url: str, names: Iterable[str], note: str
             for name in names:
                 found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
                 if len(found) > 1:
-                    raise SourceError(f"{url} holds {len(found)} files called {name}; give a directory instead")
+                    raise SourceError(f"{url} holds {len(found)} files called {name}; use a directory instead")
                 if found:
                     return FetchedFile(name, f"{url}#{found[0].filename}", *spool(_unpack(opened, found[0], url)), note)
     except (zipfile.BadZipFile, EOFError) as error:

@@ -10,27 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GENRES = [
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "IMAX",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+# fmt: off
+GENRES = (
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)
+# fmt: on
 _GENRE_WEIGHTS = np.array(
     [1.8, 1.3, 0.6, 0.7, 3.8, 1.2, 0.4, 4.4, 0.8, 0.1, 1.0, 0.15, 0.35, 0.6, 1.6, 1.0, 1.9, 0.4, 0.17]
 )
@@ -40,62 +25,18 @@ SEEN_PER_RATING = 9
 """Movies that a user comes across per rating."""
 MAX_RATED_AT = 1_750_000_000
 """June 2025 in seconds UTC: no sample rating is later."""
-_FIRST = [
-    "Silent",
-    "Golden",
-    "Last",
-    "Broken",
-    "Hidden",
-    "Distant",
-    "Burning",
-    "Electric",
-    "Midnight",
-    "Paper",
-    "Crimson",
-    "Hollow",
-    "Wandering",
-    "Frozen",
-    "Savage",
-    "Gentle",
-    "Secret",
-    "Endless",
-    "Forgotten",
-    "Bitter",
-    "Lonely",
-    "Perfect",
-    "Strange",
-    "Wild",
-    "Little",
-    "Grand",
-]
-_SECOND = [
-    "Harbour",
-    "River",
-    "Garden",
-    "City",
-    "Summer",
-    "Detective",
-    "Orchestra",
-    "Empire",
-    "Letter",
-    "Horizon",
-    "Dancer",
-    "Winter",
-    "Machine",
-    "Promise",
-    "Stranger",
-    "Road",
-    "Kingdom",
-    "Island",
-    "Mirror",
-    "Thief",
-    "Train",
-    "Season",
-    "Witness",
-    "Station",
-    "Voyage",
-    "Heart",
-]
+# fmt: off
+_FIRST = (
+    "Silent", "Golden", "Last", "Broken", "Hidden", "Distant", "Burning", "Electric", "Midnight", "Paper",
+    "Crimson", "Hollow", "Wandering", "Frozen", "Savage", "Gentle", "Secret", "Endless", "Forgotten", "Bitter",
+    "Lonely", "Perfect", "Strange", "Wild", "Little", "Grand",
+)
+_SECOND = (
+    "Harbour", "River", "Garden", "City", "Summer", "Detective", "Orchestra", "Empire", "Letter", "Horizon",
+    "Dancer", "Winter", "Machine", "Promise", "Stranger", "Road", "Kingdom", "Island", "Mirror", "Thief", "Train",
+    "Season", "Witness", "Station", "Voyage", "Heart",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class TrainedCandidate:
     Args:
         folds: RMSE and MAE of each fold.
         fit_seconds: seconds of its fits alone, those of the folds included.
-        parity: largest difference to the training library's own predictions, in stars; None where it makes none.
+        parity: largest difference to the training library's own predictions, in stars; None where there are none.
     """
 
     bundle: Bundle
