@@ -17,18 +17,22 @@ from typing import Any
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.als import AlsOptions
+from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.candidates.svd import SvdOptions
+from accident_reco.models.movies.candidates.trainset import IndexedRatings
 from accident_reco.models.movies.data.formats import RatingReader, read_movies
 from accident_reco.models.movies.data.history import History
-from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Ratings
-from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
-from accident_reco.models.movies.scoring.arrays import PopularityOptions, bundle_arrays
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.scoring.packing import FILE, write_arrays
 from accident_reco.models.movies.scoring.recommender import Recommender, RecommendOptions
-from accident_reco.models.movies.training.fitting import ModelOptions, fit
-from accident_reco.models.movies.training.metrics import one_blas_thread
-from accident_reco.models.movies.training.trainset import IndexedRatings
+from accident_reco.models.movies.training.arrays import PopularityOptions, build_arrays
+from accident_reco.models.movies.training.fitting import fit
+from accident_reco.models.movies.training.metrics import limit_blas_threads
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.predict import Server, exchange, running
@@ -69,12 +73,12 @@ def timed(call: Callable[[int], object], users: list[int]) -> Timing:
 def main(movies: int, ratings: int) -> None:
     """Make the catalogue, train, measure, print."""
     spec = SampleSpec(ratings=ratings, movies=movies, seed=5, mean_ratings=150)
-    movie_file, rating_file = movies_csv(spec), b"".join(ratings_csv(spec))
+    movie_file, rating_file = generate_movies_csv(spec), b"".join(generate_ratings_csv(spec))
     catalogue = read_movies(movie_file, "movies.csv")
     reader = RatingReader(io.BytesIO(rating_file), "ratings.csv")
     rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
-    train = Ratings.concatenate([rules.sift(chunk)[0] for chunk in reader]).ordered()
-    data = IndexedRatings.of(train)
+    train = Ratings.concatenate([rules.partition_valid(chunk)[0] for chunk in reader]).sort_by_user()
+    data = IndexedRatings.from_ratings(train)
     print(f"{len(catalogue):,} movies, {len(train):,} ratings, {len(data.user_ids):,} users; {os.cpu_count()} cores")
     users = np.random.default_rng(0).choice(data.user_ids, USERS, replace=False).tolist()
     histories = {}
@@ -83,21 +87,22 @@ def main(movies: int, ratings: int) -> None:
         histories[user] = History(train.movie_id[rows], train.rating[rows], train.rated_at[rows])
 
     files = {}
+    # Epochs do not change what a prediction costs.
+    options = FitOptions(hyperparameters=(SvdOptions(epochs=2), AlsOptions(iterations=5)))
     for kind in ("svd", "als"):
-        # Epochs do not change what a prediction costs.
-        model = fit(kind, data, reader.scale, ModelOptions(svd_epochs=2, als_iterations=5))
-        arrays = bundle_arrays(model, catalogue, train, reader.scale, PopularityOptions())
+        model = fit(CANDIDATES[kind], data, reader.scale, options)
+        arrays = build_arrays(model, catalogue, train, reader.scale, PopularityOptions())
         files[kind] = write_arrays(arrays)
         version = Recommender.from_files({FILE: files[kind]})
         print(f"\n{kind}: bundle {len(files[kind]) / 2**20:.1f} MB, arrays {version.nbytes / 2**20:.1f} MB in memory")
-        with one_blas_thread():
+        with limit_blas_threads():
             ours = timed(
                 lambda user, version=version: version.recommend(user, RecommendOptions(), histories[user]), users
             )
             print(f"  top 10, known user       {ours}")
             for size in (1, 20, 100, 500):
                 some = {u: History(h.movie_id[:size], h.rating[:size], h.rated_at[:size]) for u, h in histories.items()}
-                folded = timed(lambda user, some=some, version=version: version.taste(None, some[user]), users)
+                folded = timed(lambda user, some=some, version=version: version.build_state(None, some[user]), users)
                 print(f"  fold-in, ≤ {size:3} ratings     {folded}")
         if kind == "svd":
             loop = timed_surprise(stock_svd(train), version, users[:3])
@@ -137,8 +142,8 @@ def prepare(home: Path, arrays: bytes, rating_file: bytes, movie_file: bytes) ->
     settings = Settings.load(home=home)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
-    import_files(warehouse, RatingFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
-                 RatingFile("movies.csv", "m", lambda: io.BytesIO(movie_file)), "sample", NOW)  # fmt: skip
+    import_files(warehouse, SourceFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
+                 SourceFile("movies.csv", "m", lambda: io.BytesIO(movie_file)), "sample", NOW)  # fmt: skip
     warehouse.close()
     ensure_admin(settings)
     promote(home, Bundle("movies", {FILE: arrays}, {"kind": "als"}, {"ndcg_at_10": 1.0}, {"data_source": "sample"}))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from accident_reco.models.movies.data import ingest, raw_store
 from accident_reco.models.movies.data.sources import open_source
-from accident_reco.models.movies.training import assembly
+from accident_reco.models.movies.training import loading
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -39,16 +39,16 @@ def warehouse(settings: Settings) -> str:
     """From the store into SQL, with quarantine."""
     store, database = open_store(settings.store), Warehouse(settings.database)
     database.upgrade()
-    ratings, movies = raw_store.raw_file(store, "raw_ratings")[0], raw_store.raw_file(store, "raw_movies")[0]
+    ratings, movies = raw_store.open_raw_file(store, "raw_ratings")[0], raw_store.open_raw_file(store, "raw_movies")[0]
     done = ingest.import_files(database, ratings, movies, "sample", int(time.time()))
     return f"{done.rows:,} rows, {done.quarantined:,} refused"
 
 
 def split(settings: Settings) -> str:
     """Read what a training takes, filter, divide, as one frame."""
-    options = assembly.options_of(settings)
-    found, _, _ = assembly.split_of(Warehouse(settings.database), options.split, settings.movies_max_ratings)
-    frame = assembly.split_frame(found)
+    options = loading.build_options(settings)
+    found, _, _ = loading.load_split(Warehouse(settings.database), options.split, settings.movies_max_ratings)
+    frame = loading.build_split_frame(found)
     return f"{len(found.train):,} train, {len(found.holdout):,} judge, {frame.memory_usage().sum() / 2**20:,.0f} MB"
 
 

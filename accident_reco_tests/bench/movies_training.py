@@ -32,31 +32,33 @@ import pandas as pd
 from accident_reco.defs.steps import NICE
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.lifecycle.tracking import prepare_experiment
+from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.trainset import IndexedRatings
 from accident_reco.models.movies.data.ratings import RatingScale
-from accident_reco.models.movies.training import candidates
-from accident_reco.models.movies.training.fitting import KINDS, ModelOptions, fit
-from accident_reco.models.movies.training.trainset import IndexedRatings
+from accident_reco.models.movies.training import candidate_training
+from accident_reco.models.movies.training.fitting import fit
 from accident_reco.settings import Settings
 from accident_reco_tests.bench.movies_parity import KINDS as STOCK_KINDS
 from accident_reco_tests.bench.movies_parity import stock
 
 
-def stock_fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> float:
+def stock_fit(candidate: MovieCandidate, data: IndexedRatings, scale: RatingScale, options: FitOptions) -> float:
     """Seconds of Surprise's own fit on its own training set; what ranks is implicit's in either case."""
     from surprise import Dataset, Reader
 
-    if kind not in STOCK_KINDS:
-        return fit(kind, data, scale, options).fit_seconds
+    if candidate.kind not in STOCK_KINDS:
+        return fit(candidate, data, scale, options).fit_seconds
     frame = pd.DataFrame({"user": data.user, "item": data.movie, "rating": data.rating.astype(float)})
     trainset = Dataset.load_from_df(frame, Reader(rating_scale=(scale.low, scale.high))).build_full_trainset()
     started = time.perf_counter()
-    stock(kind, options).fit(trainset)
+    stock(candidate.kind, options).fit(trainset)
     return time.perf_counter() - started
 
 
-def own_fit(kind: str, data: IndexedRatings, scale: RatingScale, options: ModelOptions) -> float:
+def own_fit(candidate: MovieCandidate, data: IndexedRatings, scale: RatingScale, options: FitOptions) -> float:
     """Seconds of the fit that Dagster runs."""
-    return fit(kind, data, scale, options).fit_seconds
+    return fit(candidate, data, scale, options).fit_seconds
 
 
 def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
@@ -64,23 +66,23 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
     winner; nothing is measured or kept.
     """
     from accident_reco.defs.resources import Platform
-    from accident_reco.models.movies.data.split import folds
-    from accident_reco.models.movies.training import assembly
+    from accident_reco.models.movies.data.split import iterate_folds
+    from accident_reco.models.movies.training import loading
 
     platform = Platform()
-    options = assembly.options_of(platform.settings)
-    found, _, _ = assembly.split_of(platform.warehouse, options.split, platform.settings.movies_max_ratings)
-    rows = assembly.rows_of(assembly.split_frame(found), platform.warehouse, platform.objects)
-    data = IndexedRatings.of(rows.train)
+    options = loading.build_options(platform.settings)
+    found, _, _ = loading.load_split(platform.warehouse, options.split, platform.settings.movies_max_ratings)
+    rows = loading.load_rows(loading.build_split_frame(found), platform.warehouse, platform.objects)
+    data = IndexedRatings.from_ratings(rows.train)
     spent = {}
-    for kind in KINDS:
-        parts = [data.take(train) for train, _ in folds(len(data), options.model.seed)]
-        spent[kind] = sum(fit_seconds(candidates.fold_kind(kind), part, rows.scale, options.model) for part in parts)
-        spent[kind] += fit_seconds(kind, data, rows.scale, options.model)
-    champion, temporal = platform.models.champion(candidates.MODEL), candidates.temporal_parts(rows)
+    for kind, candidate in CANDIDATES.items():
+        parts = [data.take(train) for train, _ in iterate_folds(len(data), options.fit.seed)]
+        spent[kind] = sum(fit_seconds(candidate.folds or candidate, part, rows.scale, options.fit) for part in parts)
+        spent[kind] += fit_seconds(candidate, data, rows.scale, options.fit)
+    champion, temporal = platform.models.champion(candidate_training.MODEL), candidate_training.split_by_time(rows)
     if champion and temporal:
-        older = IndexedRatings.of(temporal[0])
-        spent["temporal"] = fit_seconds(champion[1].signature["kind"], older, rows.scale, options.model)
+        older = IndexedRatings.from_ratings(temporal[0])
+        spent["temporal"] = fit_seconds(CANDIDATES[champion[1].signature["kind"]], older, rows.scale, options.fit)
     return {"rows": len(data), **spent}
 
 
@@ -130,7 +132,7 @@ def main() -> None:
             "ACCIDENT_RECO_MOVIES_SAMPLE_MOVIES": str(settings.movies_sample_movies),
         }
         run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
-        prepare_experiment(settings.tracking_uri, candidates.MODEL, settings.home / "mlartifacts")
+        prepare_experiment(settings.tracking_uri, candidate_training.MODEL, settings.home / "mlartifacts")
         run(job("ingest_movies"), environment)
         for number in range(1, arguments.rounds + 1):
             through, _ = run(job("train_movies"), environment)

@@ -1,4 +1,4 @@
-"""A home with the movie part of the platform, and a Dagster instance to run its jobs on in this process."""
+"""A home with the movie model, and a Dagster instance that runs its jobs in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accident_reco.models.movies.model import MODEL
 
 
 class World:
-    """A home, an instance, and the movie part of the platform."""
+    """A home, an instance, and the definitions of the movie model."""
 
     def __init__(self, home: Path) -> None:
         self.platform = Platform(home=str(home))
@@ -30,9 +30,9 @@ class World:
 
     def metadata(self, result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
         for event in result.get_asset_materialization_events():
-            made = event.materialization
-            if made.asset_key == dg.AssetKey(["movies", asset]):
-                return {name: value.value for name, value in made.metadata.items()}
+            found = event.materialization
+            if found.asset_key == dg.AssetKey(["movies", asset]):
+                return {name: value.value for name, value in found.metadata.items()}
         raise AssertionError(f"{asset} was not materialized")
 
     def close(self) -> None:

@@ -1,4 +1,6 @@
-"""New ratings as a window, and how well a champion that needs people's histories does on them."""
+"""New ratings as a window, and live performance of a champion that needs the users' histories."""
+
+from __future__ import annotations
 
 import io
 import shutil
@@ -15,45 +17,47 @@ from accident_reco.drift.window import Windows
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.reference import ReferenceProfile, read_reference
-from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.data import queries
 from accident_reco.models.movies.data.history import History
-from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.ratings import RatingScale
-from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions
 from accident_reco.models.movies.model import MODEL
-from accident_reco.models.movies.monitoring import rating_windows
+from accident_reco.models.movies.monitoring import build_windows
 from accident_reco.models.movies.scoring.recommender import Recommender
-from accident_reco.models.movies.training import assembly, reference_profile
-from accident_reco.models.movies.training.candidates import Options, Rows, train_candidate
-from accident_reco.models.movies.training.fitting import ModelOptions
+from accident_reco.models.movies.training import loading, reference_profile
+from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows, train_candidate
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 
-STRANGER = 900_001
-"""Nobody knew this user when the champion was trained."""
+NEW_USER = 900_001
+"""A user without ratings when the champion was trained."""
 NEW_MOVIE = 900_002
-"""And nobody this movie."""
+"""A movie that is not in the catalogue."""
 Row = tuple[int, int, float]
 
 
-def file(name: str, content: bytes) -> RatingFile:
-    return RatingFile(name, name, lambda: io.BytesIO(content))
+def file(name: str, content: bytes) -> SourceFile:
+    return SourceFile(name, name, lambda: io.BytesIO(content))
 
 
-def take(warehouse: Warehouse, rows: list[Row], received_at: int, simulated: bool = False) -> None:
-    """As the API takes ratings."""
+def receive(warehouse: Warehouse, rows: list[Row], received_at: int, simulated: bool = False) -> None:
+    """Write ratings as the API does."""
     user, movie, stars = zip(*rows, strict=True)
     columns = {
-        "user_id": np.array(user), "movie_id": np.array(movie), "rating": np.array(stars),
+        "user_id": np.array(user),
+        "movie_id": np.array(movie),
+        "rating": np.array(stars),
         "rated_at": np.full(len(rows), received_at // 1000),
-    }  # fmt: skip
-    storage.add_ratings(warehouse, columns, simulated=simulated, received_at=received_at)
+    }
+    queries.add_ratings(warehouse, columns, simulated=simulated, received_at=received_at)
 
 
 @dataclass
 class World:
-    """A warehouse, a KNN champion trained from it through the same doors as a training run, and what it had read."""
+    """A warehouse, a KNN champion trained from it as a training run does, and the ratings that it had read."""
 
     settings: Settings
     warehouse: Warehouse
@@ -62,20 +66,20 @@ class World:
     reference: ReferenceProfile
     read_until: int
     known: dict[int, dict[int, float]]
-    """User → movie → stars, before anything of a test came in."""
+    """User → movie → stars, before any rating of a test."""
     movies: list[int]
 
     def windows(self) -> Windows:
-        return rating_windows(OpenedPlatform(self.settings, self.warehouse), self.manifest, self.files)
+        return build_windows(OpenedPlatform(self.settings, self.warehouse), self.manifest, self.files)
 
     def unrated(self, user: int, count: int) -> list[int]:
         """Movies that a user has not rated."""
         return [movie for movie in self.movies if movie not in self.known.get(user, {})][:count]
 
-    def said(self, user: int, movies: list[int], history: dict[int, float]) -> list[float]:
-        """What the bundle says of one user with a history."""
+    def predict(self, user: int, movies: list[int], history: dict[int, float]) -> list[float]:
+        """Predictions of the bundle for one user with a history."""
         bundle = Recommender.from_files(self.files)
-        rated = History.of(list(history), list(history.values()))
+        rated = History.from_ratings(list(history), list(history.values()))
         return bundle.predict(user, np.array(movies), rated).tolist()
 
 
@@ -86,31 +90,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     spec = SampleSpec(ratings=6_000, seed=3)
-    names = (file("ratings.csv", b"".join(ratings_csv(spec))), file("movies.csv", movies_csv(spec)))
+    names = (file("ratings.csv", b"".join(generate_ratings_csv(spec))), file("movies.csv", generate_movies_csv(spec)))
     import_files(warehouse, *names, "sample", int(time.time()))
     read_until = int(time.time() * 1000) - 3_600_000
-    by_user = storage.read_ratings(warehouse).columns["user_id"]
+    by_user = queries.read_ratings(warehouse).columns["user_id"]
     some = np.unique(by_user)[:30].tolist()
-    movies = [row[0] for row in storage.read_movies(warehouse)]
-    rows = storage.user_histories(warehouse, some, newer_than=0)
+    movies = [row[0] for row in queries.read_movies(warehouse)]
+    rows = queries.read_user_histories(warehouse, some, newer_than=0)
     free = {user: [m for m in movies if m not in set(rows[user]["movie_id"].tolist())] for user in some}
-    take(warehouse, [(user, free[user][0], 5.0) for user in some], read_until - 60_000)
-    take(warehouse, [(user, free[user][1], 0.5) for user in some], read_until, simulated=True)
+    receive(warehouse, [(user, free[user][0], 5.0) for user in some], read_until - 60_000)
+    receive(warehouse, [(user, free[user][1], 0.5) for user in some], read_until, simulated=True)
 
-    parts, simulated, received_until = assembly.split_of(warehouse, SplitOptions(), 10**6)
+    parts, simulated, received_until = loading.load_split(warehouse, SplitOptions(), 10**6)
     assert (simulated, received_until) == (len(some), read_until)
-    rated = Rows(parts.train, parts.holdout, assembly.catalogue_of(warehouse), RatingScale())
+    rated = TrainingRows(parts.train, parts.holdout, loading.load_catalogue(warehouse), RatingScale())
     lineage = {"data_source": "sample", "sources": [], "ratings_received_until": received_until}
-    bundle = train_candidate("knn", rated, Options(ModelOptions(seed=1)), lineage).bundle
-    everything = storage.read_ratings(warehouse).columns
+    bundle = train_candidate("knn", rated, TrainingOptions(FitOptions(seed=1)), lineage).bundle
+    everything = queries.read_ratings(warehouse).columns
     known: dict[int, dict[int, float]] = {}
     for user, movie, stars in zip(*(everything[n].tolist() for n in ("user_id", "movie_id", "rating")), strict=True):
         known.setdefault(user, {})[movie] = stars
     warehouse.close()
     return World(
-        settings, warehouse, bundle.manifest("now"), dict(bundle.files),
-        read_reference(reference_profile.reference(parts.train, "sample")), read_until, known, movies,
-    )  # fmt: skip
+        settings,
+        warehouse,
+        bundle.manifest("now"),
+        dict(bundle.files),
+        read_reference(reference_profile.build_profile(parts.train, "sample")),
+        read_until,
+        known,
+        movies,
+    )
 
 
 @pytest.fixture
@@ -124,28 +134,28 @@ def world(trained: World, tmp_path: Path) -> Iterator[World]:
 
 
 def test_live_performance_is_predicted_with_histories(world: World) -> None:
-    """As the bundle says when it is given what was known, not as it says of people without a past."""
+    """Predictions use the known histories; without them they differ."""
     now = int(time.time() * 1000)
     users = sorted(world.known)[:40]
     new = {user: world.unrated(user, 6) for user in users}
-    # Early in the window or late: no rating of the window may have part in what is expected of another.
+    # Early in the window or late: no rating of the window may influence the prediction of another.
     for nth in range(6):
-        take(world.warehouse, [(user, new[user][nth], 1.0 + nth % 5) for user in users], now - 60_000 + nth * 1_000)
+        receive(world.warehouse, [(user, new[user][nth], 1.0 + nth % 5) for user in users], now - 60_000 + nth * 1_000)
     live = world.windows().current.labelled
     assert live is not None
     assert live.groups.tolist() == [user for user in users for _ in range(6)]
-    expected = [stars for user in users for stars in world.said(user, sorted(new[user]), world.known[user])]
+    expected = [stars for user in users for stars in world.predict(user, sorted(new[user]), world.known[user])]
     np.testing.assert_allclose(live.score, expected, rtol=0, atol=1e-6)
     place = {(user, movie): nth for user in users for nth, movie in enumerate(new[user])}
     truth = [1.0 + place[user, movie] % 5 for user in users for movie in sorted(new[user])]
     assert live.truth.tolist() == truth
 
-    forgetful = [stars for user in users for stars in world.said(user, sorted(new[user]), {})]
-    assert np.abs(live.score - forgetful).max() > 0.2
+    without_history = [stars for user in users for stars in world.predict(user, sorted(new[user]), {})]
+    assert np.abs(live.score - without_history).max() > 0.2
     leaked = [
         stars
         for user in users
-        for stars in world.said(
+        for stars in world.predict(
             user, sorted(new[user]), world.known[user] | {m: 1.0 + n % 5 for n, m in enumerate(new[user])}
         )
     ]
@@ -154,41 +164,41 @@ def test_live_performance_is_predicted_with_histories(world: World) -> None:
     assert measured.metrics["rmse"]["value"] == pytest.approx(np.sqrt(np.mean((np.array(expected) - truth) ** 2)))
 
 
-def test_what_the_champion_learnt_does_not_judge_it(world: World) -> None:
-    """Ratings of the last hours that came before its rows were read are in the window, and no live performance."""
+def test_training_ratings_are_no_live_performance(world: World) -> None:
+    """Ratings received before its rows were read are in the window, without live performance."""
     window = world.windows().current
     assert window.rows == 60
     assert window.labelled is None
     user = min(world.known)
     movies = world.unrated(user, 3)
-    take(world.warehouse, [(user, movies[0], 3.0)], world.read_until)
-    take(world.warehouse, [(user, movies[1], 4.0)], world.read_until + 1)
-    take(world.warehouse, [(user, movies[2], 2.0)], world.read_until + 2, simulated=True)
+    receive(world.warehouse, [(user, movies[0], 3.0)], world.read_until)
+    receive(world.warehouse, [(user, movies[1], 4.0)], world.read_until + 1)
+    receive(world.warehouse, [(user, movies[2], 2.0)], world.read_until + 2, simulated=True)
     live = world.windows().current.labelled
     assert live is not None
     assert (live.truth.tolist(), live.groups.tolist()) == ([4.0], [user])
-    # That of the very moment was read by the training: it is known, where the later ones are not.
-    assert live.score.tolist() == pytest.approx(world.said(user, [movies[1]], world.known[user] | {movies[0]: 3.0}))
+    # The rating of that very moment was read by the training: it is known, the later ones are not.
+    assert live.score.tolist() == pytest.approx(world.predict(user, [movies[1]], world.known[user] | {movies[0]: 3.0}))
 
 
-def test_strangers_are_not_judged_and_new_movies_by_what_is_left(world: World) -> None:
-    """Whoever is new has no place in a comparison with the holdout; a new movie gets the user's own mean; a rating that
-    was changed since counts by its new stars, and its old ones are no longer known.
+def test_new_users_are_excluded_and_new_movies_get_the_user_mean(world: World) -> None:
+    """New users have no counterpart in the holdout; a new movie gets the user's own mean; a rating that was changed
+    since counts with its new stars, and the old ones are no longer known.
     """
     user = min(world.known)
     changed = next(iter(world.known[user]))
     stars = world.known[user][changed] % 5 + 0.5
-    take(world.warehouse, [(STRANGER, world.movies[0], 5.0), (user, NEW_MOVIE, 2.0), (user, changed, stars)],
-         int(time.time() * 1000) - 1_000)  # fmt: skip
+    rows = [(NEW_USER, world.movies[0], 5.0), (user, NEW_MOVIE, 2.0), (user, changed, stars)]
+    receive(world.warehouse, rows, int(time.time() * 1000) - 1_000)
     live = world.windows().current.labelled
     assert live is not None
     assert live.groups.tolist() == [user, user]
     history = {movie: value for movie, value in world.known[user].items() if movie != changed}
     assert live.truth.tolist() == [stars, 2.0]
-    assert live.score.tolist() == pytest.approx(world.said(user, [changed, NEW_MOVIE], history))
+    assert live.score.tolist() == pytest.approx(world.predict(user, [changed, NEW_MOVIE], history))
     bundle = Recommender.from_files(world.files)
     place = int(np.searchsorted(bundle.user_id, user))
-    assert live.score[1] == pytest.approx(bundle.head.mean + bundle.head.user_bias[place])
+    assert live.score[1] == pytest.approx(bundle.scorer.mean + bundle.scorer.user_bias[place])
 
 
 def test_new_ratings_are_a_window(world: World) -> None:
@@ -196,7 +206,7 @@ def test_new_ratings_are_a_window(world: World) -> None:
     now = int(time.time() * 1000)
     sent = ((3.0, 400, now - 5_000, False), (5.0, 500, now - 4_000, False), (1.0, 100, now - 3_000, True))
     for nth, (stars, rows, at, simulated) in enumerate(sent, start=1):
-        take(world.warehouse, [(nth * 10**6 + row, 1 + row % 200, stars) for row in range(rows)], at, simulated)
+        receive(world.warehouse, [(nth * 10**6 + row, 1 + row % 200, stars) for row in range(rows)], at, simulated)
     windows = world.windows()
     assert windows.current.rows == 600
     assert np.bincount(windows.current.columns["rating"].astype(int)).tolist() == [0, 100, 0, 0, 0, 500]

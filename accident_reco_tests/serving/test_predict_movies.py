@@ -1,4 +1,4 @@
-"""The movie endpoints over real HTTP: everybody who may ask, new ratings at once, made-up ones, training requests."""
+"""The movie endpoints over real HTTP: every kind of user, new ratings, simulated ratings, training requests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.data import queries as storage
+from accident_reco.models.movies.candidates.als import AlsOptions
+from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.data import queries
 from accident_reco.models.movies.data.formats import RatingReader, read_movies
-from accident_reco.models.movies.data.ingest import RatingFile, import_files
+from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Ratings
-from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions, split
-from accident_reco.models.movies.serving.feedback import off_scale
-from accident_reco.models.movies.training import candidates
-from accident_reco.models.movies.training.fitting import ModelOptions
+from accident_reco.models.movies.serving.feedback import check_scale
+from accident_reco.models.movies.training import candidate_training
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import advance_request
 from accident_reco.storage.tables.prediction_log import predictions
@@ -43,19 +44,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     warehouse = Warehouse(Settings.load(home=home).database)
     warehouse.upgrade()
     spec = SampleSpec(ratings=8_000, seed=6)
-    ratings, movies = b"".join(ratings_csv(spec)), movies_csv(spec)
-    import_files(warehouse, RatingFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
-                 RatingFile("movies.csv", "m", lambda: io.BytesIO(movies)), "sample", NOW)  # fmt: skip
+    ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
+    files = (
+        SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
+        SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)),
+    )
+    import_files(warehouse, *files, "sample", NOW)
     warehouse.close()
     catalogue = read_movies(movies, "movies.csv")
     reader = RatingReader(io.BytesIO(ratings), "ratings.csv")
     rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
-    kept = Ratings.concatenate([rules.sift(chunk)[0] for chunk in reader])
+    kept = Ratings.concatenate([rules.partition_valid(chunk)[0] for chunk in reader])
     parts = split(kept, np.zeros(len(kept), dtype=bool), SplitOptions())
-    rows = candidates.Rows(parts.train, parts.holdout, catalogue, reader.scale)
-    options = candidates.Options(ModelOptions(als_factors=16, als_iterations=5))
+    rows = candidate_training.TrainingRows(parts.train, parts.holdout, catalogue, reader.scale)
+    options = candidate_training.TrainingOptions(FitOptions(hyperparameters=(AlsOptions(16, 5),)))
     lineage = {"data_source": "sample", "ratings_received_until": 0}
-    promote(home, candidates.train_candidate("als", rows, options, lineage).bundle)
+    promote(home, candidate_training.train_candidate("als", rows, options, lineage).bundle)
     return home
 
 
@@ -68,12 +72,12 @@ def client(home: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def warehouse(home: Path) -> Iterator[Warehouse]:
-    made = Warehouse(Settings.load(home=home).database)
-    yield made
-    made.close()
+    warehouse = Warehouse(Settings.load(home=home).database)
+    yield warehouse
+    warehouse.close()
 
 
-def ask(client: httpx.Client, **body: Any) -> dict[str, Any]:
+def recommend(client: httpx.Client, **body: Any) -> dict[str, Any]:
     response = client.post(URL, json=body)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -81,11 +85,11 @@ def ask(client: httpx.Client, **body: Any) -> dict[str, Any]:
 
 
 def test_known_user(client: httpx.Client, warehouse: Warehouse) -> None:
-    """From the model, with what the contract names; nothing that the stored history holds."""
-    answer = ask(client, user_id=1, count=15)
+    """From the model, with the fields of the contract; no movie of the stored history."""
+    answer = recommend(client, user_id=1, count=15)
     assert (answer["reason"], answer["note"], answer["user_id"]) == ("personalised", None, 1)
     assert (answer["model"], answer["data_source"], len(answer["version"])) == ("movies", "sample", 16)
-    seen = set(storage.user_histories(warehouse, [1], newer_than=0)[1]["movie_id"].tolist())
+    seen = set(queries.read_user_histories(warehouse, [1], newer_than=0)[1]["movie_id"].tolist())
     shown = [movie["movie_id"] for movie in answer["movies"]]
     assert len(shown) == 15
     assert not seen & set(shown)
@@ -94,19 +98,21 @@ def test_known_user(client: httpx.Client, warehouse: Warehouse) -> None:
 
 def test_ratings_of_the_request(client: httpx.Client) -> None:
     """One rating is enough; reasons name it; a movie rated twice counts once."""
-    answer = ask(client, ratings=[{"movie_id": 4, "rating": 1}, {"movie_id": 4, "rating": 5}], because=True, count=3)
+    answer = recommend(
+        client, ratings=[{"movie_id": 4, "rating": 1}, {"movie_id": 4, "rating": 5}], because=True, count=3
+    )
     assert answer["reason"] == "fold_in"
     assert 4 not in [movie["movie_id"] for movie in answer["movies"]]
     assert {because["rating"] for movie in answer["movies"] for because in movie["because"]} <= {5.0}
 
 
-def test_strangers_and_genres(client: httpx.Client) -> None:
-    """Nobody: popular, by genre if asked; an unknown genre is an honest empty list."""
-    answer = ask(client, count=4, genres=["comedy"], exclude_genres=["Drama"])
+def test_unknown_users_and_genres(client: httpx.Client) -> None:
+    """No user: popular movies, by genre if requested; an unknown genre gives an empty list."""
+    answer = recommend(client, count=4, genres=["comedy"], exclude_genres=["Drama"])
     assert answer["reason"] == "popular"
     assert all("Comedy" in movie["genres"] and "Drama" not in movie["genres"] for movie in answer["movies"])
-    assert ask(client, user_id=2_000_000)["note"] == "the user is unknown: what is popular"
-    assert ask(client, genres=["Nothing"])["movies"] == []
+    assert recommend(client, user_id=2_000_000)["note"] == "the user is unknown: popular movies"
+    assert recommend(client, genres=["Nothing"])["movies"] == []
 
 
 @pytest.mark.parametrize(
@@ -133,16 +139,16 @@ def test_wrong_requests(client: httpx.Client, body: dict[str, Any], pointer: str
 
 
 def test_batch_is_what_single_calls_are(client: httpx.Client) -> None:
-    """Answers in the order of the requests, each as if asked alone."""
+    """Answers in the order of the requests, each as in a single call."""
     requests = [{"user_id": 3, "count": 5}, {"count": 2}, {"ratings": [{"movie_id": 4, "rating": 5}], "count": 5}]
     answers = client.post(f"{URL}/batch", json={"requests": requests}).json()["answers"]
     for one, together in zip(requests, answers, strict=True):
-        assert ask(client, **one)["movies"] == together["movies"]
+        assert recommend(client, **one)["movies"] == together["movies"]
     assert client.post(f"{URL}/batch", json={"requests": [{}] * 101}).status_code == 422
 
 
 def test_search_and_similar(client: httpx.Client) -> None:
-    """From a title to its id to movies like it; an unknown id is a 404 with the way out."""
+    """From a title to its id to movies like it; an unknown id is a 404 with the fix."""
     found = client.get("/movies", params={"query": "golden", "count": 3}).json()["movies"]
     assert found
     assert all("golden" in movie["title"].lower() for movie in found)
@@ -156,30 +162,30 @@ def test_search_and_similar(client: httpx.Client) -> None:
 
 
 def test_new_ratings_count_at_once_and_only_once(client: httpx.Client) -> None:
-    """A new user becomes somebody; sending the same again changes nothing."""
+    """A new user is folded in; the same ratings again change nothing."""
     user, body = 5_000_001, {"ratings": [{"user_id": 5_000_001, "movie_id": 4, "rating": 4.5}]}
-    assert ask(client, user_id=user)["reason"] == "popular"
+    assert recommend(client, user_id=user)["reason"] == "popular"
     first = client.post("/feedback/movies", json=body).json()
     assert (first["inserted"], first["new_users"], first["simulated"]) == (1, 1, False)
     assert client.post("/feedback/movies", json=body).json()["unchanged"] == 1
-    answer = ask(client, user_id=user)
+    answer = recommend(client, user_id=user)
     assert answer["reason"] == "fold_in"
     assert 4 not in [movie["movie_id"] for movie in answer["movies"]]
 
 
 def test_known_user_with_a_newer_rating_is_folded_in(client: httpx.Client) -> None:
-    """What somebody said after the training is not forgotten until the next one."""
-    assert ask(client, user_id=7)["reason"] == "personalised"
-    shown = ask(client, user_id=7)["movies"][0]["movie_id"]
+    """Ratings after the training are used before the next one."""
+    assert recommend(client, user_id=7)["reason"] == "personalised"
+    shown = recommend(client, user_id=7)["movies"][0]["movie_id"]
     body = {"ratings": [{"user_id": 7, "movie_id": shown, "rating": 0.5}]}
     assert client.post("/feedback/movies", json=body).json()["inserted"] == 1
-    answer = ask(client, user_id=7)
+    answer = recommend(client, user_id=7)
     assert answer["reason"] == "fold_in"
     assert shown not in [movie["movie_id"] for movie in answer["movies"]]
 
 
 def test_wrong_ratings_write_nothing(client: httpx.Client, warehouse: Warehouse) -> None:
-    """An unknown movie, a time to come, the same pair twice: all are named, none of the others is written."""
+    """An unknown movie, a time in the future, a repeated pair: all are reported, none of the others is written."""
     rows = [
         {"user_id": 6_000_000, "movie_id": 4, "rating": 4},
         {"user_id": 6_000_000, "movie_id": 5, "rating": 4},
@@ -193,44 +199,44 @@ def test_wrong_ratings_write_nothing(client: httpx.Client, warehouse: Warehouse)
         ("body/ratings/2/rated_at", "in_the_future"),
         ("body/ratings/3", "twice"),
     }
-    assert storage.existing_users(warehouse, [6_000_000]) == set()
+    assert queries.select_existing_users(warehouse, [6_000_000]) == set()
 
 
 @pytest.mark.parametrize(
     ("scale", "good", "bad"), [((1, 5, 1), (1, 3, 5), (0.5, 3.5)), ((0.5, 5, 0.5), (0.5, 3.5, 5), ())]
 )
-def test_stars_of_another_scale_are_no_feedback(
+def test_stars_of_another_scale_are_rejected(
     scale: tuple[float, float, float], good: tuple[float, ...], bad: tuple[float, ...]
 ) -> None:
-    """The older sets have whole stars: their import refuses half ones, and so does feedback on them."""
+    """The older sets have whole stars: their import rejects half stars, and so does feedback."""
     version: Any = SimpleNamespace(**dict(zip(("low", "high", "step"), scale, strict=True)))
-    assert [off_scale(version, rating) for rating in good] == [None] * len(good)
-    assert all("1 to 5 in steps of 1" in str(off_scale(version, rating)) for rating in bad)
+    assert [check_scale(version, rating) for rating in good] == [None] * len(good)
+    assert all("1 to 5 in steps of 1" in str(check_scale(version, rating)) for rating in bad)
 
 
 def test_generated_ratings(client: httpx.Client, warehouse: Warehouse) -> None:
-    """Told is what was written: marked as simulated, outside of the holdout; the same seed writes nothing new."""
-    before = storage.read_ratings(warehouse)
-    told = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
-    after = storage.read_ratings(warehouse)
-    assert told["simulated"] is True
-    assert told["inserted"] == len(after.simulated) - len(before.simulated) == int(after.simulated.sum())
-    assert told["new_users"] > 0
-    made = after.simulated
-    assert not pairs_in_holdout(after.columns["user_id"][made], after.columns["movie_id"][made], 0.2).any()
+    """The answer counts the written rows: simulated, outside of the holdout; the same seed writes nothing new."""
+    before = queries.read_ratings(warehouse)
+    answer = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
+    after = queries.read_ratings(warehouse)
+    assert answer["simulated"] is True
+    assert answer["inserted"] == len(after.simulated) - len(before.simulated) == int(after.simulated.sum())
+    assert answer["new_users"] > 0
+    simulated = after.simulated
+    assert not pairs_in_holdout(after.columns["user_id"][simulated], after.columns["movie_id"][simulated], 0.2).any()
     again = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
-    assert (again["inserted"], again["unchanged"]) == (0, told["received"])
+    assert (again["inserted"], again["unchanged"]) == (0, answer["received"])
     shifted = client.post("/generate-ratings", json={"count": 300, "seed": 12, "shift": 1}).json()
     assert shifted["inserted"] > 0
-    later = storage.read_ratings(warehouse)
+    later = queries.read_ratings(warehouse)
     plain = float(after.columns["rating"][after.simulated].mean())
     newest = float(later.columns["rating"][later.simulated].sum() - after.columns["rating"][after.simulated].sum())
     assert newest / shifted["inserted"] < plain - 0.5
 
 
 def test_answers_are_logged(client: httpx.Client, warehouse: Warehouse) -> None:
-    """The log holds what was asked for and which movies were shown."""
-    answer = ask(client, user_id=9, count=3)
+    """The log has the request and the recommended movies."""
+    answer = recommend(client, user_id=9, count=3)
 
     def row() -> Any:
         with warehouse.connect() as connection:
@@ -242,33 +248,33 @@ def test_answers_are_logged(client: httpx.Client, warehouse: Warehouse) -> None:
 
 
 def test_training_request_is_durable(client: httpx.Client, home: Path, warehouse: Warehouse) -> None:
-    """202 with a place to look; the same key gives the same request; another process sees it; its end is told."""
-    asked = client.post("/training/movies", params={"reason": "new season"}, headers={"Idempotency-Key": "k1"})
-    assert asked.status_code == 202
-    assert asked.json()["status"] == "queued"
+    """202 with a place to look; the same key returns the same request, in any process, with its outcome."""
+    requested = client.post("/training/movies", params={"reason": "new season"}, headers={"Idempotency-Key": "k1"})
+    assert requested.status_code == 202
+    assert requested.json()["status"] == "queued"
     again = client.post("/training/movies", headers={"Idempotency-Key": "k1"}).json()
-    assert again["id"] == asked.json()["id"]
-    assert (asked.json()["new"], again["new"]) == (True, False)
-    where = asked.headers["location"]
+    assert again["id"] == requested.json()["id"]
+    assert (requested.json()["new"], again["new"]) == (True, False)
+    where = requested.headers["location"]
     with live(create_app(Settings.load(home=home, auth_required=False)), ready=False) as other:
         wait_for(lambda: other.get("/livez").status_code == 200)
         assert other.get(where).json()["reason"] == "new season"
-    advance_request(warehouse, asked.json()["id"], "refused", run_id="r1", outcome="gain below 0.002")
-    told = client.get(where).json()
-    assert (told["status"], told["outcome"], told["run_id"]) == ("refused", "gain below 0.002", "r1")
+    advance_request(warehouse, requested.json()["id"], "refused", run_id="r1", outcome="gain below 0.002")
+    answer = client.get(where).json()
+    assert (answer["status"], answer["outcome"], answer["run_id"]) == ("refused", "gain below 0.002", "r1")
     assert client.post("/training/nothing").status_code == 404
     assert client.get("/training/requests/nothing").status_code == 404
 
 
 def test_warehouse_away(tmp_path: Path, home: Path) -> None:
-    """Known users are still answered, and the answer says that seen movies may be among these."""
-    settings = Settings.load(home=home, auth_required=False, database_url=f"sqlite:///{tmp_path / 'empty.db'}",
-                        log_predictions=False)  # fmt: skip
+    """Known users still get recommendations, with a note that movies seen may be among these."""
+    database_url = f"sqlite:///{tmp_path / 'empty.db'}"
+    settings = Settings.load(home=home, auth_required=False, database_url=database_url, log_predictions=False)
     with live(create_app(settings)) as client:
         wait_for(lambda: client.get("/models/movies").json().get("champion"))
-        answer = ask(client, user_id=1)
+        answer = recommend(client, user_id=1)
         assert answer["reason"] == "personalised"
-        assert answer["note"].startswith("the stored ratings cannot be read now")
+        assert answer["note"].startswith("the stored ratings are not available now")
         assert len(answer["movies"]) == 10
 
 

@@ -270,18 +270,18 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     for _ in range(2):  # an interrupted import starts again
         imports.write_ratings(warehouse, load, columns)
     imports.finish_load(warehouse, load, 3, 0)
-    assert imports.finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
+    assert imports.find_finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
     stored = queries.read_ratings(warehouse)
     assert stored.columns["rated_at"].max() == 2**33
     assert queries.add_ratings(
         warehouse, {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
         simulated=False, received_at=10,
     )["updated"] == 1  # fmt: skip
-    known = queries.known_ratings(warehouse, np.array([2, 1, 1]), 9)
+    known = queries.read_ratings_until(warehouse, np.array([2, 1, 1]), 9)
     assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
-    assert len(queries.known_ratings(warehouse, np.array([1]), 10)["user_id"]) == 2
-    assert queries.received_ratings(warehouse, 10, 11, most=5)["rating"].tolist() == [1.0]
-    histories = queries.user_histories(warehouse, [1, 2, 3], newer_than=9)
+    assert len(queries.read_ratings_until(warehouse, np.array([1]), 10)["user_id"]) == 2
+    assert queries.read_received_ratings(warehouse, 10, 11, limit=5)["rating"].tolist() == [1.0]
+    histories = queries.read_user_histories(warehouse, [1, 2, 3], newer_than=9)
     assert sorted(histories) == [1, 2]
     stars = [dict(zip(h["movie_id"].tolist(), h["rating"].tolist(), strict=True)) for h in histories.values()]
     assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]

@@ -1,5 +1,5 @@
-"""MovieLens domain: from rating files to ranked recommendations. Plain Python: no Dagster, no HTTP, no SQL.
+"""The movie model: from MovieLens rating files to ranked recommendations.
 
-Ratings travel as numpy columns (`columns.Ratings`), never as one Python object per rating. Surprise and implicit are
-imported inside the functions that train; what serving imports (`recommender` and what it uses) needs numpy only.
+Ratings are numpy columns (`data.ratings.Ratings`), never one Python object per rating. Training libraries are imported
+inside the functions that fit (`candidates`); serving needs numpy only. `model` is what the platform knows.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MovieModel(Model):
-    """What a user would like to watch."""
+    """Recommends movies to a user."""
 
     name = "movies"
     title = "Movie recommendations"

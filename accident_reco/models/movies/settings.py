@@ -1,4 +1,4 @@
-"""Settings of the movie model: where its data comes from, how it is trained and promoted."""
+"""Settings of the movie model: data source, training and promotion."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ class MovieData(BaseModel):
         description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
     )
     movies_sample_ratings: int = Field(
-        60_000, ge=2_000, le=50_000_000, description="Ratings of the movie sample, about"
+        60_000, ge=2_000, le=50_000_000, description="Approximate number of ratings of the movie sample"
     )
     movies_sample_movies: int = Field(
-        0, ge=0, le=500_000, description="Movies of the movie sample; 0: a sixtieth of the ratings"
+        0, ge=0, le=500_000, description="Movies of the movie sample; 0: one per 60 ratings"
     )
-    retrain_new_rows: int = Field(5000, ge=1, description="New ratings after which movies are trained again")
+    retrain_new_rows: int = Field(5000, ge=1, description="New ratings that trigger a training of the movie model")
 
 
 class MovieTraining(BaseModel):
     """Movie model: training and promotion."""
 
-    movies_min_user_ratings: int = Field(5, ge=1, description="Ratings that a user needs to take part in training")
-    movies_min_movie_ratings: int = Field(3, ge=1, description="Ratings that a movie needs to take part in training")
+    movies_min_user_ratings: int = Field(5, ge=1, description="Minimum ratings of a user in training")
+    movies_min_movie_ratings: int = Field(3, ge=1, description="Minimum ratings of a movie in training")
     movies_max_ratings: int = Field(
-        5_000_000, ge=1_000, description="Ratings that a training reads, about: whole users, chosen by hash"
+        5_000_000,
+        ge=1_000,
+        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash",
     )
     movies_holdout_share: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of (user, movie) pairs that judge and never train; frozen once in use"
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="Share of (user, movie) pairs in the holdout, which never trains; frozen once in use",
     )
     movies_rmse_tolerance: float = Field(
         0.05,
         ge=0,
-        description="How far above the best RMSE (a share) a movie candidate may lie and still win by NDCG@10",
+        description="Relative excess over the best RMSE up to which a movie candidate may be chosen by NDCG@10",
     )
-    movies_floor: float = Field(0.02, ge=0, le=1, description="NDCG@10 below which no movie version serves")
-    movies_minimum_gain: float = Field(0.002, ge=0, description="Gain in NDCG@10 that is worth a new movie version")
-    movies_rmse_slack: float = Field(
-        0.02, ge=0, description="RMSE that a new movie version may lose against the champion"
-    )
+    movies_floor: float = Field(0.02, ge=0, le=1, description="Minimum NDCG@10 of a movie version that is promoted")
+    movies_minimum_gain: float = Field(0.002, ge=0, description="Minimum gain in NDCG@10 over the movie champion")
+    movies_rmse_slack: float = Field(0.02, ge=0, description="Maximum increase in RMSE over the movie champion")
     movies_half_life_days: float = Field(
-        1460.0, gt=0, description="Age at which a rating counts half for what is popular"
+        1460.0, gt=0, description="Half-life in days of a rating in the popularity ranking"
     )
 
 

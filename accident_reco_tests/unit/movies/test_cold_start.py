@@ -2,16 +2,16 @@
 
 import pytest
 
-from accident_reco.models.movies.scoring.cold_start import Plan, plan
+from accident_reco.models.movies.scoring.cold_start import Plan, choose_strategy
 
-IGNORED = "2 of the rated movies are unknown to this version and were left out"
-NONE_KNOWN = "none of the rated movies is known to this version: what is popular instead"
-NOTHING = "no user and no ratings given: what is popular"
+IGNORED = "2 of the rated movies are unknown to this version and were ignored"
+NONE_KNOWN = "none of the rated movies is known to this version: popular movies instead"
+NOTHING = "the request has no user and no ratings: popular movies"
 SINCE = "the user rated movies since this version was trained: folded in from the stored ratings"
 LATER = "the user is not among those this version was trained on: folded in from the stored ratings"
-NOT_AT_HAND = "the user's stored ratings are not at hand: seen movies may be among these"
-NO_MOVIES = "this version knows none of the movies that the user has rated: what is popular"
-UNKNOWN_USER = "the user is unknown: what is popular"
+NOT_AT_HAND = "the user's stored ratings are not available: movies seen may be among these"
+NO_MOVIES = "this version knows none of the movies that the user has rated: popular movies"
+UNKNOWN_USER = "the user is unknown: popular movies"
 
 
 @pytest.mark.parametrize("in_model", [False, True])
@@ -28,7 +28,7 @@ UNKNOWN_USER = "the user is unknown: what is popular"
 )
 def test_ratings_in_the_request_describe_the_user(known, unknown, way, note, newer, in_model) -> None:
     """Without a stored user only the request's own ratings count."""
-    made = plan(asked_for_user=False, in_model=in_model, newer_ratings=newer, known=known, unknown=unknown)
+    made = choose_strategy(for_stored_user=False, in_model=in_model, newer_ratings=newer, known=known, unknown=unknown)
     assert made == Plan(way, note)
 
 
@@ -53,5 +53,5 @@ def test_ratings_in_the_request_describe_the_user(known, unknown, way, note, new
 )
 def test_a_stored_user_by_what_the_version_knows(in_model, newer, known, unknown, way, note) -> None:
     """Own factors, else folded in, else popular; each fallback states its reason."""
-    made = plan(asked_for_user=True, in_model=in_model, newer_ratings=newer, known=known, unknown=unknown)
+    made = choose_strategy(for_stored_user=True, in_model=in_model, newer_ratings=newer, known=known, unknown=unknown)
     assert made == Plan(way, note)

@@ -1,4 +1,4 @@
-"""The published formats, told apart by header and shape, and what the quarantine says of bad rows."""
+"""The published formats, recognised by header and shape, and the reasons of quarantined rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from accident_reco.models.movies.data.formats import RatingReader, UnknownFormat, read_movies
 from accident_reco.models.movies.data.quarantine import RatingRules, SeenPairs
-from accident_reco.models.movies.data.ratings import RatingScale, years_of
+from accident_reco.models.movies.data.ratings import RatingScale, parse_years
 from accident_reco_tests.unit.movies.conftest import NOW
 
 CSV = b"userId,movieId,rating,timestamp\n1,10,4.0,964982703\n1,20,0.5,964981247\n2,10,5.0,1445714835\n"
@@ -27,7 +27,9 @@ TABS = b"196\t242\t3\t881250949\n186\t302\t3\t891717742\n"
         (TABS, RatingScale(1, 5, 1), (196, 242, 3.0, 881250949)),
     ],
 )
-def test_each_format_is_told_by_its_first_line(content: bytes, scale: RatingScale, first: tuple[float, ...]) -> None:
+def test_each_format_is_recognised_by_its_first_line(
+    content: bytes, scale: RatingScale, first: tuple[float, ...]
+) -> None:
     """ratings.csv by header, ratings.dat by its double colons, u.data by its tabs."""
     reader = RatingReader(io.BytesIO(content), "file")
     chunk = next(iter(reader))
@@ -57,7 +59,7 @@ def test_unknown_format_names_file_and_line() -> None:
         RatingReader(io.BytesIO(b"<html>\n"), "ratings.csv")
 
 
-def test_every_bad_row_is_refused_with_its_reason() -> None:
+def test_every_invalid_row_is_quarantined_with_its_reason() -> None:
     """One row per rule; the good rows around them are kept; line numbers are the file's."""
     lines = [
         "1,10,4.0,964982703",  # 2: kept
@@ -77,26 +79,33 @@ def test_every_bad_row_is_refused_with_its_reason() -> None:
     reader = RatingReader(io.BytesIO(content), "ratings.csv")
     rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
     chunk = next(iter(reader))
-    kept, refused = rules.sift(chunk)
+    kept, rejected = rules.partition_valid(chunk)
     assert kept.user_id.tolist() == [1, 2]
-    assert dict(zip(refused.line, refused.rule, strict=True)) == {
-        3: "duplicate", 4: "rating_scale", 5: "rating_scale", 6: "rating_scale", 7: "unknown_movie",
-        8: "timestamp_milliseconds", 9: "timestamp_future", 11: "identifier", 12: "timestamp_missing",
-    }  # fmt: skip
+    assert dict(zip(rejected.line, rejected.rule, strict=True)) == {
+        3: "duplicate",
+        4: "rating_scale",
+        5: "rating_scale",
+        6: "rating_scale",
+        7: "unknown_movie",
+        8: "timestamp_milliseconds",
+        9: "timestamp_future",
+        11: "identifier",
+        12: "timestamp_missing",
+    }
     (short,) = reader.malformed
     assert short.line.tolist() == [10]
     assert short.reason[0] == "ratings.csv line 10: '1,20,4.0' does not have 4 columns; row kept in quarantine"
-    reasons = dict(zip(refused.line, refused.reason, strict=True))
+    reasons = dict(zip(rejected.line, rejected.reason, strict=True))
     assert reasons[4] == "ratings.csv line 4: rating = 7.0 is not on the scale 0.5 to 5 by 0.5; row kept in quarantine"
     assert "user 1 has already rated movie 10" in reasons[3]
     assert rules.counts["rating_scale"] == 3
 
 
 def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
-    """A stray quote takes no line along, a byte that is no UTF-8 and a NUL stop nothing; whole quotes are taken off."""
+    """A stray quote swallows no line, invalid UTF-8 and a NUL stop nothing; enclosing quotes are removed."""
     content = (
         b'\xef\xbb\xbf"userId","movieId","rating","timestamp"\r\n'
-        b'1,"10,4.0,964982703\r\n'  # 2: a quote that nothing closes
+        b'1,"10,4.0,964982703\r\n'  # 2: an unclosed quote
         b'"1","10","4.0","964982703"\r\n'  # 3: kept
         b"1,\xff\xfe,4.0,964982703\r\n"  # 4: no text
         b"1,2\x000,4.0,964982703\r\n"  # 5: a NUL
@@ -104,33 +113,33 @@ def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
     )
     reader = RatingReader(io.BytesIO(content), "ratings.csv")
     rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
-    kept, refused = rules.sift(next(iter(reader)))
+    kept, rejected = rules.partition_valid(next(iter(reader)))
     assert (kept.user_id.tolist(), kept.movie_id.tolist(), kept.rating.tolist()) == ([1, 2], [10, 20], [4.0, 4.5])
-    assert dict(zip(refused.line, refused.rule, strict=True)) == dict.fromkeys((2, 4, 5), "identifier")
+    assert dict(zip(rejected.line, rejected.rule, strict=True)) == dict.fromkeys((2, 4, 5), "identifier")
     assert reader.malformed == []
-    assert refused.movie_id.tolist() == ['"10', "\xff\xfe", "2\ufffd0"]
+    assert rejected.movie_id.tolist() == ['"10', "\xff\xfe", "2\ufffd0"]
     marked = next(iter(RatingReader(io.BytesIO(b"\xef\xbb\xbf" + DAT), "ratings.dat")))
     assert marked.user_id.tolist() == [1, 1, 2]
 
 
-def test_half_stars_are_refused_in_a_whole_star_set() -> None:
-    """The scale is the format's: 3.5 is sound in ratings.csv and wrong in ratings.dat."""
+def test_half_stars_are_quarantined_in_a_whole_star_set() -> None:
+    """The scale is the format's: 3.5 is valid in ratings.csv and wrong in ratings.dat."""
     reader = RatingReader(io.BytesIO(b"1::10::4::964982703\n1::20::3.5::964982703\n"), "ratings.dat")
-    kept, refused = RatingRules(reader.scale, np.array([10, 20]), NOW).sift(next(iter(reader)))
+    kept, rejected = RatingRules(reader.scale, np.array([10, 20]), NOW).partition_valid(next(iter(reader)))
     assert len(kept) == 1
-    assert refused.rule.tolist() == ["rating_scale"]
+    assert rejected.rule.tolist() == ["rating_scale"]
 
 
-def test_a_pair_met_in_an_earlier_chunk_is_a_duplicate() -> None:
+def test_a_pair_seen_in_an_earlier_chunk_is_a_duplicate() -> None:
     """Runs merge as they grow; nothing is forgotten."""
     seen, random = SeenPairs(), np.random.default_rng(0)
-    met: set[int] = set()
+    known: set[int] = set()
     for _ in range(40):
         keys = random.integers(0, 3_000, 200).astype(np.uint64)
         again = seen.add(keys)
         for key, flag in zip(keys.tolist(), again.tolist(), strict=True):
-            assert flag == (key in met)
-            met.add(key)
+            assert flag == (key in known)
+            known.add(key)
     assert len(seen._runs) < 10
 
 
@@ -156,7 +165,7 @@ def test_old_sets_in_utf_8_lose_no_movie() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"1::X::Drama\n2::Y\n", "line 2: 2 columns where 3 are expected: '2 Y'"),
         (b"movieId,title,genres\n1,X\n", "line 2: 2 columns where 3 are expected"),
@@ -166,26 +175,29 @@ def test_old_sets_in_utf_8_lose_no_movie() -> None:
         (b"1|X|01-Jan-1995||http://x" + b"|0" * 19 + b"\n2|Y|||\n", "line 2: 5 columns where 24 are expected"),
     ],
 )
-def test_broken_catalogue_says_where(content: bytes, said: str) -> None:
-    """A movie that cannot be read is an error with its line: left out, it would take its ratings along."""
-    with pytest.raises(UnknownFormat, match=re.escape(said)):
+def test_broken_catalogue_is_an_error_with_its_line(content: bytes, message: str) -> None:
+    """A movie that cannot be read is an error with its line: if skipped, it would lose its ratings."""
+    with pytest.raises(UnknownFormat, match=re.escape(message)):
         read_movies(content, "movies")
 
 
 def test_years_in_titles() -> None:
     """At the end, alone or as a span; else none."""
-    assert years_of(["Heat (1995)", "Babylon 5", "Dekalog (1988-89)", "2001: A Space Odyssey (1968) "]).tolist() == [
-        1995, -1, 1988, 1968,
-    ]  # fmt: skip
+    assert parse_years(["Heat (1995)", "Babylon 5", "Dekalog (1988-89)", "2001: A Space Odyssey (1968) "]).tolist() == [
+        1995,
+        -1,
+        1988,
+        1968,
+    ]
 
 
 def test_the_real_files_lose_no_row(movielens_dir: Path) -> None:
-    """100,836 ratings and 9,742 movies in, nothing refused."""
+    """100,836 ratings and 9,742 movies in, nothing quarantined."""
     catalogue = read_movies((movielens_dir / "movies.csv").read_bytes(), "movies.csv")
     assert len(catalogue) == 9_742
     with (movielens_dir / "ratings.csv").open("rb") as stream:
         reader = RatingReader(stream, "ratings.csv", block_bytes=300_000)
         rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
-        sifted = [rules.sift(chunk) for chunk in reader]
-    assert sum(len(kept) for kept, _ in sifted) == 100_836
-    assert sum(len(refused) for _, refused in sifted) == 0
+        partitioned = [rules.partition_valid(chunk) for chunk in reader]
+    assert sum(len(kept) for kept, _ in partitioned) == 100_836
+    assert sum(len(rejected) for _, rejected in partitioned) == 0

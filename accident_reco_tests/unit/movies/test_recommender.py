@@ -1,4 +1,4 @@
-"""What the recommender answers, for everybody it may meet, with numpy alone."""
+"""The recommender's answers for every kind of user, with numpy alone."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import numpy as np
 import pytest
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.data.history import NOTHING, History
-from accident_reco.models.movies.data.ratings import Catalogue, Ratings, pair_keys
-from accident_reco.models.movies.scoring import rerank
-from accident_reco.models.movies.scoring.arrays import bundle_arrays
+from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.selection import select_best
+from accident_reco.models.movies.candidates.trainset import IndexedRatings
+from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings, build_pair_keys
 from accident_reco.models.movies.scoring.lookup import UnknownMovie
 from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write_arrays
 from accident_reco.models.movies.scoring.recommender import Recommender, RecommendOptions
 from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
 from accident_reco.models.movies.training import fitting
-from accident_reco.models.movies.training.candidates import Options, Rows
-from accident_reco.models.movies.training.trainset import IndexedRatings
+from accident_reco.models.movies.training.arrays import build_arrays
+from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
 
 
 @pytest.fixture(scope="module")
-def bundles(sample_rows: Rows, options: Options) -> dict[str, bytes]:
+def bundles(sample_rows: TrainingRows, options: TrainingOptions) -> dict[str, bytes]:
     """The arrays of one version of each kind, as a bundle holds them."""
-    made = {}
-    for kind in fitting.KINDS:
-        model = fitting.fit(kind, IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
-        arrays = bundle_arrays(model, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
-        made[kind] = write_arrays(arrays)
-    return made
+    bundles = {}
+    for kind in CANDIDATES:
+        model = fitting.fit(
+            CANDIDATES[kind], IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, options.fit
+        )
+        arrays = build_arrays(model, sample_rows.catalogue, sample_rows.train, sample_rows.scale, options.popularity)
+        bundles[kind] = write_arrays(arrays)
+    return bundles
 
 
 @pytest.fixture(scope="module")
@@ -39,44 +42,48 @@ def versions(bundles: dict[str, bytes]) -> dict[str, Recommender]:
     return {kind: Recommender.from_files({FILE: content}) for kind, content in bundles.items()}
 
 
-def history_of(rows: Rows, user: int, newer: bool = False) -> History:
+def build_history(rows: TrainingRows, user: int, newer: bool = False) -> History:
     mine = rows.train.take(rows.train.user_id == user)
     return History(mine.movie_id, mine.rating, mine.rated_at, newer)
 
 
-@pytest.fixture(params=fitting.KINDS)
+@pytest.fixture(params=CANDIDATES)
 def version(versions: dict[str, Recommender], request: pytest.FixtureRequest) -> Recommender:
     return versions[request.param]
 
 
-def test_known_user_sees_nothing_twice(version: Recommender, sample_rows: Rows) -> None:
-    """Seen movies are left out unless they are asked for; the list is ordered; stars lie on the scale."""
+def test_known_user_gets_unseen_movies(version: Recommender, sample_rows: TrainingRows) -> None:
+    """Seen movies are excluded unless requested; the list is ordered; stars lie on the scale."""
     user = int(sample_rows.train.user_id[0])
-    history = history_of(sample_rows, user)
+    history = build_history(sample_rows, user)
     answer = version.recommend(user, RecommendOptions(count=20), history)
-    assert (answer.reason, answer.note, len(answer.picks)) == ("personalised", None, 20)
-    assert not {pick.movie_id for pick in answer.picks} & set(history.movie_id.tolist())
-    scores = [pick.score for pick in answer.picks]
+    assert (answer.reason, answer.note, len(answer.movies)) == ("personalised", None, 20)
+    assert not set(answer.movies.movie_id.tolist()) & set(history.movie_id.tolist())
+    scores = answer.movies.score.tolist()
     assert scores == sorted(scores, reverse=True)
-    assert all(0.5 <= pick.predicted_rating <= 5 for pick in answer.picks)
+    assert all(0.5 <= stars <= 5 for stars in answer.movies.stars.tolist())
     everything = version.recommend(user, RecommendOptions(count=100, include_seen=True), history)
-    assert {pick.movie_id for pick in everything.picks} & set(history.movie_id.tolist())
+    assert set(everything.movies.movie_id.tolist()) & set(history.movie_id.tolist())
 
 
 def test_one_rating_is_enough(version: Recommender) -> None:
     """Fold-in without a stored user, from one rating on; the rated movie is not recommended."""
     rated = int(version.movie_id[version.rating_count.argmax()])
-    answer = version.recommend(None, RecommendOptions(because=True), given=History.of([rated], [5.0]))
+    answer = version.recommend(
+        None, RecommendOptions(because=True), request_ratings=History.from_ratings([rated], [5.0])
+    )
     assert answer.reason == "fold_in"
-    assert len(answer.picks) == 10
-    assert rated not in {pick.movie_id for pick in answer.picks}
+    assert len(answer.movies) == 10
+    assert rated not in set(answer.movies.movie_id.tolist())
 
 
 def test_ratings_beyond_the_newest_are_not_called_unknown(version: Recommender) -> None:
-    """Folding in looks at the newest 500; what it does not look at is known all the same."""
+    """Folding in looks at the newest 500; ratings beyond these are not reported as unknown."""
     many = np.tile(version.movie_id[version.rating_count > 0], 3)[:600]
     answer = version.recommend(
-        None, RecommendOptions(include_seen=True), given=History.of(many.tolist(), [4.0] * len(many))
+        None,
+        RecommendOptions(include_seen=True),
+        request_ratings=History.from_ratings(many.tolist(), [4.0] * len(many)),
     )
     assert (answer.reason, answer.note) == ("fold_in", None)
 
@@ -84,28 +91,28 @@ def test_ratings_beyond_the_newest_are_not_called_unknown(version: Recommender) 
 def test_the_best_are_found_without_scoring_everything(
     versions: dict[str, Recommender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search that ends early gives what the whole ranking gives, whoever asks and whatever is left out."""
-    from accident_reco.models.movies.scoring.scorers import factors
+    """The search that ends early returns the best of the whole ranking, for any user and any mask."""
+    from accident_reco.models.movies.candidates import als
 
-    monkeypatch.setattr(factors, "BLOCK", 16)
-    head, random = versions["als"].head, np.random.default_rng(5)
+    monkeypatch.setattr(als, "BLOCK", 16)
+    scorer, random = versions["als"].scorer, np.random.default_rng(5)
     for user in random.integers(0, len(versions["als"].user_id), 60).tolist():
-        taste = head.stored(user, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        state = scorer.load_user(user, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
         allowed = random.random(len(versions["als"].movie_id)) < random.choice([0.02, 0.5, 1.0])
-        rows, score = head.best(taste, allowed, 10)
-        expected, by_all = rerank.best(head.ranking(taste), allowed, 10)
+        rows, score = scorer.select_best(state, allowed, 10)
+        expected, by_all = select_best(scorer.score_all(state), allowed, 10)
         assert rows.tolist() == expected.tolist()
         assert score == pytest.approx(by_all, abs=1e-6)
 
 
 def test_many_predictions_are_those_of_one_by_one(
-    version: Recommender, sample_rows: Rows, monkeypatch: pytest.MonkeyPatch
+    version: Recommender, sample_rows: TrainingRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All holdout pairs at once give what each user alone gets; whoever is unknown is left to be folded in."""
-    from accident_reco.models.movies.scoring.scorers import neighbours
+    """All holdout pairs at once equal single predictions; unknown users are left to be folded in."""
+    from accident_reco.models.movies.candidates import knn
 
-    monkeypatch.setattr(neighbours, "TABLE_CELLS", 7 * len(version.movie_id))
-    monkeypatch.setattr(neighbours, "RATINGS_AT_ONCE", 100)
+    monkeypatch.setattr(knn, "TABLE_CELLS", 7 * len(version.movie_id))
+    monkeypatch.setattr(knn, "RATINGS_AT_ONCE", 100)
     train = sample_rows.train
     rated = History(train.movie_id, train.rating, train.rated_at)
     some = sample_rows.holdout.take(np.arange(0, len(sample_rows.holdout), 7))
@@ -115,138 +122,151 @@ def test_many_predictions_are_those_of_one_by_one(
     assert np.isnan(version.predict_pairs(np.array([10**8]), some.movie_id[:1], train.user_id, rated)).all()
     for row in np.flatnonzero(~left)[:200].tolist():
         user = int(some.user_id[row])
-        alone = version.predict(user, some.movie_id[row : row + 1], history_of(sample_rows, user))
+        alone = version.predict(user, some.movie_id[row : row + 1], build_history(sample_rows, user))
         assert together[row] == pytest.approx(alone[0], abs=1e-6)
 
 
-def test_folding_in_a_known_user_resembles_the_user(versions: dict[str, Recommender], sample_rows: Rows) -> None:
+def test_folding_in_a_known_user_resembles_the_user(
+    versions: dict[str, Recommender], sample_rows: TrainingRows
+) -> None:
     """The same history through fold-in leads to nearly the list that training led to."""
     version = versions["als"]
     shared = []
     for user in np.unique(sample_rows.train.user_id)[:40].tolist():
-        history = history_of(sample_rows, user)
+        history = build_history(sample_rows, user)
         own = version.recommend(user, RecommendOptions(), history)
-        folded = version.recommend(None, RecommendOptions(), given=history)
-        shared.append(len({p.movie_id for p in own.picks} & {p.movie_id for p in folded.picks}))
+        folded = version.recommend(None, RecommendOptions(), request_ratings=history)
+        shared.append(len(set(own.movies.movie_id.tolist()) & set(folded.movies.movie_id.tolist())))
     assert np.mean(shared) > 7
 
 
-def test_newer_ratings_of_a_known_user_count_at_once(versions: dict[str, Recommender], sample_rows: Rows) -> None:
-    """A user who rated after the training is folded in from the stored history, and the answer says so."""
+def test_newer_ratings_of_a_known_user_count_at_once(
+    versions: dict[str, Recommender], sample_rows: TrainingRows
+) -> None:
+    """A user who rated after the training is folded in from the stored history, with a note."""
     user = int(sample_rows.train.user_id[0])
-    answer = versions["als"].recommend(user, RecommendOptions(), history_of(sample_rows, user, newer=True))
+    answer = versions["als"].recommend(user, RecommendOptions(), build_history(sample_rows, user, newer=True))
     assert answer.reason == "fold_in"
     assert answer.note == "the user rated movies since this version was trained: folded in from the stored ratings"
 
 
-def test_strangers_get_what_is_popular(version: Recommender) -> None:
-    """Unknown users, nobody at all, and ratings of unknown movies: popular, in the order of popularity, and said."""
-    for user, given, said in (
-        (10**8, NOTHING, "the user is unknown"),
-        (None, NOTHING, "no user and no ratings"),
-        (None, History.of([2], [5.0]), "none of the rated movies is known"),
+def test_unknown_users_get_popular_movies(version: Recommender) -> None:
+    """Unknown users, no user, and ratings of unknown movies: popular movies in their order, with a note."""
+    for user, ratings, note in (
+        (10**8, EMPTY_HISTORY, "the user is unknown"),
+        (None, EMPTY_HISTORY, "no user and no ratings"),
+        (None, History.from_ratings([2], [5.0]), "none of the rated movies is known"),
     ):
-        answer = version.recommend(user, RecommendOptions(count=5), given=given)
+        answer = version.recommend(user, RecommendOptions(count=5), request_ratings=ratings)
         assert answer.reason == "popular"
-        assert said in (answer.note or "")
+        assert note in (answer.note or "")
         rated = version.rating_count > 0
         best = version.movie_id[rated][np.argsort(-version.popularity[rated], kind="stable")[:5]]
-        assert [pick.movie_id for pick in answer.picks] == best.tolist()
+        assert answer.movies.movie_id.tolist() == best.tolist()
 
 
 def test_genres_in_and_out(version: Recommender) -> None:
-    """Any of the genres, none of the excluded ones; names in any case; an unknown one is told."""
+    """Any of the genres, none of the excluded ones; names in any case; an unknown one is reported."""
     answer = version.recommend(None, RecommendOptions(count=30, genres=["comedy", "War"], exclude_genres=["drama"]))
-    assert answer.picks
-    for pick in answer.picks:
-        assert {"Comedy", "War"} & set(pick.genres)
-        assert "Drama" not in pick.genres
+    assert len(answer.movies) > 0
+    for names in answer.movies.genres:
+        assert {"Comedy", "War"} & set(names)
+        assert "Drama" not in names
     unknown = version.recommend(None, RecommendOptions(genres=["Komödie"]))
-    assert unknown.picks == []
+    assert len(unknown.movies) == 0
     assert unknown.note is not None
     assert unknown.note.startswith("no movie has the genre Komödie; genres are: Action, Adventure")
     partly = version.recommend(None, RecommendOptions(genres=["Komödie", "Comedy"]))
-    assert partly.picks
+    assert len(partly.movies) > 0
     assert "Komödie" in (partly.note or "")
 
 
 def test_everything_seen_is_an_honest_empty_list(version: Recommender) -> None:
-    """Nothing left is not an error, and not a repetition."""
-    history = History.of(version.movie_id.tolist(), [4.0] * len(version.movie_id))
+    """No movie left is neither an error nor a repetition."""
+    history = History.from_ratings(version.movie_id.tolist(), [4.0] * len(version.movie_id))
     answer = version.recommend(int(version.user_id[0]), RecommendOptions(), history)
-    assert answer.picks == []
-    assert answer.note == "every movie of this version was seen; include_seen gives them again"
+    assert len(answer.movies) == 0
+    assert answer.note == "every movie of this version was seen; include_seen returns them again"
 
 
 def test_similar_movies(version: Recommender) -> None:
-    """Like the movie, not the movie itself; an unknown id is an error, an unrated movie is answered by genre."""
+    """Similar movies, not the movie itself; an unknown id is an error."""
     movie = int(version.movie_id[version.rating_count.argmax()])
-    answer = version.similar(movie, RecommendOptions(count=5))
-    assert len(answer.picks) == 5
-    assert movie not in {pick.movie_id for pick in answer.picks}
-    assert {pick.reason for pick in answer.picks} == {"similar"}
+    answer = version.find_similar(movie, RecommendOptions(count=5))
+    assert len(answer.movies) == 5
+    assert movie not in set(answer.movies.movie_id.tolist())
+    assert (answer.reason, answer.movies.reason) == ("similar", "similar")
     with pytest.raises(UnknownMovie, match="this version has no movie 2"):
-        version.similar(2, RecommendOptions())
+        version.find_similar(2, RecommendOptions())
 
 
-def test_movie_that_nobody_rated(bundles: dict[str, bytes]) -> None:
-    """Too few ratings to compare tastes: the answer falls back to genres and says so; it is never recommended."""
+def test_movie_without_ratings(bundles: dict[str, bytes]) -> None:
+    """Too few ratings to compare: the answer falls back to genres, with a note."""
     arrays = read_arrays(bundles["als"])
     row = int(np.flatnonzero(arrays["genre_bits"] > 0)[0])
     arrays["rating_count"][row] = 0
     arrays["movie_factors"][row] = 0
     version = Recommender(arrays)
-    answer = version.similar(int(version.movie_id[row]), RecommendOptions(count=5))
+    answer = version.find_similar(int(version.movie_id[row]), RecommendOptions(count=5))
     assert "same genres" in (answer.note or "")
-    assert all(set(pick.genres) & set(version.movies.genres_of(row)) for pick in answer.picks)
+    assert len(answer.movies) > 0
+    assert all(set(names) & set(version.movies.list_genres(row)) for names in answer.movies.genres)
 
 
-def test_diversity_makes_lists_less_alike(versions: dict[str, Recommender], sample_rows: Rows) -> None:
-    """The first pick stays; what follows resembles each other less."""
+def test_diversity_makes_lists_less_similar(versions: dict[str, Recommender], sample_rows: TrainingRows) -> None:
+    """The first movie stays; the following ones are less similar to each other."""
     version = versions["als"]
     user = int(sample_rows.train.user_id[0])
-    history = history_of(sample_rows, user)
+    history = build_history(sample_rows, user)
 
-    def likeness(diversity: float) -> tuple[int, float]:
-        picks = version.recommend(user, RecommendOptions(diversity=diversity), history).picks
-        rows = np.searchsorted(version.movie_id, [pick.movie_id for pick in picks])
-        table = version._alike(rows)
-        return picks[0].movie_id, float(table[np.triu_indices(len(rows), 1)].mean())
+    def measure(diversity: float) -> tuple[int, float]:
+        movies = version.recommend(user, RecommendOptions(diversity=diversity), history).movies
+        table = version.compute_similarity(movies.row)
+        return int(movies.movie_id[0]), float(table[np.triu_indices(len(movies), 1)].mean())
 
-    (first, plain), (still, varied) = likeness(0.0), likeness(0.9)
+    (first, plain), (still, varied) = measure(0.0), measure(0.9)
     assert first == still
     assert varied < plain - 0.02
 
 
-def test_because_names_liked_movies(versions: dict[str, Recommender], sample_rows: Rows) -> None:
-    """ "Because you rated": movies of the history, none below the person's own average."""
+def test_because_names_liked_movies(versions: dict[str, Recommender], sample_rows: TrainingRows) -> None:
+    """ "Because you rated": movies of the history, none below the user's own mean."""
     user = int(sample_rows.train.user_id[0])
-    history = history_of(sample_rows, user)
+    history = build_history(sample_rows, user)
     stars = dict(zip(history.movie_id.tolist(), history.rating.tolist(), strict=True))
     answer = versions["svd"].recommend(user, RecommendOptions(because=True), history)
-    reasons = [reason for pick in answer.picks for reason in pick.because]
+    reasons = [because for whys in answer.movies.because for because in whys]
     assert reasons
     for reason in reasons:
-        assert stars[reason["movie_id"]] == reason["rating"] >= history.rating.mean()
+        assert stars[reason.movie_id] == reason.rating >= history.rating.mean()
 
 
 def test_empty_catalogue_answers() -> None:
-    """A version of nothing answers with nothing, and why."""
+    """An empty version returns an empty list with the reason."""
     nothing = {
-        "kind": np.array("baseline"), "scale": np.array([0.5, 5, 0.5]), "movie_id": np.zeros(0, np.int64),
-        "user_id": np.zeros(0, np.int64), "title_bytes": np.zeros(0, np.uint8), "title_end": np.zeros(0, np.int64),
-        "year": np.zeros(0, np.int16), "genre_names": np.zeros(0, "U1"), "genre_bits": np.zeros(0, np.uint64),
-        "rating_count": np.zeros(0, np.int32), "popularity": np.zeros(0, np.float32), "global_mean": np.array(3.5),
-        "user_bias": np.zeros(0), "movie_bias": np.zeros(0),
-    }  # fmt: skip
-    answer = Recommender(nothing).recommend(1, RecommendOptions(), History.of([1], [5.0]))
-    assert answer.picks == []
+        "kind": np.array("baseline"),
+        "scale": np.array([0.5, 5, 0.5]),
+        "movie_id": np.zeros(0, np.int64),
+        "user_id": np.zeros(0, np.int64),
+        "title_bytes": np.zeros(0, np.uint8),
+        "title_end": np.zeros(0, np.int64),
+        "year": np.zeros(0, np.int16),
+        "genre_names": np.zeros(0, "U1"),
+        "genre_bits": np.zeros(0, np.uint64),
+        "rating_count": np.zeros(0, np.int32),
+        "popularity": np.zeros(0, np.float32),
+        "global_mean": np.array(3.5),
+        "user_bias": np.zeros(0),
+        "movie_bias": np.zeros(0),
+    }
+    answer = Recommender(nothing).recommend(1, RecommendOptions(), History.from_ratings([1], [5.0]))
+    assert len(answer.movies) == 0
     assert "the catalogue is empty" in (answer.note or "")
     assert Recommender(nothing).movies.search("x", 5) == []
 
 
-def test_unknown_kind_is_refused(versions: dict[str, Recommender]) -> None:
-    """A bundle of a later platform must not be half understood."""
+def test_unknown_kind_is_rejected(versions: dict[str, Recommender]) -> None:
+    """A bundle of a later platform is rejected."""
     with pytest.raises(ValueError, match="bundle of kind 'transformer'"):
         Recommender({**_arrays(versions), "kind": np.array("transformer")})
 
@@ -254,16 +274,21 @@ def test_unknown_kind_is_refused(versions: dict[str, Recommender]) -> None:
 def _arrays(versions: dict[str, Recommender]) -> dict[str, np.ndarray]:
     version = versions["baseline"]
     return {
-        "scale": np.array([0.5, 5, 0.5]), "movie_id": version.movie_id, "user_id": version.user_id,
-        "title_bytes": np.zeros(0, np.uint8), "title_end": np.zeros(len(version.movie_id), np.int64),
-        "year": version.movies.years, "genre_names": np.array(version.movies.genre_names),
+        "scale": np.array([0.5, 5, 0.5]),
+        "movie_id": version.movie_id,
+        "user_id": version.user_id,
+        "title_bytes": np.zeros(0, np.uint8),
+        "title_end": np.zeros(len(version.movie_id), np.int64),
+        "year": version.movies.years,
+        "genre_names": np.array(version.movies.genre_names),
         "genre_bits": version.movies.genre_bits,
-        "rating_count": version.rating_count, "popularity": version.popularity,
-    }  # fmt: skip
+        "rating_count": version.rating_count,
+        "popularity": version.popularity,
+    }
 
 
 def test_arrays_never_need_a_pickle() -> None:
-    """Objects are refused both ways; the same arrays are the same bytes."""
+    """Objects are rejected both ways; the same arrays are the same bytes."""
     arrays = {"a": np.arange(3), "b": np.array(2.5), "name": np.array("als")}
     assert write_arrays(arrays) == write_arrays(dict(reversed(arrays.items())))
     back = read_arrays(write_arrays(arrays))
@@ -273,23 +298,23 @@ def test_arrays_never_need_a_pickle() -> None:
         write_arrays({"bad": np.array([object()])})
 
 
-def test_made_up_ratings(version: Recommender, sample_rows: Rows) -> None:
-    """As many as asked, on the scale, of known and new people, never seen before, never of the holdout; seeded."""
+def test_simulated_ratings(version: Recommender, sample_rows: TrainingRows) -> None:
+    """The requested number, on the scale, of known and new users, of new pairs, never of the holdout; seeded."""
     users = np.unique(sample_rows.train.user_id)[:28].tolist()
-    histories = {user: history_of(sample_rows, user) for user in users}
+    histories = {user: build_history(sample_rows, user) for user in users}
 
-    def make(shift: float, seed: int = 1) -> dict[str, np.ndarray]:
+    def run(shift: float, seed: int = 1) -> dict[str, np.ndarray]:
         return simulate(version, histories, 800, seed=seed, shift=shift, now=1_790_000_000, holdout_share=0.2)
 
-    plain = make(0.0)
+    plain = run(0.0)
     assert len(plain["rating"]) == 800
-    assert len(np.unique(pair_keys(plain["user_id"], plain["movie_id"]))) == 800
-    assert sample_rows.scale.holds(plain["rating"]).all()
+    assert len(np.unique(build_pair_keys(plain["user_id"], plain["movie_id"]))) == 800
+    assert sample_rows.scale.contains(plain["rating"]).all()
     assert not pairs_in_holdout(plain["user_id"], plain["movie_id"], 0.2).any()
     assert (plain["user_id"] >= FIRST_NEW_USER).sum() > 100
     for user in users:
         assert not set(plain["movie_id"][plain["user_id"] == user].tolist()) & set(histories[user].movie_id.tolist())
-    again, other, shifted = make(0.0), make(0.0, seed=2), make(1.0)
+    again, other, shifted = run(0.0), run(0.0, seed=2), run(1.0)
     assert all((again[name] == plain[name]).all() for name in plain)
     assert (other["movie_id"] != plain["movie_id"]).any()
     assert shifted["rating"].mean() < plain["rating"].mean() - 0.7
@@ -305,9 +330,11 @@ def test_a_server_needs_numpy_only() -> None:
     assert loaded.stdout.split() == []
 
 
-def test_catalogue_and_ratings_must_fit(sample_rows: Rows, options: Options) -> None:
-    """A model of movies that the catalogue lacks is refused: both come from one source."""
-    model = fitting.fit("baseline", IndexedRatings.of(sample_rows.train), sample_rows.scale, options.model)
-    fewer = Catalogue.of([1], ["X"], ["Drama"])
+def test_catalogue_and_ratings_must_fit(sample_rows: TrainingRows, options: TrainingOptions) -> None:
+    """A model of movies that the catalogue lacks is rejected: both come from one source."""
+    model = fitting.fit(
+        CANDIDATES["baseline"], IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, options.fit
+    )
+    fewer = Catalogue.from_rows([(1, "X", "Drama")])
     with pytest.raises(ValueError, match="materialize both from one source"):
-        bundle_arrays(model, fewer, Ratings.of([], [], [], []), sample_rows.scale, options.popularity)
+        build_arrays(model, fewer, Ratings.from_columns([], [], [], []), sample_rows.scale, options.popularity)

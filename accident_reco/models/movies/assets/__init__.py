@@ -1,1 +1,1 @@
-"""Dagster assets, checks and jobs of the movie model; `plugin` hands them to the platform."""
+"""Dagster assets, checks and jobs of the movie model; `plugin` is the training half of its contract."""

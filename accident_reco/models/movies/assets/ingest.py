@@ -8,7 +8,7 @@ import dagster as dg
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.movies.data import ingest, raw_store
-from accident_reco.models.movies.data.quarantine import refusals
+from accident_reco.models.movies.data.quarantine import MAX_QUARANTINED, check_quarantine
 from accident_reco.models.movies.data.sources import open_source
 from accident_reco.models.movies.settings import MovieSettings
 
@@ -16,24 +16,30 @@ GROUP = "movies_ingest"
 OWNERS = ["team:movies"]
 RATINGS = dg.AssetKey(["movies", "raw_ratings"])
 MOVIES = dg.AssetKey(["movies", "raw_movies"])
+FEW_QUARANTINED = "few_rows_quarantined"
 
 
 @dg.multi_asset(
     name="movie_files",
     specs=[
         dg.AssetSpec(
-            RATINGS, group_name=GROUP, owners=OWNERS, kinds={"csv"}, skippable=True, code_version="1",
-            description="Who rated what, how and when, as published.",
-        ),
-        dg.AssetSpec(
-            MOVIES, group_name=GROUP, owners=OWNERS, kinds={"csv"}, skippable=True, code_version="1",
-            description="Titles and genres of the movies, as published.",
-        ),
+            key,
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={"csv"},
+            skippable=True,
+            code_version="1",
+            description=description,
+        )
+        for key, description in (
+            (RATINGS, "Ratings with user, movie, stars and time, as published."),
+            (MOVIES, "Titles and genres of the movies, as published."),
+        )
     ],
     can_subset=True,
-)  # fmt: skip
+)
 def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
-    """Fetch both files from one source, so that they fit together; what is stored already is not fetched again."""
+    """Fetch both files from one source, so that they fit each other; a current stored file is not fetched again."""
     found: dict[dg.AssetKey, tuple[raw_store.RawRecord, bool]] = {}
     with closing(open_source(platform.settings.of(MovieSettings))) as source:
         if RATINGS in context.selected_asset_keys:
@@ -49,26 +55,33 @@ def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
                 "sha256": record.sha256,
                 "bytes": record.size,
                 "data_source": record.data_source,
-                "note": record.note or "as found",
+                "note": record.note or "as published",
                 "fetched": fetched,
             },
         )
 
 
 @dg.asset(
-    key_prefix="movies", deps=[RATINGS, MOVIES], group_name=GROUP, owners=OWNERS, kinds={"sql"}, code_version="1",
-    description="Ratings and movies in SQL; refused rows beside them with their reason. What the API took stays.",
+    key_prefix="movies",
+    deps=[RATINGS, MOVIES],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"sql"},
+    code_version="1",
+    description="Ratings and movies in SQL, quarantined rows with their reason. Ratings from the API are kept.",
     check_specs=[
         dg.AssetCheckSpec(
-            "few_rows_refused", asset=["movies", "warehouse_tables"], blocking=True,
-            description="At most 2 % of the rating rows break a rule.",
+            FEW_QUARANTINED,
+            asset=["movies", "warehouse_tables"],
+            blocking=True,
+            description=f"At most {MAX_QUARANTINED:.0%} of the rating rows break a rule.",
         )
     ],
-)  # fmt: skip
+)
 def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Import the stored files, chunk by chunk; the same files again change nothing."""
-    ratings, record = raw_store.raw_file(platform.objects, "raw_ratings")
-    movies, _ = raw_store.raw_file(platform.objects, "raw_movies")
+    ratings, record = raw_store.open_raw_file(platform.objects, "raw_ratings")
+    movies, _ = raw_store.open_raw_file(platform.objects, "raw_movies")
     at = 0
 
     def progress(rows: int) -> None:
@@ -79,7 +92,7 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
 
     now = int(datetime.now(UTC).timestamp())
     done = ingest.import_files(platform.warehouse, ratings, movies, record.data_source, now, progress)
-    few, told = refusals(done.rows, done.quarantined)
+    passed, reason = check_quarantine(done.rows, done.quarantined)
     examples = "\n".join(f"- {reason}" for reason in done.examples) or "none"
     return dg.MaterializeResult(
         metadata={
@@ -93,10 +106,10 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
         },
         check_results=[
             dg.AssetCheckResult(
-                check_name="few_rows_refused",
-                passed=few,
+                check_name=FEW_QUARANTINED,
+                passed=passed,
                 severity=dg.AssetCheckSeverity.ERROR,
-                description=told,
+                description=reason,
             )
         ],
     )
@@ -104,26 +117,26 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
 
 @dg.asset_check(asset=MOVIES, blocking=True, description="The movies file is readable, has ids, titles and genres.")
 def movies_readable(platform: Platform) -> dg.AssetCheckResult:
-    """A catalogue without titles or of the wrong format would empty every answer."""
+    """Check the catalogue: without titles, or in a wrong format, it would empty every answer."""
     from accident_reco.models.movies.data.formats import read_movies
 
-    file, _ = raw_store.raw_file(platform.objects, "raw_movies")
+    file, _ = raw_store.open_raw_file(platform.objects, "raw_movies")
     with file.open() as stream:
         catalogue = read_movies(stream.read(), file.name)
-    nameless = sum(not title for title in catalogue.title)
+    untitled = sum(not title for title in catalogue.title)
     with_genre = sum(bool(genres) for genres in catalogue.genres)
     return dg.AssetCheckResult(
-        passed=len(catalogue) > 0 and nameless == 0 and with_genre > 0,
+        passed=len(catalogue) > 0 and untitled == 0 and with_genre > 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(catalogue):,} movies, {nameless} without a title, {with_genre:,} with genres",
-        metadata={"movies": len(catalogue), "nameless": nameless, "with_genre": with_genre},
+        description=f"{len(catalogue):,} movies, {untitled} without a title, {with_genre:,} with genres",
+        metadata={"movies": len(catalogue), "untitled": untitled, "with_genre": with_genre},
     )
 
 
 @dg.asset_check(asset=RATINGS, blocking=True, description="The ratings file is one of the published formats.")
 def ratings_recognised(platform: Platform) -> dg.AssetCheckResult:
-    """Told by its first line."""
-    scale = raw_store.rating_scale(platform.objects)
+    """Recognise the format by the first line."""
+    scale = raw_store.read_rating_scale(platform.objects)
     return dg.AssetCheckResult(
         passed=True,
         severity=dg.AssetCheckSeverity.ERROR,

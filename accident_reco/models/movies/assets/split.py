@@ -1,4 +1,4 @@
-"""Assets before the candidates of a movie training: the split into training and holdout ratings."""
+"""The asset before the candidates of a movie training: the split into training and holdout ratings."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,9 +10,9 @@ import pandas as pd
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.assets.ingest import OWNERS, warehouse_tables
-from accident_reco.models.movies.data.ratings import pair_keys
+from accident_reco.models.movies.data.ratings import build_pair_keys
 from accident_reco.models.movies.settings import MovieSettings
-from accident_reco.models.movies.training import assembly
+from accident_reco.models.movies.training import loading
 
 NO_LEAKAGE: Final = "no_holdout_leakage"
 MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
@@ -39,11 +39,13 @@ MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
 def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
     """Read the ratings from the warehouse and split them."""
     settings = platform.settings.of(MovieSettings)
-    options = assembly.options_of(settings)
-    found, simulated, received_until = assembly.split_of(platform.warehouse, options.split, settings.movies_max_ratings)
-    data_source, _ = assembly.sources_of(platform.objects)
-    frame = assembly.split_frame(found)
-    # Kept with the frame, so that a version knows which of a user's ratings came after its rows were read.
+    options = loading.build_options(settings)
+    found, simulated, received_until = loading.load_split(
+        platform.warehouse, options.split, settings.movies_max_ratings
+    )
+    data_source, _ = loading.load_sources(platform.objects)
+    frame = loading.build_split_frame(found)
+    # Stored with the frame, so that a version knows which of a user's ratings are newer than its rows.
     frame.attrs["received_until"] = received_until
     yield dg.Output(
         frame,
@@ -52,19 +54,19 @@ def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.A
             "holdout": len(found.holdout),
             "simulated": simulated,
             "data_source": data_source,
-            "left_out": dg.MetadataValue.json(found.left_out),
+            "left_out": dg.MetadataValue.json(found.excluded),
         },
     )
     yield no_holdout_leakage(frame, settings.movies_holdout_share)
 
 
 def no_holdout_leakage(split: pd.DataFrame, share: float) -> dg.AssetCheckResult:
-    """Every pair is on the side that its hash chooses, once, and both sides are large enough."""
-    held = split[assembly.HOLDOUT].to_numpy(dtype=bool)
+    """Check that every pair is once in the part that its hash chooses, and that both parts are large enough."""
+    held = split[loading.HOLDOUT].to_numpy(dtype=bool)
     user, movie = split["user_id"].to_numpy(np.int64), split["movie_id"].to_numpy(np.int64)
     wrong = int((pairs_in_holdout(user, movie, share) != held).sum())
-    # Sorted: most keys are there once, and numpy's `unique` takes ten times as long with its hash table.
-    repeated = int((np.diff(np.sort(pair_keys(user, movie))) == 0).sum())
+    # Sorted: most keys occur once, where numpy's `unique` with its hash table takes ten times as long.
+    repeated = int((np.diff(np.sort(build_pair_keys(user, movie))) == 0).sum())
     training, holdout = int((~held).sum()), int(held.sum())
     enough = training >= MIN_TRAINING_ROWS and holdout >= MIN_HOLDOUT_ROWS
     return dg.AssetCheckResult(
@@ -73,6 +75,6 @@ def no_holdout_leakage(split: pd.DataFrame, share: float) -> dg.AssetCheckResult
         severity=dg.AssetCheckSeverity.ERROR,
         description=(
             f"{training:,} training and {holdout:,} holdout rows (at least {MIN_TRAINING_ROWS} and "
-            f"{MIN_HOLDOUT_ROWS} are needed); {wrong} on the wrong side, {repeated} pairs twice"
+            f"{MIN_HOLDOUT_ROWS} are needed); {wrong} in the wrong part, {repeated} pairs repeated"
         ),
     )

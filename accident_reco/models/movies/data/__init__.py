@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/movies/data"""
+"""Movie data: published files, their import into the warehouse, and reading ratings back as columns."""

@@ -1,4 +1,4 @@
-"""What one person has rated, as columns."""
+"""The ratings of one user, as columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class History:
-    """A person's ratings by movie id, and whether some came after the version's training rows were read."""
+    """Ratings of one user, columns of one length.
+
+    Args:
+        movie_id: int64.
+        rating: stars, float32.
+        rated_at: seconds since 1970 UTC, int64.
+        newer: whether some were received after the version's training rows were read.
+    """
 
     movie_id: np.ndarray
     rating: np.ndarray
@@ -18,19 +25,13 @@ class History:
     newer: bool = False
 
     @classmethod
-    def of(
-        cls,
-        movie_id: Sequence[int],
-        rating: Sequence[float],
-        rated_at: Sequence[int] | None = None,
-        newer: bool = False,
-    ) -> History:
-        """From plain sequences; without times all ratings are equally old."""
-        times = np.zeros(len(movie_id), dtype=np.int64) if rated_at is None else np.asarray(rated_at, dtype=np.int64)
-        return cls(np.asarray(movie_id, dtype=np.int64), np.asarray(rating, dtype=np.float32), times, newer)
+    def from_ratings(cls, movie_id: Sequence[int], rating: Sequence[float]) -> History:
+        """Build from ratings without times, all equally old."""
+        times = np.zeros(len(movie_id), dtype=np.int64)
+        return cls(np.asarray(movie_id, dtype=np.int64), np.asarray(rating, dtype=np.float32), times)
 
     def __len__(self) -> int:
         return len(self.movie_id)
 
 
-NOTHING = History.of([], [])
+EMPTY_HISTORY = History.from_ratings([], [])

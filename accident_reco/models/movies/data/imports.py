@@ -1,8 +1,8 @@
-"""Imports of the published files: ratings move in columns and chunks; rules and formats are the caller's.
+"""Writes imports of the published files: ratings in columns and chunks. Rules and formats are the caller's.
 
 An import never leaves the table half empty: rows are upserted chunk by chunk in short transactions and marked with the
-import's number; only when all are in, what older imports brought and this one did not is removed. What the API took is
-newer than any file and stays.
+import's number; rows of older imports that are not in this one are removed at the end. Ratings that the API received
+are newer than any file and stay.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UPSERT = """
 
 @dataclass(frozen=True)
 class Load:
-    """One import as `rating_loads` tells it; `fresh` is False when the same files were in already."""
+    """One import as recorded in `rating_loads`; `fresh` is False when the same files were imported before."""
 
     load_id: int
     rows: int
@@ -43,23 +43,22 @@ class Load:
     fresh: bool
 
 
-def finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
-    """The last complete import, if it was of these very files."""
-    last = _last(warehouse)
-    if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != (
-        ratings_sha256, movies_sha256, data_source,
-    ):  # fmt: skip
+def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
+    """The last complete import, if it was of exactly these files."""
+    last = _read_last(warehouse)
+    files = (ratings_sha256, movies_sha256, data_source)
+    if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != files:
         return None
     return Load(last.load_id, last.rows, last.quarantined, fresh=False)
 
 
-def last_load(warehouse: Warehouse) -> Load | None:
-    """The last complete import: what the warehouse holds is of its files."""
-    last = _last(warehouse)
+def read_last_load(warehouse: Warehouse) -> Load | None:
+    """The last complete import: the warehouse holds its files."""
+    last = _read_last(warehouse)
     return None if last is None else Load(last.load_id, last.rows, last.quarantined, fresh=False)
 
 
-def _last(warehouse: Warehouse) -> Row[Any] | None:
+def _read_last(warehouse: Warehouse) -> Row[Any] | None:
     query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
     with warehouse.connect() as connection:
         return connection.execute(query.limit(1)).first()
@@ -96,10 +95,10 @@ def write_ratings(warehouse: Warehouse, load_id: int, columns: Columns) -> None:
                 statement = _UPSERT.format(rows=f"VALUES (?, ?, ?, ?, 0, {int(load_id)})")
                 connection.exec_driver_sql(statement, list(zip(*chunk, strict=True)))
             else:
-                _copy_upsert(connection, load_id, chunk)
+                _upsert_by_copy(connection, load_id, chunk)
 
 
-def _copy_upsert(connection: Connection, load_id: int, chunk: Sequence[list[Any]]) -> None:
+def _upsert_by_copy(connection: Connection, load_id: int, chunk: Sequence[list[Any]]) -> None:
     """PostgreSQL's bulk path: COPY into a temporary table, then one upsert."""
     connection.exec_driver_sql(
         "CREATE TEMPORARY TABLE incoming (user_id int, movie_id int, rating float8, rated_at int8) ON COMMIT DROP"
@@ -114,15 +113,15 @@ def _copy_upsert(connection: Connection, load_id: int, chunk: Sequence[list[Any]
     )
 
 
-def write_quarantine(warehouse: Warehouse, load_id: int, refused: pd.DataFrame) -> None:
-    """Keep refused rows with their reasons."""
-    if len(refused):
+def write_quarantine(warehouse: Warehouse, load_id: int, rejected: pd.DataFrame) -> None:
+    """Store rejected rows with their reasons."""
+    if len(rejected):
         with warehouse.begin() as connection:
-            warehouse.append(connection, rating_quarantine, refused.assign(load_id=load_id))
+            warehouse.append(connection, rating_quarantine, rejected.assign(load_id=load_id))
 
 
-def quarantined(warehouse: Warehouse, load_id: int, examples: int) -> tuple[dict[str, int], list[str]]:
-    """Of the refused rows that an import kept: how many broke each rule, and the first reasons."""
+def summarize_quarantine(warehouse: Warehouse, load_id: int, examples: int) -> tuple[dict[str, int], list[str]]:
+    """Stored quarantine of an import: number of rows by rule, and the first reasons."""
     mine = rating_quarantine.c.load_id == load_id
     counts = select(rating_quarantine.c.rule, func.count()).where(mine).group_by(rating_quarantine.c.rule)
     first = select(rating_quarantine.c.reason).where(mine).order_by(rating_quarantine.c.id).limit(examples)
@@ -132,7 +131,7 @@ def quarantined(warehouse: Warehouse, load_id: int, examples: int) -> tuple[dict
 
 
 def finish_load(warehouse: Warehouse, load_id: int, rows: int, quarantined: int) -> Load:
-    """Remove what older imports brought and this one did not, then call the import complete."""
+    """Remove rows of older imports that are not in this one, then mark the import as complete."""
     old = ratings.c.load_id < load_id
     with warehouse.connect() as connection:
         bounds = connection.execute(select(func.min(ratings.c.user_id), func.max(ratings.c.user_id)).where(old)).one()

@@ -1,4 +1,4 @@
-"""Brings rating files into the warehouse: read, sifted, written chunk by chunk, refused rows kept with their reason."""
+"""Imports rating files into the warehouse: read, validated and written chunk by chunk, rejected rows to quarantine."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from accident_reco.models.movies.data import imports as storage
+from accident_reco.models.movies.data import imports
 from accident_reco.models.movies.data.formats import RatingReader, read_movies
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.storage.warehouse import Warehouse
 
-MAX_KEPT_REFUSALS = 100_000
-"""Refused rows kept one by one; a file that is wrong throughout fails anyway, and its first rows say why."""
+MAX_KEPT = 100_000
+"""Quarantine rows stored per import; a file that is wrong throughout fails anyway, and its first rows show why."""
 
-EXAMPLES = 5
-"""Reasons shown of an import."""
+MAX_EXAMPLES = 5
+"""Reasons shown per import."""
 
 
 @dataclass
-class Imported:
-    """What an import did."""
+class ImportResult:
+    """Result of an import; `fresh` is False when the same files were imported before."""
 
     load_id: int
     rows: int
@@ -35,7 +35,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class RatingFile:
+class SourceFile:
     """A ratings or movies file as fetched: its published name, digest, and a way to read it from the start."""
 
     name: str
@@ -45,57 +45,58 @@ class RatingFile:
 
 def import_files(
     warehouse: Warehouse,
-    ratings: RatingFile,
-    movies: RatingFile,
+    ratings: SourceFile,
+    movies: SourceFile,
     data_source: str,
     now: int,
     progress: Callable[[int], None] | None = None,
-) -> Imported:
-    """Make the warehouse hold these files' ratings and movies. The same files again change nothing.
+) -> ImportResult:
+    """Replace the imported ratings and movies of the warehouse by those of the files. Importing them again is a no-op.
 
     Args:
-        now: seconds UTC; later ratings are refused.
-        progress: told the rows read so far after every chunk.
+        now: seconds UTC; later ratings go to quarantine.
+        progress: called with the rows read so far after every chunk.
+
+    Raises:
+        ValueError: no row is valid; nothing was replaced.
+        UnknownFormat: a file is in none of the published formats.
     """
     with movies.open() as stream:
         catalogue = read_movies(stream.read(), movies.name)
-    before = storage.finished_load(warehouse, ratings.sha256, movies.sha256, data_source)
+    before = imports.find_finished_load(warehouse, ratings.sha256, movies.sha256, data_source)
     if before is not None:
-        told = storage.quarantined(warehouse, before.load_id, EXAMPLES)
-        return Imported(before.load_id, before.rows, before.quarantined, len(catalogue), False, *told)
-    load_id = storage.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
-    rows = refused = 0
+        summary = imports.summarize_quarantine(warehouse, before.load_id, MAX_EXAMPLES)
+        return ImportResult(before.load_id, before.rows, before.quarantined, len(catalogue), False, *summary)
+    load_id = imports.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
+    rows = rejected = 0
     examples: list[str] = []
 
-    def refuse(frame: pd.DataFrame) -> None:
-        nonlocal refused
-        storage.write_quarantine(warehouse, load_id, frame.iloc[: max(0, MAX_KEPT_REFUSALS - refused)])
-        examples.extend(frame["reason"].iloc[: EXAMPLES - len(examples)])
-        refused += len(frame)
+    def quarantine(frame: pd.DataFrame) -> None:
+        nonlocal rejected
+        imports.write_quarantine(warehouse, load_id, frame.iloc[: max(0, MAX_KEPT - rejected)])
+        examples.extend(frame["reason"].iloc[: MAX_EXAMPLES - len(examples)])
+        rejected += len(frame)
 
     with ratings.open() as stream:
         reader = RatingReader(stream, ratings.name)
         rules = RatingRules(reader.scale, np.asarray(catalogue.movie_id), now)
         for chunk in reader:
-            kept, bad = rules.sift(chunk)
-            columns = {
-                "user_id": kept.user_id, "movie_id": kept.movie_id, "rating": kept.rating, "rated_at": kept.rated_at,
-            }  # fmt: skip
-            storage.write_ratings(warehouse, load_id, columns)
+            kept, bad = rules.partition_valid(chunk)
+            imports.write_ratings(warehouse, load_id, vars(kept))
             for frame in [bad, *reader.malformed]:
-                refuse(frame)
+                quarantine(frame)
             reader.malformed.clear()
             rows += len(kept)
             if progress is not None:
-                progress(rows + refused)
+                progress(rows + rejected)
     if rows == 0:
         raise ValueError(
-            f"{ratings.name}: no usable rating among {refused} rows, so nothing was replaced"
+            f"{ratings.name}: no valid rating among {rejected} rows, so nothing was replaced"
             + (f"; first: {examples[0]}" if examples else "")
         )
-    storage.write_movies(warehouse, load_id, catalogue.frame())
-    done = storage.finish_load(warehouse, load_id, rows, refused)
+    imports.write_movies(warehouse, load_id, catalogue.to_frame())
+    done = imports.finish_load(warehouse, load_id, rows, rejected)
     counts = dict(rules.counts)
-    if refused > sum(counts.values()):
-        counts["malformed"] = refused - sum(counts.values())
-    return Imported(done.load_id, rows, refused, len(catalogue), True, counts, examples)
+    if rejected > sum(counts.values()):
+        counts["malformed"] = rejected - sum(counts.values())
+    return ImportResult(done.load_id, rows, rejected, len(catalogue), True, counts, examples)

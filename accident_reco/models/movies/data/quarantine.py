@@ -1,4 +1,6 @@
-"""Decides which rating rows are kept, and says of every other one why not. Vectorised; no files, no own clock."""
+"""Separates valid rating rows from those for quarantine, each with its reason. Vectorised; no files, no clock."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,18 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from accident_reco.models.movies.data.ratings import MAX_ID, Ratings, RatingScale, pair_keys
+from accident_reco.models.movies.data.bounds import MAX_ID, MIN_RATED_AT
+from accident_reco.models.movies.data.ratings import Ratings, RatingScale, build_pair_keys
 
 QUARANTINE_COLUMNS = ("file", "line", "user_id", "movie_id", "rating", "rated_at", "rule", "reason")
-# From here on a number of seconds lies beyond the year 5000: it is a number of milliseconds.
 MILLISECONDS_FROM = 100_000_000_000
-MAX_REFUSED = 0.02
-EARLIEST = 694_224_000  # 1992-01-01: before it, nobody rated anything on the web
+"""As seconds this is beyond the year 5000: larger times are milliseconds."""
+MAX_QUARANTINED = 0.02
+"""Largest share of rows in quarantine with which an import may train."""
 
 
 @dataclass(frozen=True)
 class RawChunk:
-    """Rows of a rating file as read: line numbers, text, and its numbers (NaN or -1 where the text is none)."""
+    """Rows of a rating file as read: line numbers, text, and its numbers (NaN or -1 where the text is no number)."""
 
     file: str
     line: np.ndarray
@@ -29,13 +32,13 @@ class RawChunk:
 
 
 class SeenPairs:
-    """The (user, movie) keys met so far, 8 bytes each: sorted runs that merge when two have grown alike."""
+    """The (user, movie) keys seen so far, 8 bytes each, in sorted runs that merge when two are of similar length."""
 
     def __init__(self) -> None:
         self._runs: list[np.ndarray] = []
 
     def add(self, keys: np.ndarray) -> np.ndarray:
-        """Which of `keys` were met before, or earlier in `keys`; then remember them all."""
+        """Add keys; returns the mask of those seen before or earlier in `keys`."""
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         again = np.zeros(len(keys), dtype=bool)
@@ -54,9 +57,11 @@ class SeenPairs:
 
 @dataclass
 class RatingRules:
-    """The rules of one import. Keeps the pairs it has seen, so feed it the chunks of one file in order.
+    """The rules of one import. Keeps the pairs it has seen, so pass it the chunks of one file in order.
 
-    `now` is the import's own time in seconds UTC: a rating later than a day after it is from the future.
+    Args:
+        now: time of the import in seconds UTC; a rating more than a day later is from the future.
+        counts: rule → rows that broke it so far.
     """
 
     scale: RatingScale
@@ -65,33 +70,34 @@ class RatingRules:
     counts: dict[str, int] = field(default_factory=dict)
     _seen: SeenPairs = field(default_factory=SeenPairs)
 
-    def sift(self, chunk: RawChunk) -> tuple[Ratings, pd.DataFrame]:
-        """Split a chunk into ratings to keep and a frame of quarantined rows (`QUARANTINE_COLUMNS`)."""
+    def partition_valid(self, chunk: RawChunk) -> tuple[Ratings, pd.DataFrame]:
+        """Split a chunk into valid ratings and a frame of rows for quarantine (`QUARANTINE_COLUMNS`)."""
         rule = np.zeros(len(chunk.line), dtype=np.int8)
-        for number, broken in enumerate(self._broken(chunk), start=1):
+        for number, broken in enumerate(self._evaluate_rules(chunk), start=1):
             rule[(rule == 0) & broken] = number
         clean = np.flatnonzero(rule == 0)
-        # Only rows that are otherwise sound can be the first of a pair.
-        again = self._seen.add(pair_keys(chunk.user_id[clean], chunk.movie_id[clean]))
+        # Only rows that are otherwise valid can be the first of a pair.
+        again = self._seen.add(build_pair_keys(chunk.user_id[clean], chunk.movie_id[clean]))
         rule[clean[again]] = len(_RULES)
         bad = np.flatnonzero(rule)
         kept = np.flatnonzero(rule == 0)
         return (
-            Ratings.of(chunk.user_id[kept], chunk.movie_id[kept], chunk.rating[kept], chunk.rated_at[kept]),
+            Ratings.from_columns(chunk.user_id[kept], chunk.movie_id[kept], chunk.rating[kept], chunk.rated_at[kept]),
             self._explain(chunk, bad, rule[bad]),
         )
 
-    def _broken(self, chunk: RawChunk) -> list[np.ndarray]:
+    def _evaluate_rules(self, chunk: RawChunk) -> list[np.ndarray]:
+        """Masks of the rows that break each rule, in the order of `_RULES`."""
         known = np.asarray(self.known_movies)
         at = np.minimum(np.searchsorted(known, chunk.movie_id), max(len(known) - 1, 0))
         found = known[at] == chunk.movie_id if len(known) else np.zeros(len(chunk.line), dtype=bool)
         ids_bad = (chunk.user_id < 1) | (chunk.user_id > MAX_ID) | (chunk.movie_id < 1) | (chunk.movie_id > MAX_ID)
         return [
             ids_bad,
-            ~self.scale.holds(chunk.rating),
+            ~self.scale.contains(chunk.rating),
             chunk.rated_at >= MILLISECONDS_FROM,
             chunk.rated_at > self.now + 86_400,
-            chunk.rated_at < EARLIEST,
+            chunk.rated_at < MIN_RATED_AT,
             ~found,
         ]
 
@@ -103,7 +109,7 @@ class RatingRules:
         for name in names:
             self.counts[name] = self.counts.get(name, 0) + 1
         reasons = [
-            f"{chunk.file} line {line}: {self._reason(name, user, movie, rating, when)}; row kept in quarantine"
+            f"{chunk.file} line {line}: {self._describe(name, user, movie, rating, when)}; row kept in quarantine"
             for name, line, user, movie, rating, when in zip(
                 names,
                 chunk.line[rows].tolist(),
@@ -119,7 +125,7 @@ class RatingRules:
             columns=list(QUARANTINE_COLUMNS),
         )
 
-    def _reason(self, rule: str, user: str, movie: str, rating: str, when: str) -> str:
+    def _describe(self, rule: str, user: str, movie: str, rating: str, when: str) -> str:
         return {
             "identifier": f"user {user!r} or movie {movie!r} is not an id from 1 to {MAX_ID}",
             "rating_scale": f"rating = {rating} is not on the scale {self.scale}",
@@ -142,15 +148,15 @@ _RULES = (
 )
 
 
-def refusals(rows: int, refused: int) -> tuple[bool, str]:
-    """Whether an import refused so few rows that the others may teach, and the figures in words."""
-    share = refused / max(rows + refused, 1)
-    told = f"{refused:,} of {rows + refused:,} rating rows refused ({share:.2%}); rating_quarantine tells why"
-    return share <= MAX_REFUSED, told
+def check_quarantine(rows: int, quarantined: int) -> tuple[bool, str]:
+    """Whether few enough rows of an import are in quarantine for its ratings to train, and the figures in words."""
+    share = quarantined / max(rows + quarantined, 1)
+    reason = f"{quarantined:,} of {rows + quarantined:,} rating rows quarantined ({share:.2%}); see rating_quarantine"
+    return share <= MAX_QUARANTINED, reason
 
 
-def malformed(file: str, lines: list[tuple[int, str]], columns: int) -> pd.DataFrame:
-    """Quarantine rows for lines that do not even have the right number of columns."""
+def build_malformed(file: str, lines: list[tuple[int, str]], columns: int) -> pd.DataFrame:
+    """Quarantine rows of lines with a wrong number of columns."""
     return pd.DataFrame(
         {
             "file": file,

@@ -1,4 +1,4 @@
-"""Reads movies and ratings, in columns, and takes what the API brings. Imports have a module of their own."""
+"""Reads movies and ratings as columns, and writes the ratings that the API receives. Imports are in `imports`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,12 @@ _READ_USERS = 400
 
 @dataclass(frozen=True)
 class StoredRatings:
-    """Ratings as columns, and which are simulated. Of all that there are, taken or not: how many (`stored`), and the
-    newest `received_at` (ms UTC, 0: none).
+    """Ratings as columns.
+
+    Args:
+        simulated: mask of the simulated ones.
+        stored: number of all stored ratings, those of other users included.
+        received_until: newest `received_at` of all stored ratings (ms UTC; 0: none).
     """
 
     columns: dict[str, np.ndarray]
@@ -53,42 +57,46 @@ def read_movies(warehouse: Warehouse) -> list[tuple[int, str, str]]:
 
 
 def count_ratings(warehouse: Warehouse) -> int:
-    """How many ratings there are."""
+    """Number of stored ratings."""
     with warehouse.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
 
 
-def read_ratings(warehouse: Warehouse, taken: Callable[[np.ndarray], np.ndarray] | None = None) -> StoredRatings:
-    """Ratings as columns, some hundred users at a time, so that they are never all Python objects at once.
+def read_ratings(warehouse: Warehouse, select_users: Callable[[np.ndarray], np.ndarray] | None = None) -> StoredRatings:
+    """Ratings as columns, read some hundred users at a time, so that they are never all Python objects at once.
 
     Args:
-        taken: user ids → mask of the users whose ratings are read; of everybody by default.
+        select_users: user ids → mask of the users whose ratings are read; all by default.
     """
     with warehouse.connect() as connection:
-        # Before the rows: a rating that comes in meanwhile is newer than what is read.
+        # Before the rows: a rating that is received meanwhile is newer than the rows read.
         stored, newest = connection.execute(select(func.count(), func.max(ratings.c.received_at))).one()
         users = np.array(connection.execute(select(ratings.c.user_id).distinct()).scalars().all(), dtype=np.int64)
-        users = np.sort(users if taken is None else users[taken(users)])
-        columns = _rows_of(connection, users, newest or 0)
+        users = np.sort(users if select_users is None else users[select_users(users)])
+        columns = _read_rows(connection, users, newest or 0)
     return StoredRatings(columns, columns.pop("simulated"), stored, newest or 0)
 
 
-def known_ratings(warehouse: Warehouse, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
-    """What `read_ratings` gave of some users when its `received_until` was `until`: columns by user and movie.
+def read_ratings_until(warehouse: Warehouse, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
+    """Ratings of some users as `read_ratings` returned them when its `received_until` was `until`, sorted by user and
+    movie: those of the source, and those that the API had received by then (ms UTC, inclusive), simulated ones too.
 
-    Theirs of the source, and what the API had taken until then (ms UTC, that moment included), simulated ones too. A
-    rating that was changed since counts as newer: its earlier stars are not kept.
+    A rating that was changed since counts as newer: its earlier stars are not kept.
     """
     with warehouse.connect() as connection:
-        columns = _rows_of(connection, np.unique(users), until)
+        columns = _read_rows(connection, np.unique(users), until)
     order = np.lexsort((columns["movie_id"], columns["user_id"]))
     return {name: values[order] for name, values in columns.items()}
 
 
-def _rows_of(connection: Connection, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
+def _read_rows(connection: Connection, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
     kinds = {
-        "user_id": np.int64, "movie_id": np.int64, "rating": np.float32, "rated_at": np.int64, "simulated": np.bool_,
-    }  # fmt: skip
+        "user_id": np.int64,
+        "movie_id": np.int64,
+        "rating": np.float32,
+        "rated_at": np.int64,
+        "simulated": np.bool_,
+    }
     parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds.values()]
     for start in range(0, len(users), _READ_USERS):
         some = {"users": users[start : start + _READ_USERS].tolist(), "until": until}
@@ -96,8 +104,8 @@ def _rows_of(connection: Connection, users: np.ndarray, until: int) -> dict[str,
         rows = cursor.fetchall() if cursor is not None else []
         for part, kind, column in zip(parts, kinds.values(), zip(*rows, strict=True), strict=False):
             part.append(np.array(column, dtype=kind))
-    # One column after the other gives its chunks back before the next is put together.
-    return {name: _joined(part) for name, part in zip(kinds, parts, strict=True)}
+    # One column after the other, so that each frees its chunks before the next is concatenated.
+    return {name: _concatenate(part) for name, part in zip(kinds, parts, strict=True)}
 
 
 _ROWS = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated).where(
@@ -106,17 +114,21 @@ _ROWS = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.
 )
 
 
-def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+def _concatenate(chunks: list[np.ndarray]) -> np.ndarray:
+    """Concatenate chunks and release them."""
     whole = np.concatenate(chunks)
     chunks.clear()
     return whole
 
 
-def user_histories(
+def read_user_histories(
     warehouse: Warehouse, user_ids: Sequence[int], *, newer_than: int, simulated: bool = True
 ) -> dict[int, dict[str, Any]]:
-    """Ratings of some users: of each that has any the arrays `movie_id`, `rating`, `rated_at`, and `newer`: whether one
-    was received after `newer_than` (ms UTC). `simulated=False` leaves made-up ratings out.
+    """Ratings of those users that have any, as the arguments of a `History`.
+
+    Args:
+        newer_than: `newer` is whether a rating was received after this time (ms UTC).
+        simulated: whether simulated ratings are included.
     """
     query = _HISTORY if simulated else _HISTORY.where(~ratings.c.simulated)
     found = {}
@@ -135,32 +147,32 @@ def user_histories(
     return found
 
 
-def _listed(column: ColumnElement[int]) -> ColumnElement[str]:
-    # Written out: a separator that is a parameter makes SQLite take 1.7 times as long.
+def _aggregate_text(column: ColumnElement[int]) -> ColumnElement[str]:
+    # A literal: with the separator as a parameter SQLite takes 1.7 times as long.
     comma: Any = literal_column("','")
     return func.aggregate_strings(cast(column, String), comma)
 
 
-# A request waits for this. One text a column, put together by the database, is read in a third of the time that one
-# tuple a rating takes; stars go as whole thousandths, since writing floats out costs as much again.
+# A request waits for this. One text per column, aggregated by the database, is read in a third of the time of one
+# tuple per rating; stars are sent as whole thousandths, since formatting floats costs as much again.
 _HISTORY = select(
-    _listed(ratings.c.movie_id),
-    _listed(cast(func.round(ratings.c.rating * literal_column("1000")), Integer)),
-    _listed(ratings.c.rated_at),
+    _aggregate_text(ratings.c.movie_id),
+    _aggregate_text(cast(func.round(ratings.c.rating * literal_column("1000")), Integer)),
+    _aggregate_text(ratings.c.rated_at),
     func.max(ratings.c.received_at),
 ).where(ratings.c.user_id == bindparam("user"))
 
 
-def received_ratings(warehouse: Warehouse, since: int, until: int, most: int | None = None) -> dict[str, np.ndarray]:
-    """Ratings that the API took from `since` to before `until` (ms UTC), simulated ones too, oldest first; of more than
-    `most` the newest. A window for drift.
+def read_received_ratings(warehouse: Warehouse, since: int, until: int, limit: int) -> dict[str, np.ndarray]:
+    """Ratings that the API received from `since` to before `until` (ms UTC), simulated ones too, oldest first; of more
+    than `limit` the newest.
     """
     names = ("user_id", "movie_id", "rating", "rated_at", "simulated", "received_at")
     query = (
         select(*(ratings.c[name] for name in names))
         .where(ratings.c.received_at >= since, ratings.c.received_at < until)
         .order_by(ratings.c.received_at.desc(), ratings.c.user_id.desc(), ratings.c.movie_id.desc())
-        .limit(most)
+        .limit(limit)
     )
     with warehouse.connect() as connection:
         rows = connection.execute(query).all()[::-1]
@@ -168,14 +180,14 @@ def received_ratings(warehouse: Warehouse, since: int, until: int, most: int | N
 
 
 def count_received(warehouse: Warehouse, after: int) -> int:
-    """How many ratings of people, not simulated ones, the API took after `after` (ms UTC)."""
+    """Number of ratings, simulated ones excluded, that the API received after `after` (ms UTC)."""
     query = select(func.count()).where(ratings.c.received_at > after, ~ratings.c.simulated)
     with warehouse.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
-def known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
-    """Which of the ids are in the catalogue."""
+def select_known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
+    """Those of the ids that are in the catalogue."""
     wanted = list(set(movie_ids))
     found: set[int] = set()
     with warehouse.connect() as connection:
@@ -185,8 +197,8 @@ def known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
     return found
 
 
-def existing_users(warehouse: Warehouse, user_ids: Sequence[int]) -> set[int]:
-    """Which of the users have a rating."""
+def select_existing_users(warehouse: Warehouse, user_ids: Sequence[int]) -> set[int]:
+    """Those of the users that have a rating."""
     found: set[int] = set()
     with warehouse.connect() as connection:
         for start in range(0, len(user_ids), 500):
@@ -195,16 +207,16 @@ def existing_users(warehouse: Warehouse, user_ids: Sequence[int]) -> set[int]:
     return found
 
 
-# What the API takes
+# Writing
 
 
 def add_ratings(warehouse: Warehouse, columns: Columns, *, simulated: bool, received_at: int) -> dict[str, int]:
-    """Take ratings through the API, in one transaction: new, changed or the same as before (which changes nothing).
+    """Write received ratings in one transaction; a rating that is stored already changes nothing.
 
     A real rating replaces a simulated one; a simulated one never replaces anything. (user, movie) must not repeat.
 
     Returns:
-        `inserted`, `updated`, `unchanged`; for simulated ratings `unchanged` counts those that met another.
+        Numbers `inserted`, `updated`, `unchanged`; a simulated rating of a rated pair is `unchanged`.
     """
     inserted = updated = 0
     names = ("user_id", "movie_id", "rating", "rated_at")
@@ -212,11 +224,18 @@ def add_ratings(warehouse: Warehouse, columns: Columns, *, simulated: bool, rece
     with warehouse.begin() as connection:
         for start in range(0, len(rows), 400):
             part = rows[start : start + 400]
-            before = _stored(connection, part)
+            before = _read_stored(connection, part)
             fresh, changed = [], []
             for user, movie, stars, when in part:
-                row = {"user_id": user, "movie_id": movie, "rating": stars, "rated_at": when,
-                       "simulated": simulated, "received_at": received_at, "load_id": None}  # fmt: skip
+                row = {
+                    "user_id": user,
+                    "movie_id": movie,
+                    "rating": stars,
+                    "rated_at": when,
+                    "simulated": simulated,
+                    "received_at": received_at,
+                    "load_id": None,
+                }
                 old = before.get((user, movie))
                 if old is None:
                     fresh.append(row)
@@ -233,14 +252,12 @@ def add_ratings(warehouse: Warehouse, columns: Columns, *, simulated: bool, rece
 _CHANGE = (
     update(ratings)
     .where(ratings.c.user_id == bindparam("key_user"), ratings.c.movie_id == bindparam("key_movie"))
-    .values(
-        {name: bindparam(name) for name in ("rating", "rated_at", "simulated", "received_at", "load_id")}
-    )
-)  # fmt: skip
+    .values({name: bindparam(name) for name in ("rating", "rated_at", "simulated", "received_at", "load_id")})
+)
 
 
-def _stored(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[tuple[int, int], tuple[float, bool]]:
-    """Stars and simulated flag of those of the (user, movie) pairs that are stored."""
+def _read_stored(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[tuple[int, int], tuple[float, bool]]:
+    """Stars and simulated flag of the (user, movie) pairs that are stored."""
     users, wanted = {row[0] for row in rows}, {row[1] for row in rows}
     query = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.simulated).where(
         ratings.c.user_id.in_(users), ratings.c.movie_id.in_(wanted)

@@ -1,4 +1,6 @@
-"""The shapes in which ratings and movies travel: columns of numpy arrays. No reading, no rules."""
+"""Columns of ratings and movies as numpy arrays, and their scale. No reading, no rules."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,8 +10,6 @@ import numpy as np
 import pandas as pd
 
 RATING_COLUMNS = ("user_id", "movie_id", "rating", "rated_at")
-MAX_ID = 2**31 - 1
-"""Ids fit in 31 bits, so that a (user, movie) pair fits in one unsigned 64-bit key."""
 
 _YEAR_AT_END = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)\s*$")
 
@@ -22,8 +22,8 @@ class RatingScale:
     high: float = 5.0
     step: float = 0.5
 
-    def holds(self, rating: np.ndarray) -> np.ndarray:
-        """Which ratings lie on the scale; NaN does not."""
+    def contains(self, rating: np.ndarray) -> np.ndarray:
+        """Mask of the ratings that are on the scale; NaN is not."""
         steps = (np.asarray(rating, dtype=np.float64) - self.low) / self.step
         inside = (steps >= -1e-9) & (steps <= (self.high - self.low) / self.step + 1e-9)
         return inside & (np.abs(steps - np.round(steps)) < 1e-6)
@@ -50,10 +50,10 @@ class Ratings:
         return len(self.user_id)
 
     @classmethod
-    def of(
+    def from_columns(
         cls, user_id: Iterable[int], movie_id: Iterable[int], rating: Iterable[float], rated_at: Iterable[int]
-    ) -> "Ratings":
-        """Build from anything that numpy can turn into columns."""
+    ) -> Ratings:
+        """Build from anything that numpy converts to columns."""
         return cls(
             np.asarray(user_id, dtype=np.int64),
             np.asarray(movie_id, dtype=np.int64),
@@ -62,31 +62,31 @@ class Ratings:
         )
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "Ratings":
+    def from_frame(cls, frame: pd.DataFrame) -> Ratings:
         """Columns of a data frame that has `user_id`, `movie_id`, `rating`, `rated_at`."""
-        return cls.of(*(frame[name].to_numpy() for name in RATING_COLUMNS))
+        return cls.from_columns(*(frame[name].to_numpy() for name in RATING_COLUMNS))
 
     @classmethod
-    def concatenate(cls, parts: Sequence["Ratings"]) -> "Ratings":
+    def concatenate(cls, parts: Sequence[Ratings]) -> Ratings:
         """One set of columns from several, in their order."""
         if not parts:
-            return cls.of([], [], [], [])
+            return cls.from_columns([], [], [], [])
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in RATING_COLUMNS))
 
-    def frame(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """The columns as a data frame (no copies of the numbers)."""
         return pd.DataFrame({name: getattr(self, name) for name in RATING_COLUMNS}, copy=False)
 
-    def take(self, rows: np.ndarray) -> "Ratings":
-        """The rows that a mask or an index array names."""
+    def take(self, rows: np.ndarray) -> Ratings:
+        """The rows of a mask or an index array."""
         return Ratings(*(getattr(self, name)[rows] for name in RATING_COLUMNS))
 
-    def ordered(self) -> "Ratings":
-        """Sorted by user, then movie: the order in which every model sees the rows, whatever the source's order."""
+    def sort_by_user(self) -> Ratings:
+        """The rows by user, then movie: the order in which every fit gets them, whatever the order of the source."""
         return self.take(np.lexsort((self.movie_id, self.user_id)))
 
 
-def pair_keys(user_id: np.ndarray, movie_id: np.ndarray) -> np.ndarray:
+def build_pair_keys(user_id: np.ndarray, movie_id: np.ndarray) -> np.ndarray:
     """One unsigned 64-bit key per (user, movie): the identity of a rating, and what the holdout hashes."""
     return (np.asarray(user_id).astype(np.uint64) << np.uint64(32)) | np.asarray(movie_id).astype(np.uint64)
 
@@ -103,25 +103,20 @@ class Catalogue:
         return len(self.movie_id)
 
     @classmethod
-    def of(cls, movie_id: Iterable[int], title: Iterable[str], genres: Iterable[str]) -> "Catalogue":
-        """Sort by id and keep the first of movies that share one."""
-        ids, titles, names = np.asarray(list(movie_id), dtype=np.int64), list(title), list(genres)
+    def from_rows(cls, rows: Sequence[tuple[int, str, str]]) -> Catalogue:
+        """Build from (id, title, genres): sorted by id, the first of rows that share an id."""
+        ids = np.array([row[0] for row in rows], dtype=np.int64)
         unique, first = np.unique(ids, return_index=True)
-        return cls(unique, [titles[row] for row in first], [names[row] for row in first])
+        return cls(unique, [rows[row][1] for row in first.tolist()], [rows[row][2] for row in first.tolist()])
 
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "Catalogue":
-        """Columns of a data frame that has `movie_id`, `title`, `genres`."""
-        return cls.of(frame["movie_id"].tolist(), frame["title"].tolist(), frame["genres"].tolist())
-
-    def frame(self) -> pd.DataFrame:
-        """The catalogue as a data frame with the year read from the title (-1 where it names none)."""
+    def to_frame(self) -> pd.DataFrame:
+        """The catalogue as a data frame with the year of the title (-1 where it has none)."""
         return pd.DataFrame(
-            {"movie_id": self.movie_id, "title": self.title, "genres": self.genres, "year": years_of(self.title)}
+            {"movie_id": self.movie_id, "title": self.title, "genres": self.genres, "year": parse_years(self.title)}
         )
 
 
-def years_of(titles: Sequence[str]) -> np.ndarray:
-    """Year at the end of each title, int16; -1 where there is none (`Babylon 5` has none, `Dekalog (1988-89)` has)."""
+def parse_years(titles: Sequence[str]) -> np.ndarray:
+    """Year at the end of each title, int16; -1 where there is none (`Babylon 5`; `Dekalog (1988-89)` is 1988)."""
     found = (_YEAR_AT_END.search(title) for title in titles)
     return np.array([int(match.group(1)) if match else -1 for match in found], dtype=np.int16)

@@ -1,4 +1,4 @@
-"""Writes MovieLens-shaped files of a made-up world: true headers and quirks, any scale, same seed same bytes."""
+"""Generates sample files in the MovieLens format: true headers and defects, any scale, same seed same bytes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from accident_reco.models.movies.data.synthetic_ratings import GENRES, People, World, rate
+from accident_reco.models.movies.data.synthetic_ratings import (
+    GENRES,
+    SyntheticMovies,
+    SyntheticUsers,
+    generate_ratings,
+)
 
 FIRST_RATING = 1_300_000_000  # March 2011
 LAST_RATING = 1_700_000_000  # November 2023
-_BLOCK_PEOPLE = 500
+_BLOCK_USERS = 500
 _STARS = pa.array([f"{half / 2:.1f}" for half in range(11)])
 
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Size and seed of the sample. `bad_rows` of a million are wrong in a way that the quarantine must find."""
+    """Size and seed of the sample. `bad_rows` per million break a rule, so that the quarantine finds them."""
 
     ratings: int = 60_000
     seed: int = 20
@@ -36,50 +41,50 @@ class SampleSpec:
         return self.movies or max(300, self.ratings // 60)
 
     @property
-    def people(self) -> int:
-        """Users, so that the number of ratings comes out about right."""
+    def user_count(self) -> int:
+        """Users, for about the number of ratings."""
         return max(20, round(self.ratings / self.mean_ratings))
 
 
-def movies_csv(spec: SampleSpec) -> bytes:
+def generate_movies_csv(spec: SampleSpec) -> bytes:
     """The sample's `movies.csv`."""
-    world = World.make(spec.movie_count, spec.seed)
+    movies = SyntheticMovies.generate(spec.movie_count, spec.seed)
     text = io.StringIO(newline="")
-    ids = movie_ids(np.arange(spec.movie_count)).tolist()
+    ids = build_movie_ids(np.arange(spec.movie_count)).tolist()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["movieId", "title", "genres"])
-    for row, (title, year, flags) in enumerate(zip(world.title, world.year.tolist(), world.flags, strict=True)):
+    for row, (title, year, flags) in enumerate(zip(movies.title, movies.year.tolist(), movies.flags, strict=True)):
         names = "|".join(GENRES[number] for number in np.flatnonzero(flags)) or "(no genres listed)"
         writer.writerow([ids[row], f"{title} ({year})", names])
     return text.getvalue().encode()
 
 
-def ratings_csv(spec: SampleSpec) -> Iterator[bytes]:
-    """The sample's `ratings.csv`, in blocks: memory does not grow with its size."""
-    world = World.make(spec.movie_count, spec.seed)
+def generate_ratings_csv(spec: SampleSpec) -> Iterator[bytes]:
+    """The sample's `ratings.csv`, in blocks: memory does not grow with the size."""
+    movies = SyntheticMovies.generate(spec.movie_count, spec.seed)
     yield b"userId,movieId,rating,timestamp\n"
-    for block, first in enumerate(range(0, spec.people, _BLOCK_PEOPLE)):
+    for block, first in enumerate(range(0, spec.user_count, _BLOCK_USERS)):
         random = np.random.default_rng([spec.seed, 2, block])
-        people = People.make(
-            min(_BLOCK_PEOPLE, spec.people - first), spec.mean_ratings, FIRST_RATING, LAST_RATING, random
+        users = SyntheticUsers.generate(
+            min(_BLOCK_USERS, spec.user_count - first), spec.mean_ratings, FIRST_RATING, LAST_RATING, random
         )
-        person, movie, stars, when = rate(world, people, random)
+        user, movie, stars, when = generate_ratings(movies, users, random)
         columns = {
-            "user": person + first + 1,
-            "movie": movie_ids(movie),
+            "user": user + first + 1,
+            "movie": build_movie_ids(movie),
             "half": (stars * 2).astype(np.int64),
             "when": when,
         }
-        yield _lines(_spoil(columns, spec, random))
+        yield _encode(_corrupt(columns, spec, random))
 
 
-def movie_ids(rows: np.ndarray) -> np.ndarray:
-    """Ids of movies of the sample: like the real ones they have gaps."""
+def build_movie_ids(rows: np.ndarray) -> np.ndarray:
+    """Movie ids of the sample, with gaps like the real ones."""
     return rows * 3 + 1
 
 
-def _spoil(columns: dict[str, np.ndarray], spec: SampleSpec, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Break a few rows, and repeat a few, in the ways met in the wild."""
+def _corrupt(columns: dict[str, np.ndarray], spec: SampleSpec, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Corrupt a few rows, and repeat a few, as found in real files."""
     rows = len(columns["user"])
     bad = np.flatnonzero(random.random(rows) < spec.bad_rows / 1e6)
     kind = random.integers(0, 5, len(bad))
@@ -91,7 +96,7 @@ def _spoil(columns: dict[str, np.ndarray], spec: SampleSpec, random: np.random.G
     return {name: values[again] for name, values in columns.items()}
 
 
-def _lines(columns: dict[str, np.ndarray]) -> bytes:
+def _encode(columns: dict[str, np.ndarray]) -> bytes:
     table = pa.table(
         {
             "userId": pa.array(columns["user"]),

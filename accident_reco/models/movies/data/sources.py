@@ -1,75 +1,52 @@
-"""Where rating files come from: made up (`sample`), published by GroupLens (`official`), or a directory or URL.
+"""Sources of rating files: generated (`sample`), published by GroupLens (`official`), or a directory or URL.
 
-A source gives the ratings file and the movies file, each as a stream with its digest; nothing is read before.
+A source fetches the ratings file and the movies file, each as a stream with its digest.
 """
 
 from __future__ import annotations
 
 import hashlib
-import lzma
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.archives import FetchedFile, SourceError, extract_member
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, spool
 
 # Ratings and movies file of each published set, newest format first.
-PAIRS = (("ratings.csv", "movies.csv"), ("ratings.dat", "movies.dat"), ("u.data", "u.item"))
-OFFICIAL = "https://files.grouplens.org/datasets/movielens/"
-HOSTS = ("grouplens.org",)
-MAX_UNPACKED = 4 << 30
-MAX_RATIO = 100
-"""A member that unpacks to more than this many times its size is no rating file (theirs shrink to a quarter)."""
-
-
-class SourceError(RuntimeError):
-    """A source cannot give its files; the message says what was looked for, where, and what to do."""
-
-
-@dataclass
-class Fetched:
-    """One file as it came: its name, where from, and a stream at its beginning."""
-
-    name: str
-    url: str
-    stream: IO[bytes]
-    sha256: str
-    size: int
-    note: str = ""
+FILE_PAIRS = (("ratings.csv", "movies.csv"), ("ratings.dat", "movies.dat"), ("u.data", "u.item"))
+OFFICIAL_URL = "https://files.grouplens.org/datasets/movielens/"
+OFFICIAL_HOSTS = ("grouplens.org",)
+"""Largest ratio of unpacked to packed size of a zip member (rating files have about 4)."""
 
 
 class MovieSource(Protocol):
-    """Where the two files come from. `data_source` is what assets, cards and answers carry."""
+    """Provides the two files. `data_source` is recorded with assets, cards and answers."""
 
     data_source: str
 
-    def fingerprint(self) -> str:
-        """Changes when the files do; cheap, reads none of them. Raises SourceError."""
+    def compute_fingerprint(self) -> str:
+        """Identity of the files without reading them; empty where there is none. Raises SourceError."""
 
-    def gave(self, url: str, fingerprint: str) -> bool:
-        """Whether a file stored with these is of what is named now. Asks nobody outside. Raises SourceError."""
+    def provides(self, url: str, fingerprint: str) -> bool:
+        """Whether a file stored with this URL and fingerprint is of this source. No network. Raises SourceError."""
 
-    def ratings(self) -> Fetched:
+    def fetch_ratings(self) -> FetchedFile:
         """The ratings file. Raises SourceError."""
 
-    def movies(self) -> Fetched:
+    def fetch_movies(self) -> FetchedFile:
         """The movies file. Raises SourceError."""
 
     def close(self) -> None:
-        """Give back what fetching needed; files that were handed out stay open."""
+        """Release what fetching needed; fetched files stay open."""
 
 
 def open_source(settings: MovieSettings) -> MovieSource:
-    """The source that the settings name."""
+    """The configured source."""
     name = settings.movies_source
     if name == "sample":
         return SampleSource(SampleSpec(settings.movies_sample_ratings, settings.seed, settings.movies_sample_movies))
@@ -79,31 +56,31 @@ def open_source(settings: MovieSettings) -> MovieSource:
 
 
 class SampleSource:
-    """Made-up files of a size and a seed."""
+    """Generated files of a size and a seed."""
 
     data_source = "sample"
 
     def __init__(self, spec: SampleSpec) -> None:
         self.spec = spec
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """The size and the seed."""
         return hashlib.sha256(repr(self.spec).encode()).hexdigest()[:16]
 
-    def gave(self, url: str, fingerprint: str) -> bool:
-        """Of this size and seed."""
-        return fingerprint == self.fingerprint()
+    def provides(self, url: str, fingerprint: str) -> bool:
+        """Whether it has this size and seed."""
+        return fingerprint == self.compute_fingerprint()
 
-    def ratings(self) -> Fetched:
-        """`ratings.csv`, made block by block."""
-        return Fetched("ratings.csv", f"sample:seed={self.spec.seed}", *spool(ratings_csv(self.spec)))
+    def fetch_ratings(self) -> FetchedFile:
+        """`ratings.csv`, generated block by block."""
+        return FetchedFile("ratings.csv", f"sample:seed={self.spec.seed}", *spool(generate_ratings_csv(self.spec)))
 
-    def movies(self) -> Fetched:
+    def fetch_movies(self) -> FetchedFile:
         """`movies.csv`."""
-        return Fetched("movies.csv", f"sample:seed={self.spec.seed}", *spool([movies_csv(self.spec)]))
+        return FetchedFile("movies.csv", f"sample:seed={self.spec.seed}", *spool([generate_movies_csv(self.spec)]))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 class DirectorySource:
@@ -127,15 +104,15 @@ class DirectorySource:
     def _names(self) -> tuple[str, str]:
         fs, root = self._fs
         if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {_looked_for()}")
-        for pair in PAIRS:
+            raise SourceError(f"{self.location} does not exist; use a directory or URL that holds {_list_expected()}")
+        for pair in FILE_PAIRS:
             if all(fs.exists(f"{root}/{name}") for name in pair):
                 return pair
         held = ", ".join(sorted(path.rsplit("/", 1)[-1] for path in fs.ls(root, detail=False))[:10]) or "nothing"
-        raise SourceError(f"{self.location} does not hold {_looked_for()}; it holds {held}")
+        raise SourceError(f"{self.location} does not hold {_list_expected()}; it holds {held}")
 
-    def fingerprint(self) -> str:
-        """Sizes and times of the files; of an http address, of what it gives."""
+    def compute_fingerprint(self) -> str:
+        """Digest of sizes and times of the files; empty for an http address."""
         if self._http:
             return ""
         fs, root = self._fs
@@ -143,32 +120,32 @@ class DirectorySource:
         stamps = [f"{info['name']}:{info.get('size')}:{info.get('ETag') or info.get('mtime')}" for info in infos]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
 
-    def gave(self, url: str, fingerprint: str) -> bool:
-        """Of these very files; of an http address, from there."""
-        return url.rpartition("/")[0] == self.location if self._http else fingerprint == self.fingerprint()
+    def provides(self, url: str, fingerprint: str) -> bool:
+        """Whether the files are the same; for an http address, whether they were fetched from it."""
+        return url.rpartition("/")[0] == self.location if self._http else fingerprint == self.compute_fingerprint()
 
-    def ratings(self) -> Fetched:
+    def fetch_ratings(self) -> FetchedFile:
         """The ratings file."""
         return self._fetch(0)
 
-    def movies(self) -> Fetched:
+    def fetch_movies(self) -> FetchedFile:
         """The movies file."""
         return self._fetch(1)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
-    def _fetch(self, which: int) -> Fetched:
+    def _fetch(self, which: int) -> FetchedFile:
         if self._http:
             return self._download(which)
         fs, root = self._fs
         path = f"{root}/{self._names[which]}"
         with fs.open(path, "rb") as file:
-            return Fetched(self._names[which], fs.unstrip_protocol(path), *spool(_chunks(file)))
+            return FetchedFile(self._names[which], fs.unstrip_protocol(path), *spool(_read_chunks(file)))
 
-    def _download(self, which: int) -> Fetched:
+    def _download(self, which: int) -> FetchedFile:
         tried = []
-        for pair in PAIRS:
+        for pair in FILE_PAIRS:
             url = f"{self.location}/{pair[which]}"
             try:
                 got = self._downloader.get(url)
@@ -177,18 +154,18 @@ class DirectorySource:
                 if "answered 404" not in str(error):
                     break
             else:
-                return Fetched(pair[which], url, got.stream, got.sha256, got.size)
-        raise SourceError(f"{self.location} does not give {_looked_for()}: {'; '.join(tried)}")
+                return FetchedFile(pair[which], url, got.stream, got.sha256, got.size)
+        raise SourceError(f"{self.location} does not provide {_list_expected()}: {'; '.join(tried)}")
 
 
 class OfficialSource:
-    """A set as GroupLens publishes it: one zip, held to its published md5. `base` differs in tests only."""
+    """A set as GroupLens publishes it: one zip, verified against its published md5. `base` differs in tests only."""
 
     data_source = "official"
 
-    def __init__(self, dataset: str, downloader: Downloader | None = None, base: str = OFFICIAL) -> None:
+    def __init__(self, dataset: str, downloader: Downloader | None = None, base: str = OFFICIAL_URL) -> None:
         self.url = f"{base}{dataset}.zip"
-        self._downloader = downloader or Downloader(allowed=HOSTS, max_bytes=2 << 30, timeout_s=3600)
+        self._downloader = downloader or Downloader(allowed=OFFICIAL_HOSTS, max_bytes=2 << 30, timeout_s=3600)
 
     @cached_property
     def _md5(self) -> str:
@@ -208,105 +185,53 @@ class OfficialSource:
     @cached_property
     def _zip(self) -> Download:
         try:
-            return self._downloader.get(self.url, lambda body: _wrong(body, self._md5))
+            return self._downloader.get(self.url, lambda body: _check_md5(body, self._md5))
         except DownloadError as error:
             raise SourceError(f"the official ratings cannot be fetched: {error}") from error
 
-    def fingerprint(self) -> str:
-        """The published md5; '' where there is none, which means: look again."""
+    def compute_fingerprint(self) -> str:
+        """The published md5; empty where there is none, so that the set is fetched again."""
         return self._md5
 
-    def gave(self, url: str, fingerprint: str) -> bool:
-        """Of this set; what became of it since is not looked up."""
+    def provides(self, url: str, fingerprint: str) -> bool:
+        """Whether the file is of this set, whatever its current state."""
         return url.partition("#")[0] == self.url
 
-    def ratings(self) -> Fetched:
+    def fetch_ratings(self) -> FetchedFile:
         """The ratings file inside the zip."""
         return self._member(0)
 
-    def movies(self) -> Fetched:
+    def fetch_movies(self) -> FetchedFile:
         """The movies file inside the zip."""
         return self._member(1)
 
     def close(self) -> None:
-        """Forget the zip."""
+        """Close the zip."""
         if "_zip" in vars(self):
             self._zip.stream.close()
             del self._zip
 
-    def _member(self, which: int) -> Fetched:
+    def _member(self, which: int) -> FetchedFile:
         self._zip.stream.seek(0)
         note = f"md5 {self._md5} verified" if self._md5 else "no md5 is published for this set"
-        return unpack(self._zip.stream, self.url, tuple(pair[which] for pair in PAIRS), note)
+        return extract_member(self._zip.stream, self.url, tuple(pair[which] for pair in FILE_PAIRS), note)
 
 
-def unpack(archive: IO[bytes], url: str, names: Iterable[str], note: str = "") -> Fetched:
-    """The member of a zip whose own name is one of `names`, in that order of preference.
-
-    Nothing is extracted to a path: a member's name is only compared. Raises SourceError for what is no sound zip
-    (damaged, encrypted, an unknown method), a member that unpacks to too much, or none or several of that name.
-    """
-    with _sound(url):
-        opened = zipfile.ZipFile(archive)
-    with opened:
-        for name in names:
-            found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
-            if len(found) > 1:
-                raise SourceError(f"{url} holds {len(found)} files called {name}; give a directory instead")
-            if found:
-                return Fetched(name, f"{url}#{found[0].filename}", *spool(_unpacked(opened, found[0], url)), note)
-    raise SourceError(f"{url} holds none of {', '.join(names)}")
-
-
-@contextmanager
-def _sound(url: str) -> Iterator[None]:
-    """Turns what zipfile and its decompressors raise for damaged, encrypted or unsupported archives into SourceError.
-
-    Only for reading: an OSError of bz2 means damaged data, an OSError of writing does not.
-    """
-    try:
-        yield
-    except (
-        zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError,
-        RuntimeError, MemoryError,
-    ) as error:  # fmt: skip
-        raise SourceError(f"{url} is not a sound zip: {error or type(error).__name__}") from error
-
-
-def _unpacked(opened: zipfile.ZipFile, info: zipfile.ZipInfo, url: str) -> Iterator[bytes]:
-    # The stated size may lie: what really comes out is counted.
-    size, cap = 0, min(MAX_UNPACKED, max(info.compress_size, 1) * MAX_RATIO)
-    if info.flag_bits & 1:
-        raise SourceError(f"{url}: {info.filename} is encrypted; give a zip without password, or a directory")
-    with _sound(url):
-        member = opened.open(info)
-    with member:
-        while True:
-            with _sound(url):
-                chunk = member.read(CHUNK)
-            if not chunk:
-                return
-            size += len(chunk)
-            if size > cap:
-                raise SourceError(f"{url}: {info.filename} unpacks to more than {cap:,} bytes")
-            yield chunk
-
-
-def _wrong(body: Download, md5: str) -> str | None:
-    """What is wrong with a body against its published md5; None when it fits or none is published."""
+def _check_md5(body: Download, md5: str) -> str | None:
+    """Difference of a body to its published md5 in words; None when they agree or none is published."""
     digest = hashlib.md5(usedforsecurity=False)
-    for chunk in _chunks(body.stream):
+    for chunk in _read_chunks(body.stream):
         digest.update(chunk)
     body.stream.seek(0)
     found = digest.hexdigest()
     return None if not md5 or found == md5 else f"the md5 is {found}, published is {md5}"
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     read: Callable[[int], bytes] = file.read
     while chunk := read(CHUNK):
         yield chunk
 
 
-def _looked_for() -> str:
-    return " or ".join(f"{ratings} with {movies}" for ratings, movies in PAIRS)
+def _list_expected() -> str:
+    return " or ".join(f"{ratings} with {movies}" for ratings, movies in FILE_PAIRS)

@@ -1,4 +1,4 @@
-"""Which ratings train and which judge: the filter, the frozen holdout, the folds, the temporal cut. Pure."""
+"""Splits ratings into training rows and holdout: filter, frozen holdout, folds, cut by time. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USERS_SALT = 0x05E2_5A17
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """Least ratings that a user and a movie need to take part in training, and what share is held out."""
+    """Minimum ratings of a user and of a movie in training, and the share of the holdout."""
 
     min_user_ratings: int = 5
     min_movie_ratings: int = 3
@@ -25,37 +25,42 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows that train and rows that judge, what was left out and why (counts), and which training rows are made up."""
+    """Training and holdout rows.
+
+    Args:
+        excluded: reason → number of rows that are in neither part.
+        simulated: mask of the simulated training rows.
+    """
 
     train: Ratings
     holdout: Ratings
-    left_out: dict[str, int]
+    excluded: dict[str, int]
     simulated: np.ndarray
 
 
-def users_taken(most: int, stored: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Which users take part when a training reads about `most` of `stored` ratings: by hash of the user, whole users.
+def select_users(max_ratings: int, stored: int) -> Callable[[np.ndarray], np.ndarray]:
+    """User ids → mask of the users of a training that reads about `max_ratings` of `stored` ratings, by hash.
 
-    A smaller bound takes a part of the users that a larger one takes, so that trainings stay comparable.
+    A smaller bound selects a subset of the users of a larger one, so that trainings stay comparable.
     """
-    share = min(1.0, most / max(stored, 1))
+    share = min(1.0, max_ratings / max(stored, 1))
     return lambda user_id: in_holdout(user_id, share, USERS_SALT)
 
 
 def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Split:
-    """Divide ratings by hash of user and movie; simulated ones may train but never judge.
+    """Split ratings by hash of user and movie; simulated ones may train but are never in the holdout.
 
-    The holdout is chosen before the filter looks at anything: which pairs judge never depends on what else is loaded.
-    A simulated rating of a pair that the holdout owns is dropped, so that no version ever trains on such a pair.
+    The holdout is chosen before the filter: its pairs never depend on what else is loaded. A simulated rating of a
+    holdout pair is dropped, so that no version ever trains on such a pair.
     """
     held = pairs_in_holdout(ratings.user_id, ratings.movie_id, options.holdout_share)
     rows = np.flatnonzero(~held)
-    kept = rows[enough_ratings(ratings.take(rows), options.min_user_ratings, options.min_movie_ratings)]
+    kept = rows[mask_k_core(ratings.take(rows), options.min_user_ratings, options.min_movie_ratings)]
     kept = kept[np.lexsort((ratings.movie_id[kept], ratings.user_id[kept]))]
-    judging = np.flatnonzero(held & ~simulated)
+    evaluated = np.flatnonzero(held & ~simulated)
     return Split(
         ratings.take(kept),
-        ratings.take(judging).ordered(),
+        ratings.take(evaluated).sort_by_user(),
         {
             "too few ratings of the user or movie": len(rows) - len(kept),
             "simulated in the holdout": int((held & simulated).sum()),
@@ -64,8 +69,8 @@ def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Spl
     )
 
 
-def enough_ratings(ratings: Ratings, min_user: int, min_movie: int) -> np.ndarray:
-    """Mask of rows whose user and movie keep their minimum, repeated until nothing more falls out (a k-core)."""
+def mask_k_core(ratings: Ratings, min_user: int, min_movie: int) -> np.ndarray:
+    """Mask of rows whose user and movie have their minimum of ratings within the mask (a k-core)."""
     _, user = np.unique(ratings.user_id, return_inverse=True)
     _, movie = np.unique(ratings.movie_id, return_inverse=True)
     keep = np.ones(len(ratings), dtype=bool)
@@ -78,20 +83,20 @@ def enough_ratings(ratings: Ratings, min_user: int, min_movie: int) -> np.ndarra
         keep = still
 
 
-def folds(rows: int, seed: int, count: int = FOLDS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Masks (train, test) of a cross-validation: the same for every candidate that gets the same rows and seed."""
+def iterate_folds(rows: int, seed: int, count: int = FOLDS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks (train, test) of a cross-validation: the same rows and seed give the same folds."""
     fold = np.random.default_rng(seed).permutation(rows) % count
     for number in range(count):
         yield fold != number, fold == number
 
 
-def temporal_cut(ratings: Ratings, share: float = 0.2) -> tuple[np.ndarray, int]:
-    """Mask of the newest `share` of the ratings, and the time (seconds UTC) at which they begin.
+def cut_by_time(ratings: Ratings, share: float = 0.2) -> np.ndarray:
+    """Mask of the newest `share` of the ratings.
 
-    A random holdout asks what a user thinks of a movie among others of that time; this one asks what comes next, which
-    is what a recommender meets. For the report only: a cut that moves with the data cannot be frozen.
+    Predicting later ratings from earlier ones is what a recommender does in production; the random holdout is easier.
+    For the report only: a cut that moves with the data cannot be frozen.
     """
     if not len(ratings):
-        return np.zeros(0, dtype=bool), 0
-    cut = int(np.quantile(ratings.rated_at, 1 - share))
-    return ratings.rated_at > cut, cut
+        return np.zeros(0, dtype=bool)
+    newest: np.ndarray = ratings.rated_at > int(np.quantile(ratings.rated_at, 1 - share))
+    return newest

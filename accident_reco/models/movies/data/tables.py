@@ -1,4 +1,4 @@
-"""Tables of the movie side: the catalogue, ratings, what each import brought and what it refused."""
+"""Tables of the movie model: catalogue, ratings, imports and their quarantine."""
 
 from __future__ import annotations
 

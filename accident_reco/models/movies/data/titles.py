@@ -1,4 +1,4 @@
-"""Finds movies by words of their titles: one text of all titles, searched from hit to hit."""
+"""Finds movies by words of their titles: all titles as one text, searched from hit to hit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 
-class Titles:
-    """Titles by position, and the search in them."""
+class TitleIndex:
+    """Titles by position, with full-text search."""
 
     def __init__(self, titles: Sequence[str]) -> None:
         self._titles = list(titles)
@@ -23,10 +23,10 @@ class Titles:
     def __len__(self) -> int:
         return len(self._titles)
 
-    def containing(self, query: str) -> list[int]:
+    def search(self, query: str) -> list[int]:
         """Positions of titles that contain every word of the query, in any case; none for a query without words.
 
-        Accents do not count: few people type those of every language.
+        Accents are ignored: few users type those of every language.
         """
         words = _fold(query).split()
         if not words:
@@ -36,17 +36,17 @@ class Titles:
         at = self._text.find(longest)
         while at >= 0:
             rows.append(bisect_right(self._start, at) - 1)
-            # On to the next title: one hit in each is enough.
+            # Continue with the next title: one hit in each is enough.
             end = self._text.find("\n", at)
             at = self._text.find(longest, end) if end >= 0 else -1
-        return [row for row in rows if all(self._holds(row, word) for word in words)]
+        return [row for row in rows if all(self._contains(row, word) for word in words)]
 
-    def _holds(self, row: int, word: str) -> bool:
+    def _contains(self, row: int, word: str) -> bool:
         return self._text.find(word, self._start[row], self._start[row + 1]) >= 0
 
 
 def _fold(text: str) -> str:
-    """For comparison: in one case, letters without their accents."""
+    """Text for comparison: case folded, letters without accents."""
     if not text.isascii():
         text = "".join(part for part in unicodedata.normalize("NFKD", text) if not unicodedata.combining(part))
     return text.casefold()

@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/movies/scoring"""
+"""Recommends from one version of the movie model: numpy only, no training library, no database, no HTTP."""

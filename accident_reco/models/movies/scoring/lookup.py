@@ -1,4 +1,4 @@
-"""Finds the movies of a version by id, by words of the title, by genre. Knows nothing of tastes."""
+"""Finds the movies of a version by id, by words of the title, by genre. Knows nothing of users."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from accident_reco.models.movies.data.titles import Titles
+from accident_reco.models.movies.data.titles import TitleIndex
 from accident_reco.models.movies.scoring.packing import unpack_texts
 
 
@@ -21,7 +21,7 @@ class MovieLookup:
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.movie_id = arrays["movie_id"]
         self.rating_count = arrays["rating_count"]
-        self.titles = Titles(unpack_texts(arrays["title_bytes"], arrays["title_end"]))
+        self.titles = TitleIndex(unpack_texts(arrays["title_bytes"], arrays["title_end"]))
         self.years = arrays["year"]
         self.genre_names: list[str] = arrays["genre_names"].tolist()
         self.genre_bits = arrays["genre_bits"]
@@ -30,51 +30,51 @@ class MovieLookup:
     def __len__(self) -> int:
         return len(self.movie_id)
 
-    def positions(self, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find_positions(self, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions of ids (0 where unknown) and which are known."""
         if not len(self):
             return np.zeros(len(movie_ids), dtype=np.int64), np.zeros(len(movie_ids), dtype=bool)
         at = np.minimum(np.searchsorted(self.movie_id, movie_ids), len(self) - 1)
         return at, self.movie_id[at] == movie_ids
 
-    def position(self, movie_id: int) -> int:
+    def find_position(self, movie_id: int) -> int:
         """Position of one id. Raises UnknownMovie."""
-        at, known = self.positions(np.array([movie_id]))
+        at, known = self.find_positions(np.array([movie_id]))
         if not known[0]:
             raise UnknownMovie(f"this version has no movie {movie_id}; GET /movies?query=… finds ids by title")
         return int(at[0])
 
     def describe(self, row: int) -> dict[str, Any]:
-        """What the catalogue says of the movie at a position."""
+        """Catalogue entry of the movie at a position."""
         year = int(self.years[row])
         return {
             "movie_id": int(self.movie_id[row]),
             "title": self.titles[row],
-            "genres": self.genres_of(row),
+            "genres": self.list_genres(row),
             "year": year if year > 0 else None,
             "ratings": int(self.rating_count[row]),
         }
 
     def search(self, query: str, count: int) -> list[dict[str, Any]]:
         """Movies whose title contains every word of the query, the most rated first."""
-        found = self.titles.containing(query)
+        found = self.titles.search(query)
         found.sort(key=lambda row: (-int(self.rating_count[row]), int(self.movie_id[row])))
         return [self.describe(row) for row in found[:count]]
 
-    def genres_of(self, row: int) -> list[str]:
+    def list_genres(self, row: int) -> list[str]:
         """Genre names of the movie at a position."""
         bits = int(self.genre_bits[row])
         return [name for number, name in enumerate(self.genre_names) if bits >> number & 1]
 
-    def of_genres(self, genres: Sequence[str], excluded: Sequence[str]) -> np.ndarray:
+    def mask_genres(self, genres: Sequence[str], excluded: Sequence[str]) -> np.ndarray:
         """Mask of the movies of any of `genres` (all movies for none) and of none of `excluded`."""
-        wanted = (self.genre_bits & self._bits(genres)) != 0 if genres else np.ones(len(self), dtype=bool)
-        return wanted & ((self.genre_bits & self._bits(excluded)) == 0) if excluded else wanted
+        mask = (self.genre_bits & self._pack_genres(genres)) != 0 if genres else np.ones(len(self), dtype=bool)
+        return mask & ((self.genre_bits & self._pack_genres(excluded)) == 0) if excluded else mask
 
-    def unknown_genres(self, names: Sequence[str]) -> list[str]:
-        """Those names that no movie's genre has, sorted."""
+    def find_unknown_genres(self, names: Sequence[str]) -> list[str]:
+        """Names that are no genre of this version, sorted."""
         return sorted({name for name in names if name.casefold() not in self._by_genre})
 
-    def _bits(self, names: Sequence[str]) -> np.uint64:
+    def _pack_genres(self, names: Sequence[str]) -> np.uint64:
         bits = [self._by_genre.get(name.casefold(), np.uint64(0)) for name in names]
         return np.bitwise_or.reduce(np.array(bits, dtype=np.uint64))

@@ -1,4 +1,6 @@
-"""Arrays and texts as bytes: the npz of a movie bundle, written to the same bytes each time, read without pickles."""
+"""Arrays and texts as bytes: the npz of a movie bundle, written deterministically, read without pickles."""
+
+from __future__ import annotations
 
 import io
 import zipfile
@@ -15,7 +17,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
-            # A fixed date, so that the version of a model does not depend on the time.
+            # A fixed date, so that the version of a model does not depend on the time of day.
             with archive.open(
                 zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0)), "w", force_zip64=True
             ) as entry:
@@ -26,16 +28,16 @@ def write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """Arrays from the bytes of an `.npz`. Raises ValueError for anything that would need a pickle."""
+    """Arrays from the bytes of an `.npz`. Raises ValueError for anything that needs a pickle."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
-def genre_bits(genres: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Genre names, sorted, and one bit per genre of each movie (uint64)."""
+def encode_genres(genres: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Genre names, sorted, and the genres of each movie as bits of a uint64. Raises ValueError above `MAX_GENRES`."""
     names = sorted({name for text in genres for name in text.split("|") if name})
     if len(names) > MAX_GENRES:
-        raise ValueError(f"{len(names)} genres: the index holds {MAX_GENRES}; is the genres column a free text?")
+        raise ValueError(f"{len(names)} genres, at most {MAX_GENRES} are supported; is the genres column free text?")
     bit = {name: np.uint64(1) << np.uint64(number) for number, name in enumerate(names)}
     bits = np.zeros(len(genres), dtype=np.uint64)
     cache: dict[str, np.uint64] = {"": np.uint64(0)}
@@ -54,7 +56,7 @@ def pack_texts(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unpack_texts(content: np.ndarray, ends: np.ndarray) -> list[str]:
-    """The texts that `pack_texts` packed."""
+    """Inverse of `pack_texts`."""
     data, start, texts = content.tobytes(), 0, []
     for end in ends.tolist():
         texts.append(data[start:end].decode())

@@ -1,35 +1,30 @@
-"""Answers with one version of the movie model: numpy only, no Surprise, no pickle, no database.
+"""Recommends with one version of the movie model: numpy only, no Surprise, no pickle, no database.
 
-Callers bring a stored user's history; this module decides (by `cold_start`), scores (by `heads`), filters and explains.
+Callers pass a stored user's history; this module chooses a strategy (`cold_start`), scores (`candidates`), filters and
+explains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from accident_reco.models.movies.data.history import NOTHING, History
+from accident_reco.models.movies.candidates import build_scorer
+from accident_reco.models.movies.candidates.scorer import MAX_HISTORY, MAX_STORED_HISTORY, Histories, UserState
+from accident_reco.models.movies.candidates.selection import select_best
+from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
 from accident_reco.models.movies.scoring import cold_start, rerank
+from accident_reco.models.movies.scoring.answer import Answer, Because, RankedMovies, Reason
 from accident_reco.models.movies.scoring.lookup import MovieLookup
 from accident_reco.models.movies.scoring.packing import FILE, read_arrays
-from accident_reco.models.movies.scoring.scorers import (
-    MAX_HISTORY,
-    MAX_STORED_HISTORY,
-    FactorHead,
-    Histories,
-    Taste,
-    head_of,
-)
-
-Reason = Literal["personalised", "fold_in", "similar", "popular"]
 
 
 @dataclass(frozen=True)
 class RecommendOptions:
-    """What the person asked for besides movies to their taste."""
+    """Options of a request besides the user."""
 
     count: int = 10
     genres: Sequence[str] = ()
@@ -39,30 +34,8 @@ class RecommendOptions:
     because: bool = False
 
 
-@dataclass(frozen=True)
-class Pick:
-    """One recommended movie. `score` is what the list is ordered by; `predicted_rating` is in stars."""
-
-    movie_id: int
-    title: str
-    genres: list[str]
-    score: float
-    predicted_rating: float
-    reason: Reason
-    because: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Picks, best first, how they were found, and what the person should know (a fallback, an empty list)."""
-
-    picks: list[Pick]
-    reason: Reason
-    note: str | None = None
-
-
 class Recommender:
-    """One loaded version. Immutable: any number of threads may ask it."""
+    """One loaded version. Immutable: any number of threads may use it."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.kind = str(arrays["kind"])
@@ -72,195 +45,189 @@ class Recommender:
         self.movie_id = self.movies.movie_id
         self.rating_count = self.movies.rating_count
         self.popularity = arrays["popularity"]
-        self.head = head_of(arrays)
-        held = {id(array): array for array in [*arrays.values(), *vars(self.head).values()]}
+        self.scorer = build_scorer(arrays)
+        held = {id(array): array for array in [*arrays.values(), *vars(self.scorer).values()]}
         self.nbytes = sum(array.nbytes for array in held.values() if isinstance(array, np.ndarray))
         self._rated = self.rating_count > 0
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], manifest: Any = None) -> Recommender:
-        """Load a bundle's files (verified by the caller). Raises ValueError or KeyError for what is no movie bundle."""
+    def from_files(cls, files: Mapping[str, bytes]) -> Recommender:
+        """Load a bundle's verified files. Raises ValueError or KeyError for files that are no movie bundle."""
         return cls(read_arrays(files[FILE]))
 
-    # Who is asking
+    def build_state(self, user_id: int | None, history: History) -> UserState | None:
+        """What the version knows of a user: its own user, else folded in from the history, else None."""
+        user = None if user_id is None else self._find_user(user_id)
+        return self._build_state(user, history, *self._find_usable(history))
 
-    def knows_user(self, user_id: int) -> bool:
-        """Whether the version was trained on this user."""
-        return self._user(user_id) is not None
-
-    def taste(self, user_id: int | None, history: History) -> Taste | None:
-        """What the version knows of a person: its own user, else folded in from the history, else None."""
-        user = None if user_id is None else self._user(user_id)
-        return self._taste(user, history, *self._learnt(history))
-
-    def predict(self, user_id: int | None, movie_ids: np.ndarray, history: History = NOTHING) -> np.ndarray:
-        """Predicted stars, clipped to the scale, float64; unknown people and movies fall back to what is known."""
-        rows, known = self.movies.positions(movie_ids)
-        taste = self.taste(user_id, history) or Taste(0.0, None, rows[:0], np.zeros(0, dtype=np.float32))
-        if taste.vector is None and isinstance(self.head, FactorHead):
-            nothing = np.zeros(self.head.movie_factors.shape[1], dtype=np.float32)
-            taste = Taste(taste.bias, nothing, taste.movie, taste.rating)
-        stars = np.full(len(rows), self.head.mean + taste.bias)
-        stars[known] = self.head.rating(taste, rows[known])
+    def predict(self, user_id: int | None, movie_ids: np.ndarray, history: History = EMPTY_HISTORY) -> np.ndarray:
+        """Predicted stars, clipped to the scale, float64, shape of `movie_ids`; unknown users and movies get the mean
+        and the biases that are known.
+        """
+        rows, known = self.movies.find_positions(movie_ids)
+        state = self.build_state(user_id, history) or self.scorer.build_unknown()
+        stars = np.full(len(rows), self.scorer.mean + state.bias)
+        stars[known] = self.scorer.predict_ratings(state, rows[known])
         return np.clip(stars, self.low, self.high)
 
     def predict_pairs(
         self, user_ids: np.ndarray, movie_ids: np.ndarray, rated_by: np.ndarray, rated: History
     ) -> np.ndarray:
-        """`predict` of many users of the training rows at once, a movie each; NaN where `predict` has to be asked.
+        """`predict` for many users of the training rows at once, one movie each; NaN where `predict` is needed.
 
         Args:
-            rated_by: whose each rating of `rated` is, ascending.
+            rated_by: user id of each rating of `rated`, ascending.
         """
         stars = np.full(len(user_ids), np.nan)
         if not len(self.user_id) or not len(self.movies):
             return stars
         user = np.minimum(np.searchsorted(self.user_id, user_ids), len(self.user_id) - 1)
-        movie, known = self.movies.positions(movie_ids)
-        at, usable = self._learnt(rated)
+        movie, known = self.movies.find_positions(movie_ids)
+        at, usable = self._find_usable(rated)
         usable = usable[np.lexsort((at[usable], rated_by[usable]))]
         start, end = (np.searchsorted(rated_by[usable], user_ids, side=side) for side in ("left", "right"))
         taken = np.flatnonzero(known & (self.user_id[user] == user_ids) & (end - start <= MAX_STORED_HISTORY))
         histories = Histories(at[usable], rated.rating[usable], start[taken], end[taken])
-        stars[taken] = np.clip(self.head.pair_ratings(user[taken], movie[taken], histories), self.low, self.high)
+        stars[taken] = np.clip(self.scorer.predict_pairs(user[taken], movie[taken], histories), self.low, self.high)
         return stars
 
-    def unseen(self, history: History) -> np.ndarray:
-        """Mask of the movies that anybody has rated and this person has not."""
+    def mask_unseen(self, history: History) -> np.ndarray:
+        """Mask of the rated movies of the catalogue that are not in the history."""
         allowed = self._rated.copy()
-        at, known = self.movies.positions(history.movie_id)
+        at, known = self.movies.find_positions(history.movie_id)
         allowed[at[known]] = False
         return allowed
 
-    # What they get
+    def rank_unseen(self, user_id: int | None, history: History, count: int) -> np.ndarray:
+        """Ids of the `count` best movies that are not in the history, best first."""
+        state, allowed = self.build_state(user_id, history), self.mask_unseen(history)
+        return self.movie_id[self._select_best(state, allowed, count)[0]]
 
     def recommend(
-        self, user_id: int | None, wishes: RecommendOptions, history: History = NOTHING, given: History = NOTHING
+        self,
+        user_id: int | None,
+        options: RecommendOptions,
+        history: History = EMPTY_HISTORY,
+        request_ratings: History = EMPTY_HISTORY,
     ) -> Answer:
-        """Movies for a stored user (with the stored history) or for somebody who brings ratings (`given`).
-
-        Given ratings win: they describe the person of this request.
-        """
-        brought = len(given) > 0
-        person = given if brought else history
-        user = None if user_id is None or brought else self._user(user_id)
-        at, usable = self._learnt(person)
-        decided = cold_start.plan(
-            asked_for_user=user_id is not None and not brought,
+        """Recommend movies for a stored user (with the stored history) or for the ratings of a request, which win."""
+        has_ratings = len(request_ratings) > 0
+        rated = request_ratings if has_ratings else history
+        user = None if user_id is None or has_ratings else self._find_user(user_id)
+        at, usable = self._find_usable(rated)
+        plan = cold_start.choose_strategy(
+            for_stored_user=user_id is not None and not has_ratings,
             in_model=user is not None,
-            newer_ratings=person.newer,
+            newer_ratings=rated.newer,
             known=len(usable),
-            unknown=len(person) - len(usable),
+            unknown=len(rated) - len(usable),
         )
-        allowed = self._rated if wishes.include_seen else self.unseen(person)
-        allowed, problem = self._of_wished_genres(allowed, wishes)
-        taste = None
-        if decided.way != "popular":
-            taste = self._taste(None if decided.way == "fold_in" else user, person, at, usable)
-        pool = rerank.pool_size(wishes.count, wishes.diversity)
-        if taste is None:
-            rows, score = rerank.best(self.popularity, allowed, pool)
-        else:
-            rows, score = self.head.best(taste, allowed, pool)
-        picks = self._picks(rows, score, wishes, taste, decided.way)
-        if not picks and problem:
-            return Answer([], decided.way, problem)
-        notes = [text for text in (decided.note, problem, None if picks else self._why_empty(wishes)) if text]
-        return Answer(picks, decided.way, "; ".join(notes) or None)
+        allowed = self._rated if options.include_seen else self.mask_unseen(rated)
+        allowed, problem = self._filter_genres(allowed, options)
+        state = None
+        if plan.strategy != "popular":
+            state = self._build_state(None if plan.strategy == "fold_in" else user, rated, at, usable)
+        rows, score = self._select_best(state, allowed, rerank.compute_pool_size(options.count, options.diversity))
+        movies = self._rank(rows, score, options, state, plan.strategy)
+        if not len(movies) and problem:
+            return Answer(movies, plan.strategy, problem)
+        empty = None if len(movies) else self._explain_empty(options)
+        notes = [text for text in (plan.note, problem, empty) if text]
+        return Answer(movies, plan.strategy, "; ".join(notes) or None)
 
-    def similar(self, movie_id: int, wishes: RecommendOptions) -> Answer:
-        """Movies like this one. Raises UnknownMovie."""
-        row = self.movies.position(movie_id)
-        allowed, note = self._of_wished_genres(self._rated, wishes)
+    def find_similar(self, movie_id: int, options: RecommendOptions) -> Answer:
+        """Movies similar to one movie. Raises UnknownMovie."""
+        row = self.movies.find_position(movie_id)
+        allowed, note = self._filter_genres(self._rated, options)
         allowed = allowed.copy()
         allowed[row] = False
-        score = self.head.likeness(np.array([row]), np.arange(len(self.movies)))[0].astype(np.float64)
+        score = self.scorer.compute_similarity(np.array([row]), np.arange(len(self.movies)))[0].astype(np.float64)
         if not self._rated[row] or score[allowed].max(initial=0) <= 0:
-            # Nobody has rated it: genres are all that is known.
-            score = self._genre_likeness(row)
-            note = "too few ratings to compare tastes: movies of the same genres, well liked first"
-        rows, score = rerank.best(score, allowed & (score > 0), rerank.pool_size(wishes.count, wishes.diversity))
-        picks = self._picks(rows, score, wishes, None, "similar")
-        return Answer(picks, "similar", note or (None if picks else "no other movie is like this one"))
+            # Without ratings only the genres are known.
+            score = self._compute_genre_similarity(row)
+            note = "too few ratings to compare: movies of the same genres, by popularity"
+        pool = rerank.compute_pool_size(options.count, options.diversity)
+        movies = self._rank(*select_best(score, allowed & (score > 0), pool), options, None, "similar")
+        return Answer(movies, "similar", note or (None if len(movies) else "no other movie is similar to this one"))
 
-    # How
-
-    def _user(self, user_id: int) -> int | None:
+    def _find_user(self, user_id: int) -> int | None:
         at = int(np.searchsorted(self.user_id, user_id))
         return at if at < len(self.user_id) and self.user_id[at] == user_id else None
 
-    def _learnt(self, history: History) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of a history's movies, and which of its rows are of movies that the version has learnt about."""
-        at, known = self.movies.positions(history.movie_id)
+    def _find_usable(self, history: History) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of a history's movies, and its rows whose movies have training ratings."""
+        at, known = self.movies.find_positions(history.movie_id)
         return at, np.flatnonzero(known & self._rated[at]) if len(self.movies) else np.flatnonzero(known)
 
-    def _taste(self, user: int | None, history: History, at: np.ndarray, usable: np.ndarray) -> Taste | None:
-        """Taste of the user at a position, or of somebody whose usable ratings are folded in; of these the newest."""
-        most = MAX_HISTORY if user is None else MAX_STORED_HISTORY
-        if len(usable) > most:
-            usable = np.sort(usable[np.argsort(-history.rated_at[usable], kind="stable")[:most]])
+    def _build_state(self, user: int | None, history: History, at: np.ndarray, usable: np.ndarray) -> UserState | None:
+        """State of the user at a position, or of the usable ratings folded in; of too many ratings the newest."""
+        limit = MAX_HISTORY if user is None else MAX_STORED_HISTORY
+        if len(usable) > limit:
+            usable = np.sort(usable[np.argsort(-history.rated_at[usable], kind="stable")[:limit]])
         rows, rating = at[usable], history.rating[usable]
         if user is not None:
-            return self.head.stored(user, rows, rating)
-        return self.head.fold_in(rows, rating) if len(rows) else None
+            return self.scorer.load_user(user, rows, rating)
+        return self.scorer.fold_in(rows, rating) if len(rows) else None
 
-    def _of_wished_genres(self, allowed: np.ndarray, wishes: RecommendOptions) -> tuple[np.ndarray, str | None]:
-        """Which of the allowed movies the genre wishes leave, and what was wrong with the wishes."""
-        if not wishes.genres and not wishes.exclude_genres:
+    def _select_best(self, state: UserState | None, allowed: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and scores of the best movies for a user; the popular ones for an unknown user."""
+        if state is None:
+            return select_best(self.popularity, allowed, count)
+        return self.scorer.select_best(state, allowed, count)
+
+    def _filter_genres(self, allowed: np.ndarray, options: RecommendOptions) -> tuple[np.ndarray, str | None]:
+        """Mask of the allowed movies of the requested genres, and the problem of the requested names (None: none)."""
+        if not options.genres and not options.exclude_genres:
             return allowed, None
         problem = None
-        if unknown := self.movies.unknown_genres([*wishes.genres, *wishes.exclude_genres]):
+        if unknown := self.movies.find_unknown_genres([*options.genres, *options.exclude_genres]):
             genres = ", ".join(self.movies.genre_names) or "none"
             problem = f"no movie has the genre {', '.join(unknown)}; genres are: {genres}"
-        return allowed & self.movies.of_genres(wishes.genres, wishes.exclude_genres), problem
+        return allowed & self.movies.mask_genres(options.genres, options.exclude_genres), problem
 
-    def _why_empty(self, wishes: RecommendOptions) -> str:
+    def _explain_empty(self, options: RecommendOptions) -> str:
         if not len(self.movies):
             return "the catalogue is empty"
-        if wishes.genres or wishes.exclude_genres:
+        if options.genres or options.exclude_genres:
             return "no unseen movie is left in these genres"
-        return "every movie of this version was seen; include_seen gives them again"
+        return "every movie of this version was seen; include_seen returns them again"
 
-    def _picks(
-        self, rows: np.ndarray, score: np.ndarray, wishes: RecommendOptions, taste: Taste | None, reason: Reason
-    ) -> list[Pick]:
-        if wishes.diversity > 0:
-            nth = rerank.diversify(score, self._alike(rows), wishes.count, wishes.diversity)
+    def _rank(
+        self, rows: np.ndarray, score: np.ndarray, options: RecommendOptions, state: UserState | None, reason: Reason
+    ) -> RankedMovies:
+        """The first `options.count` movies of a pool, diversified, with predicted ratings and explanations."""
+        if options.diversity > 0:
+            nth = rerank.diversify(score, self.compute_similarity(rows), options.count, options.diversity)
             rows, score = rows[nth], score[nth]
-        rows, score = rows[: wishes.count], score[: wishes.count]
-        if not len(rows):
-            return []
-        stars = self.popularity[rows] if taste is None else self.head.rating(taste, rows)
+        rows, score = rows[: options.count], score[: options.count]
+        stars = self.popularity[rows] if state is None else self.scorer.predict_ratings(state, rows)
         stars = np.clip(stars, self.low, self.high)
-        because = self._because(rows, taste) if wishes.because and taste is not None else [[] for _ in rows]
-        columns = (rows.tolist(), score.tolist(), stars.tolist(), because)
-        return [
-            Pick(int(self.movie_id[row]), self.movies.titles[row], self.movies.genres_of(row), value, star, reason, why)
-            for row, value, star, why in zip(*columns, strict=True)
-        ]
+        because = self._explain(rows, state) if options.because and state is not None else [[] for _ in rows]
+        return RankedMovies(self.movies, reason, rows, score, stars, because)
 
-    def _alike(self, pool: np.ndarray) -> np.ndarray:
-        """Likeness within the pool: half by taste, half by genre (tastes alone leave five parts of one series)."""
-        genres = self.head.genres[pool]
-        return 0.5 * np.clip(self.head.likeness(pool, pool), 0, 1) + 0.5 * (genres @ genres.T)
+    def compute_similarity(self, rows: np.ndarray) -> np.ndarray:
+        """Similarity among movies at positions, 0 to 1, shape (n, n): half by ratings, half by genre (by ratings alone
+        a list may hold five parts of one series).
+        """
+        genres = self.scorer.genres[rows]
+        return 0.5 * np.clip(self.scorer.compute_similarity(rows, rows), 0, 1) + 0.5 * (genres @ genres.T)
 
-    def _genre_likeness(self, row: int) -> np.ndarray:
-        shared = self.head.genres @ self.head.genres[row]
+    def _compute_genre_similarity(self, row: int) -> np.ndarray:
+        shared = self.scorer.genres @ self.scorer.genres[row]
         return shared.astype(np.float64) + (shared > 0) * 1e-3 * self.popularity
 
-    def _because(self, chosen: np.ndarray, taste: Taste) -> list[list[dict[str, Any]]]:
-        """For each pick up to two rated movies that are most like it and most liked; none below the own average."""
-        liked = np.flatnonzero(taste.rating >= taste.rating.mean()) if len(taste.rating) else np.zeros(0, dtype=int)
+    def _explain(self, rows: np.ndarray, state: UserState) -> list[list[Because]]:
+        """For each movie up to two rated movies that are most similar and best rated; none below the user's mean."""
+        liked = np.flatnonzero(state.rating >= state.rating.mean()) if len(state.rating) else np.zeros(0, dtype=int)
         if not len(liked):
-            return [[] for _ in chosen]
-        liking = taste.rating[liked] - taste.rating.mean() + 0.5
-        alike = self.head.likeness(chosen, taste.movie[liked]) * liking
+            return [[] for _ in rows]
+        weight = state.rating[liked] - state.rating.mean() + 0.5
+        similarity = self.scorer.compute_similarity(rows, state.movie[liked]) * weight
         return [
-            [self._rated_movie(taste, liked[nth]) for nth in np.argsort(-row, kind="stable")[:2] if row[nth] > 0]
-            for row in alike
+            [self._describe_rated(state, liked[nth]) for nth in np.argsort(-row, kind="stable")[:2] if row[nth] > 0]
+            for row in similarity
         ]
 
-    def _rated_movie(self, taste: Taste, nth: int) -> dict[str, Any]:
-        row = int(taste.movie[nth])
-        stars = float(taste.rating[nth])
-        return {"movie_id": int(self.movie_id[row]), "title": self.movies.titles[row], "rating": stars}
+    def _describe_rated(self, state: UserState, nth: Any) -> Because:
+        row = int(state.movie[nth])
+        return Because(int(self.movie_id[row]), self.movies.titles[row], float(state.rating[nth]))

@@ -1,4 +1,4 @@
-"""Makes up believable new ratings from a version's own picture of tastes. Numpy only; marks nothing, writes nothing."""
+"""Simulates plausible new ratings from the preferences that a version has learned. Numpy only; stores nothing."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.data.history import NOTHING, History
+from accident_reco.models.movies.candidates.scorer import UserState
+from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
 from accident_reco.models.movies.scoring.recommender import Recommender
-from accident_reco.models.movies.scoring.scorers import Taste
 
-RATINGS_PER_PERSON = 20
-NEW_PEOPLE = 0.3
+RATINGS_PER_USER = 20
+NEW_USERS = 0.3
+"""Share of new users."""
 FIRST_NEW_USER = 1_000_000_000
-"""Made-up users have ids that no MovieLens set reaches, so that a real user never meets their ratings."""
+"""Simulated users have ids that no MovieLens set reaches, so that a real user never gets their ratings."""
+MAX_NEW_USERS = 1_000
 MAX_MOVIES = 5_000
 NOISE = 0.6
 LAST_DAYS = 7 * 86_400
 
 
-def people_needed(count: int) -> tuple[int, int]:
-    """How many stored and how many new users make up `count` ratings."""
-    people = -(-count // RATINGS_PER_PERSON)
-    new = round(people * NEW_PEOPLE)
-    return people - new, new
+def count_users(count: int) -> tuple[int, int]:
+    """Numbers of stored and of new users that simulate `count` ratings."""
+    users = -(-count // RATINGS_PER_USER)
+    new = round(users * NEW_USERS)
+    return users - new, new
 
 
 def simulate(
@@ -37,33 +39,34 @@ def simulate(
     now: int,
     holdout_share: float,
 ) -> dict[str, np.ndarray]:
-    """Up to `count` ratings: stored users by their taste, new ones by somebody's taste with a turn of their own.
+    """Simulate up to `count` ratings of stored users and of new users, whose preferences vary those of stored ones.
 
     Args:
-        histories: stored users who rate, with what they have rated (they never rate that again).
-        shift: 0 is like the training data; towards 1 people become sterner and turn to movies that few have rated.
+        histories: stored users who rate, with their ratings (these pairs are never rated again).
+        shift: 0 is like the training data; towards 1 ratings fall and turn to movies with few ratings.
         now: seconds UTC; the ratings fall into the week before.
-        holdout_share: pairs that judge are never made up.
+        holdout_share: pairs of the holdout are never simulated.
 
     Returns:
         Columns `user_id`, `movie_id`, `rating`, `rated_at`; each (user, movie) once. Fewer than `count` where the users
         have too few movies left.
     """
     random = np.random.default_rng([seed, 77])
-    _, new = people_needed(count)
-    people = [
-        *sorted(histories),
-        *(FIRST_NEW_USER + (seed % 1_000_000) * 1_000 + nth for nth in range(min(new, 1_000))),
-    ]
+    _, new = count_users(count)
+    first = FIRST_NEW_USER + (seed % 1_000_000) * MAX_NEW_USERS
+    users = [*sorted(histories), *range(first, first + min(new, MAX_NEW_USERS))]
     rated = np.argsort(-version.rating_count, kind="stable")[:MAX_MOVIES]
     rated = rated[version.rating_count[rated] > 0]
     parts: list[tuple[np.ndarray, ...]] = []
     left = count
-    for place, user in enumerate(people):
-        share = -(-left // (len(people) - place))
-        taste = _taste(version, user, histories, random)
-        movie = _choose(version, user, histories.get(user, NOTHING), taste, rated, share, shift, holdout_share, random)
-        stars = version.head.rating(taste, movie) - 1.5 * shift + random.normal(0, NOISE, len(movie))
+    for place, user in enumerate(users):
+        state = _build_state(version, user, histories, random)
+        weight = _weigh_movies(version, state, rated, shift, random)
+        ids = version.movie_id[rated]
+        excluded = np.isin(ids, histories.get(user, EMPTY_HISTORY).movie_id)
+        excluded |= pairs_in_holdout(np.full(len(ids), user), ids, holdout_share)
+        movie = np.sort(rated[_draw(weight, excluded, -(-left // (len(users) - place)))])
+        stars = version.scorer.predict_ratings(state, movie) - 1.5 * shift + random.normal(0, NOISE, len(movie))
         steps = np.round((np.clip(stars, version.low, version.high) - version.low) / version.step)
         when = now - random.integers(0, LAST_DAYS, len(movie))
         parts.append((np.full(len(movie), user), version.movie_id[movie], version.low + steps * version.step, when))
@@ -74,41 +77,36 @@ def simulate(
     return {name: column.astype(kind) for (name, kind), column in zip(kinds.items(), columns, strict=True)}
 
 
-def _taste(version: Recommender, user: int, histories: Mapping[int, History], random: np.random.Generator) -> Taste:
+def _build_state(
+    version: Recommender, user: int, histories: Mapping[int, History], random: np.random.Generator
+) -> UserState:
     history = histories.get(user)
-    known = version.taste(user, history) if history is not None else None
+    known = version.build_state(user, history) if history is not None else None
     if known is not None:
         return known
-    # A new person takes after a user of the training data.
-    model_user = int(random.integers(0, len(version.user_id)))
-    nobody = np.zeros(0, dtype=np.int64)
-    taste = version.head.stored(model_user, nobody, np.zeros(0, dtype=np.float32))
-    vector = taste.vector
+    # A new user resembles a user of the training data.
+    template = int(random.integers(0, len(version.user_id)))
+    state = version.scorer.load_user(template, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+    vector = state.vector
     if vector is not None:
         vector = (vector + random.normal(0, 0.3 * float(vector.std()) + 1e-6, len(vector))).astype(np.float32)
-    return Taste(taste.bias + float(random.normal(0, 0.1)), vector, taste.movie, taste.rating)
+    return UserState(state.bias + float(random.normal(0, 0.1)), vector, state.movie, state.rating)
 
 
-def _choose(
-    version: Recommender,
-    user: int,
-    history: History,
-    taste: Taste,
-    rated: np.ndarray,
-    share: int,
-    shift: float,
-    holdout_share: float,
-    random: np.random.Generator,
+def _weigh_movies(
+    version: Recommender, state: UserState, rated: np.ndarray, shift: float, random: np.random.Generator
 ) -> np.ndarray:
-    """Positions of movies that this person rates next: liked and well-known ones, drawn by Gumbel top-k."""
-    score = version.head.ranking(taste)[rated]
-    liking = (score - score.mean()) / max(float(score.std()), 1e-9)
+    """Random weights of movies: high for liked and for well-known ones, with Gumbel noise for a top-k draw."""
+    score = version.scorer.score_all(state)[rated]
+    preference = (score - score.mean()) / max(float(score.std()), 1e-9)
     known = np.log1p(version.rating_count[rated])
-    weight = 1.5 * liking + (1 - 2 * shift) * known + random.gumbel(size=len(rated))
-    ids = version.movie_id[rated]
-    barred = np.isin(ids, history.movie_id) | pairs_in_holdout(np.full(len(ids), user), ids, holdout_share)
-    weight[barred] = -np.inf
-    share = min(share, int((~barred).sum()))
-    if share <= 0:
-        return rated[:0]
-    return np.sort(rated[np.argpartition(-weight, share - 1)[:share]])
+    weight: np.ndarray = 1.5 * preference + (1 - 2 * shift) * known + random.gumbel(size=len(rated))
+    return weight
+
+
+def _draw(weight: np.ndarray, excluded: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` highest weights that are not excluded."""
+    count = min(count, int((~excluded).sum()))
+    if count <= 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.argpartition(-np.where(excluded, -np.inf, weight), count - 1)[:count]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class MovieServing(ModelServing):
-    """Recommendations for stored users, for ratings in the request, and for unknown users. Labels are new ratings."""
+    """Recommendations for stored users, ratings of a request, and unknown users. Labels come as new ratings."""
 
     def load(self, files: Mapping[str, bytes], manifest: Manifest) -> Recommender:
         """The recommender, after smoke predictions for an unknown user, one rating, and a user it was trained on."""
@@ -31,16 +31,16 @@ class MovieServing(ModelServing):
         from accident_reco.models.movies.data.history import History
         from accident_reco.models.movies.scoring.recommender import Recommender, RecommendOptions
 
-        # Products of this size are done before a second BLAS thread has woken up; waiting for it costs milliseconds.
+        # Products of this size finish before a second BLAS thread wakes up; waiting for it costs milliseconds.
         threadpool_limits(1, "blas")
-        version = Recommender.from_files(files, manifest)
-        one = History.of([int(version.movie_id[int(version.rating_count.argmax())])], [version.high])
+        version = Recommender.from_files(files)
+        one = History.from_ratings([int(version.movie_id[int(version.rating_count.argmax())])], [version.high])
         for answer in (
             version.recommend(None, RecommendOptions()),
-            version.recommend(None, RecommendOptions(), given=one),
+            version.recommend(None, RecommendOptions(), request_ratings=one),
             version.recommend(int(version.user_id[0]), RecommendOptions()),
         ):
-            if not answer.picks or not np.isfinite([pick.score for pick in answer.picks]).all():
+            if not len(answer.movies) or not np.isfinite(answer.movies.score).all():
                 raise ValueError(f"the smoke prediction ({answer.reason}) returned no movies: {answer.note}")
         return version
 
@@ -57,7 +57,7 @@ class MovieServing(ModelServing):
     def windows(
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes]
     ) -> Windows | None:
-        return monitoring.rating_windows(platform, manifest, files)
+        return monitoring.build_windows(platform, manifest, files)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
-        return monitoring.new_ratings(platform, manifest)
+        return monitoring.find_new_ratings(platform, manifest)

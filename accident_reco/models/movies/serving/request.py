@@ -1,14 +1,13 @@
-"""Shapes of the movie endpoints' requests and answers. Rules that need the catalogue are the endpoints'."""
+"""Shapes of the movie endpoints' requests. Rules that need the catalogue are in the endpoints."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.predict.answers import Served
+from accident_reco.models.movies.data.bounds import MAX_ID, MIN_RATED_AT
 
-MAX_ID: Final = 2**31 - 1
 MAX_RATINGS: Final = 1_000
 MAX_BATCH: Final = 100
 
@@ -18,153 +17,77 @@ Stars = Annotated[float, Field(strict=True, ge=0.5, le=5, multiple_of=0.5, descr
 Genres = Annotated[list[Annotated[str, Field(min_length=1, max_length=32)]], Field(max_length=20)]
 
 
-class Strict(BaseModel):
-    """A body that refuses unknown fields."""
+class StrictBody(BaseModel):
+    """A body that rejects unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class GivenRating(Strict):
+class RequestRating(StrictBody):
     """One rating in a request."""
 
     movie_id: MovieId
     rating: Stars
 
 
-class MoviesRequest(Strict):
-    """Who asks (a stored user, or ratings of somebody who is not stored, or nobody) and what for."""
+class MoviesRequest(StrictBody):
+    """A stored user, or ratings of a user who is not stored, or neither; and the options of the list."""
 
     user_id: UserId | None = None
     ratings: Annotated[
-        list[GivenRating] | None,
-        Field(
-            min_length=1, max_length=MAX_RATINGS, description="Ratings of this request, one or more; nothing is kept"
-        ),
+        list[RequestRating] | None,
+        Field(min_length=1, max_length=MAX_RATINGS, description="Ratings of this request; they are not stored"),
     ] = None
-    count: Annotated[int, Field(strict=True, ge=1, le=100, description="How many movies")] = 10
+    count: Annotated[int, Field(strict=True, ge=1, le=100, description="Number of movies")] = 10
     genres: Annotated[Genres, Field(description="Only movies of any of these genres")] = []
     exclude_genres: Annotated[Genres, Field(description="No movie of any of these genres")] = []
-    include_seen: Annotated[bool, Field(description="Leave movies in that the person has rated")] = False
-    diversity: Annotated[float, Field(strict=True, ge=0, le=1, description="0: best first; towards 1: less alike")] = (
-        0.0
-    )
-    because: Annotated[bool, Field(description="Say which rated movies a recommendation goes back to")] = False
+    include_seen: Annotated[bool, Field(description="Include movies that the user has rated")] = False
+    diversity: Annotated[
+        float, Field(strict=True, ge=0, le=1, description="0: best first; towards 1: less similar movies")
+    ] = 0.0
+    because: Annotated[bool, Field(description="Include the rated movies that a recommendation is based on")] = False
 
     @model_validator(mode="after")
-    def _one_person(self) -> MoviesRequest:
+    def _check_one_user(self) -> MoviesRequest:
         if self.user_id is not None and self.ratings is not None:
-            raise ValueError("give user_id or ratings, not both")
+            raise ValueError("set user_id or ratings, not both")
         return self
 
 
-class BatchRequest(Strict):
+class BatchRequest(StrictBody):
     """Several requests in one call."""
 
     requests: Annotated[list[MoviesRequest], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-class RatedMovie(Strict):
-    """A rating that somebody gave."""
+class RatedMovie(StrictBody):
+    """A rating of a user."""
 
     user_id: UserId
     movie_id: MovieId
     rating: Stars
     rated_at: Annotated[
-        int | None, Field(strict=True, ge=694_224_000, description="Seconds since 1970 UTC; now if absent")
+        int | None, Field(strict=True, ge=MIN_RATED_AT, description="Seconds since 1970 UTC; now if absent")
     ] = None
 
 
-class RatingsFeedback(Strict):
+class RatingsFeedback(StrictBody):
     """New ratings, of one user or several."""
 
     ratings: Annotated[list[RatedMovie], Field(min_length=1, max_length=MAX_RATINGS)]
 
 
-class GenerateRequest(Strict):
-    """How many ratings to make up, from which seed, and how far from the usual."""
+class GenerateRequest(StrictBody):
+    """Number, seed and shift of the ratings to simulate."""
 
-    count: Annotated[int, Field(strict=True, ge=1, le=20_000, description="Ratings to make up")] = 1_000
-    seed: Annotated[int, Field(strict=True, ge=0, le=2**31, description="The same seed makes the same ratings")] = 0
+    count: Annotated[int, Field(strict=True, ge=1, le=20_000, description="Ratings to simulate")] = 1_000
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**31, description="The same seed gives the same ratings")] = 0
     shift: Annotated[
         float,
         Field(
             strict=True,
             ge=0,
             le=1,
-            description="0: like the ratings so far; 1: sterner and of other movies, to provoke drift",
+            description="0: like the ratings so far; 1: lower and of other movies, to provoke drift",
         ),
     ] = 0.0
-
-
-class Because(BaseModel):
-    """A rated movie that a recommendation goes back to."""
-
-    movie_id: int
-    title: str
-    rating: float
-
-
-class Recommended(BaseModel):
-    """One movie of an answer."""
-
-    movie_id: int
-    title: str
-    genres: list[str]
-    score: float = Field(description="What the list is ordered by; comparable within one answer only")
-    predicted_rating: float = Field(description="Expected stars of this person (of everybody where nobody is known)")
-    reason: Literal["personalised", "fold_in", "similar", "popular"]
-    because: list[Because] | None = None
-
-
-class MoviesAnswer(Served):
-    """Answer of `POST /predict/movies`."""
-
-    prediction_id: str = Field(description="Id of this answer in the prediction log")
-    user_id: int | None = None
-    reason: Literal["personalised", "fold_in", "similar", "popular"] = Field(description="How the list was found")
-    note: str | None = Field(None, description="What the person should know: a fallback, or why the list is empty")
-    movies: list[Recommended]
-
-
-class BatchAnswer(Served):
-    """Answers in the order of the requests."""
-
-    answers: list[MoviesAnswer]
-
-
-class SimilarAnswer(Served):
-    """Movies like one movie."""
-
-    movie_id: int
-    title: str
-    note: str | None = None
-    movies: list[Recommended]
-
-
-class FoundMovie(BaseModel):
-    """One movie of a title search."""
-
-    movie_id: int
-    title: str
-    genres: list[str]
-    year: int | None
-    ratings: int = Field(description="Ratings that the version was trained on")
-
-
-class SearchAnswer(Served):
-    """Movies whose titles hold every word of the query, most rated first."""
-
-    query: str
-    movies: list[FoundMovie]
-
-
-class WrittenAnswer(BaseModel):
-    """What was really written."""
-
-    received: int = Field(description="Ratings in the request, or made up")
-    inserted: int
-    updated: int = Field(description="Ratings that replaced an earlier one of the same user and movie")
-    unchanged: int = Field(description="Ratings that were there already")
-    users: int
-    new_users: int = Field(description="Users that had no rating before")
-    simulated: bool

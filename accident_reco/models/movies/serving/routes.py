@@ -1,4 +1,4 @@
-"""`POST /predict/movies` and its kin: what somebody would like to see, what is like a movie, what a title is."""
+"""`POST /predict/movies`, `GET /movies/{id}/similar`, `GET /movies`: recommendations, similar movies, search."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
-from accident_reco.models.movies.data import queries as storage
-from accident_reco.models.movies.serving.request import (
-    MAX_ID,
-    BatchAnswer,
-    BatchRequest,
-    MoviesAnswer,
-    MoviesRequest,
-    SearchAnswer,
-    SimilarAnswer,
-)
+from accident_reco.models.movies.data import queries
+from accident_reco.models.movies.data.bounds import MAX_ID
+from accident_reco.models.movies.scoring.answer import build_answer_rows
+from accident_reco.models.movies.serving.answers import BatchAnswer, MoviesAnswer, SearchAnswer, SimilarAnswer
+from accident_reco.models.movies.serving.request import BatchRequest, MoviesRequest
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
@@ -29,43 +24,46 @@ from serving.predict.prediction_log import new_id
 
 if TYPE_CHECKING:
     from accident_reco.models.movies.data.history import History
-    from accident_reco.models.movies.scoring.recommender import Answer, Recommender
+    from accident_reco.models.movies.scoring.answer import Answer
+    from accident_reco.models.movies.scoring.recommender import Recommender
 
 MODEL: Final = "movies"
 _EXAMPLES: Final = {
     "user": {"summary": "A stored user", "value": {"user_id": 1, "count": 5}},
     "ratings": {
-        "summary": "Somebody who is not stored",
+        "summary": "A user who is not stored",
         "value": {"ratings": [{"movie_id": 1, "rating": 5}], "count": 5, "diversity": 0.3, "because": True},
     },
-    "stranger": {"summary": "Nobody: what is popular", "value": {"count": 5, "genres": ["Comedy"]}},
+    "unknown": {"summary": "An unknown user: popular movies", "value": {"count": 5, "genres": ["Comedy"]}},
 }
-NO_HISTORY: Final = "the stored ratings cannot be read now"
+NO_HISTORY: Final = "the stored ratings are not available now"
 
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over the slot of the movie model and the ratings in the warehouse."""
     routes = new_router("predict", needs=context.guard.needs("predict"))
 
-    async def answer(champion: Champion[Any], asked: Sequence[MoviesRequest], request: Request) -> list[dict[str, Any]]:
+    async def respond(
+        champion: Champion[Any], requests: Sequence[MoviesRequest], request: Request
+    ) -> list[dict[str, Any]]:
         started = time.perf_counter()
-        # In a thread: the warehouse may be far away, and matrices let others run meanwhile.
-        answers = await asyncio.to_thread(_answers, context, champion, asked)
-        context.record(champion, request, "json", time.perf_counter() - started, **_logged(asked, answers))
+        # In a thread: the warehouse may be remote, and numpy releases the interpreter's lock.
+        answers = await asyncio.to_thread(_build_answers, context, champion, requests)
+        context.record(champion, request, "json", time.perf_counter() - started, **_build_log(requests, answers))
         return answers
 
     @routes.post(
         "/predict/movies",
-        summary="Movies for a user, for somebody who brings ratings, or for a stranger",
+        summary="Recommend movies for a stored user, for ratings, or for an unknown user",
         description="A stored user is answered from the model, or folded in from the stored ratings when these are "
-        "newer. `ratings` describe somebody who is not stored; one is enough. Nobody: what is popular.",
+        "newer. `ratings` describe a user who is not stored; one is enough. Without both: popular movies.",
         response_model=MoviesAnswer,
         responses=responses(503),
         openapi_extra={"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
     )
     async def predict_movies(body: MoviesRequest, request: Request) -> Response:
         champion = context.champion(MODEL)
-        return json_response({**_served(champion), **(await answer(champion, [body], request))[0]})
+        return json_response({**_describe_champion(champion), **(await respond(champion, [body], request))[0]})
 
     @routes.post(
         "/predict/movies/batch",
@@ -75,24 +73,24 @@ def router(context: Context) -> APIRouter:
     )
     async def predict_movies_batch(body: BatchRequest, request: Request) -> Response:
         champion = context.champion(MODEL)
-        served = _served(champion)
-        answers = await answer(champion, body.requests, request)
-        return json_response({**served, "answers": [{**served, **found} for found in answers]})
+        served = _describe_champion(champion)
+        answers = await respond(champion, body.requests, request)
+        return json_response({**served, "answers": [{**served, **answer} for answer in answers]})
 
     @routes.get("/movies", summary="Find movies by title", response_model=SearchAnswer, responses=responses(503))
     async def search_movies(
         query: Annotated[
-            str, Query(min_length=1, max_length=200, description="Words of the title; case and accents do not count")
+            str, Query(min_length=1, max_length=200, description="Words of the title; case and accents are ignored")
         ],
         count: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> Response:
         champion = context.champion(MODEL)
         found = await asyncio.to_thread(champion.model.movies.search, query, count)
-        return json_response({**_served(champion), "query": query, "movies": found})
+        return json_response({**_describe_champion(champion), "query": query, "movies": found})
 
     @routes.get(
         "/movies/{movie_id}/similar",
-        summary="Movies like this one",
+        summary="Similar movies",
         response_model=SimilarAnswer,
         responses=responses(404, 503),
     )
@@ -101,94 +99,87 @@ def router(context: Context) -> APIRouter:
         count: Annotated[int, Query(ge=1, le=100)] = 10,
     ) -> Response:
         champion = context.champion(MODEL)
-        answer, title = await asyncio.to_thread(_similar, champion.model, movie_id, count)
-        shown = {"movie_id": movie_id, "title": title, "note": answer.note, "movies": _picks(answer)}
-        return json_response({**_served(champion), **shown})
+        answer, title = await asyncio.to_thread(_find_similar, champion.model, movie_id, count)
+        shown = {"movie_id": movie_id, "title": title, "note": answer.note, "movies": build_answer_rows(answer.movies)}
+        return json_response({**_describe_champion(champion), **shown})
 
     return routes
 
 
-def _answers(context: Context, champion: Champion[Any], asked: Sequence[MoviesRequest]) -> list[dict[str, Any]]:
-    from accident_reco.models.movies.data.history import NOTHING
+def _build_answers(
+    context: Context, champion: Champion[Any], requests: Sequence[MoviesRequest]
+) -> list[dict[str, Any]]:
+    from accident_reco.models.movies.data.history import EMPTY_HISTORY
     from accident_reco.models.movies.scoring.recommender import RecommendOptions
 
     version: Recommender = champion.model
-    users = {one.user_id for one in asked if one.user_id is not None}
+    users = {one.user_id for one in requests if one.user_id is not None}
     histories: dict[int, History] = {}
-    trouble = None
+    problem = None
     if users:
         try:
-            histories = _histories(context, champion, list(users))
+            histories = _read_histories(context, champion, list(users))
         except (SQLAlchemyError, OSError):
-            # The model still knows its users; an answer that may repeat seen movies beats none.
-            trouble = NO_HISTORY
+            # The model still has its users; an answer that may repeat seen movies is better than none.
+            problem = NO_HISTORY
     answers = []
-    for one in asked:
-        wishes = RecommendOptions(
+    for one in requests:
+        options = RecommendOptions(
             one.count, one.genres, one.exclude_genres, one.include_seen, one.diversity, one.because
         )
-        given = _given(one)
-        history = histories.get(one.user_id, NOTHING) if one.user_id is not None else NOTHING
-        answer = version.recommend(one.user_id, wishes, history, given)
-        notes = [note for note in (trouble if one.user_id is not None else None, answer.note) if note]
-        answers.append({
-            "prediction_id": new_id(), "user_id": one.user_id, "reason": answer.reason,
-            "note": "; ".join(notes) or None, "movies": _picks(answer, one.because),
-        })  # fmt: skip
+        history = histories.get(one.user_id, EMPTY_HISTORY) if one.user_id is not None else EMPTY_HISTORY
+        answer = version.recommend(one.user_id, options, history, _build_request_history(one))
+        notes = [note for note in (problem if one.user_id is not None else None, answer.note) if note]
+        answers.append(
+            {
+                "prediction_id": new_id(),
+                "user_id": one.user_id,
+                "reason": answer.reason,
+                "note": "; ".join(notes) or None,
+                "movies": build_answer_rows(answer.movies, one.because),
+            }
+        )
     return answers
 
 
-def _histories(context: Context, champion: Champion[Any], users: list[int]) -> dict[int, History]:
+def _read_histories(context: Context, champion: Champion[Any], users: list[int]) -> dict[int, History]:
     from accident_reco.models.movies.data.history import History
 
     until = int(champion.manifest.lineage.get("ratings_received_until", 0))
-    stored = storage.user_histories(context.warehouse, users, newer_than=until)
+    stored = queries.read_user_histories(context.warehouse, users, newer_than=until)
     return {user: History(**columns) for user, columns in stored.items()}
 
 
-def _given(one: MoviesRequest) -> History:
-    from accident_reco.models.movies.data.history import NOTHING, History
+def _build_request_history(one: MoviesRequest) -> History:
+    from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
 
     if not one.ratings:
-        return NOTHING
-    # Of a movie rated twice the later one counts.
+        return EMPTY_HISTORY
+    # Of two ratings of a movie the later one counts.
     last = {rated.movie_id: rated.rating for rated in one.ratings}
-    return History.of(list(last), list(last.values()))
+    return History.from_ratings(list(last), list(last.values()))
 
 
-def _similar(version: Recommender, movie_id: int, count: int) -> tuple[Answer, str]:
+def _find_similar(version: Recommender, movie_id: int, count: int) -> tuple[Answer, str]:
     from accident_reco.models.movies.scoring.lookup import UnknownMovie
     from accident_reco.models.movies.scoring.recommender import RecommendOptions
 
     try:
-        answer = version.similar(movie_id, RecommendOptions(count=count))
+        answer = version.find_similar(movie_id, RecommendOptions(count=count))
     except UnknownMovie as error:
         raise Problem(404, f"{error}.", kind="no-such-movie") from None
-    return answer, version.movies.titles[version.movies.position(movie_id)]
+    return answer, version.movies.titles[version.movies.find_position(movie_id)]
 
 
-def _picks(answer: Answer, because: bool = False) -> list[dict[str, Any]]:
-    picks = []
-    for pick in answer.picks:
-        shown: dict[str, Any] = {
-            "movie_id": pick.movie_id, "title": pick.title, "genres": pick.genres, "score": round(pick.score, 6),
-            "predicted_rating": round(pick.predicted_rating, 3), "reason": pick.reason,
-        }  # fmt: skip
-        if because:
-            shown["because"] = pick.because
-        picks.append(shown)
-    return picks
-
-
-def _served(champion: Champion[Any]) -> dict[str, str]:
+def _describe_champion(champion: Champion[Any]) -> dict[str, str]:
     return {"model": MODEL, "version": champion.version, "data_source": champion.data_source}
 
 
-def _logged(asked: Sequence[MoviesRequest], answers: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """What `Context.record` keeps of a call: ids and options in, ids out."""
+def _build_log(requests: Sequence[MoviesRequest], answers: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Arguments of `Context.record` for a call: ids and options in, ids out."""
     return {
         "ids": [answer["prediction_id"] for answer in answers],
-        "inputs": [one.model_dump(exclude_defaults=True) for one in asked],
+        "inputs": [one.model_dump(exclude_defaults=True) for one in requests],
         "scores": [None] * len(answers),
         "answers": [
             {"reason": answer["reason"], "movies": [movie["movie_id"] for movie in answer["movies"]]}

@@ -14,39 +14,39 @@ from serving.predict.tensors import TensorSpec, refuse
 from serving.predict.v2 import Scored
 
 MAX_PAIRS: Final = 1_000
+INPUTS: Final = ("user_id", "movie_id")
 
 
 class MovieAdapter:
-    """One (user, movie) pair a row; the answer is the predicted rating. Stored users as the version knows them."""
+    """One (user, movie) pair per row; the output is the predicted rating. Users are as the version knows them."""
 
     platform = "numpy_accident_reco"
     max_rows = MAX_PAIRS
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """Both ids."""
-        return {name: TensorSpec(name, "INT64") for name in ("user_id", "movie_id")}
+        return {name: TensorSpec(name, "INT64") for name in INPUTS}
 
     def outputs(self) -> list[TensorSpec]:
         """Predicted stars."""
         return [TensorSpec("predicted_rating", "FP64")]
 
     def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
-        """Predict each pair; unknown people and movies fall back to what is known."""
-        missing = {"user_id", "movie_id"} - columns.keys()
-        if missing or any(values.dtype.kind not in "iu" for values in columns.values()):
+        """Predict each pair; unknown users and movies get the mean and the biases that are known."""
+        if set(INPUTS) - columns.keys() or any(values.dtype.kind not in "iu" for values in columns.values()):
             raise refuse("user_id and movie_id are both needed, as INT64.")
-        users, movies = (columns[name].astype(np.int64) for name in ("user_id", "movie_id"))
+        users, movies = (columns[name].astype(np.int64) for name in INPUTS)
         stars = np.empty(len(users))
         for user in np.unique(users).tolist():
-            of_user = users == user
-            stars[of_user] = champion.model.predict(user, movies[of_user])
+            rows = users == user
+            stars[rows] = champion.model.predict(user, movies[rows])
         stars = stars.round(4)
         call = new_id()
         pairs = zip(users.tolist(), movies.tolist(), strict=True)
         return Scored(
             {"predicted_rating": ("FP64", stars)},
             [f"{call}-{row}" for row in range(len(users))],
-            [{"user_id": user, "movie_id": movie} for user, movie in pairs],
+            [dict(zip(INPUTS, pair, strict=True)) for pair in pairs],
             stars.tolist(),
             [None] * len(users),
         )

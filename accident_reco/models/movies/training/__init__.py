@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/movies/training"""
+"""Trains and evaluates movie versions: rows in, bundles out. Knows neither Dagster nor HTTP."""

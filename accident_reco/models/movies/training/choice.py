@@ -1,4 +1,4 @@
-"""Chooses among the trained candidates: the one place of the rule. Pure."""
+"""Chooses among the trained candidates by their holdout metrics: the one place of the rule. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ChoiceRule:
-    """Both kinds of worth count.
+    """Rating error admits, ranking decides.
 
     A candidate is admitted when its RMSE is at most `rmse_tolerance` (a share) above the best candidate's; of those
     admitted the highest NDCG@10 wins, and the lower RMSE where NDCG@10 differs by less than `ndcg_tie`.
@@ -20,15 +20,14 @@ class ChoiceRule:
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner, the reason in words, and what each candidate was worth."""
+    """The chosen kind and the reason in words."""
 
-    winner: str
+    kind: str
     reason: str
-    admitted: dict[str, bool]
 
 
 def choose(candidates: Mapping[str, Mapping[str, float]], rule: ChoiceRule) -> Choice:
-    """Pick by holdout metrics (`rmse`, `ndcg_at_10` of each name). Raises ValueError when none has both."""
+    """Choose by `rmse` and `ndcg_at_10` of each kind. Raises ValueError when no candidate has both."""
     usable = {
         name: (float(m["rmse"]), float(m["ndcg_at_10"]))
         for name, m in candidates.items()
@@ -38,18 +37,16 @@ def choose(candidates: Mapping[str, Mapping[str, float]], rule: ChoiceRule) -> C
         raise ValueError("no candidate has an RMSE and an NDCG@10 on the holdout: is it empty? load more ratings")
     best_name, (best_rmse, _) = min(usable.items(), key=lambda item: (item[1][0], item[0]))
     bound = best_rmse * (1 + rule.rmse_tolerance)
-    admitted = {name: usable[name][0] <= bound if name in usable else False for name in candidates}
-    inside = {name: values for name, values in usable.items() if admitted[name]}
-    top = max(ndcg for _, ndcg in inside.values())
-    tied = {name: values for name, values in inside.items() if values[1] > top - rule.ndcg_tie}
-    winner = min(tied, key=lambda name: (tied[name][0], name))
-    rmse, ndcg = usable[winner]
-    out = [name for name, inside_bound in admitted.items() if not inside_bound]
+    admitted = {name: values for name, values in usable.items() if values[0] <= bound}
+    top = max(ndcg for _, ndcg in admitted.values())
+    tied = {name: values for name, values in admitted.items() if values[1] > top - rule.ndcg_tie}
+    best = min(tied, key=lambda name: (tied[name][0], name))
+    rmse, ndcg = usable[best]
     reason = (
-        f"{winner}: NDCG@10 {ndcg:.4f} is the best of those within {rule.rmse_tolerance:.0%} of the lowest RMSE "
+        f"{best}: NDCG@10 {ndcg:.4f} is the best of those within {rule.rmse_tolerance:.0%} of the lowest RMSE "
         f"({best_name} {best_rmse:.4f}); its RMSE is {rmse:.4f}"
     )
-    if out:
-        shown = (f"{name} {candidates[name].get('rmse', float('nan')):.4f}" for name in out)
-        reason += f"; not admitted by RMSE: {', '.join(shown)}"
-    return Choice(winner, reason, admitted)
+    excluded = [f"{name} {m.get('rmse', float('nan')):.4f}" for name, m in candidates.items() if name not in admitted]
+    if excluded:
+        reason += f"; not admitted by RMSE: {', '.join(excluded)}"
+    return Choice(best, reason)

@@ -1,4 +1,4 @@
-"""What a rating shows to a drift check: the same columns of the training ratings and of new ones. Numpy only."""
+"""Columns of ratings that drift checks compare, the same for training ratings and new ones. Numpy only."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 
-def rating_columns(movie_id: np.ndarray, rating: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of n ratings: how good, how late in the catalogue (ids are given in order), which movie, which habit.
+def build_drift_columns(movie_id: np.ndarray, rating: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of n ratings, each of shape (n,).
 
-    `movie` holds the frequent movies one by one and the rest as one category; `whole_star` tells raters of half stars.
+    `movie_id` grows with the time at which a movie was added; `movie` is profiled with its frequent values one by one
+    and all others as one category; `whole_star` is 1 for whole stars, which shows the habits of the raters.
     """
     movie = np.asarray(movie_id, dtype=np.int64)
     stars = np.asarray(rating, dtype=np.float64)

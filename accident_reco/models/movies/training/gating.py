@@ -9,56 +9,59 @@ import numpy as np
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval, SliceGain, mean_statistic, paired_bootstrap
 from accident_reco.models.movies.scoring.recommender import Recommender
-from accident_reco.models.movies.training.candidates import Rows
-from accident_reco.models.movies.training.metrics import measure
+from accident_reco.models.movies.training.candidate_training import TrainingRows
+from accident_reco.models.movies.training.metrics import evaluate
 
-SLICE_USERS = 100
-# Users by the number of their training ratings.
-_SLICES = (("users with up to 30 ratings", 0, 30), ("users with 31 to 100 ratings", 31, 100),
-           ("users with more than 100 ratings", 101, 2**31))  # fmt: skip
+MIN_SLICE_USERS = 100
+_SLICES = (
+    ("users with up to 30 ratings", 0, 30),
+    ("users with 31 to 100 ratings", 31, 100),
+    ("users with more than 100 ratings", 101, 2**31),
+)
+"""Name, least and largest number of a user's training ratings."""
 
 
-def policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePolicy:
-    """Ranking decides, rating error limits: NDCG@10 must rise by `minimum_gain`, RMSE may rise by `rmse_slack`."""
+def build_policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePolicy:
+    """Policy of the gate: NDCG@10 must rise by `minimum_gain`, RMSE may rise by at most `rmse_slack`."""
     return GatePolicy(
         metric="ndcg_at_10",
         higher_is_better=True,
         floor=floor,
         minimum_gain=minimum_gain,
         limits={"rmse": rmse_slack},
-        slice_rows=SLICE_USERS,
+        slice_rows=MIN_SLICE_USERS,
     )
 
 
-def compare(candidate: Bundle, rows: Rows, champion: Manifest, files: Mapping[str, bytes]) -> Comparison:
-    """Both versions on the present holdout.
+def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Mapping[str, bytes]) -> Comparison:
+    """Compare both versions on the current holdout, paired over users.
 
-    Raises ValueError when the champion held out another share: it may have trained on rows that would judge it.
+    Raises ValueError when the champion held out another share: it may have trained on rows of the holdout.
     """
-    ours = candidate.signature["options"]["holdout_share"]
-    theirs = champion.signature.get("options", {}).get("holdout_share")
-    if ours != theirs:
+    share = candidate.signature["options"]["holdout_share"]
+    champion_share = champion.signature.get("options", {}).get("holdout_share")
+    if share != champion_share:
         raise ValueError(
-            f"the holdout share is {ours} now and was {theirs} for the champion {champion.version}, which may have "
-            f"trained on rows that judge now; set ACCIDENT_RECO_MOVIES_HOLDOUT_SHARE back to {theirs}"
+            f"the holdout share is {share} now and was {champion_share} for the champion {champion.version}, which may "
+            f"have trained on rows of the holdout; set ACCIDENT_RECO_MOVIES_HOLDOUT_SHARE back to {champion_share}"
         )
-    mine = measure(Recommender.from_files(candidate.files), rows.train, rows.holdout)
-    other = measure(Recommender.from_files(files), rows.train, rows.holdout)
+    new = evaluate(Recommender.from_files(candidate.files), rows.train, rows.holdout)
+    old = evaluate(Recommender.from_files(files), rows.train, rows.holdout)
 
     def gain(users: np.ndarray) -> Interval:
         return paired_bootstrap(
-            mine.ranked_user[users],
-            mean_statistic(mine.ndcg[users]),
-            mean_statistic(other.ndcg[users]),
+            new.ranked_user[users],
+            mean_statistic(new.ndcg[users]),
+            mean_statistic(old.ndcg[users]),
             higher_is_better=True,
         )
 
-    count = len(mine.ndcg)
+    count = len(new.ndcg)
     if count == 0:
         return Comparison(0, 0, Interval(float("nan"), float("nan"), float("nan")))
     slices = []
     for name, low, high in _SLICES:
-        users = (mine.history >= low) & (mine.history <= high)
-        if users.sum() >= SLICE_USERS:
+        users = (new.history >= low) & (new.history <= high)
+        if users.sum() >= MIN_SLICE_USERS:
             slices.append(SliceGain(name, int(users.sum()), gain(users)))
-    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, other.metrics)
+    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, old.metrics)

@@ -1,4 +1,4 @@
-"""What a movie version is made of: the ratings that train and judge, the catalogue, and the settings that shape it."""
+"""Saves and restores the inputs of a movie version: split ratings, catalogue, and the settings that shape it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, write_recipe
 from accident_reco.models.movies.data import imports, queries, raw_store
 from accident_reco.models.movies.settings import MovieSettings, MovieTraining
-from accident_reco.models.movies.training import assembly
+from accident_reco.models.movies.training import loading
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -25,16 +25,16 @@ def save_inputs(
 ) -> None:
     """Write the candidate's inputs. Raises DatasetError when other files were stored since it was trained.
 
-    Of the published ratings only the first line is kept, which tells their scale: what was learnt is the split, and
-    that has what the API took as well.
+    Of the published ratings only the first line is kept, for their scale: the candidate was trained on the split, which
+    also has the ratings that the API received.
     """
-    _, sources = assembly.sources_of(store)
+    _, sources = loading.load_sources(store)
     if sources != list(candidate.lineage["sources"]):
         raise DatasetError(
             f"movies {candidate.version} was trained on other files than are stored now; train again, so that the "
             "version and its inputs agree"
         )
-    records = [raw_store.raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
+    records = [raw_store.open_raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
     copy_objects(store, [SPLIT, *(f"{raw_store.BASE}/{which}.json" for which in ("raw_ratings", "raw_movies"))], folder)
     with store.open(records[0].key) as stream:
         head = folder / STORE / records[0].key
@@ -46,6 +46,6 @@ def save_inputs(
 
 
 def restore_catalogue(folder: Path, warehouse: Warehouse) -> None:
-    """Bring the catalogue back into an empty warehouse."""
+    """Write the saved catalogue into an empty warehouse."""
     catalogue = pd.read_parquet(folder / CATALOGUE).assign(year=-1)
     imports.write_movies(warehouse, imports.start_load(warehouse, "", "", "reproduction"), catalogue)

@@ -1,7 +1,7 @@
-"""Gives rating columns to Surprise as its `Trainset`, without one Python object per rating.
+"""Presents rating columns to Surprise as its `Trainset`, without one Python object per rating.
 
 Surprise keeps two dictionaries of lists of tuples, some 400 bytes a rating. Here both are views over sorted arrays that
-make the list of one user or one movie when asked for it. Inner ids are positions in the sorted arrays of ids.
+build the list of one user or movie on access. Inner ids are positions in the sorted arrays of ids.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from accident_reco.models.movies.data.ratings import Ratings, RatingScale
 
 KEEP_LISTS_UP_TO = 1_000_000
+"""Ratings up to which the lists that Surprise reads are kept."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,10 @@ class IndexedRatings:
     rating: np.ndarray
 
     @classmethod
-    def of(
-        cls, ratings: Ratings, user_ids: np.ndarray | None = None, movie_ids: np.ndarray | None = None
-    ) -> IndexedRatings:
-        """Index ratings, by the ids given (sorted, all present) or by those that occur."""
-        ordered = ratings.ordered()
-        users = np.unique(ordered.user_id) if user_ids is None else user_ids
-        movies = np.unique(ordered.movie_id) if movie_ids is None else movie_ids
+    def from_ratings(cls, ratings: Ratings) -> IndexedRatings:
+        """Index ratings by the ids that occur."""
+        ordered = ratings.sort_by_user()
+        users, movies = np.unique(ordered.user_id), np.unique(ordered.movie_id)
         return cls(
             users,
             movies,
@@ -47,7 +45,7 @@ class IndexedRatings:
         return len(self.user)
 
     def compact(self) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
-        """Only the users and movies that have a row, numbered in the order of their first one, as Surprise does it.
+        """Keep the users and movies that have a row, numbered in the order of their first row, as in Surprise.
 
         Returns:
             The renumbered ratings (their `movie_ids` are not sorted), and the former positions of users and movies.
@@ -66,7 +64,7 @@ class IndexedRatings:
         """The rows of a mask (or of ascending positions), with the same ids."""
         return IndexedRatings(self.user_ids, self.movie_ids, self.user[rows], self.movie[rows], self.rating[rows])
 
-    def matrix(self) -> Any:
+    def build_matrix(self) -> Any:
         """Users × movies as a scipy CSR matrix of float32 stars."""
         import scipy.sparse as sparse
 
@@ -81,7 +79,7 @@ class _Rows(Mapping[int, list[tuple[int, float]]]):
     def __init__(self, key: np.ndarray, other: np.ndarray, rating: np.ndarray, size: int) -> None:
         self._start = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=size))])
         self._other, self._rating = other, rating
-        # Lists of small sets are kept between epochs; large ones are made anew, for memory's sake.
+        # Lists of small sets are kept between epochs; those of large sets are rebuilt, to bound memory.
         self._lists: dict[int, list[tuple[int, float]]] | None = {} if len(rating) <= KEEP_LISTS_UP_TO else None
 
     def __getitem__(self, key: int) -> list[tuple[int, float]]:
@@ -96,7 +94,7 @@ class _Rows(Mapping[int, list[tuple[int, float]]]):
         return pairs
 
     def __contains__(self, key: object) -> bool:
-        # Surprise passes a text for an id that it does not know.
+        # Surprise passes a string for an unknown id.
         return bool(
             isinstance(key, int | np.integer)
             and 0 <= key < len(self._start) - 1
@@ -130,8 +128,8 @@ class _Positions(Mapping[int, int]):
         return len(self._ids)
 
 
-def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
-    """A `surprise.Trainset` over the columns; users and movies that have no row in `data` are unknown to it."""
+def build_surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
+    """Build a `surprise.Trainset` over the columns; users and movies without a row in `data` are unknown to it."""
     from surprise import Trainset
 
     mean = float(np.mean(data.rating, dtype=np.float64))
@@ -147,7 +145,7 @@ def surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
 
         @property
         def global_mean(self) -> float:
-            # The inherited one builds a list of all ratings first. Every prediction asks for it.
+            # The inherited property builds a list of all ratings first, and every prediction reads it.
             return mean
 
     by_movie = np.argsort(data.movie, kind="stable")

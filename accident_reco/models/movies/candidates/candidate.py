@@ -1,0 +1,93 @@
+"""What a kind of movie model is: its asset, its fit and its scorer. The kinds themselves are the modules beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from accident_reco.models.movies.candidates.scorer import BaselineScorer
+
+if TYPE_CHECKING:
+    from accident_reco.models.movies.candidates.trainset import IndexedRatings
+    from accident_reco.models.movies.data.ratings import RatingScale
+
+OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What candidates are fitted with.
+
+    Args:
+        threads: used by fits that can; changes nothing but the time.
+        hyperparameters: options of single kinds (such as `SvdOptions`) where they differ from the kind's defaults.
+    """
+
+    seed: int = 20260101
+    threads: int = 2
+    hyperparameters: tuple[Any, ...] = ()
+
+    def of(self, options: type[OptionsT]) -> OptionsT:
+        """Options of one kind, by their class."""
+        return next((one for one in self.hyperparameters if isinstance(one, options)), options())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of a fit.
+
+    Args:
+        arrays: over the users and movies of the training rows. Every kind has `user_bias`, `movie_bias` (float64) and
+            `global_mean`, from which predicted ratings start. Names that begin with `movie_` are over movies.
+        options: recorded in the bundle as `option_<name>`, for the scorer.
+        predict: (user id, movie id) → stars by the fitting library itself, for parity checks; None: nothing to compare.
+    """
+
+    arrays: dict[str, np.ndarray]
+    options: Mapping[str, float] = field(default_factory=dict)
+    predict: Callable[[int, int], float] | None = None
+
+
+def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """Spread arrays over movies to a catalogue: position m becomes `place[m]` of `size`, zero for all other movies."""
+    spread = dict(arrays)
+    for name, values in arrays.items():
+        if name.startswith("movie_"):
+            spread[name] = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+            spread[name][place] = values
+    return spread
+
+
+@dataclass(frozen=True)
+class MovieCandidate:
+    """One kind of movie model.
+
+    Args:
+        asset, description, priority: of its Dagster asset, as in `contract.Candidate`.
+        algorithm: what it is, for the model card.
+        scorer: scores from the arrays of a bundle, numpy only.
+        fit: fits the rows with the options; the same input gives the same arrays.
+        options: class of its hyperparameters, whose defaults it is fitted with.
+        folds: what cross-validation fits instead, where predicted ratings do not need the whole fit.
+        spread: spreads the arrays of the fit over the movies of the catalogue.
+    """
+
+    kind: str
+    asset: str
+    description: str
+    algorithm: str
+    scorer: type[BaselineScorer]
+    fit: Callable[[IndexedRatings, RatingScale, FitOptions], Fit]
+    priority: int = 0
+    options: type[Any] | None = None
+    folds: MovieCandidate | None = None
+    spread: Callable[[Mapping[str, np.ndarray], np.ndarray, int], dict[str, np.ndarray]] = spread_movies
+
+    def describe_options(self, options: FitOptions) -> dict[str, float]:
+        """Its hyperparameters as a signature records them: `<kind>_<name>` → value."""
+        if self.options is None:
+            return {}
+        return {f"{self.kind}_{name}": value for name, value in asdict(options.of(self.options)).items()}

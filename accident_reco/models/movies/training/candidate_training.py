@@ -1,0 +1,203 @@
+"""Trains candidates: cross-validated, evaluated on the frozen holdout, packed as bundles; and completes the best one.
+
+No storage, no tracker, no Dagster: rows in, bundle out. The same rows, options and seed give the same version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from accident_reco.lifecycle.bundle import Bundle, canonical_json
+from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.trainset import IndexedRatings
+from accident_reco.models.movies.data.history import History
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings, RatingScale
+from accident_reco.models.movies.data.split import SplitOptions, cut_by_time, iterate_folds
+from accident_reco.models.movies.scoring.packing import FILE, write_arrays
+from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training import metrics, reference_profile
+from accident_reco.models.movies.training.arrays import PopularityOptions, build_arrays
+from accident_reco.models.movies.training.card import write_card
+from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
+from accident_reco.models.movies.training.fitting import FittedModel, fit
+
+MODEL = "movies"
+MAX_TEMPORAL_ROWS = 5_000_000
+"""Above this number of ratings the temporal report, which fits once more, is omitted."""
+PARITY_PAIRS = 150
+MAX_RANKED_USERS = 2_000
+"""Users whose lists compare the candidates; the gate, which compares two versions and not four, uses more."""
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows, catalogue and scale that every candidate gets.
+
+    Args:
+        simulated: mask of the simulated training rows; None: none is.
+    """
+
+    train: Ratings
+    holdout: Ratings
+    catalogue: Catalogue
+    scale: RatingScale
+    simulated: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Everything that shapes a candidate."""
+
+    fit: FitOptions = field(default_factory=FitOptions)
+    split: SplitOptions = field(default_factory=SplitOptions)
+    popularity: PopularityOptions = field(default_factory=PopularityOptions)
+
+
+@dataclass(frozen=True)
+class TrainedCandidate:
+    """A trained candidate.
+
+    Args:
+        folds: RMSE and MAE of each fold.
+        fit_seconds: seconds of its fits alone, those of the folds included.
+        parity: largest difference to the training library's own predictions, in stars; None where there are none.
+    """
+
+    bundle: Bundle
+    folds: list[dict[str, float]]
+    fit_seconds: float
+    parity: float | None
+
+
+def train_candidate(
+    kind: str, rows: TrainingRows, options: TrainingOptions, lineage: Mapping[str, Any]
+) -> TrainedCandidate:
+    """Cross-validate, fit on all training rows, evaluate on the holdout, pack as a bundle."""
+    candidate, data = CANDIDATES[kind], IndexedRatings.from_ratings(rows.train)
+    folds, seconds = cross_validate(candidate, data, rows, options)
+    model = fit(candidate, data, rows.scale, options.fit)
+    arrays = build_arrays(model, rows.catalogue, rows.train, rows.scale, options.popularity)
+    version = Recommender(arrays)
+    evaluation = metrics.evaluate(version, rows.train, rows.holdout, MAX_RANKED_USERS, options.fit.threads)
+    values = {
+        **evaluation.metrics,
+        "cv_rmse": float(np.mean([fold["rmse"] for fold in folds])),
+        "cv_mae": float(np.mean([fold["mae"] for fold in folds])),
+        **{f"fold_{number}_{name}": value for number, fold in enumerate(folds, 1) for name, value in fold.items()},
+    }
+    files = {FILE: write_arrays(arrays)}
+    bundle = Bundle(MODEL, files, build_signature(model, rows, options), drop_missing(values), lineage)
+    return TrainedCandidate(bundle, folds, seconds + model.fit_seconds, compute_parity(model, version, rows))
+
+
+def cross_validate(
+    candidate: MovieCandidate, data: IndexedRatings, rows: TrainingRows, options: TrainingOptions
+) -> tuple[list[dict[str, float]], float]:
+    """RMSE and MAE of each fold, and the seconds of the fits; every candidate gets the same folds."""
+    results, seconds = [], 0.0
+    for train_mask, test_mask in iterate_folds(len(data), options.fit.seed):
+        model = fit(candidate.folds or candidate, data.take(train_mask), rows.scale, options.fit)
+        seconds += model.fit_seconds
+        known, held = rows.train.take(train_mask), rows.train.take(test_mask)
+        version = Recommender(build_arrays(model, rows.catalogue, known, rows.scale, options.popularity))
+        with metrics.limit_blas_threads():
+            error = metrics.compute_rating_errors(version, known, held)
+        results.append({"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))})
+    return results, seconds
+
+
+def compute_parity(
+    model: FittedModel, version: Recommender, rows: TrainingRows, pairs: int = PARITY_PAIRS
+) -> float | None:
+    """Largest difference in stars between the version's scores and the training library's own, over holdout pairs."""
+    if model.fit.predict is None or not len(rows.holdout):
+        return None
+    random = np.random.default_rng(0)
+    largest = 0.0
+    for row in random.integers(0, len(rows.holdout), pairs).tolist():
+        user, movie = int(rows.holdout.user_id[row]), int(rows.holdout.movie_id[row])
+        known = slice(*np.searchsorted(rows.train.user_id, [user, user + 1]).tolist())
+        history = History(rows.train.movie_id[known], rows.train.rating[known], rows.train.rated_at[known])
+        if known.start == known.stop:
+            continue  # the library has no fold-in to compare with
+        own = version.predict(user, np.array([movie]), history)[0]
+        largest = max(largest, float(abs(own - model.fit.predict(user, movie))))
+    return largest
+
+
+def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOptions) -> dict[str, Any]:
+    """Inputs, outputs and everything that shaped the version; part of its identity."""
+    hyperparameters: dict[str, float] = {}
+    for candidate in CANDIDATES.values():
+        hyperparameters |= candidate.describe_options(options.fit)
+    return {
+        "task": "recommendation",
+        "kind": model.candidate.kind,
+        "inputs": {"user_id": "int", "ratings": [{"movie_id": "int", "rating": "stars"}]},
+        "outputs": {"score": "order", "predicted_rating": "stars"},
+        "rating_scale": asdict(rows.scale),
+        "options": {
+            "seed": options.fit.seed,
+            **hyperparameters,
+            **asdict(options.split),
+            **asdict(options.popularity),
+        },
+        "trained_on": {
+            "ratings": len(rows.train),
+            "users": len(model.user_ids),
+            "movies": len(model.movie_ids),
+            "catalogue": len(rows.catalogue),
+        },
+    }
+
+
+def complete_best(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: TrainingRows) -> tuple[Bundle, Choice]:
+    """The best candidate by the rule, completed with its reference profile and model card."""
+    choice = choose({kind: bundle.metrics for kind, bundle in candidates.items()}, rule)
+    chosen = candidates[choice.kind]
+    reference = reference_profile.build_profile(rows.train, str(chosen.lineage.get("data_source", "")))
+    metrics_by_kind = {kind: dict(bundle.metrics) for kind, bundle in candidates.items()}
+    files = {
+        **chosen.files,
+        "reference.json": canonical_json(reference),
+        "card.md": write_card(chosen, choice, metrics_by_kind).encode(),
+    }
+    return replace(chosen, files=files), choice
+
+
+def evaluate_over_time(kind: str, rows: TrainingRows, options: TrainingOptions) -> dict[str, float]:
+    """Metrics (`temporal_…`) of the kind on the newest fifth of the ratings, when trained on those before.
+
+    Empty where there are too few rows for it, or too many to fit once more.
+    """
+    parts = split_by_time(rows)
+    if parts is None:
+        return {}
+    known, newest = parts
+    model = fit(CANDIDATES[kind], IndexedRatings.from_ratings(known), rows.scale, options.fit)
+    version = Recommender(build_arrays(model, rows.catalogue, known, rows.scale, options.popularity))
+    evaluation = metrics.evaluate(version, known, newest, MAX_RANKED_USERS, options.fit.threads)
+    return drop_missing({f"temporal_{name}": value for name, value in evaluation.metrics.items()})
+
+
+def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:
+    """The older ratings and the newest fifth, of both parts of the split; None where there is no such report.
+
+    Simulated ratings are in neither: all of them are recent, so that they would be most of the newest fifth.
+    """
+    real = rows.train if rows.simulated is None else rows.train.take(~rows.simulated)
+    everything = Ratings.concatenate([real, rows.holdout]).sort_by_user()
+    newest = cut_by_time(everything)
+    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+        return None
+    return everything.take(~newest), everything.take(newest)
+
+
+def drop_missing(values: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that have a value: a bundle holds no NaN."""
+    return {name: float(value) for name, value in values.items() if np.isfinite(value)}

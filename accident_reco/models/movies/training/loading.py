@@ -1,0 +1,112 @@
+"""Loads what a training needs: options from settings, rows from the split's frame, sources from the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.data import imports, queries, raw_store
+from accident_reco.models.movies.data.quarantine import check_quarantine
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings
+from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
+from accident_reco.models.movies.settings import MovieSettings
+from accident_reco.models.movies.training import gating
+from accident_reco.models.movies.training.arrays import PopularityOptions
+from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
+from accident_reco.models.movies.training.choice import ChoiceRule
+from accident_reco.storage.objects import ObjectStore
+from accident_reco.storage.warehouse import Warehouse
+
+HOLDOUT = "holdout"
+SIMULATED = "simulated"
+
+
+def build_options(settings: MovieSettings) -> TrainingOptions:
+    """Training options as configured."""
+    return TrainingOptions(
+        FitOptions(seed=settings.seed, threads=settings.training_jobs),
+        SplitOptions(
+            settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
+        ),
+        PopularityOptions(half_life_days=settings.movies_half_life_days),
+    )
+
+
+def build_choice_rule(settings: MovieSettings) -> ChoiceRule:
+    """The rule that chooses among candidates, as configured."""
+    return ChoiceRule(rmse_tolerance=settings.movies_rmse_tolerance)
+
+
+def build_gate_policy(settings: MovieSettings) -> GatePolicy:
+    """The gate's policy, as configured."""
+    return gating.build_policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
+
+
+def load_split(warehouse: Warehouse, options: SplitOptions, max_ratings: int) -> tuple[Split, int, int]:
+    """Split about `max_ratings` stored ratings.
+
+    Returns:
+        The split, the number of simulated ratings in it, and the newest `received_at` (ms UTC).
+    """
+    stored = queries.read_ratings(warehouse, select_users(max_ratings, queries.count_ratings(warehouse)))
+    read = len(stored.simulated)
+    found = split(Ratings(**stored.columns), stored.simulated, options)
+    if read < stored.stored:
+        found.excluded[f"of users beyond the bound of about {max_ratings:,} ratings"] = stored.stored - read
+    return found, int(stored.simulated.sum()), stored.received_until
+
+
+def build_split_frame(found: Split) -> pd.DataFrame:
+    """One frame of both parts with narrow columns; `holdout` and `simulated` mark their rows."""
+    frames = []
+    for part, held, simulated in ((found.train, False, found.simulated), (found.holdout, True, False)):
+        frame = part.to_frame().astype({"user_id": np.int32, "movie_id": np.int32})
+        frames.append(frame.assign(**{HOLDOUT: held, SIMULATED: simulated}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_rows(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> TrainingRows:
+    """Training and holdout rows from the split's frame, with the stored catalogue and scale."""
+    held = frame[HOLDOUT].to_numpy(dtype=bool)
+    everything = Ratings.from_frame(frame)
+    # Frames that were stored before the column existed lack it.
+    simulated = frame[SIMULATED].to_numpy(dtype=bool)[~held] if SIMULATED in frame else None
+    scale = raw_store.read_rating_scale(store)
+    return TrainingRows(everything.take(~held), everything.take(held), load_catalogue(warehouse), scale, simulated)
+
+
+def load_catalogue(warehouse: Warehouse) -> Catalogue:
+    """The stored catalogue."""
+    return Catalogue.from_rows(queries.read_movies(warehouse))
+
+
+def find_data_problems(warehouse: Warehouse) -> list[str]:
+    """Why the stored ratings must not train: too many rows of their files are in quarantine."""
+    load = imports.read_last_load(warehouse)
+    passed, reason = check_quarantine(load.rows, load.quarantined) if load else (True, "")
+    return [] if passed else [reason]
+
+
+def is_imported(store: ObjectStore, warehouse: Warehouse) -> bool:
+    """Whether the warehouse holds the stored files in full, with few enough rows in quarantine."""
+    ratings, movies = (raw_store.read_record(store, which) for which in ("raw_ratings", "raw_movies"))
+    if ratings is None or movies is None:
+        return False
+    load = imports.find_finished_load(warehouse, ratings.sha256, movies.sha256, ratings.data_source)
+    return load is not None and check_quarantine(load.rows, load.quarantined)[0]
+
+
+def load_sources(store: ObjectStore) -> tuple[str, list[dict[str, str]]]:
+    """Data source and the raw files with their digests, for a version's lineage."""
+    records = [raw_store.open_raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
+    return records[0].data_source, [{"name": record.name, "sha256": record.sha256} for record in records]
+
+
+def build_headline(metrics: Mapping[str, Any]) -> str:
+    """The main metrics in one line."""
+    return f"NDCG@10 {metrics['ndcg_at_10']:.3f}, recall@10 {metrics['recall_at_10']:.3f}, RMSE {metrics['rmse']:.3f}"
