@@ -84,9 +84,9 @@ def _settings() -> Iterator[str]:
     from accident_reco.settings import Settings, variable
 
     yield "\n### Settings\n\nEach secret also comes as `NAME_FILE`, the path of a file that holds it."
-    for group in Settings.groups():
-        yield f"\n**{str(group.__doc__).rstrip('.')}**\n\n| setting | default | meaning |\n|---|---|---|"
-        for name, field in group.model_fields.items():
+    for heading, fields in type(Settings.load()).groups().items():
+        yield f"\n**{heading}**\n\n| setting | default | meaning |\n|---|---|---|"
+        for name, field in fields.items():
             default = "" if field.default in ("", None) else f"`{field.default}`"
             yield f"| `{variable(name)}` | {default} | {field.description} |"
 

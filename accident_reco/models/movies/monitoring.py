@@ -54,8 +54,8 @@ def predict_live_ratings(
     """
     from accident_reco.models.movies.data.queries import read_ratings_until
     from accident_reco.models.movies.data.ratings import Ratings
+    from accident_reco.models.movies.scoring.bulk import predict_ratings
     from accident_reco.models.movies.scoring.recommender import Recommender
-    from accident_reco.models.movies.training.metrics import predict_ratings
 
     if not len(received["rating"]):
         return None

@@ -8,7 +8,6 @@ movies that appears in any user's ten; novelty the mean of -log2 of the share of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from accident_reco.lifecycle.holdout import hash_keys
-from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.scoring.bulk import iterate_users, predict_ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
 
 TOP = 10
@@ -54,7 +53,7 @@ def evaluate(
     """
     selected = select_ranked_users(holdout, max_users)
     users = []
-    for user, rows, history in _iterate_users(train, holdout):
+    for user, rows, history in iterate_users(train, holdout):
         liked = holdout.movie_id[rows][holdout.rating[rows] >= LIKED]
         if len(liked) and user in selected:
             users.append((user, liked, history))
@@ -90,16 +89,6 @@ def compute_rating_errors(version: Recommender, train: Ratings, holdout: Ratings
     return predict_ratings(version, train, holdout) - holdout.rating
 
 
-def predict_ratings(version: Recommender, train: Ratings, holdout: Ratings) -> np.ndarray:
-    """Predicted stars (float64) of each holdout row, from the users' rows of `train`; both sorted by user."""
-    rated = History(train.movie_id, train.rating, train.rated_at)
-    stars = version.predict_pairs(holdout.user_id, holdout.movie_id, train.user_id, rated)
-    left = np.flatnonzero(np.isnan(stars))
-    for user, rows, history in _iterate_users(train, holdout.take(left)):
-        stars[left[rows]] = version.predict(user, holdout.movie_id[left[rows]], history)
-    return stars
-
-
 def limit_blas_threads() -> AbstractContextManager[object]:
     """Context with one BLAS thread: small products are faster on one, a second one only waits for the first."""
     from threadpoolctl import threadpool_limits
@@ -114,18 +103,6 @@ def select_ranked_users(holdout: Ratings, max_users: int) -> set[int]:
     if len(users) > max_users:
         users = users[np.argsort(hash_keys(users), kind="stable")[:max_users]]
     return set(users.tolist())
-
-
-def _iterate_users(train: Ratings, holdout: Ratings) -> Iterator[tuple[int, slice, History]]:
-    """Each user of the holdout with their holdout rows and training history."""
-    users, start = np.unique(holdout.user_id, return_index=True)
-    ends = np.append(start[1:], len(holdout))[: len(users)]
-    known_from = np.searchsorted(train.user_id, users, side="left")
-    known_to = np.searchsorted(train.user_id, users, side="right")
-    bounds = (users, start, ends, known_from, known_to)
-    for user, first, end, known_first, known_end in zip(*(part.tolist() for part in bounds), strict=True):
-        known = slice(known_first, known_end)
-        yield user, slice(first, end), History(train.movie_id[known], train.rating[known], train.rated_at[known])
 
 
 def _compute_variety(version: Recommender, ranked: list[np.ndarray]) -> dict[str, float]:
