@@ -73,7 +73,7 @@ def predict_live_ratings(
 
 
 def _build_window(received: Mapping[str, np.ndarray], labelled: Labelled | None) -> Window:
-    from accident_reco.models.movies.training.drift_columns import build_drift_columns
+    from accident_reco.models.movies.data.drift_columns import build_drift_columns
 
     if not len(received["rating"]):
         return Window(LOG_WINDOW, {})

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from accident_reco.lifecycle.reference import build_reference
+from accident_reco.models.movies.data.drift_columns import KINDS, build_drift_columns
 from accident_reco.models.movies.data.ratings import Ratings
-from accident_reco.models.movies.training.drift_columns import KINDS, build_drift_columns
 
 MAX_ROWS = 500_000
 """Above this number of ratings the profile is of every n-th user, whole users at a time."""
