@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 TaskKind = Literal["classification", "regression", "ranking"]
 DatabaseRole = Literal["auth", "services", "reader"]
 
+LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
+    "classification": {"roc_auc": True, "average_precision": True, "ece": False, "brier": False},
+    "regression": {"rmse": False, "mae": False},
+    "ranking": {"rmse": False, "mae": False},
+}
+"""Kind of task → metrics measured on live labels → whether higher is better."""
+
 
 class Platform(Protocol):
     """What a model gets from the platform: settings and the opened stores. Dagster's resource is one of these."""
@@ -60,11 +67,10 @@ class Task:
     """What kind of prediction a model makes, and which metric decides.
 
     Args:
-        kind: chooses the metrics of live performance: classification (ROC AUC, average precision, ECE, Brier score),
-            regression and ranking (RMSE, MAE on the labels that came back).
+        kind: chooses the metrics of live performance, those of `LIVE_METRICS`.
         metric: deciding metric of the gate, as named in the manifest: `roc_auc`, `ndcg_at_10`, `rmse`.
         higher_is_better: its direction.
-        live_metric: deciding metric on live labels; by default `metric`.
+        live_metric: deciding metric on live labels, one of `LIVE_METRICS`; by default `metric`.
         headline: metrics that summaries show, in order.
     """
 

@@ -12,7 +12,8 @@ from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, s
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
 from accident_reco.drift.window import Labelled, Window, window_of_log
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
-from accident_reco.lifecycle.reference import Kind, NumericColumn, build_reference, reference_bytes
+from accident_reco.lifecycle.reference import Kind, NumericColumn, ReferenceProfile, build_reference, reference_bytes
+from accident_reco.models.accidents.monitoring import accident_of, canonical_inputs
 from accident_reco.settings import Settings
 
 KINDS: dict[str, Kind] = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical", "dep": "categorical"}
@@ -21,6 +22,14 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 CLASSIFICATION = Task("classification", "roc_auc", True, ("roc_auc",))
 RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
+
+
+def accident_window(rows: list[dict[str, object]], reference: ReferenceProfile, labelled: object = ()) -> Window:
+    """A window as the accident model's log leads to it: rows of one accident belong together."""
+    read = [
+        row | {"inputs": canonical_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows
+    ]
+    return window_of_log(read, reference, labelled, accident_of)
 
 
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:
@@ -70,13 +79,13 @@ def test_unmoved_traffic_is_stable_and_moved_traffic_drifts(manifest_and_referen
         CLASSIFICATION,
         manifest,
         reference,
-        window_of_log(logged(rng, 1_500), reference),
+        accident_window(logged(rng, 1_500), reference),
         settings(tmp_path),
         run_id="r",
     )
     assert (same.row["status"], same.row["groups"], same.row["rows"]) == ("stable", 750, 1_500)
-    moved_window = window_of_log(logged(rng, 1_500, shift=1), reference)
-    before = window_of_log(logged(rng, 1_500), reference)
+    moved_window = accident_window(logged(rng, 1_500, shift=1), reference)
+    before = accident_window(logged(rng, 1_500), reference)
     moved = check(CLASSIFICATION, manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
     assert moved.row["status"] == "drift"
     assert moved.row["version"] == manifest.version
@@ -99,7 +108,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
         {"id": "c", "request_id": "r1", "at": NOW, "score": 0.2, "inputs": {"hrmn": "x", "catu": "3"}},
         {"id": "d", "request_id": "r2", "at": NOW, "score": 0.2, "inputs": "damaged"},
     ]
-    window = window_of_log(rows, reference)
+    window = accident_window(rows, reference)
     assert set(window.columns) == {"hrmn", "catu"}
     np.testing.assert_array_equal(window.columns["hrmn"], [1430, np.nan, np.nan, np.nan])
     assert window.columns["catu"].tolist() == [1, -1, 3, -1]
@@ -110,7 +119,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
 def test_no_traffic_is_insufficient_data(manifest_and_reference, tmp_path) -> None:
     """An empty log is never green, and draws a page all the same."""
     manifest, reference = manifest_and_reference
-    window = window_of_log([], reference)
+    window = accident_window([], reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     assert report.row["status"] == "insufficient_data"
     page = draw_page(report, reference, window, 1_000).decode()
@@ -172,7 +181,7 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     rows = logged(rng, 1_200, shift=1)
     for row in rows[:600]:
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
-    window = window_of_log(rows, reference)
+    window = accident_window(rows, reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     page = draw_page(report, reference, window, 1_000)
     text = page.decode()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol, get_args
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -27,7 +26,6 @@ from serving.predict.prediction_log import new_id
 from serving.predict.tensors import DTYPES, TensorSpec, refuse
 from serving.predict.v2 import InferenceAdapter, Scored
 
-MAX_RECORDS: Final = 1_000
 PREDICTION_ID: Final = "prediction_id"
 _TENSORS: Final[Mapping[type, str]] = {float: "FP64", int: "INT64", bool: "BOOL", str: "BYTES"}
 
@@ -38,8 +36,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class AnswerField:
+class AnswerField(NamedTuple):
     """One field of a prediction; `kind` is `float`, `int`, `bool` or `str`."""
 
     name: str
@@ -58,7 +55,7 @@ class TabularApi:
     """Router and Open Inference adapter of one model; the first answer field is the score that the log keeps."""
 
     platform = "numpy_accident_reco"
-    max_rows = MAX_RECORDS
+    max_rows = 1_000
 
     def __init__(self, model: str, record: type[Record], answer: Sequence[AnswerField], summary: str) -> None:
         self.model, self.record, self.answer, self.summary = model, record, tuple(answer), summary
@@ -66,7 +63,7 @@ class TabularApi:
         self._records: TypeAdapter[list[Record]] = TypeAdapter(list[record])  # type: ignore[valid-type]
 
     def router(self, context: Context) -> APIRouter:
-        """`POST /predict/{model}`: 1 to `MAX_RECORDS` records in, as many predictions out, in the same order."""
+        """`POST /predict/{model}`: 1 to `max_rows` records in, as many predictions out, in the same order."""
         routes = new_router("predict", needs=context.guard.needs("predict"))
         body_type, answer_type = self._shapes()
 
@@ -124,13 +121,12 @@ class TabularApi:
     def _shapes(self) -> tuple[type[BaseModel], type[BaseModel]]:
         """Body and answer of the endpoint, for validation and documentation."""
         stem = self.record.__name__
-        records = Annotated[list[self.record], Field(min_length=1, max_length=MAX_RECORDS)]  # type: ignore[name-defined]
+        records = Annotated[list[self.record], Field(min_length=1, max_length=self.max_rows)]  # type: ignore[name-defined]
         fields: dict[str, Any] = {f.name: (f.kind, Field(description=f.description)) for f in self.answer}
         fields[PREDICTION_ID] = (str, Field(description="Id of the prediction in the log, for feedback"))
         prediction = create_model(f"{stem}Prediction", **fields)
         body = create_model(f"{stem}Request", __config__=ConfigDict(extra="forbid"), records=(records, ...))
-        listed = (list[prediction], ...)  # type: ignore[valid-type]
-        return body, create_model(f"{stem}Answer", __base__=Served, predictions=listed)
+        return body, create_model(f"{stem}Answer", __base__=Served, predictions=(list[prediction], ...))  # type: ignore[valid-type]
 
 
 class TabularServing(ModelServing):
