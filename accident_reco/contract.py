@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from serving.predict.v2 import InferenceAdapter
 
 TaskKind = Literal["classification", "regression", "ranking"]
+"""Kind of prediction."""
+
 DatabaseRole = Literal["auth", "services", "reader"]
+"""Roles of the warehouse besides its owner: the auth service, predict and drift, dashboards."""
 
 LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
     "classification": {"roc_auc": True, "average_precision": True, "ece": False, "brier": False},
@@ -50,13 +53,20 @@ class Platform(Protocol):
     """What a model gets from the platform: settings and the opened stores. Dagster's resource is one of these."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """Typed settings; `settings.of(MovieSettings)` has the model's own."""
+
     @property
-    def objects(self) -> ObjectStore: ...
+    def objects(self) -> ObjectStore:
+        """The object store: raw files, frames, reports."""
+
     @property
-    def warehouse(self) -> Warehouse: ...
+    def warehouse(self) -> Warehouse:
+        """The SQL database."""
+
     @property
-    def models(self) -> ModelStore: ...
+    def models(self) -> ModelStore:
+        """Bundles and pointers."""
 
 
 # Identity
@@ -88,7 +98,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of a check: whether it passed and, in words, why; `warn` only warns."""
+    """Outcome of a check.
+
+    Args:
+        name: name of the asset check.
+        passed: whether it passed.
+        reason: why, in one sentence with the numbers.
+        warn: a failure only warns; by default it blocks what follows.
+    """
 
     name: str
     passed: bool
@@ -198,7 +215,10 @@ class Candidate:
 
     Args:
         asset: name of the asset, such as `forest_model`.
+        description: what is trained, for the asset's page.
+        kinds: Dagster's kinds of the asset, such as `python`, `onnx`.
         priority: candidates of higher priority start first; the slowest should.
+        code_version: another one marks the asset as outdated.
     """
 
     asset: str
@@ -210,7 +230,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained candidate with what the asset's page shows and the outcome of its blocking check."""
+    """A trained candidate.
+
+    Args:
+        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids.
+        check: outcome of the check that `ModelTraining.fit_check` names.
+        metadata: what the asset's page shows.
+    """
 
     bundle: Bundle
     check: Check
@@ -223,6 +249,7 @@ class Evaluated:
 
     Args:
         bundle: complete files, signature and holdout metrics; lineage without run ids.
+        kind: kind of the best candidate.
         choice: why this candidate, in one sentence.
         params: parameters for MLflow.
         metrics: further metrics for MLflow, such as those of the other candidates.
@@ -241,10 +268,13 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Step:
-    """One run of a job that the pipeline starts; a range of partitions where the job has them.
+    """One run of a job that the pipeline starts.
 
     Args:
+        job: name of the job.
         why: one sentence, shown with the run.
+        first: first partition of the range, where the job has partitions.
+        last: last partition of the range.
     """
 
     job: str
