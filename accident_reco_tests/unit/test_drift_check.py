@@ -10,6 +10,7 @@ from accident_reco.contract import Task
 from accident_reco.drift.check import check, reference_of
 from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
+from accident_reco.drift.verdict import judge
 from accident_reco.drift.window import Labelled, Window, window_of_log
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.reference import Kind, NumericColumn, ReferenceProfile, build_reference, reference_bytes
@@ -21,6 +22,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 CLASSIFICATION = Task("classification", "roc_auc", True, ("roc_auc",))
+REGRESSION = Task("regression", "rmse", False, ("rmse",))
 RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 
 
@@ -156,6 +158,41 @@ def test_live_rmse_has_its_bounds() -> None:
     assert live.dropped
     rmse = live.metrics["rmse"]
     assert rmse["low"] < 1.0 < rmse["high"]
+
+
+def test_a_regression_is_compared_in_its_own_unit() -> None:
+    """RMSE of 60 mmHg or of 0.06 m: the drop is a share of the value at training, not an absolute number."""
+    rng = np.random.default_rng(5)
+    predicted, noise, groups = rng.uniform(100, 300, 3_000), rng.normal(0, 1, 3_000), np.arange(3_000)
+    for unit in (60.0, 0.06):
+        for factor, dropped in ((1.0, False), (1.04, False), (1.2, True)):
+            labelled = Labelled(predicted, predicted + factor * unit * noise, groups)
+            live = live_performance(REGRESSION, labelled, {"rmse": unit}, 0.03)
+            assert live.dropped is dropped, (unit, factor, live.reason)
+            assert ("worse by more than 3.0%" in live.reason) is dropped
+
+
+def test_numbers_and_labels_of_a_regression_stay_numbers() -> None:
+    """-1 is a value where a model has no such code, whole outcomes are no classes, and both reach the verdict."""
+    rng = np.random.default_rng(6)
+    kinds: dict[str, Kind] = {"temperature": "numeric"}
+    values, truth = rng.integers(-5, 6, 2_000).astype(float), rng.integers(-3, 4, 2_000).astype(float)
+    profile = build_reference({"temperature": values}, kinds, score=truth, label=truth, label_kind="numeric")
+    reference = reference_of({"reference.json": reference_bytes(profile)})
+    rows = [
+        {"id": f"p{i}", "request_id": f"r{i}", "at": NOW, "version": "v", "score": float(truth[i]),
+         "outcome": float(truth[i]), "inputs": {"temperature": float(values[i])}}
+        for i in range(2_000)
+    ]  # fmt: skip
+    window = window_of_log(rows, reference, rows)
+    assert not np.isnan(window.columns["temperature"]).any()
+    assert window.label is not None
+    assert window.label.dtype == np.float64
+    verdict = judge(reference, window.columns, window.groups, window.score, window.label)
+    assert verdict.status == "stable"
+    assert verdict.label is not None
+    assert verdict.label.comparison.missing_current == 0.0
+    assert verdict.features[0].comparison.distance == 0.0
 
 
 def test_calibration_error_by_hand() -> None:
