@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -27,11 +27,14 @@ from serving.predict.tensors import DTYPES, TensorSpec, refuse
 from serving.predict.v2 import InferenceAdapter, Scored
 
 PREDICTION_ID: Final = "prediction_id"
-_TENSORS: Final[Mapping[type, str]] = {float: "FP64", int: "INT64", bool: "BOOL", str: "BYTES"}
+_TENSORS: Final[Mapping[Any, str]] = {float: "FP64", int: "INT64", bool: "BOOL", str: "BYTES"} | {
+    float | None: "FP64",
+    str | None: "BYTES",
+}
 
 
 class Record(BaseModel):
-    """One row of a request. Its fields are `float`, `int`, `bool`, `str`, `float | None` or `str | None`."""
+    """One row of a request; `float`, `int`, `bool`, `str`, `float | None` or `str | None` a field, else TypeError."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -59,7 +62,10 @@ class TabularApi:
 
     def __init__(self, model: str, record: type[Record], answer: Sequence[AnswerField], summary: str) -> None:
         self.model, self.record, self.answer, self.summary = model, record, tuple(answer), summary
-        self.datatypes = {name: _datatype(name, field.annotation) for name, field in record.model_fields.items()}
+        for name, field in record.model_fields.items():
+            if field.annotation not in _TENSORS:
+                raise TypeError(f"field {name} of {record.__name__}: {field.annotation} is no type that Record names")
+        self.datatypes = {name: _TENSORS[field.annotation] for name, field in record.model_fields.items()}
         self._records: TypeAdapter[list[Record]] = TypeAdapter(list[record])  # type: ignore[valid-type]
 
     def router(self, context: Context) -> APIRouter:
@@ -139,11 +145,3 @@ class TabularServing(ModelServing):
 
     def inference(self) -> InferenceAdapter:
         return self.api
-
-
-def _datatype(name: str, annotation: Any) -> str:
-    """Datatype of a field's tensor and column. Raises TypeError for one that `Record` does not name."""
-    options = [option for option in get_args(annotation) or (annotation,) if option is not type(None)]
-    if len(options) != 1 or options[0] not in ((float, str) if get_args(annotation) else _TENSORS):
-        raise TypeError(f"field {name}: {annotation} is none of float, int, bool, str, float | None, str | None")
-    return _TENSORS[options[0]]
