@@ -248,12 +248,13 @@ class Evaluated:
     """The best candidate, evaluated on the holdout, with reference profile and model card.
 
     Args:
-        bundle: complete files, signature and holdout metrics; lineage without run ids.
+        bundle: complete files (`card.md` and `reference.json` among them), signature and holdout metrics; lineage with
+            `data_source` and `sources`, without run ids.
         kind: kind of the best candidate.
         choice: why this candidate, in one sentence.
         params: parameters for MLflow.
         metrics: further metrics for MLflow, such as those of the other candidates.
-        artifacts: file name → content for MLflow, besides the bundle's own `tracked` files.
+        artifacts: file name → content for MLflow, besides model card and signature.
         metadata: what the asset's page shows besides the metrics.
     """
 
@@ -320,7 +321,10 @@ class ModelTraining(ABC):
     """Name and description of the blocking check of a candidate's bundle, whose outcome `fit` returns."""
 
     reproduction_inputs: ClassVar[tuple[str, ...]] = ()
-    """Of `prepared` and the deps, those that are inputs of a reproduction and are not made again."""
+    """Assets of the group `<model>_training` that are inputs of a reproduction; the others of the group are made again.
+
+    `prepared` assets of another group are inputs anyway: their frames are what `save_inputs` keeps.
+    """
 
     @abstractmethod
     def definitions(self, settings: Settings) -> dg.Definitions:

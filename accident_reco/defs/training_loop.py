@@ -3,6 +3,7 @@
 What these assets do for a model is its `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -254,7 +255,11 @@ def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
         evaluated.params,
         {**bundle.metrics, **evaluated.metrics},
         tags,
-        evaluated.artifacts,
+        {
+            CARD_FILE: bundle.files[CARD_FILE],
+            "signature.json": json.dumps(bundle.signature, indent=1).encode(),
+            **evaluated.artifacts,
+        },
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import httpx
 import pandas as pd
 import pytest
 
+from accident_reco.lifecycle.tracking import VERSION_TAG
 from accident_reco_tests.running import ROOT, SMALL, Running, environment
 from accident_reco_tests.support import dagster_api, third_model
 from accident_reco_tests.support.client import Client, await_value
@@ -102,6 +105,44 @@ def test_dagster_shows_it_and_nothing_else(running: Running) -> None:
     assert shown["schedules"] == {"diabetes_drift_schedule"}
     assert OF_THE_LOOP | {"diabetes_training_requests"} <= set(shown["sensors"])
     assert set(shown["sensors"].values()) == {"RUNNING"}
+
+
+def test_mlflow_has_its_run(running: Running) -> None:
+    """Experiment, deciding metric, tags, model card, and the alias of the version that serves."""
+    from mlflow import MlflowClient
+
+    home = Path(running.env["ACCIDENT_RECO_HOME"])
+    mlflow = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    (run,) = mlflow.search_runs([mlflow.get_experiment_by_name(MODEL).experiment_id])
+    assert 40 < run.data.metrics["rmse"] < 77
+    assert run.data.tags["data_source"] == "scikit-learn"
+    champion = json.loads((home / f"store/models/{MODEL}/production.json").read_text(encoding="utf-8"))["version"]
+    assert mlflow.get_model_version_by_alias(MODEL, "champion").tags[VERSION_TAG] == champion
+    files = {Path(file.path).name for file in mlflow.list_artifacts(run.info.run_id, "bundle")}
+    assert files == {"card.md", "signature.json"}
+
+
+def test_the_champion_is_made_again_from_its_inputs(running: Running, tmp_path: Path) -> None:
+    """What the platform keeps of a model's inputs by itself gives the same version in an empty home."""
+    save = textwrap.dedent(f"""
+        import sys
+        from pathlib import Path
+        from accident_reco.lifecycle.bundle import Bundle
+        from accident_reco.lifecycle.platform import OpenedPlatform
+        from accident_reco.registry import get_model
+        from accident_reco.settings import Settings
+        from accident_reco.storage.warehouse import Warehouse
+
+        settings = Settings.load()
+        platform = OpenedPlatform(settings, Warehouse(settings.database))
+        _, kept = platform.models.champion("{MODEL}")
+        bundle = Bundle(kept.model, platform.models.files(kept), kept.signature, kept.metrics, kept.lineage)
+        get_model(settings, "{MODEL}").training().save_inputs(bundle, platform, Path(sys.argv[1]))
+        print(kept.version)
+    """)
+    version = _python(running, "-c", save, str(tmp_path))
+    again = _python(running, "-m", "accident_reco.defs.reproduce", MODEL, "--from", str(tmp_path))
+    assert again.splitlines()[-1] == version
 
 
 def test_services_show_it_and_nothing_else(client: Client) -> None:
@@ -221,17 +262,14 @@ def test_new_rows_lead_to_a_promotion_that_a_person_takes_back(client: Client, s
     }  # fmt: skip
 
 
-def test_a_predict_process_loads_no_training_library(package: Path, running: Running) -> None:
+def test_a_predict_process_loads_no_training_library(running: Running) -> None:
     """Only the serving half is imported where predictions are served."""
     code = (
         "import sys; from accident_reco.settings import Settings; from serving.predict.app import create_app; "
         "create_app(Settings.load()); "
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'dagster', 'sklearn', 'mlflow', 'pandas'}))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=running.env, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert run.stdout.strip() == "[]"
+    assert _python(running, "-c", code) == "[]"
 
 
 def test_all_three_models_run_together(package: Path, tmp_path: Path) -> None:
@@ -256,6 +294,14 @@ def test_all_three_models_run_together(package: Path, tmp_path: Path) -> None:
         client.close()
     finally:
         running.stop()
+
+
+def _python(running: Running, *arguments: str) -> str:
+    """Output of a Python program in the platform's environment."""
+    command = [sys.executable, *arguments]
+    run = subprocess.run(command, cwd=ROOT, env=running.env, capture_output=True, text=True, timeout=200, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout.strip()
 
 
 def _gauge(client: Client, name: str) -> float | None:
