@@ -191,7 +191,10 @@ def gate_policy(model: Model, settings: Settings) -> GatePolicy:
     """
     policy, task = model.training().gate_policy(settings), model.task
     if (policy.metric, policy.higher_is_better) != (task.metric, task.higher_is_better):
-        raise ContractError(f"the gate policy of {model.name} decides by {policy.metric}, its task by {task.metric}")
+        raise ContractError(
+            f"the gate policy of {model.name} decides by {policy.metric}, higher is better: {policy.higher_is_better}; "
+            f"its task by {task.metric}, {task.higher_is_better}"
+        )
     return policy
 
 

@@ -119,7 +119,7 @@ def test_mlflow_has_its_run(running: Running) -> None:
     champion = json.loads((home / f"store/models/{MODEL}/production.json").read_text(encoding="utf-8"))["version"]
     assert mlflow.get_model_version_by_alias(MODEL, "champion").tags[VERSION_TAG] == champion
     files = {Path(file.path).name for file in mlflow.list_artifacts(run.info.run_id, "bundle")}
-    assert files == {"card.md", "signature.json"}
+    assert files == {"card.md", "signature.json", "gate.json"}
 
 
 def test_the_champion_is_made_again_from_its_inputs(running: Running, tmp_path: Path) -> None:
