@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,20 +36,37 @@ if TYPE_CHECKING:
     from serving.predict.v2 import InferenceAdapter
 
 TaskKind = Literal["classification", "regression", "ranking"]
+"""Kind of prediction."""
+
 DatabaseRole = Literal["auth", "services", "reader"]
+"""Roles of the warehouse besides its owner: the auth service, predict and drift, dashboards."""
+
+LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
+    "classification": {"roc_auc": True, "average_precision": True, "ece": False, "brier": False},
+    "regression": {"rmse": False, "mae": False},
+    "ranking": {"rmse": False, "mae": False},
+}
+"""Kind of task → metrics measured on live labels → whether higher is better."""
 
 
 class Platform(Protocol):
     """What a model gets from the platform: settings and the opened stores. Dagster's resource is one of these."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """Typed settings; `settings.of(MovieSettings)` has the model's own."""
+
     @property
-    def objects(self) -> ObjectStore: ...
+    def objects(self) -> ObjectStore:
+        """The object store: raw files, frames, reports."""
+
     @property
-    def warehouse(self) -> Warehouse: ...
+    def warehouse(self) -> Warehouse:
+        """The SQL database."""
+
     @property
-    def models(self) -> ModelStore: ...
+    def models(self) -> ModelStore:
+        """Bundles and pointers."""
 
 
 # Identity
@@ -60,11 +77,10 @@ class Task:
     """What kind of prediction a model makes, and which metric decides.
 
     Args:
-        kind: chooses the metrics of live performance: classification (ROC AUC, average precision, ECE, Brier score),
-            regression and ranking (RMSE, MAE on the labels that came back).
+        kind: chooses the metrics of live performance, those of `LIVE_METRICS`.
         metric: deciding metric of the gate, as named in the manifest: `roc_auc`, `ndcg_at_10`, `rmse`.
         higher_is_better: its direction.
-        live_metric: deciding metric on live labels; by default `metric`.
+        live_metric: deciding metric on live labels, one of `LIVE_METRICS`; by default `metric`.
         headline: metrics that summaries show, in order.
     """
 
@@ -82,7 +98,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of a check: whether it passed and, in words, why; `warn` only warns."""
+    """Outcome of a check.
+
+    Args:
+        name: name of the asset check.
+        passed: whether it passed.
+        reason: why, in one sentence with the numbers.
+        warn: a failure only warns; by default it blocks what follows.
+    """
 
     name: str
     passed: bool
@@ -192,7 +215,10 @@ class Candidate:
 
     Args:
         asset: name of the asset, such as `forest_model`.
+        description: what is trained, for the asset's page.
+        kinds: Dagster's kinds of the asset, such as `python`, `onnx`.
         priority: candidates of higher priority start first; the slowest should.
+        code_version: another one marks the asset as outdated.
     """
 
     asset: str
@@ -204,7 +230,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained candidate with what the asset's page shows and the outcome of its blocking check."""
+    """A trained candidate.
+
+    Args:
+        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids.
+        check: outcome of the check that `ModelTraining.fit_check` names.
+        metadata: what the asset's page shows.
+    """
 
     bundle: Bundle
     check: Check
@@ -216,11 +248,13 @@ class Evaluated:
     """The best candidate, evaluated on the holdout, with reference profile and model card.
 
     Args:
-        bundle: complete files, signature and holdout metrics; lineage without run ids.
+        bundle: complete files (`card.md` and `reference.json` among them), signature and holdout metrics; lineage with
+            `data_source` and `sources`, without run ids.
+        kind: kind of the best candidate.
         choice: why this candidate, in one sentence.
         params: parameters for MLflow.
         metrics: further metrics for MLflow, such as those of the other candidates.
-        artifacts: file name → content for MLflow, besides the bundle's own `tracked` files.
+        artifacts: file name → content for MLflow, besides model card and signature.
         metadata: what the asset's page shows besides the metrics.
     """
 
@@ -235,10 +269,13 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Step:
-    """One run of a job that the pipeline starts; a range of partitions where the job has them.
+    """One run of a job that the pipeline starts.
 
     Args:
+        job: name of the job.
         why: one sentence, shown with the run.
+        first: first partition of the range, where the job has partitions.
+        last: last partition of the range.
     """
 
     job: str
@@ -284,7 +321,10 @@ class ModelTraining(ABC):
     """Name and description of the blocking check of a candidate's bundle, whose outcome `fit` returns."""
 
     reproduction_inputs: ClassVar[tuple[str, ...]] = ()
-    """Of `prepared` and the deps, those that are inputs of a reproduction and are not made again."""
+    """Assets of the group `<model>_training` that are inputs of a reproduction; the others of the group are made again.
+
+    `prepared` assets of another group are inputs anyway: their frames are what `save_inputs` keeps.
+    """
 
     @abstractmethod
     def definitions(self, settings: Settings) -> dg.Definitions:

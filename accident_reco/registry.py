@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from accident_reco.contract import Model
+from accident_reco.contract import LIVE_METRICS, Model
 from accident_reco.settings import Settings, plugins
 from accident_reco.settings.plugins import UnknownModelError
 from accident_reco.storage.roles import ACCESS
@@ -94,6 +94,9 @@ def _problems(name: str, model: object) -> Iterator[str]:
     for member in ("title", "description", "drift_question", "task", "settings"):
         if not hasattr(model, member):
             yield f"it has no `{member}`"
+    task = getattr(model, "task", None)
+    if task is not None and task.live not in LIVE_METRICS[task.kind]:
+        yield f"its task decides live performance by {task.live!r}; measured are {', '.join(LIVE_METRICS[task.kind])}"
     kind = getattr(model, "settings", None)
     if kind is not None and not (isinstance(kind, type) and issubclass(kind, Settings)):
         yield "its `settings` must be a subclass of accident_reco.settings.Settings"

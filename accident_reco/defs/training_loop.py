@@ -3,6 +3,7 @@
 What these assets do for a model is its `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -18,10 +19,12 @@ from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_TRAINING
 from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Manifest, sha256
-from accident_reco.lifecycle.gate import Comparison, Evaluation, decide
+from accident_reco.lifecycle.gate import Comparison, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.lineage import lineage
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
+from accident_reco.registry import ContractError
+from accident_reco.settings import Settings
 
 CANDIDATE_COMPLETE = "candidate_complete"
 CHAMPION_ANSWERS = "champion_answers"
@@ -156,7 +159,7 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
 
         # A blocking check stops only its own run; the gate looks at what is stored now.
         problems = cache(lambda: training.data_problems(platform))
-        policy = training.gate_policy(platform.settings)
+        policy = gate_policy(model, platform.settings)
         moved = move_pointer(context, platform, config, candidate_model, compare, policy, fill, problems)
         return moved._replace(check_results=[check_result(_champion_answers(model, platform))])
 
@@ -175,9 +178,24 @@ def candidate_complete(model: Model, bundle: Bundle, platform: Platform) -> Chec
     read_reference(bundle.files[REFERENCE_FILE])
     if not bundle.files[CARD_FILE]:
         return Check(CANDIDATE_COMPLETE, False, "the model card is empty")
-    policy = model.training().gate_policy(platform.settings)
+    policy = gate_policy(model, platform.settings)
     decision = decide(Evaluation(bundle.version, bundle.metrics), None, None, policy)
     return Check(CANDIDATE_COMPLETE, decision.promote, decision.reason, warn=True)
+
+
+def gate_policy(model: Model, settings: Settings) -> GatePolicy:
+    """The model's policy.
+
+    Raises:
+        ContractError: it decides by another metric, or in another direction, than the model's task.
+    """
+    policy, task = model.training().gate_policy(settings), model.task
+    if (policy.metric, policy.higher_is_better) != (task.metric, task.higher_is_better):
+        raise ContractError(
+            f"the gate policy of {model.name} decides by {policy.metric}, higher is better: {policy.higher_is_better}; "
+            f"its task by {task.metric}, {task.higher_is_better}"
+        )
+    return policy
 
 
 def _champion_answers(model: Model, platform: Platform) -> Check:
@@ -240,7 +258,11 @@ def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
         evaluated.params,
         {**bundle.metrics, **evaluated.metrics},
         tags,
-        evaluated.artifacts,
+        {
+            CARD_FILE: bundle.files[CARD_FILE],
+            "signature.json": json.dumps(bundle.signature, indent=1).encode(),
+            **evaluated.artifacts,
+        },
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from accident_reco.contract import Task, TaskKind
+from accident_reco.contract import LIVE_METRICS, Task, TaskKind
 from accident_reco.drift.window import Labelled
 from accident_reco.lifecycle.gate import (
     Statistic,
@@ -24,15 +24,6 @@ MIN_LABELS = 200
 MIN_OF_EACH_CLASS = 20
 DRAWS = 200
 ECE_BINS = 15
-
-HIGHER_IS_BETTER = {
-    "roc_auc": True,
-    "average_precision": True,
-    "ece": False,
-    "brier": False,
-    "rmse": False,
-    "mae": False,
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,8 @@ def live_performance(
     """Measure and compare with the champion's metrics on its holdout.
 
     Performance has dropped when even the favourable end of the 95 % interval of the deciding live metric of the task is
-    worse than at training by more than `tolerance`: many labels are needed to say so, chance says it seldom.
+    worse than at training by more than `tolerance`: many labels are needed to say so, chance says it seldom. Targets of
+    a regression have any unit: there `tolerance` is a share of the metric at training.
     """
     labels = 0 if labelled is None else len(labelled.score)
     if labelled is None or labels < MIN_LABELS:
@@ -82,21 +74,23 @@ def live_performance(
             "high": _finite(interval.high),
             "at_training": _finite(before) if isinstance(before, int | float) else None,
         }
-    dropped, reason = _compare(task.live, metrics, labels, tolerance)
+    dropped, reason = _compare(task, metrics, labels, tolerance)
     return LivePerformance(labels, metrics, dropped, reason)
 
 
 def _compare(
-    name: str, metrics: Mapping[str, Mapping[str, float | None]], labels: int, tolerance: float
+    task: Task, metrics: Mapping[str, Mapping[str, float | None]], labels: int, tolerance: float
 ) -> tuple[bool, str]:
+    name = task.live
     metric = metrics[name]
     value, low, high, before = metric["value"], metric["low"], metric["high"], metric["at_training"]
     if value is None or low is None or high is None or before is None:
         return False, f"{name} cannot be compared with the one at training"
     shown = f"{name} {value:.3f} [{low:.3f}, {high:.3f}] on {labels} labels, {before:.3f} at training"
-    worse = before - high if HIGHER_IS_BETTER[name] else low - before
-    if worse > tolerance:
-        return True, f"{shown}: worse by more than {tolerance:g}"
+    worse = before - high if LIVE_METRICS[task.kind][name] else low - before
+    is_relative = task.kind == "regression"
+    if worse > tolerance * (before if is_relative else 1.0):
+        return True, f"{shown}: worse by more than {f'{tolerance:.1%}' if is_relative else f'{tolerance:g}'}"
     return False, shown
 
 

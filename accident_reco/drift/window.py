@@ -56,7 +56,10 @@ class Windows:
 
 
 def column_of(values: Sequence[Any], column: Column) -> np.ndarray:
-    """JSON values of one column as the profile reads them; absent, null, "" and -1 are unknown, and so is nonsense."""
+    """JSON values of one column as the profile reads them; absent, null, "" and invalid values are missing.
+
+    -1 is missing among codes and texts, a number among numbers: a model where it is not one translates it (`log_row`).
+    """
     if column.kind == "numeric":
         return np.array([_number(value) for value in values], dtype=np.float64)
     if column.values and not isinstance(column.values[0], str):
@@ -107,7 +110,7 @@ def window_of_log(
         columns_of_inputs(inputs, reference),
         _group_keys(kept, group_of) if kept else None,
         np.array([np.nan if row["score"] is None else row["score"] for row in kept], dtype=np.float64),
-        None if live is None else _whole(live.truth),
+        None if live is None else _label_column(live.truth, reference.label),
         min((row["at"] for row in kept), default=None),
         max((row["at"] for row in kept), default=None),
         live,
@@ -118,18 +121,16 @@ def _group_keys(rows: Sequence[Mapping[str, Any]], group_of: Callable[[Mapping[s
     return np.array([group_of(row) or f"i{row['id']}" for row in rows])
 
 
-def _whole(truth: np.ndarray) -> np.ndarray:
-    """Classes as whole numbers, as profiles keep them; other outcomes as they are."""
-    whole = truth.astype(np.int64)
-    return whole if np.array_equal(whole, truth) else truth
+def _label_column(truth: np.ndarray, label: Column | None) -> np.ndarray:
+    """Outcomes as the profile keeps them: classes as codes, numbers as they are."""
+    return truth.astype(np.int64) if label is not None and label.kind == "categorical" else truth
 
 
 def _number(value: Any) -> float:
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         return float("nan")
-    return float("nan") if number == -1 else number
 
 
 def _code(value: Any) -> int:

@@ -61,7 +61,7 @@ class GatePolicy:
     Args:
         metric: the metric that decides.
         higher_is_better: its sense.
-        floor: no version serves on the wrong side of it, champion or not.
+        floor: no version serves on the wrong side of it, champion or not; an upper limit where lower is better.
         minimum_gain: less is not worth a change of model.
         limits: metrics that may not be worse than the champion's by more than this (lower is better for all of them).
         slice_rows: smaller slices prove nothing.
@@ -130,11 +130,11 @@ def decide(
     if champion and champion.version == candidate.version:
         return refuse(f"{candidate.version} serves already: same data, code and seed give the same version")
     sense = 1.0 if policy.higher_is_better else -1.0
+    side, bound = ("below", "floor") if policy.higher_is_better else ("above", "limit")
     if not sense * value >= sense * policy.floor:  # written so that NaN fails
-        side = "below" if policy.higher_is_better else "above"
-        return refuse(f"{name} {value:.4f} is {side} the floor {policy.floor:.4f}")
+        return refuse(f"{name} {value:.4f} is {side} the {bound} {policy.floor:.4f}")
     if champion is None:
-        return Decision(True, f"first version: {name} {value:.4f} passes the floor {policy.floor:.4f}", detail)
+        return Decision(True, f"first version: {name} {value:.4f} passes the {bound} {policy.floor:.4f}", detail)
     if comparison is None or comparison.rows == 0:
         return refuse("candidate and champion were not compared on the same holdout rows")
 

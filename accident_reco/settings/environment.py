@@ -237,11 +237,16 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     """The settings class of an installation with these models.
 
     Raises:
-        SettingsError: two models declare the same setting.
+        SettingsError: two models declare the same setting, or one has no settings class.
+        UnknownModelError: a model is not installed or cannot be imported.
     """
     classes = plugins.settings_classes(names)
     declared: dict[str, str] = {}
     for name, kind in classes.items():
+        if not (isinstance(kind, type) and issubclass(kind, Settings)):
+            raise SettingsError(
+                f"the model {name!r}: its `settings` must be a subclass of accident_reco.settings.Settings"
+            )
         for field in kind.model_fields.keys() - Settings.model_fields.keys():
             if field in declared:
                 raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")

@@ -230,7 +230,8 @@ class RetrainSettings(BaseModel):
     retrain_performance_drop: float = Field(
         0.03,
         gt=0,
-        description="Deterioration of the deciding metric on live labels that triggers a training",
+        description="Deterioration of the deciding metric on live labels that triggers a training; "
+        "for a regression a share of its value at training",
     )
     retrain_in_one_process: bool = Field(
         False,

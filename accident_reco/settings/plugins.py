@@ -17,7 +17,7 @@ VARIABLE: Final = "ACCIDENT_RECO_MODELS"
 
 
 class UnknownModelError(LookupError):
-    """A name that no installed model has; the message lists the names there are."""
+    """A name that no installed model has, or one that cannot be imported; the message lists the names or the error."""
 
 
 @cache
@@ -31,11 +31,14 @@ def load_model(name: str) -> Any:
     """The object that a model's entry point names.
 
     Raises:
-        UnknownModelError: no installed package declares it.
+        UnknownModelError: no installed package declares it, or what it declares cannot be imported.
     """
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            return entry.load()
+            try:
+                return entry.load()
+            except (ImportError, AttributeError) as error:
+                raise UnknownModelError(f"the model {name!r} cannot be imported from {entry.value}: {error}") from error
     raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
 
 
@@ -59,5 +62,5 @@ def chosen_names(stated: str | None = None) -> tuple[str, ...]:
 
 
 def settings_classes(names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Model name → the model's settings class, in the order of `names`."""
-    return {name: load_model(name).settings for name in names}
+    """Model name → the model's settings class, in the order of `names`; None where it declares none."""
+    return {name: getattr(load_model(name), "settings", None) for name in names}

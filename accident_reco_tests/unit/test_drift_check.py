@@ -10,9 +10,11 @@ from accident_reco.contract import Task
 from accident_reco.drift.check import check, reference_of
 from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
+from accident_reco.drift.verdict import judge
 from accident_reco.drift.window import Labelled, Window, window_of_log
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
-from accident_reco.lifecycle.reference import Kind, NumericColumn, build_reference, reference_bytes
+from accident_reco.lifecycle.reference import Kind, NumericColumn, ReferenceProfile, build_reference, reference_bytes
+from accident_reco.models.accidents.monitoring import accident_of, canonical_inputs
 from accident_reco.settings import Settings
 
 KINDS: dict[str, Kind] = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical", "dep": "categorical"}
@@ -20,13 +22,16 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 CLASSIFICATION = Task("classification", "roc_auc", True, ("roc_auc",))
+REGRESSION = Task("regression", "rmse", False, ("rmse",))
 RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 
 
-def by_accident(row) -> str | None:
-    """Rows of one accident of one request are dependent."""
-    place = row["inputs"].get("accident") if isinstance(row["inputs"], dict) else None
-    return None if place is None else f"{row['request_id']}/{place}"
+def accident_window(rows: list[dict[str, object]], reference: ReferenceProfile, labelled: object = ()) -> Window:
+    """A window as the accident model's log leads to it: rows of one accident belong together."""
+    read = [
+        row | {"inputs": canonical_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows
+    ]
+    return window_of_log(read, reference, labelled, accident_of)
 
 
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:
@@ -76,13 +81,13 @@ def test_unmoved_traffic_is_stable_and_moved_traffic_drifts(manifest_and_referen
         CLASSIFICATION,
         manifest,
         reference,
-        window_of_log(logged(rng, 1_500), reference, group_of=by_accident),
+        accident_window(logged(rng, 1_500), reference),
         settings(tmp_path),
         run_id="r",
     )
     assert (same.row["status"], same.row["groups"], same.row["rows"]) == ("stable", 750, 1_500)
-    moved_window = window_of_log(logged(rng, 1_500, shift=1), reference, group_of=by_accident)
-    before = window_of_log(logged(rng, 1_500), reference, group_of=by_accident)
+    moved_window = accident_window(logged(rng, 1_500, shift=1), reference)
+    before = accident_window(logged(rng, 1_500), reference)
     moved = check(CLASSIFICATION, manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
     assert moved.row["status"] == "drift"
     assert moved.row["version"] == manifest.version
@@ -105,7 +110,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
         {"id": "c", "request_id": "r1", "at": NOW, "score": 0.2, "inputs": {"hrmn": "x", "catu": "3"}},
         {"id": "d", "request_id": "r2", "at": NOW, "score": 0.2, "inputs": "damaged"},
     ]
-    window = window_of_log(rows, reference, group_of=by_accident)
+    window = accident_window(rows, reference)
     assert set(window.columns) == {"hrmn", "catu"}
     np.testing.assert_array_equal(window.columns["hrmn"], [1430, np.nan, np.nan, np.nan])
     assert window.columns["catu"].tolist() == [1, -1, 3, -1]
@@ -116,7 +121,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
 def test_no_traffic_is_insufficient_data(manifest_and_reference, tmp_path) -> None:
     """An empty log is never green, and draws a page all the same."""
     manifest, reference = manifest_and_reference
-    window = window_of_log([], reference)
+    window = accident_window([], reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     assert report.row["status"] == "insufficient_data"
     page = draw_page(report, reference, window, 1_000).decode()
@@ -155,6 +160,41 @@ def test_live_rmse_has_its_bounds() -> None:
     assert rmse["low"] < 1.0 < rmse["high"]
 
 
+def test_a_regression_is_compared_in_its_own_unit() -> None:
+    """RMSE of 60 mmHg or of 0.06 m: the drop is a share of the value at training, not an absolute number."""
+    rng = np.random.default_rng(5)
+    predicted, noise, groups = rng.uniform(100, 300, 3_000), rng.normal(0, 1, 3_000), np.arange(3_000)
+    for unit in (60.0, 0.06):
+        for factor, dropped in ((1.0, False), (1.04, False), (1.2, True)):
+            labelled = Labelled(predicted, predicted + factor * unit * noise, groups)
+            live = live_performance(REGRESSION, labelled, {"rmse": unit}, 0.03)
+            assert live.dropped is dropped, (unit, factor, live.reason)
+            assert ("worse by more than 3.0%" in live.reason) is dropped
+
+
+def test_numbers_and_labels_of_a_regression_stay_numbers() -> None:
+    """-1 is a value where a model has no such code, whole outcomes are no classes, and both reach the verdict."""
+    rng = np.random.default_rng(6)
+    kinds: dict[str, Kind] = {"temperature": "numeric"}
+    values, truth = rng.integers(-5, 6, 2_000).astype(float), rng.integers(-3, 4, 2_000).astype(float)
+    profile = build_reference({"temperature": values}, kinds, score=truth, label=truth, label_kind="numeric")
+    reference = reference_of({"reference.json": reference_bytes(profile)})
+    rows = [
+        {"id": f"p{i}", "request_id": f"r{i}", "at": NOW, "version": "v", "score": float(truth[i]),
+         "outcome": float(truth[i]), "inputs": {"temperature": float(values[i])}}
+        for i in range(2_000)
+    ]  # fmt: skip
+    window = window_of_log(rows, reference, rows)
+    assert not np.isnan(window.columns["temperature"]).any()
+    assert window.label is not None
+    assert window.label.dtype == np.float64
+    verdict = judge(reference, window.columns, window.groups, window.score, window.label)
+    assert verdict.status == "stable"
+    assert verdict.label is not None
+    assert verdict.label.comparison.missing_current == 0.0
+    assert verdict.features[0].comparison.distance == 0.0
+
+
 def test_calibration_error_by_hand() -> None:
     """Scores of 0.2 where half turn out true: 0.3."""
     truth = np.tile([0.0, 1.0], 500)
@@ -178,7 +218,7 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     rows = logged(rng, 1_200, shift=1)
     for row in rows[:600]:
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
-    window = window_of_log(rows, reference, group_of=by_accident)
+    window = accident_window(rows, reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     page = draw_page(report, reference, window, 1_000)
     text = page.decode()

@@ -36,7 +36,7 @@ CASES = {
     "first version passes the floor": (_evaluation(NEW, 0.5), None, None, HIGHER, (), True, "first version"),
     "first version below the floor": (_evaluation(NEW, 0.2), None, None, HIGHER, (), False, "below the floor"),
     "not a number never passes": (_evaluation(NEW, float("nan")), None, None, HIGHER, (), False, "floor"),
-    "an error metric above its floor": (_evaluation(NEW, 1.3), None, None, LOWER, (), False, "above the floor"),
+    "an error metric above its limit": (_evaluation(NEW, 1.3), None, None, LOWER, (), False, "above the limit"),
     "clearly better": (_evaluation(NEW, 0.52), _evaluation(OLD, 0.5), BETTER, HIGHER, (), True, "gain +0.0200"),
     "lower error is better": (_evaluation(NEW, 0.87), _evaluation(OLD, 0.89), BETTER, LOWER, (), True, "0.8900"),
     "same version": (_evaluation(NEW, 0.5), _evaluation(NEW, 0.5), None, HIGHER, (), False, "serves already"),

@@ -158,6 +158,7 @@ def test_a_missing_secret_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_misspelt_setting_is_pointed_out() -> None:
     """A typo that silently does nothing costs an afternoon."""
-    assert unknown_settings({"ACCIDENT_RECO_PREDCIT_PORT": "1", "ACCIDENT_RECO_HOME_FILE": "x", "PATH": ""}) == {
+    environ = {"ACCIDENT_RECO_PREDCIT_PORT": "1", "ACCIDENT_RECO_HOME_FILE": "x", "PATH": ""}
+    assert unknown_settings(environ, Settings) == {
         "ACCIDENT_RECO_PREDCIT_PORT": " (did you mean ACCIDENT_RECO_PREDICT_PORT?)"
     }

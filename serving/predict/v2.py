@@ -62,6 +62,10 @@ class Scored(NamedTuple):
     scores: list[float]
     answers: list[Any]
 
+    def logged(self) -> dict[str, list[Any]]:
+        """Arguments of `Context.record`: one entry per row of the call."""
+        return {"ids": self.ids, "inputs": self.inputs, "scores": self.scores, "answers": self.answers}
+
 
 class InferenceAdapter(Protocol):
     """A model over the protocol: between tensors and the loaded version."""
@@ -162,16 +166,7 @@ def router(context: Context) -> APIRouter:
         )
         scored = adapter.infer(champion, call.columns)
         body, headers = write(champion.name, champion.version, call, scored.outputs)
-        context.record(
-            champion,
-            request,
-            "v2",
-            time.perf_counter() - started,
-            ids=scored.ids,
-            inputs=scored.inputs,
-            scores=scored.scores,
-            answers=scored.answers,
-        )
+        context.record(champion, request, "v2", time.perf_counter() - started, **scored.logged())
         return Response(body, headers=headers)
 
     @routes.post(

@@ -13,7 +13,7 @@ from accident_reco.drift.window import Labelled, Window
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.reference import ReferenceProfile
-from accident_reco.models.accidents.codebook import FIELDS, canonical
+from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN, Field, canonical
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.settings import AccidentSettings
 
@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 
 
 def canonical_inputs(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Logged inputs with numbers where the codebook has numbers: the log keeps what callers wrote, such as 17:45."""
-    spelt = {name for name, value in inputs.items() if isinstance(value, str) and name in FIELDS}
-    numbers = {name: canonical(name, inputs[name]) for name in spelt if FIELDS[name].kind != "text"}
-    return {**inputs, **numbers} if numbers else inputs
+    """Logged inputs with numbers where the codebook has numbers: the log keeps what callers wrote, such as 17:45.
+
+    NaN stands for unknown (-1), but where -1 is a value: a longitude.
+    """
+    return {name: _canonical(FIELDS.get(name), name, value) for name, value in inputs.items()}
+
+
+def _canonical(spec: Field | None, name: str, value: Any) -> Any:
+    if spec is not None and spec.kind == "text":
+        return value
+    number = canonical(name, value) if isinstance(value, str) and spec is not None else value
+    if number == UNKNOWN and not (spec is not None and spec.real and spec.accepts(number)):
+        return float("nan")
+    return number
 
 
 def accident_of(row: Mapping[str, Any]) -> str | None:

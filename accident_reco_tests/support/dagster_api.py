@@ -1,0 +1,39 @@
+"""What Dagster's web server shows, read by GraphQL as its pages do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from accident_reco_tests.support.client import await_value
+
+_REPOSITORIES = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+  jobs { name } schedules { name } sensors { name sensorState { status } }
+  assetNodes { assetKey { path } groupName description assetMaterializations(limit: 1) { runId } }
+} } } }"""
+
+
+def query(url: str, text: str, **variables: Any) -> dict[str, Any]:
+    """The data of a GraphQL answer."""
+    answer = httpx.post(f"{url}/graphql", json={"query": text, "variables": variables}, timeout=30)
+    answer.raise_for_status()
+    document = answer.json()
+    assert "errors" not in document, document["errors"]
+    return dict(document["data"])
+
+
+def repository(url: str) -> dict[str, Any]:
+    """Jobs, schedules, sensors and assets of the one code location, by name or key, once it is loaded."""
+
+    def loaded() -> dict[str, Any] | None:
+        nodes = query(url, _REPOSITORIES)["repositoriesOrError"]["nodes"]
+        return nodes[0] if nodes else None
+
+    found = await_value(loaded, 60, "the code location is loaded")
+    return {
+        "jobs": {job["name"] for job in found["jobs"]},
+        "schedules": {schedule["name"] for schedule in found["schedules"]},
+        "sensors": {sensor["name"]: sensor["sensorState"]["status"] for sensor in found["sensors"]},
+        "assets": {"/".join(asset["assetKey"]["path"]): asset for asset in found["assetNodes"]},
+    }
