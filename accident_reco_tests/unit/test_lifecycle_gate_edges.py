@@ -33,8 +33,8 @@ GAIN = "auc 0.7500 vs 0.5000: gain +0.2500 [+0.1250, +0.3750]"
     [
         (POLICY, {"auc": 0.5}, "first version: auc 0.5000 passes the floor 0.5000"),
         (POLICY, {"auc": 0.4375}, "auc 0.4375 is below the floor 0.5000"),
-        (ERROR, {"rmse": 1.0}, "first version: rmse 1.0000 passes the floor 1.0000"),
-        (ERROR, {"rmse": 1.0625}, "rmse 1.0625 is above the floor 1.0000"),
+        (ERROR, {"rmse": 1.0}, "first version: rmse 1.0000 passes the limit 1.0000"),
+        (ERROR, {"rmse": 1.0625}, "rmse 1.0625 is above the limit 1.0000"),
     ],
 )
 def test_the_floor_itself_passes(policy: GatePolicy, value: dict[str, float], reason: str) -> None:
