@@ -17,9 +17,9 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
 from accident_reco.models.accidents.data import raw_store
-from accident_reco.models.accidents.data.queries import read_view, row_counts
+from accident_reco.models.accidents.data.queries import count_rows, read_view
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.models.accidents.training.training_population import population
+from accident_reco.models.accidents.training.training_population import load_population
 from accident_reco_tests.unit.accidents.republished import republished_files
 
 PEOPLE = "300"
@@ -33,7 +33,7 @@ class World:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
-            asset_checks=[ingest.fresh_enough, ingest.warehouse_holds_every_person],
+            asset_checks=[ingest.freshness, ingest.warehouse_holds_every_person],
             jobs=[ingest.ingest_accidents, ingest.load_accidents],
             resources={"platform": self.platform},
         )
@@ -148,7 +148,9 @@ def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, publish
 def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
     """Running a range again fetches only what changed, and the same bytes give the same version."""
     assert world.ingest("2021", "2022").success
-    first = {year: summary["victims_sha256"] for year, summary in raw_store.summaries(world.platform.objects).items()}
+    first = {
+        year: summary["victims_sha256"] for year, summary in raw_store.load_summaries(world.platform.objects).items()
+    }
     result = world.ingest("2021", "2022")
     fetched = [
         event.step_materialization_data.materialization.metadata["fetched"].value
@@ -156,7 +158,7 @@ def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
         if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key in ingest.RAW
     ]
     assert fetched == [False] * 8
-    assert {y: s["victims_sha256"] for y, s in raw_store.summaries(world.platform.objects).items()} == first
+    assert {y: s["victims_sha256"] for y, s in raw_store.load_summaries(world.platform.objects).items()} == first
 
 
 def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
@@ -182,7 +184,7 @@ def test_year_under_other_numbers_blocks(world: World, published: Path) -> None:
     assert not result.success
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
     assert [check.check_name for check in failed] == ["no_duplicate_accidents"]
-    accidents = raw_store.summaries(world.platform.objects)[2023]["counts"]["caracteristiques"][1]
+    accidents = raw_store.load_summaries(world.platform.objects)[2023]["counts"]["caracteristiques"][1]
     (of_2022, of_2023) = failed[0].metadata["failed"].value
     assert of_2022.startswith(f"2022: {accidents} of {accidents} accidents (100.00%) have the content of another one")
     assert of_2023.startswith(f"2023: {accidents} of {accidents} accidents (100.00%) have the content of another one")
@@ -208,11 +210,11 @@ def test_duplicates_neither_train_nor_promote(world: World, published: Path) -> 
     """The red year stays stored: trainings leave the copies out, and the gate refuses what is trained meanwhile."""
     assert world.ingest("2021", "2022").success
     settings = world.platform.settings
-    before = population(world.platform.objects, settings)
+    before = load_population(world.platform.objects, settings)
     assert not len(before.excluded)
     _republish(published, 2022, 2023)
     world.ingest("2023")
-    after = population(world.platform.objects, settings)
+    after = load_population(world.platform.objects, settings)
     used = set(after.victims["Num_Acc"])
     assert used < set(before.victims["Num_Acc"])
     assert {number for number in used if in_holdout(number)} == {
@@ -254,7 +256,7 @@ def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatc
     later = World(Path(world.platform.home))
     assert later.ingest("2023").success
     assert later.load().success
-    people = raw_store.summaries(later.platform.objects)[2023]["victims"]
-    assert row_counts(later.platform.warehouse)["victims"] == people
-    assert list(raw_store.current_years(later.platform.objects, "directory")) == [2023]
+    people = raw_store.load_summaries(later.platform.objects)[2023]["victims"]
+    assert count_rows(later.platform.warehouse)["victims"] == people
+    assert list(raw_store.load_current_years(later.platform.objects, "directory")) == [2023]
     later.close()

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, data_problems, fresh, summarise
+from accident_reco.models.accidents.data.checks import (
+    CheckOutcome,
+    check_freshness,
+    check_year,
+    find_data_problems,
+    summarise,
+)
 from accident_reco.models.accidents.data.duplicates import Duplicates
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 
@@ -50,9 +56,11 @@ def _of(outcomes: list[CheckOutcome], name: str) -> CheckOutcome:
 
 def test_good_years_pass() -> None:
     """Two ordinary years: nothing to say against them, and each check tells what it saw."""
-    years = {2022: _summary(2022), 2023: _summary(2023, victims=125_000, counts={**_summary(2023)["counts"],
-             "usagers": [125_000, 125_000, 0]})}  # fmt: skip
-    assert data_problems(years) == []
+    years = {
+        2022: _summary(2022),
+        2023: _summary(2023, victims=125_000, counts={**_summary(2023)["counts"], "usagers": [125_000, 125_000, 0]}),
+    }
+    assert find_data_problems(years) == []
     outcomes = check_year(years, 2023)
     assert all(outcome.passed and outcome.blocking for outcome in outcomes)
     assert _of(outcomes, "every_person_once").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
@@ -75,7 +83,7 @@ def test_good_years_pass() -> None:
         ("year_on_year", {"grave_share": 0.3}, "share of gravely hurt 30.0%, 167% of 2022's 18.0%"),
         ("no_file_twice", {"files": _summary(2022)["files"]}, "usagers-2022.csv is usagers-2022.csv of 2022"),
     ],
-)  # fmt: skip
+)
 def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
     """Each thing that can be wrong with a year fails its own check, blocks, and reaches promotion word for word."""
     base = _summary(2023)
@@ -86,7 +94,7 @@ def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
     assert not outcome.passed
     assert outcome.blocking
     assert reason in outcome.reason
-    assert outcome.reason in data_problems(years)
+    assert outcome.reason in find_data_problems(years)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_accidents_of_another_year(found: int, accidents: int, passed: bool) -> 
     assert outcome.reason.startswith(f"2024: {found:,} of {accidents:,} accidents")
     assert f"({found - 1:,} of 2023, 1 of 2024; such as 202400000001 = 202300000007 of 2023)" in outcome.reason
     assert ("Fix: put the year's own files" in outcome.reason) == (not passed)
-    assert data_problems(years, duplicates=duplicates) == ([] if passed else [outcome.reason])
+    assert find_data_problems(years, duplicates=duplicates) == ([] if passed else [outcome.reason])
 
 
 def test_hospitalised_before_and_after_2018() -> None:
@@ -133,8 +141,10 @@ def test_part_of_a_year_is_compared_by_month() -> None:
 def test_small_samples_may_scatter() -> None:
     """Three hundred made-up people have another grave share each year by chance alone."""
     counts = {table: [300, 300, 0] for table in _summary(2022)["counts"]}
-    years = {an: _summary(an, victims=300, counts=counts, repaired={}, grave_share=share)
-             for an, share in ((2022, 0.16), (2023, 0.11))}  # fmt: skip
+    years = {
+        an: _summary(an, victims=300, counts=counts, repaired={}, grave_share=share)
+        for an, share in ((2022, 0.16), (2023, 0.11))
+    }
     assert _of(check_year(years, 2023), "year_on_year").passed
 
 
@@ -146,17 +156,18 @@ def test_other_sources_are_not_compared() -> None:
 
 def test_freshness_warns() -> None:
     """Old data is told and blocks nothing."""
-    old = fresh({2015: _summary(2015)}, datetime(2026, 1, 1, tzinfo=UTC))
+    old = check_freshness({2015: _summary(2015)}, datetime(2026, 1, 1, tzinfo=UTC))
     assert (old.passed, old.blocking) == (False, False)
-    assert fresh({2024: _summary(2024)}, datetime(2026, 1, 1, tzinfo=UTC)).passed
-    assert not fresh({}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+    assert check_freshness({2024: _summary(2024)}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+    assert not check_freshness({}, datetime(2026, 1, 1, tzinfo=UTC)).passed
 
 
 def test_summary_of_a_merged_year() -> None:
     """What the checks read is what the merge made."""
     built = build_victims(year({("usagers", 0, "sexe"): "9", ("usagers", 1, "grav"): "0"}), 2023)
-    records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "directory"}
-               for name in built.counts}  # fmt: skip
+    records = {
+        name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "directory"} for name in built.counts
+    }
     summary = summarise(built, 2023, records, "abc")
     assert summary["counts"]["usagers"] == [4, 3, 1]
     assert summary["victims"] == 3
@@ -164,7 +175,7 @@ def test_summary_of_a_merged_year() -> None:
     assert summary["repaired"] == {"sexe": 1}
     assert summary["rules"] == {"code": 1, "severity": 1}
     assert summary["data_source"] == "directory"
-    assert data_problems({2023: summary}) == [
+    assert find_data_problems({2023: summary}) == [
         "2023: refused 25.0% of usagers; at most 2% may be",
         "2023: 25.0% of sexe repaired",
     ]
@@ -181,7 +192,7 @@ def test_doubled_file_of_a_year_without_ids() -> None:
     records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "x"} for name in files}
     built = build_victims(files, 2016)
     assert len(built.victims) == built.counts["usagers"].rows_in
-    (reason,) = data_problems({2016: summarise(built, 2016, records, "abc")})
+    (reason,) = find_data_problems({2016: summarise(built, 2016, records, "abc")})
     assert reason == "2016: 50% of the users are like another one in every column: the file is doubled"
     single = build_victims(sample_year(2016, 300), 2016)
-    assert data_problems({2016: summarise(single, 2016, records, "abc")}) == []
+    assert find_data_problems({2016: summarise(single, 2016, records, "abc")}) == []

@@ -17,7 +17,7 @@ from accident_reco.models.accidents.data.reading import UnreadableFile, decode, 
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.models.accidents.sample.cells import decimals, grouped, padded
+from accident_reco.models.accidents.sample.cells import format_degrees, format_ids, format_padded
 
 from .baac import ROWS, text, year
 
@@ -120,7 +120,7 @@ def test_one_damage_never_loses_a_row(which: int, table: str, place: float, dama
     except UnreadableFile:
         return
     for name, count in built.counts.items():
-        assert count.balanced, (name, count)
+        assert count.is_balanced, (name, count)
     lines = [line for line in decode(data)[0].split(b"\n")[1:] if line]
     assert built.counts[table].rows_in == len(lines)
     assert len(built.victims) == built.counts["usagers"].rows_out
@@ -139,7 +139,7 @@ def test_any_cell_of_any_row(data: st.DataObject) -> None:
     column = data.draw(st.sampled_from(list(ROWS[table][0])))
     cell = data.draw(CELL.filter(lambda value: '"' not in value) | st.integers(-5, 10**13).map(str))
     built = build_victims(year({(table, row, column): cell}), 2023)
-    assert all(count.balanced for count in built.counts.values())
+    assert all(count.is_balanced for count in built.counts.values())
     refused = built.quarantine[built.quarantine.disposition == "refused"]
     assert (refused.raw != "").all()
     for name, field in FIELDS.items():
@@ -158,16 +158,14 @@ def test_every_damaged_line_is_told_with_its_number() -> None:
         lines[2] + ';"too";"many"',
         lines[3],
         lines[4].replace('"2015"', '"2015'),
-    ]  # fmt: skip
+    ]
     built = build_victims(year(usagers="\n".join(damaged).encode()), 2023)
     told = {(note.rule, note.line) for note in built.quarantine.itertuples()}
     assert told == {("nul_byte", 2), ("ragged_row", 4), ("stray_quote", 6)}
     assert len(built.victims) == 2
     assert (built.counts["usagers"].rows_in, built.counts["usagers"].refused) == (4, 2)
     ragged = built.quarantine[built.quarantine.rule == "ragged_row"].iloc[0]
-    assert ragged.message == (
-        "usagers-2023.csv line 4: has 18 fields where the header has 16; row kept in quarantine."
-    )  # fmt: skip
+    assert ragged.message == ("usagers-2023.csv line 4: has 18 fields where the header has 16; row kept in quarantine.")
     assert ragged.raw.endswith('"too";"many"')
 
 
@@ -198,7 +196,7 @@ def test_column_twice_is_refused() -> None:
 @given(values=st.lists(st.floats(-90, 90), min_size=1, max_size=5), ids=st.integers(0, 999_999_999))
 def test_cells_of_samples(values: list[float], ids: int) -> None:
     """Decimal commas and grouped ids as the generator writes them are what the reader reads."""
-    written = decimals(np.array(values)).to_pylist()
+    written = format_degrees(np.array(values)).to_pylist()
     assert [float(cell.replace(" ", "").replace(",", ".")) for cell in written] == pytest.approx(values, abs=1e-6)
-    assert int(grouped(np.array([ids])).to_pylist()[0].replace("\u00a0", "")) == ids
-    assert padded(np.array([7]), 3).to_pylist() == ["007"]
+    assert int(format_ids(np.array([ids])).to_pylist()[0].replace("\u00a0", "")) == ids
+    assert format_padded(np.array([7]), 3).to_pylist() == ["007"]

@@ -19,7 +19,7 @@ def test_every_era_reads_back_whole(year: int) -> None:
     """What the generator writes, the reader takes without losing or refusing a row; quirks are repaired and told."""
     built = build_victims(sample_year(year, 2_000), year)
     assert len(built.victims) == built.counts["usagers"].rows_in > 1_500
-    assert all(count.balanced and count.refused == 0 for count in built.counts.values())
+    assert all(count.is_balanced and count.refused == 0 for count in built.counts.values())
     assert set(built.eras.values()) == {"until_2018" if year < 2019 else "since_2019"}
     assert set(built.quarantine.rule) <= {"code", "swapped_coordinates", "speed_times_ten"}
     assert (built.victims.groupby("Num_Acc").grav.max() > 1).all()  # nobody hurt, no accident

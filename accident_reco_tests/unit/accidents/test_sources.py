@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.raw_store import fetch_raw
-from accident_reco.models.accidents.data.watch import changed_years
+from accident_reco.models.accidents.data.raw_store import fetch_raw_file
+from accident_reco.models.accidents.data.watch import find_changed_years
 from accident_reco.models.accidents.sources import SourceError, open_source
-from accident_reco.models.accidents.sources.base import table_and_year
+from accident_reco.models.accidents.sources.base import parse_file_name
 from accident_reco.models.accidents.sources.directory import DirectorySource
 from accident_reco.models.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
 from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
@@ -159,7 +159,7 @@ def test_official_refuses_the_loopback_by_default() -> None:
 )
 def test_names(name: str, found: tuple[str, int, bool] | None) -> None:
     """Every spelling of the publisher, and what only looks like one."""
-    assert table_and_year(name) == found
+    assert parse_file_name(name) == found
 
 
 def test_real_directory_has_2024_and_tells_what_it_leaves_out(baac_dir: Path) -> None:
@@ -239,15 +239,15 @@ def test_api_that_is_down_corrects_nothing(listed: Site, tmp_path: Path) -> None
     """Without the API nobody knows of corrections: stored years rest, and come up again only when it tells of one."""
     store = open_store(tmp_path.as_uri())
     for table in TABLES:
-        fetch_raw(store, _source(listed), 2023, table)
+        fetch_raw_file(store, _source(listed), 2023, table)
     up = dict(listed.answers)
     for year in range(2019, 2027):
         listed.answers[_edition(year)] = body(b"oops", 500)
     down = _source(listed)
-    assert not down.certain()
-    assert [change.year for change in changed_years(store, down)] == [2019, 2020, 2021, 2022]
+    assert not down.is_current()
+    assert [change.year for change in find_changed_years(store, down)] == [2019, 2020, 2021, 2022]
     listed.answers.clear()
     listed.answers.update(up)
-    assert [change.year for change in changed_years(store, _source(listed))] == [2016, 2021]
-    record, fetched = fetch_raw(store, _source(listed), 2023, "usagers")
+    assert [change.year for change in find_changed_years(store, _source(listed))] == [2016, 2021]
+    record, fetched = fetch_raw_file(store, _source(listed), 2023, "usagers")
     assert (record.name, fetched) == ("usagers-2023.csv", False)

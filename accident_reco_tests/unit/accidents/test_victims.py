@@ -10,15 +10,15 @@ import pytest
 
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data.reading import UnreadableFile
-from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
-from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents, build_victims
+from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, get_dtype
+from accident_reco.models.accidents.data.victims import AccidentYear, RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
 
 from .baac import USAGERS, text, year
 
 
 @pytest.fixture(scope="module")
-def real(baac_dir: Path) -> YearOfAccidents:
+def real(baac_dir: Path) -> AccidentYear:
     stems = dict(zip(TABLES, ("caract", "lieux", "vehicules", "usagers"), strict=True))
     files = {
         table: RawFile(f"{stem}-2024.csv", (baac_dir / "2024" / f"{stem}-2024.csv").read_bytes())
@@ -27,7 +27,7 @@ def real(baac_dir: Path) -> YearOfAccidents:
     return build_victims(files, 2024)
 
 
-def test_every_person_of_2024_once(real: YearOfAccidents) -> None:
+def test_every_person_of_2024_once(real: AccidentYear) -> None:
     """A join of lieux on Num_Acc alone multiplies people: 93,686 in, 93,686 out, in the order of the file."""
     assert {name: (count.rows_in, count.rows_out) for name, count in real.counts.items()} == {
         "caracteristiques": (40748, 40748),
@@ -41,7 +41,7 @@ def test_every_person_of_2024_once(real: YearOfAccidents) -> None:
     assert real.victims.catv.isin([-1]).sum() <= 2  # every person found a vehicle
 
 
-def test_real_quirks(real: YearOfAccidents) -> None:
+def test_real_quirks(real: AccidentYear) -> None:
     """Each quirk seen in the files of 2024 ends in the canonical form, and what was repaired is told."""
     told = real.quarantine.groupby("rule").size().to_dict()
     assert told == {
@@ -63,10 +63,10 @@ def test_real_quirks(real: YearOfAccidents) -> None:
     assert victims.lartpc.notna().sum() > 0
 
 
-def test_types(real: YearOfAccidents) -> None:
+def test_types(real: AccidentYear) -> None:
     """Codes are int16 with -1, Num_Acc int64, reals float64: every reader may rely on it."""
     assert list(real.victims.columns[: len(VICTIM_COLUMNS)]) == list(VICTIM_COLUMNS)
-    assert {name: str(real.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+    assert {name: str(real.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: get_dtype(n) for n in VICTIM_COLUMNS}
     for frame, table in ((real.accidents, TABLES[0]), (real.places, TABLES[1]), (real.vehicles, TABLES[2])):
         assert set(COLUMNS[table]) <= set(frame.columns)
 
@@ -122,7 +122,7 @@ def test_refused(table: str, row: int, column: str, value: str, rule: str, messa
     assert (message or "") in note.message
     assert note.way_out
     assert note.raw.startswith('"20')
-    assert all(count.balanced for count in built.counts.values())
+    assert all(count.is_balanced for count in built.counts.values())
     assert built.counts[table].refused == 1
 
 
@@ -204,17 +204,26 @@ def test_header_without_rows(an: int, empty: str) -> None:
     for table in TABLES if empty == "all" else [empty]:
         files[table] = RawFile(files[table].name, files[table].data.split(b"\n")[0] + b"\n")
     built = build_victims(files, an)
-    assert all(count.balanced for count in built.counts.values())
+    assert all(count.is_balanced for count in built.counts.values())
     assert len(built.victims) == (
         0 if empty in ("all", "caracteristiques", "usagers") else built.counts["usagers"].rows_in
     )
-    assert {name: str(built.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+    assert {name: str(built.victims[name].dtype) for name in VICTIM_COLUMNS} == {
+        n: get_dtype(n) for n in VICTIM_COLUMNS
+    }
 
 
 def test_leading_zeros_and_spreadsheet_words() -> None:
     """Department 1 is 01, and what a spreadsheet writes for an error is not filled in."""
     built = build_victims(
-        year({("caracteristiques", 0, "dep"): "1", ("caracteristiques", 0, "com"): "1004",
-              ("lieux", 1, "nbv"): "#VALEURMULTI"}), 2023)  # fmt: skip
+        year(
+            {
+                ("caracteristiques", 0, "dep"): "1",
+                ("caracteristiques", 0, "com"): "1004",
+                ("lieux", 1, "nbv"): "#VALEURMULTI",
+            }
+        ),
+        2023,
+    )
     assert built.victims[["dep", "com", "nbv"]].iloc[0].tolist() == ["01", "01004", -1]
     assert built.quarantine.empty

@@ -54,8 +54,16 @@ def repair_coordinates(accidents: CanonicalTable, notes: Quarantine) -> None:
         rows = np.flatnonzero(mask)
         values = [f"{x:g}, {y:g}" for x, y in zip(lat[rows], long[rows], strict=True)]
         reasons = [f"{why} (department {columns['dep'][row]})" for row in rows]
-        notes.add(rule, "caracteristiques", accidents.file, accidents.line[rows].tolist(), "lat, long", values,
-                  reasons, columns["Num_Acc"][rows].tolist())  # fmt: skip
+        notes.add(
+            rule,
+            "caracteristiques",
+            accidents.file,
+            accidents.line[rows].tolist(),
+            "lat, long",
+            values,
+            reasons,
+            columns["Num_Acc"][rows].tolist(),
+        )
     nothing: NDArray[np.float64] = np.full(len(lat), np.nan)
     columns["lat"] = np.where(fits, lat, np.where(swapped, long, nothing))
     columns["long"] = np.where(fits, long, np.where(swapped, lat, nothing))

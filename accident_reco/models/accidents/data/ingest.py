@@ -10,28 +10,28 @@ from typing import Any
 
 import pandas as pd
 
-from accident_reco.models.accidents.codebook import FIELDS, words
+from accident_reco.models.accidents.codebook import FIELDS, describe_code
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, summarise
-from accident_reco.models.accidents.data.duplicates import duplicates_by_year
+from accident_reco.models.accidents.data.duplicates import find_duplicates_by_year
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.queries import (
-    forget_years,
+    delete_years,
     load_year,
-    loaded_years,
+    read_loaded_years,
     save_codebook,
 )
 from accident_reco.models.accidents.data.raw_store import (
     FRAMES,
     RAW,
     RawRecord,
-    current_years,
-    fetch_raw,
+    fetch_raw_file,
     load_contents,
+    load_current_years,
     load_frame,
-    raw_record,
-    read_raw,
+    load_summaries,
+    read_raw_files,
+    read_raw_record,
     save_year,
-    summaries,
     write_frame,
 )
 from accident_reco.models.accidents.data.reading import UnreadableFile, read_table
@@ -42,7 +42,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 @dataclass
-class Ingested:
+class IngestedYear:
     """What was done for a year: files that are stored (fetched now or before), and the merge if asked for."""
 
     year: int
@@ -52,7 +52,7 @@ class Ingested:
 
 
 @dataclass
-class BadYear:
+class FailedYear:
     """A year that could not be had or merged, and why."""
 
     year: int
@@ -61,7 +61,7 @@ class BadYear:
 
 def ingest_years(
     store: ObjectStore, source: Source, years: Iterable[int], tables: Sequence[str], merge: bool
-) -> Iterator[Ingested | BadYear]:
+) -> Iterator[IngestedYear | FailedYear]:
     """Year by year, so that a bad year keeps no other from being done and memory holds one year at a time.
 
     Fetches the tables named, as far as the store does not hold the source's current files; then merges, if asked to,
@@ -69,11 +69,11 @@ def ingest_years(
     """
     for year in years:
         try:
-            done = Ingested(year, {table: fetch_raw(store, source, year, table) for table in tables})
+            done = IngestedYear(year, {table: fetch_raw_file(store, source, year, table) for table in tables})
             if merge:
                 done.summary, done.quarantine = merge_year(store, year)
         except (SourceError, UnreadableFile) as error:
-            yield BadYear(year, str(error))
+            yield FailedYear(year, str(error))
         else:
             yield done
 
@@ -85,7 +85,7 @@ def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFr
         SourceError: a published file is not in the store.
         UnreadableFile: a published file is not what it should be.
     """
-    files, records = read_raw(store, year)
+    files, records = read_raw_files(store, year)
     built = build_victims(files, year)
     write_frame(store, f"{RAW}/quarantine/{year}.parquet", built.quarantine)
     sha256 = write_frame(store, f"{RAW}/victims/{year}.parquet", built.victims)
@@ -94,20 +94,20 @@ def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFr
     return summary, built.quarantine
 
 
-def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
+def check_years(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
     """Checks of the given years, each against the stored years of its source."""
-    stored, wanted = summaries(store), list(years)
+    stored, wanted = load_summaries(store), list(years)
     found: dict[int, list[CheckOutcome]] = {}
     for source in {stored[year]["data_source"] for year in wanted}:
         comparable = {year: summary for year, summary in stored.items() if summary["data_source"] == source}
-        duplicates = duplicates_by_year(load_contents(store, comparable))
+        duplicates = find_duplicates_by_year(load_contents(store, comparable))
         found |= {year: check_year(comparable, year, duplicates) for year in wanted if year in comparable}
     return [found[year] for year in wanted]
 
 
-def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:
+def check_raw_file(store: ObjectStore, year: int, table: str) -> CheckOutcome:
     """Whether a stored file is byte for byte what was fetched, and a file of its table."""
-    record = raw_record(store, year, table)
+    record = read_raw_record(store, year, table)
     if record is None:
         return CheckOutcome("as_published", False, f"{year}: {table} is not in the store")
     data = store.read(record.key)
@@ -121,14 +121,16 @@ def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:
     return CheckOutcome("as_published", rows > 0, reason, numbers={"rows": rows})
 
 
-def severity_plot(summary: dict[str, Any]) -> bytes:
+def plot_severity(summary: dict[str, Any]) -> bytes:
     """A small bar chart (PNG) of how badly the people of a year were hurt."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2, 1.8), dpi=100, layout="constrained")
     axes = figure.subplots()
     codes = [code for code in (1, 4, 3, 2) if str(code) in summary["grav"]]
-    axes.barh([words("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8")
+    axes.barh(
+        [describe_code("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8"
+    )
     axes.set_title(f"{summary['an']}: {summary['victims']:,} people ({summary['data_source']})", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.invert_yaxis()
@@ -142,9 +144,9 @@ def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -
 
     Gives the years `loaded`, `unchanged` and `removed`.
     """
-    years, there = current_years(store, data_source), loaded_years(warehouse)
+    years, there = load_current_years(store, data_source), read_loaded_years(warehouse)
     done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(there) - set(years))}
-    forget_years(warehouse, done["removed"])
+    delete_years(warehouse, done["removed"])
     save_codebook(
         warehouse,
         [(field.name, code, fr, en) for field in FIELDS.values() for code, (fr, en) in (field.codes or {}).items()],

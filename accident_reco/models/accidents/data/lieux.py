@@ -19,7 +19,7 @@ _RANK[list(HIERARCHY)] = np.arange(len(HIERARCHY))
 _CODED: Final = ("catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "vma")
 
 
-def main_rows(accident: NDArray[np.integer], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+def select_main_roads(accident: NDArray[np.integer], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
     """Row of the main road of every accident, in ascending order of accident.
 
     Rule: the highest category of road (motorway, national, departmental, metropolitan, municipal, others); among equals

@@ -34,7 +34,7 @@ def load_year(warehouse: Warehouse, year: int, frames: Mapping[str, pd.DataFrame
         frames: canonical `accidents`, `places`, `vehicles`, `victims`, `quarantine` of that year.
         facts: the rest of the row of `accident_years` (data_source, victims_sha256, refused, repaired, months).
     """
-    prepared = _columns(year, frames)
+    prepared = _prepare_columns(year, frames)
     written = 0
     with warehouse.begin() as connection:
         for table in BY_YEAR:
@@ -42,13 +42,18 @@ def load_year(warehouse: Warehouse, year: int, frames: Mapping[str, pd.DataFrame
         for table in reversed(BY_YEAR):
             written += _insert(warehouse, connection, table, prepared[table.name])
         connection.execute(delete(accident_years).where(accident_years.c.an == year))
-        row = {"an": year, "accidents": len(frames["accidents"]), "people": len(frames["victims"]),
-               "loaded_at": datetime.now(UTC), **facts}  # fmt: skip
+        row = {
+            "an": year,
+            "accidents": len(frames["accidents"]),
+            "people": len(frames["victims"]),
+            "loaded_at": datetime.now(UTC),
+            **facts,
+        }
         connection.execute(accident_years.insert(), row)
     return written
 
 
-def forget_years(warehouse: Warehouse, years: Iterable[int]) -> None:
+def delete_years(warehouse: Warehouse, years: Iterable[int]) -> None:
     """Removes whole years."""
     for year in years:
         with warehouse.begin() as connection:
@@ -56,18 +61,20 @@ def forget_years(warehouse: Warehouse, years: Iterable[int]) -> None:
                 connection.execute(delete(table).where(table.c.an == year))
 
 
-def loaded_years(warehouse: Warehouse) -> dict[int, dict[str, Any]]:
+def read_loaded_years(warehouse: Warehouse) -> dict[int, dict[str, Any]]:
     """Rows of `accident_years` by year."""
     with warehouse.connect() as connection:
         rows = connection.execute(select(accident_years).order_by(accident_years.c.an)).mappings()
         return {row["an"]: dict(row) for row in rows}
 
 
-def row_counts(warehouse: Warehouse) -> dict[str, int]:
+def count_rows(warehouse: Warehouse) -> dict[str, int]:
     """Rows of every table of accident data."""
     with warehouse.connect() as connection:
-        return {table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-                for table in (*reversed(BY_YEAR), codebook)}  # fmt: skip
+        return {
+            table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            for table in (*reversed(BY_YEAR), codebook)
+        }
 
 
 def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]]) -> None:
@@ -99,7 +106,7 @@ def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns:
     return len(rows)
 
 
-def _columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Any]]]:
+def _prepare_columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Any]]]:
     """Columns of every table as Python values, unknown as None."""
     prepared = {}
     for table in BY_YEAR:
@@ -108,23 +115,23 @@ def _columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[st
         made: dict[str, list[Any]] = {}
         for column in table.c:
             if column.name == "rang" and column.name not in frame:
-                ranks = _ranks(frame, table)
+                ranks = _number_rows(frame, table)
                 made["rang"] = ranks
             elif column.name == "an":
                 made["an"] = [year] * count
             else:
-                made[column.name] = _plain(frame[column.name])
+                made[column.name] = _to_python_values(frame[column.name])
         prepared[table.name] = made
     return prepared
 
 
-def _ranks(frame: pd.DataFrame, table: Table) -> list[int]:
+def _number_rows(frame: pd.DataFrame, table: Table) -> list[int]:
     if table is quarantine:
         return list(range(1, len(frame) + 1))
     return (frame.groupby("Num_Acc", sort=False).cumcount() + 1).tolist()
 
 
-def _plain(column: pd.Series[Any]) -> list[Any]:
+def _to_python_values(column: pd.Series[Any]) -> list[Any]:
     """Python values; -1 (codes), NaN and None become None, Num_Acc keeps every number but -1."""
     if column.dtype.kind in "iu":
         values = column.to_numpy()

@@ -19,14 +19,14 @@ import pandas as pd
 
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import duplicates
-from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents
+from accident_reco.models.accidents.data.victims import AccidentYear, RawFile
 from accident_reco.models.accidents.sources.base import Fetched, Source, SourceError
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 RAW: Final = "assets/accidents"
 CANONICAL: Final = "assets/accidents/canonical"
 VICTIMS: Final = "assets/accidents/victims"
-COMPARABLE_SINCE: Final = 2019
+FIRST_COMPARABLE_YEAR: Final = 2019
 FRAMES: Final = ("accidents", "places", "vehicles", "victims", "quarantine")
 
 
@@ -46,26 +46,26 @@ class RawRecord:
     fetched_at: str
 
 
-def fetch_raw(store: ObjectStore, source: Source, year: int, table: str) -> tuple[RawRecord, bool]:
+def fetch_raw_file(store: ObjectStore, source: Source, year: int, table: str) -> tuple[RawRecord, bool]:
     """Stores one published file unless the stored one is the source's current one. Tells whether it was fetched.
 
     Raises SourceError.
     """
     fingerprint = source.fingerprint(year)
-    stored = raw_record(store, year, table)
+    stored = read_raw_record(store, year, table)
     if stored is not None and is_current(stored, source, fingerprint):
         return stored, False
     fetched = source.fetch(year, table)
     with fetched.stream:
-        return _save_raw(store, fetched, year, table, source.data_source, fingerprint), True
+        return _save_raw_file(store, fetched, year, table, source.data_source, fingerprint), True
 
 
 def is_current(record: RawRecord, source: Source, fingerprint: str) -> bool:
     """Whether a stored file is the source's current one, as far as the source can tell now."""
-    return record.data_source == source.data_source and (record.fingerprint == fingerprint or not source.certain())
+    return record.data_source == source.data_source and (record.fingerprint == fingerprint or not source.is_current())
 
 
-def _save_raw(
+def _save_raw_file(
     store: ObjectStore, fetched: Fetched, year: int, table: str, data_source: str, fingerprint: str
 ) -> RawRecord:
     # The publisher's name is shown, never trusted as a path.
@@ -73,13 +73,23 @@ def _save_raw(
     key = f"{RAW}/{table}/{year}/{fetched.sha256[:16]}-{safe}"
     if not store.exists(key):
         store.write(key, fetched.stream)
-    record = RawRecord(year, table, fetched.name, fetched.url, fetched.sha256, fetched.size, key, data_source,
-                       fingerprint, datetime.now(UTC).isoformat(timespec="seconds"))  # fmt: skip
+    record = RawRecord(
+        year,
+        table,
+        fetched.name,
+        fetched.url,
+        fetched.sha256,
+        fetched.size,
+        key,
+        data_source,
+        fingerprint,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     store.write(f"{RAW}/{table}/{year}.json", json.dumps(asdict(record), indent=1).encode())
     return record
 
 
-def raw_record(store: ObjectStore, year: int, table: str) -> RawRecord | None:
+def read_raw_record(store: ObjectStore, year: int, table: str) -> RawRecord | None:
     """What is stored for a year and table; None when nothing is."""
     try:
         return RawRecord(**json.loads(store.read(f"{RAW}/{table}/{year}.json")))
@@ -87,14 +97,14 @@ def raw_record(store: ObjectStore, year: int, table: str) -> RawRecord | None:
         return None
 
 
-def read_raw(store: ObjectStore, year: int) -> tuple[dict[str, RawFile], dict[str, RawRecord]]:
+def read_raw_files(store: ObjectStore, year: int) -> tuple[dict[str, RawFile], dict[str, RawRecord]]:
     """The four stored files of a year, verified, and their records.
 
     Raises SourceError when one is missing or not what was stored.
     """
     files, records = {}, {}
     for table in TABLES:
-        record = raw_record(store, year, table)
+        record = read_raw_record(store, year, table)
         if record is None:
             raise SourceError(f"{table} of {year} is not in the store; materialize accidents/{table} for {year} first")
         data = store.read(record.key)
@@ -113,7 +123,7 @@ def write_frame(store: ObjectStore, key: str, frame: pd.DataFrame) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def save_year(store: ObjectStore, year: int, built: YearOfAccidents, summary: dict[str, Any]) -> None:
+def save_year(store: ObjectStore, year: int, built: AccidentYear, summary: dict[str, Any]) -> None:
     """Stores the frames beside the victims (the warehouse loads them), then the summary that vouches for them."""
     for name in ("accidents", "places", "vehicles"):
         write_frame(store, f"{CANONICAL}/{name}/{year}.parquet", getattr(built, name))
@@ -129,31 +139,32 @@ def load_frame(store: ObjectStore, name: str, year: int, columns: list[str] | No
     return pd.read_parquet(io.BytesIO(store.read(f"{base}/{year}.parquet")), columns=columns)
 
 
-def load_contents(store: ObjectStore, years: Iterable[int]) -> duplicates.Contents:
+def load_contents(store: ObjectStore, years: Iterable[int]) -> duplicates.AccidentContents:
     """What the accidents of stored years are, whatever their numbers; computed from the victims, 0.2 s a year.
 
     Raises ObjectNotFound.
     """
-    return duplicates.Contents.together(
-        duplicates.Contents.of(load_frame(store, "victims", year, list(duplicates.COLUMNS))) for year in years
+    return duplicates.AccidentContents.concatenate(
+        duplicates.AccidentContents.from_victims(load_frame(store, "victims", year, list(duplicates.COLUMNS)))
+        for year in years
     )
 
 
-def summaries(store: ObjectStore) -> dict[int, dict[str, Any]]:
+def load_summaries(store: ObjectStore) -> dict[int, dict[str, Any]]:
     """Summaries of the years whose victims are stored, ascending."""
     keys = [key for key in store.list(VICTIMS) if re.fullmatch(r".*/\d{4}\.json", key)]
     return {int(key[-9:-5]): json.loads(store.read(key)) for key in sorted(keys)}
 
 
-def current_years(store: ObjectStore, data_source: str) -> dict[int, dict[str, Any]]:
+def load_current_years(store: ObjectStore, data_source: str) -> dict[int, dict[str, Any]]:
     """Summaries of the stored years that come from this source: years of another source must not be mixed in."""
-    return {year: summary for year, summary in summaries(store).items() if summary["data_source"] == data_source}
+    return {year: summary for year, summary in load_summaries(store).items() if summary["data_source"] == data_source}
 
 
-def comparable_years(stored: Mapping[int, Any]) -> list[int]:
+def select_comparable_years(stored: Mapping[int, Any]) -> list[int]:
     """The stored years that one model may be trained on: the one place of this rule.
 
     Before 2019 "hospitalised" was recorded by another rule (the publisher's warning); such years are used only where
     there are no others.
     """
-    return [year for year in stored if year >= COMPARABLE_SINCE] or list(stored)
+    return [year for year in stored if year >= FIRST_COMPARABLE_YEAR] or list(stored)

@@ -17,10 +17,10 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTIONAL, official_name
+from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTIONAL, to_official_name
 
 # Nearly as many distinct values as rows: dictionary encoding would only cost.
-_PLAIN = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
+_UNENCODED = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
 
 
 class UnreadableFile(ValueError):
@@ -66,14 +66,14 @@ def decode(data: bytes) -> tuple[bytes, list[int]]:
         others = sum(letter > "\x7f" for letter in text) - strangers
         if others > strangers:
             bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
-            text = "".join(_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+            text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
             data = text.encode()
         else:
             data = data.decode("cp1252", errors="replace").encode()
     return data, bad_lines
 
 
-def _cp1252(surrogate: str) -> str:
+def _decode_cp1252(surrogate: str) -> str:
     return bytes([ord(surrogate) - 0xDC00]).decode("cp1252", errors="replace")
 
 
@@ -88,7 +88,7 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     buffer = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(buffer == 10)
     starts = np.concatenate([[0], ends + 1]).astype(np.int64)
-    header, separator, names = _header(text[: ends[0]], table, file, notes)
+    header, separator, names = _parse_header(text[: ends[0]], table, file, notes)
     if recoded:
         notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
 
@@ -106,20 +106,20 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
         quotes = np.add.reduceat((buffer == 34).view(np.uint8), starts[:-1], dtype=np.uint8)
         odd = (quotes & 1).astype(bool) & keep
         if odd.any():
-            replaced = _mend_quotes(raw, np.flatnonzero(odd), separator, len(header), keep, notes)
+            replaced = _repair_quotes(raw, np.flatnonzero(odd), separator, len(header), keep, notes)
 
-    body = _body(text, starts, keep, replaced)
+    body = _join_lines(text, starts, keep, replaced)
     try:
         parsed = _parse(body, separator, header, names)
     except pa.ArrowInvalid:
         _drop_ragged(raw, keep, replaced, separator, len(header), notes)
-        parsed = _parse(_body(text, starts, keep, replaced), separator, header, names)
+        parsed = _parse(_join_lines(text, starts, keep, replaced), separator, header, names)
     raw.line = (np.flatnonzero(keep) + 1).astype(np.int32)
     raw.columns = parsed
     return raw
 
 
-def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
+def _parse_header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
     """Cells of the header, the separator, and which cell holds which canonical column."""
     first = line.decode("utf-8", errors="replace")
     separator = max(";,\t", key=first.count)
@@ -127,7 +127,7 @@ def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list
     known = {*COLUMNS[table], *OLD_ONLY.get(table, ())}
     names: dict[str, str] = {}
     for cell in header:
-        name = official_name(cell)
+        name = to_official_name(cell)
         if name is None or name not in known:
             notes.add("unknown_column", table, file, [1], "", [""], f"has a column {cell!r} that no {table} file has")
         elif name in names.values():
@@ -144,7 +144,7 @@ def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list
     return header, separator, names
 
 
-def _mend_quotes(
+def _repair_quotes(
     raw: RawTable, odd: NDArray[np.intp], separator: str, width: int, keep: NDArray[np.bool_], notes: Quarantine
 ) -> dict[int, bytes]:
     """Rows with an odd number of quotes: without quotes they have the right number of fields, or they are refused."""
@@ -157,8 +157,9 @@ def _mend_quotes(
     keep[refused] = False
     _refuse(raw, "open_quote", refused + 1, "has a quote that is not closed", notes)
     lines = [index + 1 for index in mended]
-    notes.add("stray_quote", raw.table, raw.file, lines, "", [""] * len(lines), "has a quote too many", None,
-              raw.raw(lines))  # fmt: skip
+    notes.add(
+        "stray_quote", raw.table, raw.file, lines, "", [""] * len(lines), "has a quote too many", None, raw.raw(lines)
+    )
     return mended
 
 
@@ -184,7 +185,7 @@ def _refuse(raw: RawTable, rule: str, lines: NDArray[np.intp], why: str | list[s
     notes.add(rule, raw.table, raw.file, rows, "", [""] * len(rows), why, None, raw.raw(rows))
 
 
-def _body(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
+def _join_lines(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
     """The accepted lines, the header left out, in stretches as long as possible."""
     breaks = np.flatnonzero(~keep).tolist() + list(replaced)
     parts, begin = [], 1
@@ -199,7 +200,7 @@ def _parse(body: bytes, separator: str, header: list[str], names: dict[str, str]
     positions = [f"{n}" for n in range(len(header))]
     at = {positions[n]: names[cell] for n, cell in enumerate(header) if cell in names}
     coded = pa.dictionary(pa.int32(), pa.string())
-    types = {position: pa.string() if name in _PLAIN else coded for position, name in at.items()}
+    types = {position: pa.string() if name in _UNENCODED else coded for position, name in at.items()}
     if not body:
         return {name: pa.array([], types[position]) for position, name in at.items()}
     table = pacsv.read_csv(

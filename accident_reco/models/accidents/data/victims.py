@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from accident_reco.models.accidents.codebook import FIELDS, TABLES
 from accident_reco.models.accidents.data.adapters import CanonicalTable, read_canonical
 from accident_reco.models.accidents.data.coordinates import repair_coordinates
-from accident_reco.models.accidents.data.lieux import main_rows, rank_in_accident
+from accident_reco.models.accidents.data.lieux import rank_in_accident, select_main_roads
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
-from accident_reco.models.accidents.features.context import accident_context
+from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, get_dtype
+from accident_reco.models.accidents.features.context import build_accident_context
 
 Columns = dict[str, NDArray[Any]]
 
@@ -41,13 +41,13 @@ class TableCount:
     refused: int
 
     @property
-    def balanced(self) -> bool:
+    def is_balanced(self) -> bool:
         """Whether every row is accounted for."""
         return self.rows_in == self.rows_out + self.refused
 
 
 @dataclass
-class YearOfAccidents:
+class AccidentYear:
     """A year in canonical form. `victims` has one row per road user; `places` keeps every road of a crossing."""
 
     victims: pd.DataFrame
@@ -60,7 +60,7 @@ class YearOfAccidents:
     identical_users: int = 0
 
 
-def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> YearOfAccidents:
+def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> AccidentYear:
     """Reads and merges the four files of a year.
 
     Args:
@@ -74,25 +74,25 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Year
     tables = {name: read_canonical(files[name].data, name, files[name].name, notes) for name in TABLES}
     accidents, places, vehicles, users = (tables[name] for name in TABLES)
     _keep_accidents(accidents, year, notes)
-    order, numbers = _sorted_numbers(accidents)
+    order, numbers = _sort_numbers(accidents)
     repair_coordinates(accidents, notes)
     _check_dates(accidents, notes)
 
-    at = {name: _link(tables[name], numbers, order, notes) for name in TABLES[1:]}
+    at = {name: _link_to_accidents(tables[name], numbers, order, notes) for name in TABLES[1:]}
     at["vehicules"] = _drop_duplicate_vehicles(vehicles, at["vehicules"], notes)
     at["usagers"] = _drop_duplicate_users(users, at["usagers"], notes)
-    main = main_rows(at["lieux"], places.columns)
+    main = select_main_roads(at["lieux"], places.columns)
     place_of = np.full(len(accidents), -1, dtype=np.int64)
     place_of[at["lieux"][main]] = main
-    _note_placeless(accidents, place_of, notes)
-    vehicle_of = _vehicle_of_users(users, vehicles, at, notes)
+    _report_missing_roads(accidents, place_of, notes)
+    vehicle_of = _find_vehicles(users, vehicles, at, notes)
 
-    identical = _identical_users(users)
-    context = accident_context(
+    identical = _count_identical_users(users)
+    context = build_accident_context(
         at["usagers"], vehicle_of, users.columns, at["vehicules"], vehicles.columns, len(accidents)
     )
     _check_births(users, accidents.columns["an"][at["usagers"]], notes)
-    known = _known_severity(users, notes)
+    known = _reject_unknown_severity(users, notes)
     merged = _merge(accidents, places, vehicles, users, at["usagers"], place_of, vehicle_of, known)
     merged.update({name: column[known] for name, column in context.items()})
     users.keep(known)
@@ -100,13 +100,15 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Year
     places_frame = pd.DataFrame(places.columns, copy=False)
     places_frame.insert(1, "rang", rank_in_accident(at["lieux"]))
     places_frame.insert(2, "principal", np.isin(np.arange(len(places)), main))
-    counts = {name: TableCount(table.raw.rows_in, len(table), notes.refused(name)) for name, table in tables.items()}
-    return YearOfAccidents(
+    counts = {
+        name: TableCount(table.raw.rows_in, len(table), notes.count_refused(name)) for name, table in tables.items()
+    }
+    return AccidentYear(
         victims=pd.DataFrame(merged, copy=False),
         accidents=pd.DataFrame(accidents.columns, copy=False),
         places=places_frame,
         vehicles=pd.DataFrame(vehicles.columns, copy=False),
-        quarantine=notes.frame(),
+        quarantine=notes.to_frame(),
         counts=counts,
         eras={name: table.era for name, table in tables.items()},
         identical_users=identical,
@@ -121,8 +123,14 @@ def _keep_accidents(accidents: CanonicalTable, year: int | None, notes: Quaranti
     if year is not None:
         other = accidents.columns["an"] != year
         rows = np.flatnonzero(other)
-        accidents.refuse("wrong_year", rows, "an", [str(an) for an in accidents.columns["an"][rows].tolist()],
-                         f"is not the year of the file ({year})", notes)  # fmt: skip
+        accidents.refuse(
+            "wrong_year",
+            rows,
+            "an",
+            [str(an) for an in accidents.columns["an"][rows].tolist()],
+            f"is not the year of the file ({year})",
+            notes,
+        )
         accidents.keep(~other)
     repeated = pd.Series(accidents.columns["Num_Acc"]).duplicated().to_numpy()
     rows = np.flatnonzero(repeated)
@@ -131,13 +139,13 @@ def _keep_accidents(accidents: CanonicalTable, year: int | None, notes: Quaranti
     accidents.keep(~repeated)
 
 
-def _sorted_numbers(accidents: CanonicalTable) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+def _sort_numbers(accidents: CanonicalTable) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     numbers = accidents.columns["Num_Acc"].astype(np.int64)
     order = np.argsort(numbers, kind="stable")
     return order, numbers[order]
 
 
-def _link(
+def _link_to_accidents(
     table: CanonicalTable, numbers: NDArray[np.int64], order: NDArray[np.intp], notes: Quarantine
 ) -> NDArray[np.intp]:
     """Position of every row's accident; rows without one are refused and dropped."""
@@ -154,7 +162,9 @@ def _link(
     return order[at[found]] if len(numbers) else np.empty(0, dtype=np.intp)
 
 
-def _vehicle_keys(vehicles: CanonicalTable, users: CanonicalTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _encode_vehicle_names(
+    vehicles: CanonicalTable, users: CanonicalTable
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Codes of the vehicle names of both tables: `id_vehicule` where both publish it, else `num_veh`. -1 = none."""
     column = "id_vehicule" if all("id_vehicule" in table.raw.columns for table in (vehicles, users)) else "num_veh"
     names = np.concatenate([vehicles.columns[column], users.columns[column]])
@@ -173,7 +183,7 @@ def _drop_duplicate_users(users: CanonicalTable, at: NDArray[np.intp], notes: Qu
     return _drop_repeated(users, at, "id_usager", notes) if "id_usager" in users.raw.columns else at
 
 
-def _identical_users(users: CanonicalTable) -> int:
+def _count_identical_users(users: CanonicalTable) -> int:
     """Users like another one in every column, where no id tells them apart: a few are twins, half are a doubling."""
     if "id_usager" in users.raw.columns:
         return 0
@@ -190,11 +200,11 @@ def _drop_repeated(table: CanonicalTable, at: NDArray[np.intp], column: str, not
     return at[~repeated]
 
 
-def _vehicle_of_users(
+def _find_vehicles(
     users: CanonicalTable, vehicles: CanonicalTable, at: Mapping[str, NDArray[np.intp]], notes: Quarantine
 ) -> NDArray[np.int64]:
     """Position of every user's vehicle, by accident and vehicle name; -1 (and a note) where there is none."""
-    vehicle_codes, user_codes = _vehicle_keys(vehicles, users)
+    vehicle_codes, user_codes = _encode_vehicle_names(vehicles, users)
     width = int(max(vehicle_codes.max(initial=0), user_codes.max(initial=0))) + 1
     named = np.flatnonzero(vehicle_codes >= 0)
     keys = at["vehicules"][named].astype(np.int64) * width + vehicle_codes[named]
@@ -204,16 +214,32 @@ def _vehicle_of_users(
     missing = np.flatnonzero(position < 0)
     lines = users.line[missing].tolist()
     shown = [str(users.columns["id_vehicule"][row] or users.columns["num_veh"][row]) for row in missing]
-    notes.add("no_vehicle", "usagers", users.file, lines, "id_vehicule", shown, "is not a vehicle of the accident",
-              users.columns["Num_Acc"][missing].tolist())  # fmt: skip
+    notes.add(
+        "no_vehicle",
+        "usagers",
+        users.file,
+        lines,
+        "id_vehicule",
+        shown,
+        "is not a vehicle of the accident",
+        users.columns["Num_Acc"][missing].tolist(),
+    )
     return position.astype(np.int64)
 
 
-def _note_placeless(accidents: CanonicalTable, place_of: NDArray[np.int64], notes: Quarantine) -> None:
+def _report_missing_roads(accidents: CanonicalTable, place_of: NDArray[np.int64], notes: Quarantine) -> None:
     missing = np.flatnonzero(place_of < 0)
     numbers = accidents.columns["Num_Acc"][missing].tolist()
-    notes.add("no_place", "caracteristiques", accidents.file, accidents.line[missing].tolist(), "Num_Acc",
-              [str(number) for number in numbers], "has no row in lieux", numbers)  # fmt: skip
+    notes.add(
+        "no_place",
+        "caracteristiques",
+        accidents.file,
+        accidents.line[missing].tolist(),
+        "Num_Acc",
+        [str(number) for number in numbers],
+        "has no row in lieux",
+        numbers,
+    )
 
 
 def _check_dates(accidents: CanonicalTable, notes: Quarantine) -> None:
@@ -225,25 +251,40 @@ def _check_dates(accidents: CanonicalTable, notes: Quarantine) -> None:
     accidents.columns["jour"][rows] = -1
     values = [f"{day:02d}" for day in jour[rows].tolist()]
     reasons = [f"is not a day of month {month} of {year}" for month, year in zip(mois[rows], an[rows], strict=True)]
-    notes.add("impossible_date", "caracteristiques", accidents.file, accidents.line[rows].tolist(), "jour", values,
-              reasons, accidents.columns["Num_Acc"][rows].tolist())  # fmt: skip
+    notes.add(
+        "impossible_date",
+        "caracteristiques",
+        accidents.file,
+        accidents.line[rows].tolist(),
+        "jour",
+        values,
+        reasons,
+        accidents.columns["Num_Acc"][rows].tolist(),
+    )
 
 
-OLDEST: Final = 120
+MAX_AGE: Final = 120
 
 
 def _check_births(users: CanonicalTable, an: NDArray[Any], notes: Quarantine) -> None:
     """A birth after the accident, or more than 120 years before it, becomes unknown."""
     born = users.columns["an_nais"].astype(np.int64)
     age = an.astype(np.int64) - born
-    rows = np.flatnonzero((born > 0) & ((age < 0) | (age > OLDEST)))
+    rows = np.flatnonzero((born > 0) & ((age < 0) | (age > MAX_AGE)))
     users.columns["an_nais"][rows] = -1
-    notes.add("born_later", "usagers", users.file, users.line[rows].tolist(), "an_nais",
-              [str(year) for year in born[rows].tolist()], f"makes the person {OLDEST} years old or unborn",
-              users.columns["Num_Acc"][rows].tolist())  # fmt: skip
+    notes.add(
+        "born_later",
+        "usagers",
+        users.file,
+        users.line[rows].tolist(),
+        "an_nais",
+        [str(year) for year in born[rows].tolist()],
+        f"makes the person {MAX_AGE} years old or unborn",
+        users.columns["Num_Acc"][rows].tolist(),
+    )
 
 
-def _known_severity(users: CanonicalTable, notes: Quarantine) -> NDArray[np.bool_]:
+def _reject_unknown_severity(users: CanonicalTable, notes: Quarantine) -> NDArray[np.bool_]:
     """Refuses people whose severity is not one of the four codes; they stay part of their accident's context."""
     known = users.columns["grav"] > 0
     rows = np.flatnonzero(~known)
@@ -274,16 +315,16 @@ def _merge(
         elif name in accidents.columns:
             merged[name] = accidents.columns[name][accident_of]
         elif name in places.columns:
-            merged[name] = _take(places.columns[name], place_of, name)
+            merged[name] = _take_or_unknown(places.columns[name], place_of, name)
         else:
-            merged[name] = _take(vehicles.columns[name], vehicle_of, name)
+            merged[name] = _take_or_unknown(vehicles.columns[name], vehicle_of, name)
     return merged
 
 
-def _take(column: NDArray[Any], rows: NDArray[np.int64], name: str) -> NDArray[Any]:
-    nothing: Any = {"object": None, "float64": np.nan}.get(dtype_of(name), -1)
+def _take_or_unknown(column: NDArray[Any], rows: NDArray[np.int64], name: str) -> NDArray[Any]:
+    nothing: Any = {"object": None, "float64": np.nan}.get(get_dtype(name), -1)
     if not len(column):
-        return np.full(len(rows), nothing, dtype=dtype_of(name))
+        return np.full(len(rows), nothing, dtype=get_dtype(name))
     taken = column[rows]
     missing = rows < 0
     if missing.any():

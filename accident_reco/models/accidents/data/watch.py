@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.raw_store import current_years, is_current, raw_record
+from accident_reco.models.accidents.data.raw_store import is_current, load_current_years, read_raw_record
 from accident_reco.models.accidents.sources.base import Source
 from accident_reco.storage.objects import ObjectStore
 
@@ -18,11 +18,11 @@ class ChangedYear:
     """A year whose published files are not the stored ones. `key` names the content: the same change once."""
 
     year: int
-    what: str
+    kind: str
     key: str
 
 
-def changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
+def find_changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
     """Years that the source has and the store has not, or not in this version. Reads no published file.
 
     Raises SourceError when the source offers nothing or cannot be reached.
@@ -30,7 +30,7 @@ def changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
     changed = []
     for year in source.years():
         fingerprint = source.fingerprint(year)
-        stored = [raw_record(store, year, table) for table in TABLES]
+        stored = [read_raw_record(store, year, table) for table in TABLES]
         if all(record and is_current(record, source, fingerprint) for record in stored):
             continue
         same_source = any(record and record.data_source == source.data_source for record in stored)
@@ -41,14 +41,14 @@ def changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
     return changed
 
 
-def warehouse_news(
+def find_stale_years(
     store: ObjectStore, data_source: str, loaded: Mapping[int, Mapping[str, Any]]
 ) -> tuple[list[int], str]:
     """Years that the warehouse lacks, holds in another version or holds though they are gone; and a key for this news.
 
     `loaded` are the rows of `accident_years` by year.
     """
-    stored = {year: str(summary["victims_sha256"]) for year, summary in current_years(store, data_source).items()}
+    stored = {year: str(summary["victims_sha256"]) for year, summary in load_current_years(store, data_source).items()}
     there = {year: str(row["victims_sha256"]) for year, row in loaded.items()}
     waiting = sorted(year for year in stored.keys() | there.keys() if stored.get(year) != there.get(year))
     told = repr((sorted(stored.items()), sorted((year, str(row["loaded_at"])) for year, row in loaded.items())))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from accident_reco.models.accidents.data.victims import RawFile
 from accident_reco.models.accidents.sample.draw import draw_year
-from accident_reco.models.accidents.sample.write import file_names, write_year
+from accident_reco.models.accidents.sample.write import get_file_names, write_year
 
 __all__ = ["sample_year"]
 
 
 def sample_year(year: int, people: int, seed: int = 20) -> dict[str, RawFile]:
     """The four files of a made-up year with about `people` road users, by table name."""
-    names, files = file_names(year), write_year(draw_year(year, people, seed), seed)
+    names, files = get_file_names(year), write_year(draw_year(year, people, seed), seed)
     return {table: RawFile(names[table], data) for table, data in files.items()}

@@ -23,7 +23,7 @@ _FRAGILE: Final = (1, 2, 30, 31, 32, 33, 34, 35, 36, 41, 42, 43, 50, 60, 80)
 _HEAVY: Final = (13, 14, 15, 16, 17, 20, 21, 37, 38, 39, 40)
 
 
-def propensity(p: Mapping[str, Column], speed: Column) -> NDArray[np.float64]:
+def compute_propensity(p: Mapping[str, Column], speed: Column) -> NDArray[np.float64]:
     """Latent severity of every person from their merged columns and context; `speed` is the limit in km/h."""
     catv, walks, other = p["catv"], p["catu"] == 3, p["other_kind"]
     rides = ~walks

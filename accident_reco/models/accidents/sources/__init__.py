@@ -14,16 +14,16 @@ __all__ = ["Fetched", "Source", "SourceError", "open_source"]
 
 
 def open_source(
-    settings: AccidentSettings, progress: Callable[[str, int, int | None], None] | None = None, *, hurry: bool = False
+    settings: AccidentSettings, progress: Callable[[str, int, int | None], None] | None = None, *, quick: bool = False
 ) -> Source:
-    """The source that the settings name; nothing is read or reached yet. `hurry` gives a server one short chance."""
+    """The source that the settings name; nothing is read or reached yet. `quick` gives a server one short chance."""
     from accident_reco.models.accidents.sources.directory import DirectorySource
     from accident_reco.models.accidents.sources.official import HOSTS, OfficialSource
     from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
     from accident_reco.storage.download import Downloader
 
     name = settings.accidents_source
-    patience: dict[str, Any] = {"attempts": 1, "timeout_s": 20.0, "read_timeout_s": 8.0} if hurry else {}
+    patience: dict[str, Any] = {"attempts": 1, "timeout_s": 20.0, "read_timeout_s": 8.0} if quick else {}
     if name == "sample":
         years = parse_years(settings.accidents_sample_years)
         return SampleSource(years, settings.accidents_sample_people, settings.seed)

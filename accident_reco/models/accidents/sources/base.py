@@ -41,7 +41,7 @@ class Source(Protocol):
     def fingerprint(self, year: int) -> str:
         """Changes when the files of a year change; cheap, reads no file."""
 
-    def certain(self) -> bool:
+    def is_current(self) -> bool:
         """Whether `years` and `fingerprint` are current; if not, what is stored already is not doubted."""
 
     def fetch(self, year: int, table: str) -> Fetched:
@@ -51,7 +51,7 @@ class Source(Protocol):
         """What a person should know about what was found, such as incomplete years that are left out."""
 
 
-def table_and_year(name: str) -> tuple[str, int, bool] | None:
+def parse_file_name(name: str) -> tuple[str, int, bool] | None:
     """Table and year of a file name, and whether the name is the publisher's own; None for other files.
 
     Takes every spelling seen: `caracteristiques_2016.csv`, `carcteristiques-2021.csv`, `caract-2024.csv`.
@@ -64,11 +64,11 @@ def table_and_year(name: str) -> tuple[str, int, bool] | None:
     return table, int(match["year"]), match["rest"] == ""
 
 
-def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
+def group_by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
     """Paths by year and table, the publisher's own names first, then the shorter path."""
     found: dict[int, dict[str, list[tuple[bool, int, str]]]] = {}
     for path in names:
-        known = table_and_year(path.rstrip("/").rsplit("/", 1)[-1])
+        known = parse_file_name(path.rstrip("/").rsplit("/", 1)[-1])
         if known is not None:
             table, year, own = known
             found.setdefault(year, {}).setdefault(table, []).append((not own, len(path), path))
@@ -78,7 +78,7 @@ def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
     }
 
 
-def complete(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str, str]], list[str]]:
+def select_complete_years(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str, str]], list[str]]:
     """Years that have all four tables, and a note for everything that is left out."""
     years, notes = {}, []
     for year, tables in found.items():

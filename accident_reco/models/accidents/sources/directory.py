@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, by_year, complete, looked_for
+from accident_reco.models.accidents.sources.base import (
+    Fetched,
+    SourceError,
+    group_by_year,
+    looked_for,
+    select_complete_years,
+)
 from accident_reco.storage.download import CHUNK, Downloader, DownloadError, spool
 
 MAX_FILES = 100_000
@@ -74,7 +80,7 @@ class DirectorySource:
 
     @cached_property
     def _found(self) -> tuple[dict[int, dict[str, str]], list[str]]:
-        years, notes = complete(by_year(self._listing))
+        years, notes = select_complete_years(group_by_year(self._listing))
         if not years:
             seen = "; ".join(notes) or "no such file at all"
             raise SourceError(f"no complete year in {self.location}: looked for {looked_for()}, at any depth; {seen}")
@@ -93,7 +99,7 @@ class DirectorySource:
         files = sorted(self._files(year).values())
         return hashlib.sha256("\n".join(f"{path} {self._listing[path]}" for path in files).encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
+    def is_current(self) -> bool:
         """Always: the files themselves were looked at."""
         return True
 
@@ -109,17 +115,18 @@ class DirectorySource:
             return Fetched(name, path, got.stream, got.sha256, got.size)
         fs, _ = self._fs
         with fs.open(path, "rb") as file:
-            stream, sha256, size = spool(_chunks(file))
+            stream, sha256, size = spool(_read_chunks(file))
         return Fetched(name, fs.unstrip_protocol(path), stream, sha256, size)
 
     def _files(self, year: int) -> dict[str, str]:
         years = self._found[0]
         if year not in years:
-            raise SourceError(f"{year} is not in {self.location}: complete years there are "
-                              f"{', '.join(map(str, years))}")  # fmt: skip
+            raise SourceError(
+                f"{year} is not in {self.location}: complete years there are {', '.join(map(str, years))}"
+            )
         return years[year]
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, table_and_year
+from accident_reco.models.accidents.sources.base import Fetched, SourceError, parse_file_name
 from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
 
 API: Final = "https://www.data.gouv.fr/api/1/datasets/"
@@ -22,17 +22,37 @@ FIRST_SLUG: Final = 2019
 
 # Stable links, in the order of the tables, for when the API does not answer: a known year can still be fetched.
 STABLE_IDS: Final[dict[int, tuple[str, str, str, str]]] = {
-    2023: ("104dbb32-704f-4e99-a71e-43563cb604f2", "8bef19bf-a5e4-46b3-b5f9-a145da4686bc",
-           "146a42f5-19f0-4b3e-a887-5cd8fbef057b", "68848e2a-28dd-4efc-9d5f-d512f7dbe66f"),
-    2022: ("5fc299c0-4598-4c29-b74c-6a67b0cc27e7", "a6ef711a-1f03-44cb-921a-0ce8ec975995",
-           "c9742921-4427-41e5-81bc-f13af8bc31a0", "62c20524-d442-46f5-bfd8-982c59763ec8"),
-    2021: ("85cfdc0c-23e4-4674-9bcd-79a970d7269b", "8a4935aa-38cd-43af-bf10-0209d6d17434",
-           "0bb5953a-25d8-46f8-8c25-b5c2f5ba905e", "ba5a1956-7e82-41b7-a602-89d7dd484d7a"),
-    2020: ("07a88205-83c1-4123-a993-cba5331e8ae0", "e85c41f7-d4ea-4faf-877f-ab69a620ce21",
-           "a66be22f-c346-49af-b196-71df24702250", "78c45763-d170-4d51-a881-e3147802d7ee"),
-    2019: ("e22ba475-45a3-46ac-a0f7-9ca9ed1e283a", "2ad65965-36a1-4452-9c08-61a6c874e3e6",
-           "780cd335-5048-4bd6-a841-105b44eb2667", "36b1b7b3-84b4-4901-9163-59ae8a9e3028"),
-}  # fmt: skip
+    2023: (
+        "104dbb32-704f-4e99-a71e-43563cb604f2",
+        "8bef19bf-a5e4-46b3-b5f9-a145da4686bc",
+        "146a42f5-19f0-4b3e-a887-5cd8fbef057b",
+        "68848e2a-28dd-4efc-9d5f-d512f7dbe66f",
+    ),
+    2022: (
+        "5fc299c0-4598-4c29-b74c-6a67b0cc27e7",
+        "a6ef711a-1f03-44cb-921a-0ce8ec975995",
+        "c9742921-4427-41e5-81bc-f13af8bc31a0",
+        "62c20524-d442-46f5-bfd8-982c59763ec8",
+    ),
+    2021: (
+        "85cfdc0c-23e4-4674-9bcd-79a970d7269b",
+        "8a4935aa-38cd-43af-bf10-0209d6d17434",
+        "0bb5953a-25d8-46f8-8c25-b5c2f5ba905e",
+        "ba5a1956-7e82-41b7-a602-89d7dd484d7a",
+    ),
+    2020: (
+        "07a88205-83c1-4123-a993-cba5331e8ae0",
+        "e85c41f7-d4ea-4faf-877f-ab69a620ce21",
+        "a66be22f-c346-49af-b196-71df24702250",
+        "78c45763-d170-4d51-a881-e3147802d7ee",
+    ),
+    2019: (
+        "e22ba475-45a3-46ac-a0f7-9ca9ed1e283a",
+        "2ad65965-36a1-4452-9c08-61a6c874e3e6",
+        "780cd335-5048-4bd6-a841-105b44eb2667",
+        "36b1b7b3-84b4-4901-9163-59ae8a9e3028",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +71,12 @@ class OfficialSource:
     data_source = "official"
 
     def __init__(
-        self, downloader: Downloader | None = None, api: str = API, stable: str = STABLE,
+        self,
+        downloader: Downloader | None = None,
+        api: str = API,
+        stable: str = STABLE,
         latest: Callable[[], int] = lambda: datetime.now(UTC).year,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._downloader = downloader or Downloader(allowed=HOSTS)
         self._api, self._stable, self._latest = api, stable, latest
         self._notes: list[str] = []
@@ -67,14 +90,16 @@ class OfficialSource:
             self._listing_failed = True
             self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
             return {
-                year: {table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
-                       for table, key in zip(TABLES, keys, strict=True)}
+                year: {
+                    table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
+                    for table, key in zip(TABLES, keys, strict=True)
+                }
                 for year, keys in sorted(STABLE_IDS.items())
-            }  # fmt: skip
+            }
         found: dict[int, dict[str, Resource]] = {}
         for entry in listed:
-            resource = _resource(entry)
-            known = table_and_year(resource.name) if resource is not None else None
+            resource = _parse_resource(entry)
+            known = parse_file_name(resource.name) if resource is not None else None
             if resource is None or known is None or not known[2]:
                 continue
             table, year, _ = known
@@ -124,7 +149,7 @@ class OfficialSource:
         parts = [f"{files[table].url} {files[table].checksum} {files[table].modified}" for table in TABLES]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
+    def is_current(self) -> bool:
         """False when the API did not answer: the stable links say nothing of corrections."""
         return bool(self._resources) and not self._listing_failed
 
@@ -132,24 +157,25 @@ class OfficialSource:
         """One file, held to its published checksum."""
         resource = self._files(year)[table]
         try:
-            got = self._downloader.get(resource.url, lambda body: _mismatch(body, resource.checksum))
+            got = self._downloader.get(resource.url, lambda body: _find_checksum_mismatch(body, resource.checksum))
         except DownloadError as error:
             raise SourceError(f"{table} of {year} cannot be fetched: {error}") from error
         return Fetched(resource.name, resource.url, got.stream, got.sha256, got.size)
 
     def _files(self, year: int) -> dict[str, Resource]:
         if year not in self.years():
-            raise SourceError(f"{year} is not published with all four files; published are "
-                              f"{', '.join(map(str, self.years()))}")  # fmt: skip
+            raise SourceError(
+                f"{year} is not published with all four files; published are {', '.join(map(str, self.years()))}"
+            )
         return self._resources[year]
 
 
-def _resource(entry: dict[str, Any]) -> Resource | None:
+def _parse_resource(entry: dict[str, Any]) -> Resource | None:
     url = entry.get("url")
     if not isinstance(url, str):
         return None
     names = [str(entry.get("title") or "").strip(), url.rsplit("/", 1)[-1]]
-    name = next((name for name in names if table_and_year(name)), None)
+    name = next((name for name in names if parse_file_name(name)), None)
     if name is None:
         return None
     checksum = entry.get("checksum")
@@ -157,7 +183,7 @@ def _resource(entry: dict[str, Any]) -> Resource | None:
     return Resource(name, url, told.lower(), str(entry.get("last_modified") or ""))
 
 
-def _mismatch(body: Download, checksum: str) -> str | None:
+def _find_checksum_mismatch(body: Download, checksum: str) -> str | None:
     """What is wrong with a body against its published checksum; None when it fits or none is published."""
     algorithm, _, expected = checksum.partition(":")
     if algorithm not in ("md5", "sha1", "sha256", "sha512") or not expected:

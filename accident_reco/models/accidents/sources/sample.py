@@ -33,7 +33,7 @@ class SampleSource:
         """Hash of what determines the files."""
         return hashlib.sha256(f"{GENERATOR}:{year}:{self.people}:{self.seed}".encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
+    def is_current(self) -> bool:
         """Always: nobody else has to be asked."""
         return True
 
@@ -41,9 +41,10 @@ class SampleSource:
         """One file of a made-up year."""
         latest = datetime.now(UTC).year
         if not FIRST_YEAR <= year <= latest or table not in TABLES:
-            raise SourceError(f"sample data is made for {', '.join(TABLES)} from {FIRST_YEAR} to {latest}, "
-                              f"not for {table} {year}")  # fmt: skip
-        file = _year(year, self.people, self.seed)[table]
+            raise SourceError(
+                f"sample data is made for {', '.join(TABLES)} from {FIRST_YEAR} to {latest}, not for {table} {year}"
+            )
+        file = _generate_year(year, self.people, self.seed)[table]
         stream, sha256, size = spool([file.data])
         return Fetched(file.name, f"sample://{self.seed}/{self.people}/{file.name}", stream, sha256, size)
 
@@ -53,7 +54,7 @@ class SampleSource:
 
 
 @lru_cache(maxsize=1)
-def _year(year: int, people: int, seed: int) -> dict[str, RawFile]:
+def _generate_year(year: int, people: int, seed: int) -> dict[str, RawFile]:
     # The four files of a year are drawn together and asked for one by one.
     from accident_reco.models.accidents.sample import sample_year
 
