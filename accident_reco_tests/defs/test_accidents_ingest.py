@@ -17,9 +17,10 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
 from accident_reco.models.accidents.data import raw_store
-from accident_reco.models.accidents.data.queries import count_rows, read_view
+from accident_reco.models.accidents.data.queries import count_rows
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.training.training_population import load_population
+from accident_reco_tests.unit.accidents.loading import read_view
 from accident_reco_tests.unit.accidents.republished import republished_files
 
 PEOPLE = "300"
@@ -33,7 +34,7 @@ class World:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
-            asset_checks=[ingest.freshness, ingest.warehouse_holds_every_person],
+            asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
             jobs=[ingest.ingest_accidents, ingest.load_accidents],
             resources={"platform": self.platform},
         )
@@ -86,9 +87,9 @@ def test_range_of_years_is_one_run(world: World) -> None:
     assert result.success
     assert world.years() == {"2016", "2017", "2018", "2019", "2020"}
     checks = _checks(result)
-    assert len(checks) == 9  # as_published, of four assets, counts once here
+    assert len(checks) == 9  # raw_file_intact, of four assets, counts once here
     # 2020 is old by now: a warning, which blocks nothing.
-    assert [name for name, passed in checks.items() if not passed] == ["fresh_enough"]
+    assert [name for name, passed in checks.items() if not passed] == ["freshness"]
     rows = {
         event.partition: event.step_materialization_data.materialization.metadata
         for event in result.all_events
@@ -166,7 +167,7 @@ def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
     (published / "usagers-2022.csv").write_bytes((published / "usagers-2021.csv").read_bytes())
     result = world.ingest("2021", "2022")
     failed = {name for name, passed in _checks(result).items() if not passed}
-    assert {"no_file_twice", "every_person_once"} <= failed
+    assert {"files_unique", "one_row_per_road_user"} <= failed
     assert not result.success
 
 
@@ -202,7 +203,7 @@ def test_part_of_a_year_under_other_numbers_blocks(world: World, published: Path
         (published / file.name).write_text(file.data.decode().rstrip("\n") + "\n" + "\n".join(chosen), encoding="utf-8")
     result = world.ingest("2022", "2023")
     failed = {name for name, passed in _checks(result).items() if not passed}
-    assert failed - {"fresh_enough"} == {"no_duplicate_accidents"}
+    assert failed - {"freshness"} == {"no_duplicate_accidents"}
     assert not result.success
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from accident_reco.models.accidents.features.builder import (
-    FEATURE_SETS,
+    CODES,
     FLOAT_COLUMNS,
     TEXT_COLUMNS,
     FeatureSpec,
@@ -51,7 +51,7 @@ def _columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     return columns
 
 
-@pytest.mark.parametrize("feature_set", FEATURE_SETS)
+@pytest.mark.parametrize("feature_set", CODES)
 def test_every_row_alone_equals_the_batch(feature_set):
     """A million rows or one: the builder must not know the difference, to the bit."""
     columns = _columns(300)

@@ -1,8 +1,8 @@
-"""Small BAAC files made by hand for tests: two accidents of 2023 in the layout since 2019, any cell replaceable."""
+"""Small BAAC files for tests: two accidents of 2023 in the layout since 2019, any cell replaceable."""
 
 from __future__ import annotations
 
-from accident_reco.models.accidents.data.victims import RawFile
+from accident_reco.models.accidents.data.victims import RawFile, TableCount
 
 # Data tables: the formatter would write one cell per line.
 # fmt: off
@@ -71,3 +71,8 @@ def year(change: Change | None = None, **replaced: bytes) -> dict[str, RawFile]:
         data = replaced.get(table, text(rows).encode())
         files[table] = RawFile(f"{NAMES[table]}-2023.csv", data)
     return files
+
+
+def is_balanced(count: TableCount) -> bool:
+    """Whether every row of a table is either read or refused."""
+    return count.rows_in == count.rows_out + count.refused

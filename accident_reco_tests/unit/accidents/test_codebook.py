@@ -1,4 +1,4 @@
-"""The codebook against the official descriptions, and what it says to people who send wrong values."""
+"""The codebook against the official descriptions, and its messages about invalid values."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_codes_are_the_official_ones(name: str, baac_dir: Path) -> None:
     assert set(codes) == set(official)
     for code, fr in official.items():
         first = re.split(r"[^a-z]", _plain(fr))[0]
-        if first != "reference":  # "Référence inutilisée depuis 2006 (scooter immatriculé)" is said the other way round
+        if first != "reference":  # "Référence inutilisée depuis 2006 (scooter immatriculé)" has another order
             assert first in _plain(codes[code][0]), (code, fr)
 
 
 def test_words_in_both_languages() -> None:
-    """Pages, cards and errors speak the official words, or English."""
+    """Descriptions are available in French, as published, and in English."""
     assert describe_code("grav", 2) == "Killed"
     assert describe_code("grav", 2, "fr") == "Tué"
     assert describe_code("catv", 33) == "Motorcycle over 125 cc"
@@ -114,8 +114,8 @@ def test_acceptable(name: str, value: object) -> None:
         ("catv", [7], "is not a number"),
     ],
 )
-def test_refused_with_the_rule(name: str, value: object, text: str) -> None:
-    """An error names the field, the value, what is allowed, and how to say unknown."""
+def test_invalid_values_are_reported_with_the_rule(name: str, value: object, text: str) -> None:
+    """An error names the field, the value, the valid values, and the notation of unknown."""
     assert text in (find_problem(name, value) or "")
 
 

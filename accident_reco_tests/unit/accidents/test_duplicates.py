@@ -1,4 +1,4 @@
-"""Accidents published more than once: found by content in real and sample years, and used once at most."""
+"""Accidents published more than once: found by content in real and sample years, and used at most once."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def _rounded(digits: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
     ids=["as it is", "metres", "10 km", "ages kept", "no person", "hours", "no date", "no place", "weekdays", "part"],
 )
 def test_republished_year_is_found(year: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """What a republished year may look like: at least 99 % of its accidents are recognised."""
+    """Changes of a republished year after which at least 99 % of its accidents are still found."""
     assert found_share(year, change(republished(year, 2030))) >= 0.99
 
 
-def test_real_accidents_are_rarely_there_twice(real: pd.DataFrame) -> None:
-    """Two police services recorded some accidents of 2024 twice; that is far from what the check refuses."""
+def test_real_accidents_are_rarely_duplicates(real: pd.DataFrame) -> None:
+    """Some accidents of 2024 were recorded by two police services; far fewer than the check allows."""
     found = find_duplicates_by_year(AccidentContents.from_victims(real))[2024]
     assert found.accidents == 34
     assert found.accidents / real["Num_Acc"].nunique() < MAX_DUPLICATES / 20
@@ -105,10 +105,10 @@ def test_real_accidents_are_rarely_there_twice(real: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("name", CONTENT)
-def test_a_column_that_no_year_fills_in_accuses_nobody(real: pd.DataFrame, name: str) -> None:
-    """An honest file without a column is no duplicate of itself."""
-    nothing = None if real[name].dtype.kind == "O" else np.nan if real[name].dtype.kind == "f" else np.int16(-1)
-    found = find_duplicates_by_year(AccidentContents.from_victims(real.assign(**{name: nothing}))).get(2024)
+def test_missing_column_makes_no_duplicates(real: pd.DataFrame, name: str) -> None:
+    """Accidents of a file without a column are not duplicates of each other."""
+    missing = None if real[name].dtype.kind == "O" else np.nan if real[name].dtype.kind == "f" else np.int16(-1)
+    found = find_duplicates_by_year(AccidentContents.from_victims(real.assign(**{name: missing}))).get(2024)
     assert found is None or found.accidents / real["Num_Acc"].nunique() < MAX_DUPLICATES / 10
 
 
@@ -120,7 +120,7 @@ def test_sample_years_do_not_coincide() -> None:
     assert not len(find_excluded_accidents(contents))
 
 
-def test_what_an_accident_is_does_not_depend_on_order_or_frame(sample: pd.DataFrame) -> None:
+def test_contents_do_not_depend_on_order_or_frame(sample: pd.DataFrame) -> None:
     """Rows in another order, narrower columns, one frame or several: the same contents."""
     whole = AccidentContents.from_victims(sample)
     shuffled = sample.sample(frac=1, random_state=3).astype({"nb_vehicles": "int16", "mois": "int64"})
@@ -151,7 +151,7 @@ def _numbers(held_out: bool, year: int) -> list[int]:
 def test_equal_accidents_are_used_once_and_never_on_both_sides(
     sample: pd.DataFrame, first: str, second: str, kept: list[str]
 ) -> None:
-    """One accident under two numbers: which of them may train or evaluate, by what their numbers alone would decide."""
+    """One accident under two numbers: the one that is used, by the sides that the numbers alone would be on."""
     one = sample[sample["Num_Acc"] == sample["Num_Acc"].iloc[0]]
     numbers = {"first": _numbers(first == "held out", 2023)[0], "second": _numbers(second == "held out", 2024)[0]}
     victims = pd.concat([one.assign(Num_Acc=number) for number in numbers.values()])

@@ -1,4 +1,4 @@
-"""Published layouts to canonical columns, keyed on the header, never on the year.
+"""From published layouts to canonical columns, by the header, never by the year.
 
 Since 2019: `;`, decimal comma, `id_vehicule`, `secu1..3`, `07:40`. Until 2018: `,`, two-digit year, one `secu` of two
 digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 and `com` of three digits.
@@ -26,7 +26,7 @@ _UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
 
 @dataclass
 class CanonicalTable:
-    """One file in canonical columns; rows with an unusable accident number are refused already."""
+    """One file in canonical columns, each of shape (n,), without rows whose accident number is invalid."""
 
     table: str
     file: str
@@ -39,31 +39,39 @@ class CanonicalTable:
         return len(self.line)
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
-        """Drops the rows that are not in the mask."""
+        """Drop the rows that are not in the mask of shape (n,)."""
         self.columns = {name: column[mask] for name, column in self.columns.items()}
         self.line = self.line[mask]
 
     def refuse(
         self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str], notes: Quarantine
     ) -> None:
-        """Notes rows as refused; the caller drops them."""
+        """Record rows as refused in the quarantine; the caller drops them."""
         lines = self.line[rows].tolist()
         numbers = self.columns["Num_Acc"][rows].tolist()
         notes.add(rule, self.table, self.file, lines, column, values, why, numbers, self.raw.raw(lines))
 
+    def repair(
+        self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str], notes: Quarantine
+    ) -> None:
+        """Record values as repaired in the quarantine; the caller changes them."""
+        lines = self.line[rows].tolist()
+        notes.add(rule, self.table, self.file, lines, column, values, why, self.columns["Num_Acc"][rows].tolist())
+
 
 def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> CanonicalTable:
-    """Reads one published file of any era.
+    """Read one published file of any era; every refused row and repaired value is added to `notes`.
 
-    Raises UnreadableFile when it is not this table; every refused or changed row is in `notes`.
+    Raises:
+        UnreadableFile: it is not a file of this table.
     """
     raw = read_table(data, table, file, notes)
     era = detect_era(raw)
-    numbers, wrong = read.parse_accident_numbers(raw.columns["Num_Acc"])
+    numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
     count = len(raw.line)
     columns: dict[str, NDArray[Any]] = {}
-    odd: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
+    problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
     for name in COLUMNS[table]:
         if name == "Num_Acc":
             columns[name] = numbers
@@ -74,20 +82,20 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
             columns[name] = read.clean_text(raw.columns[name], name in _COMPACT, width)
         elif name in ("lat", "long"):
             columns[name], bad = read.parse_degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
-            odd += [
+            problems += [
                 (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
                 for row in bad
             ]
         else:
-            found = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
-            columns[name] = found.values
-            odd += [(name, *entry) for entry in found.problems]
+            parsed = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
+            columns[name] = parsed.values
+            problems += [(name, *problem) for problem in parsed.problems]
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if era == "until_2018":
         _convert_old_layout(canonical, raw)
-    for name, text, rule, reason, rows in odd:
+    for name, text, rule, reason, rows in problems:
         if name == "grav":
-            continue  # judged with the merge: a person of unknown severity is refused, not repaired
+            continue  # checked in the merge: a row of unknown severity is refused, not repaired
         notes.add(
             rule,
             table,
@@ -98,15 +106,17 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
             reason,
             numbers[rows].tolist(),
         )
-    if len(wrong):
-        texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in wrong]
-        canonical.refuse("bad_key", wrong, "Num_Acc", texts, "is not an accident number (12 digits, year first)", notes)
+    if len(invalid):
+        texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in invalid]
+        canonical.refuse(
+            "bad_key", invalid, "Num_Acc", texts, "is not an accident number (12 digits, year first)", notes
+        )
         canonical.keep(numbers != -1)
     return canonical
 
 
 def detect_era(raw: RawTable) -> str:
-    """`since_2019` or `until_2018`, by columns that only one has; by the accident numbers where neither does."""
+    """`since_2019` or `until_2018`, by columns that only one of them has, else by the accident numbers."""
     if _SINCE_2019 & raw.columns.keys():
         return "since_2019"
     if _UNTIL_2018 & raw.columns.keys() or raw.table == "vehicules":
@@ -124,9 +134,9 @@ def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
     if name == "vma":
         return read.build_speed_parser(field)
     if field.kind == "code":
-        judge = read.build_code_parser(field)
+        parse = read.build_code_parser(field)
         # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
-        return judge if name != "catu" or era == "since_2019" else lambda text: judge("3" if text[:1] == "4" else text)
+        return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
     return read.build_number_parser(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
 
 
@@ -137,27 +147,26 @@ def _build_missing_column(name: str, count: int) -> NDArray[Any]:
 
 
 def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
-    """What the old layout writes otherwise than the new one, table by table."""
+    """Convert locations, safety equipment and seats of pedestrians of the old layout to the new one."""
     columns = table.columns
     if table.table == "caracteristiques":
         pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
         known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-        places = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
-        columns["dep"] = np.array([place[0] for place in places], dtype=object)
-        columns["com"] = np.array([place[1] for place in places], dtype=object)
+        codes = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
+        columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
+        columns["com"] = np.array([com for _, com in codes], dtype=object)
         nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
         for name in ("lat", "long"):
             columns[name] = np.where(nowhere, np.nan, columns[name])
     if table.table == "usagers":
         if "secu" in raw.columns:
-            found = read.parse_column(raw.columns["secu"], _parse_old_equipment, "int16")
-            columns["secu1"] = found.values
+            columns["secu1"] = read.parse_column(raw.columns["secu"], _parse_old_equipment, "int16").values
         on_foot = columns["catu"] == 3
         columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
 
 
 def _parse_old_equipment(text: str) -> read.Parsed:
-    """`secu` (existence, then use) as the use since 2019: used → what it is, not used → 0, not to be told → 8."""
+    """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
     number = read.parse_number(text)
     kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
     if use == 1:
@@ -168,7 +177,7 @@ def _parse_old_equipment(text: str) -> read.Parsed:
 
 
 def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
-    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x as it is) and three-digit `com`."""
+    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
     number = read.parse_number(dep) if dep else None
     if number is None:
         return dep, com

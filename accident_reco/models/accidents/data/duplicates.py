@@ -1,11 +1,11 @@
-"""Finds accidents that were published more than once, by what they are and whatever their numbers.
+"""Detection of accidents that were published more than once, by content, independently of their numbers.
 
-Pure functions over victims frames. What a duplicate means for training and evaluation is `excluded_duplicates`; what it
-means for a year is in `checks`; reading the stored years is in `lake`.
+Pure functions over victims frames. Consequences for training and evaluation are in `find_excluded_accidents`, those for
+a year in `checks`; stored years are read in `raw_store`.
 
-An accident is known by several content keys, each a hash of other columns. Two accidents with one equal key are
-duplicates: any two columns may be rewritten, rounded or blanked and a key is still equal (held by a test). No key
-contains the year, a number or an id, so that a year republished as another one is recognised.
+An accident has several content keys, each a hash of other columns; two accidents with an equal key are duplicates. Any
+two columns may be rewritten, rounded or blanked and one key is still equal (tested). No key contains the year, a number
+or an id, so that a year republished as another one is detected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from accident_reco.lifecycle.holdout import hash_keys, in_holdout
 
 @dataclass(frozen=True)
 class ContentKey:
-    """Columns of the accident, and columns of its road users, who are compared as a multiset."""
+    """Columns of the accident, and columns of its road users, which are compared as a multiset."""
 
     accident: tuple[str, ...]
     users: tuple[str, ...]
@@ -49,7 +49,7 @@ CONTENT_KEYS: Final = MappingProxyType(
 _ACCIDENT_COLUMNS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.accident))
 _USER_COLUMNS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.users))
 COLUMNS: Final = ("Num_Acc", "an", *_ACCIDENT_COLUMNS, *_USER_COLUMNS)
-# A key says nothing of an accident of which one of these is unknown, or of whose road users no birth year is known.
+# A key does not apply to an accident where one of its columns among these is unknown, or all birth years are.
 _REQUIRED: Final = frozenset({"mois", "jour", "hrmn", "com", "lat", "long"})
 # Cells of about a kilometre: coordinates may have been rounded.
 _CELLS_PER_DEGREE: Final = 100
@@ -66,7 +66,7 @@ class AccidentContents:
 
     @classmethod
     def from_victims(cls, victims: pd.DataFrame) -> AccidentContents:
-        """Contents of the accidents of a victims frame, which has COLUMNS and one row per road user."""
+        """Contents of the accidents of a victims frame with `COLUMNS` and one row per road user."""
         number = victims["Num_Acc"].to_numpy(dtype=np.int64)
         order = np.argsort(number, kind="stable")
         number = number[order]
@@ -81,7 +81,7 @@ class AccidentContents:
         of_user = {name: _to_words(values) for name, values in users.items()}
         hashes = np.empty((len(first), len(CONTENT_KEYS)), dtype=np.uint64)
         for position, key in enumerate(CONTENT_KEYS.values()):
-            # A sum does not depend on the order of the road users; it wraps around.
+            # A sum, which wraps around, does not depend on the order of the road users.
             together = np.add.reduceat(_hash_rows([of_user[name] for name in key.users]), first)
             hashed = _hash_rows([*(of_accident[name] for name in key.accident), together])
             known = np.logical_and.reduce([filled[name] for name in (*key.accident, *key.users) if name in filled])
@@ -90,7 +90,7 @@ class AccidentContents:
 
     @classmethod
     def concatenate(cls, parts: Iterable[AccidentContents]) -> AccidentContents:
-        """The accidents of several frames."""
+        """Contents of the accidents of all parts."""
         listed = [NO_CONTENTS, *parts]
         number = np.concatenate([part.number for part in listed])
         order = np.argsort(number, kind="stable")
@@ -105,8 +105,13 @@ NO_CONTENTS: Final = AccidentContents(
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Accidents of a year whose content is that of another one: their number, the same by year of the other accident,
-    and examples as (number, number of the other, year of the other)."""
+    """Accidents of a year with the content of another one.
+
+    Args:
+        accidents: their number.
+        by_year: year of the other accident → number.
+        examples: (accident number, number of the other, year of the other).
+    """
 
     accidents: int
     by_year: Mapping[int, int]
@@ -114,11 +119,11 @@ class Duplicates:
 
 
 def find_excluded_accidents(contents: AccidentContents) -> NDArray[np.int64]:
-    """Numbers of the accidents that neither train nor evaluate a model, shape (m,), ascending.
+    """Numbers of the accidents that are used neither for training nor for evaluation, shape (m,), ascending.
 
-    The hash of the number decides first what is held out. Then every content counts once: of equal accidents only the
-    lowest number is used. And a content that is held out under any number trains no model: where its lowest number is
-    not held out, it is not used at all, since a version may have been trained on it before the others were published.
+    The hash of the number determines the holdout. Of equal accidents only the lowest number is used. A content that is
+    in the holdout under any number is never trained on: where its lowest number is not in the holdout, it is not used
+    at all, since a version may have been trained on it before the others were published.
     """
     held_out = in_holdout(contents.number)
     excluded = np.zeros(len(contents.number), dtype=bool)
@@ -129,7 +134,7 @@ def find_excluded_accidents(contents: AccidentContents) -> NDArray[np.int64]:
 
 
 def find_duplicates_by_year(contents: AccidentContents) -> dict[int, Duplicates]:
-    """What is there more than once, of every year that has such accidents."""
+    """Year → duplicates, for every year that has any."""
     other = np.full(len(contents.number), -1, dtype=np.int64)
     for rows, group in _iterate_duplicate_groups(contents):
         order = np.argsort(group, kind="stable")
@@ -152,7 +157,7 @@ def find_duplicates_by_year(contents: AccidentContents) -> dict[int, Duplicates]
 
 
 def _iterate_duplicate_groups(contents: AccidentContents) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Per content key the rows, ascending, that share it with another row, and the group of each."""
+    """Per content key the rows, ascending, that share it with another row, and the group of each; shape (m,)."""
     for key in contents.hashes.T:
         rows = np.flatnonzero(key)
         rows = rows[pd.Series(key[rows]).duplicated(keep=False).to_numpy()]
@@ -161,7 +166,7 @@ def _iterate_duplicate_groups(contents: AccidentContents) -> Iterator[tuple[NDAr
 
 
 def _hash_rows(columns: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """One hash per row of several columns, whose order matters."""
+    """Hash of each row of several columns, shape (n,); depends on the order of the columns."""
     total = np.zeros_like(columns[0])
     for salt, column in enumerate(columns, 1):
         total = hash_keys(total ^ column, salt)
@@ -169,7 +174,7 @@ def _hash_rows(columns: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
 
 
 def _to_words(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Values as 64-bit words, equal for equal values whatever the width of the column; reals by cell."""
+    """Values as 64-bit words, shape (n,), equal for equal values of any integer width; reals by cell."""
     if values.dtype.kind == "f":
         cells = np.floor(values * _CELLS_PER_DEGREE + 0.5)
         return np.nan_to_num(cells, nan=-1e9).astype(np.int64).view(np.uint64)

@@ -1,4 +1,4 @@
-"""Years from a source to stored files, stored frames, a summary, its verdict, and warehouse rows. No Dagster."""
+"""Ingestion of years: stored files, stored frames, summaries, checks, and rows of the warehouse. No Dagster."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ from accident_reco.storage.warehouse import Warehouse
 
 @dataclass
 class IngestedYear:
-    """What was done for a year: files that are stored (fetched now or before), and the merge if asked for."""
+    """An ingested year.
+
+    Args:
+        files: table → stored file, and whether it was fetched now.
+        summary, quarantine: result of the merge; None without a merge.
+    """
 
     year: int
     files: dict[str, tuple[RawRecord, bool]]
@@ -53,7 +58,7 @@ class IngestedYear:
 
 @dataclass
 class FailedYear:
-    """A year that could not be had or merged, and why."""
+    """A year that could not be fetched or merged, and the reason."""
 
     year: int
     reason: str
@@ -62,28 +67,27 @@ class FailedYear:
 def ingest_years(
     store: ObjectStore, source: Source, years: Iterable[int], tables: Sequence[str], merge: bool
 ) -> Iterator[IngestedYear | FailedYear]:
-    """Year by year, so that a bad year keeps no other from being done and memory holds one year at a time.
+    """Fetch tables whose current file is not stored, and with `merge` merge the stored ones, year by year.
 
-    Fetches the tables named, as far as the store does not hold the source's current files; then merges, if asked to,
-    what is stored.
+    A failed year does not affect others; one year at a time is in memory.
     """
     for year in years:
         try:
-            done = IngestedYear(year, {table: fetch_raw_file(store, source, year, table) for table in tables})
+            ingested = IngestedYear(year, {table: fetch_raw_file(store, source, year, table) for table in tables})
             if merge:
-                done.summary, done.quarantine = merge_year(store, year)
+                ingested.summary, ingested.quarantine = merge_year(store, year)
         except (SourceError, UnreadableFile) as error:
             yield FailedYear(year, str(error))
         else:
-            yield done
+            yield ingested
 
 
 def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Merges a stored year and stores victims, quarantine, the other frames and the summary; gives the last two.
+    """Merge a stored year and store its frames and summary; returns the summary and the quarantine.
 
     Raises:
         SourceError: a published file is not in the store.
-        UnreadableFile: a published file is not what it should be.
+        UnreadableFile: a published file is not a file of its table.
     """
     files, records = read_raw_files(store, year)
     built = build_victims(files, year)
@@ -95,7 +99,7 @@ def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFr
 
 
 def check_years(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
-    """Checks of the given years, each against the stored years of its source."""
+    """Outcomes of the checks of each given year, against the stored years of its source."""
     stored, wanted = load_summaries(store), list(years)
     found: dict[int, list[CheckOutcome]] = {}
     for source in {stored[year]["data_source"] for year in wanted}:
@@ -106,23 +110,25 @@ def check_years(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutc
 
 
 def check_raw_file(store: ObjectStore, year: int, table: str) -> CheckOutcome:
-    """Whether a stored file is byte for byte what was fetched, and a file of its table."""
+    """Check that a stored file is byte for byte the fetched one, and a file of its table."""
     record = read_raw_record(store, year, table)
     if record is None:
-        return CheckOutcome("as_published", False, f"{year}: {table} is not in the store")
+        return CheckOutcome("raw_file_intact", False, f"{year}: {table} is not in the store")
     data = store.read(record.key)
     if (hashlib.sha256(data).hexdigest(), len(data)) != (record.sha256, record.size):
-        return CheckOutcome("as_published", False, f"{year}: {record.key} is not what was fetched; ingest it again")
+        return CheckOutcome(
+            "raw_file_intact", False, f"{year}: {record.key} is not the fetched file; fix: ingest it again"
+        )
     try:
         rows = read_table(data, table, record.name, Quarantine(year)).rows_in
     except UnreadableFile as error:
-        return CheckOutcome("as_published", False, f"{year}: {error}")
+        return CheckOutcome("raw_file_intact", False, f"{year}: {error}")
     reason = f"{year}: {record.name}, {rows:,} rows, {record.size:,} bytes"
-    return CheckOutcome("as_published", rows > 0, reason, numbers={"rows": rows})
+    return CheckOutcome("raw_file_intact", rows > 0, reason, numbers={"rows": rows})
 
 
 def plot_severity(summary: dict[str, Any]) -> bytes:
-    """A small bar chart (PNG) of how badly the people of a year were hurt."""
+    """PNG of a bar chart of the severities of a year."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2, 1.8), dpi=100, layout="constrained")
@@ -131,7 +137,7 @@ def plot_severity(summary: dict[str, Any]) -> bytes:
     axes.barh(
         [describe_code("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8"
     )
-    axes.set_title(f"{summary['an']}: {summary['victims']:,} people ({summary['data_source']})", fontsize=9)
+    axes.set_title(f"{summary['an']}: {summary['victims']:,} road users ({summary['data_source']})", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.invert_yaxis()
     buffer = io.BytesIO()
@@ -140,12 +146,12 @@ def plot_severity(summary: dict[str, Any]) -> bytes:
 
 
 def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -> dict[str, list[int]]:
-    """Brings the warehouse to the stored years of a source: what changed is replaced, what is gone or foreign removed.
+    """Synchronise the warehouse with the stored years of a source: replace changed years, remove all others.
 
-    Gives the years `loaded`, `unchanged` and `removed`.
+    Returns the years `loaded`, `unchanged` and `removed`.
     """
-    years, there = load_current_years(store, data_source), read_loaded_years(warehouse)
-    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(there) - set(years))}
+    years, present = load_current_years(store, data_source), read_loaded_years(warehouse)
+    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(present) - set(years))}
     delete_years(warehouse, done["removed"])
     save_codebook(
         warehouse,
@@ -153,7 +159,7 @@ def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -
     )
     for year, summary in years.items():
         version = (summary["data_source"], summary["victims_sha256"])
-        if year in there and (there[year]["data_source"], there[year]["victims_sha256"]) == version:
+        if year in present and (present[year]["data_source"], present[year]["victims_sha256"]) == version:
             done["unchanged"].append(year)
             continue
         frames = {name: load_frame(store, name, year) for name in FRAMES}

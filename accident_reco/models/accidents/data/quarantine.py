@@ -1,6 +1,6 @@
-"""What was refused or repaired while reading, told with file, line, value, rule and way out.
+"""Quarantine: refused rows and repaired values, with file, line, value, rule and remediation.
 
-A refused row is not in the data and stays here with its raw text; a repaired row is in the data with one value changed.
+A refused row is not in the data and is kept here with its raw text; a repaired row is in the data with a changed value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 COLUMNS: Final = (
     *("an", "source_table", "file", "line", "Num_Acc", "column_name", "value", "rule", "disposition"),
-    *("message", "remediation", "raw"),
+    *("message", "way_out", "raw"),
 )
 
 REFUSED: Final = "refused"
@@ -23,7 +23,7 @@ REPAIRED: Final = "repaired"
 
 @dataclass(frozen=True)
 class QuarantineRule:
-    """One rule: what it refuses or repairs, what becomes of the row, and what a person can do about it."""
+    """One rule: its disposition (refused or repaired), the outcome for the row, and the remediation."""
 
     name: str
     disposition: str
@@ -32,14 +32,14 @@ class QuarantineRule:
 
 
 _CORRECT = "correct the row in the source file and materialize the year again"
-_REPORT = "nothing to do for the platform; report it to the publisher (onisr.dscr@interieur.gouv.fr)"
+_REPORT = "no action needed; report it to the publisher (onisr.dscr@interieur.gouv.fr)"
 
 RULES: Final = MappingProxyType(
     {
         rule.name: rule
         for rule in (
             QuarantineRule(
-                "nul_byte", REFUSED, "row kept in quarantine", "download the file again: it was damaged on its way"
+                "nul_byte", REFUSED, "row kept in quarantine", "download the file again: it was damaged in transfer"
             ),
             QuarantineRule("ragged_row", REFUSED, "row kept in quarantine", _CORRECT),
             QuarantineRule("open_quote", REFUSED, "row kept in quarantine", _CORRECT),
@@ -52,11 +52,11 @@ RULES: Final = MappingProxyType(
             QuarantineRule("duplicate_key", REFUSED, "first row kept, this one in quarantine", _CORRECT),
             QuarantineRule("orphan", REFUSED, "row kept in quarantine", "add the missing accident to caracteristiques"),
             QuarantineRule(
-                "no_vehicle", REPAIRED, "person kept with an unknown vehicle", "add the vehicle to vehicules"
+                "no_vehicle", REPAIRED, "road user kept with an unknown vehicle", "add the vehicle to vehicules"
             ),
-            QuarantineRule("no_place", REPAIRED, "accident kept with an unknown place", "add the accident to lieux"),
+            QuarantineRule("no_place", REPAIRED, "accident kept with an unknown road", "add the accident to lieux"),
             QuarantineRule(
-                "severity", REFUSED, "row kept in quarantine", "a person of unknown severity cannot be learnt from"
+                "severity", REFUSED, "row kept in quarantine", "none: rows of unknown severity are not used in training"
             ),
             QuarantineRule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
             QuarantineRule("code", REPAIRED, "read as unknown", _REPORT),
@@ -74,7 +74,7 @@ RULES: Final = MappingProxyType(
 
 @dataclass
 class Quarantine:
-    """Collects notes of one year; `to_frame()` is the quarantine of that year."""
+    """Collects the notes of one year; `to_frame()` is the quarantine of that year."""
 
     year: int = -1
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Quarantine:
         num_acc: Iterable[int] | None = None,
         raw: Iterable[str] | None = None,
     ) -> None:
-        """One note per line. `why` completes "file line N: column = value …" and is followed by the rule's outcome."""
+        """Add a note per line; `why` completes "file line N: column = value …", and the rule's outcome follows it."""
         spec = RULES[rule]
         count = len(lines)
         reasons = [why] * count if isinstance(why, str) else why
@@ -100,15 +100,15 @@ class Quarantine:
         for line, value, reason, number, text in zip(lines, values, reasons, numbers, raws, strict=True):
             subject = f"{column} = {value} " if column else ""
             message = f"{file} line {line}: {subject}{reason}; {spec.outcome}."
-            place = (self.year, table, file, int(line), int(number), column, value)
-            self.rows.append((*place, rule, spec.disposition, message, spec.remediation, text))
+            position = (self.year, table, file, int(line), int(number), column, value)
+            self.rows.append((*position, rule, spec.disposition, message, spec.remediation, text))
 
     def count_refused(self, table: str) -> int:
-        """How many rows of a table were refused."""
+        """Number of refused rows of a table."""
         return sum(1 for row in self.rows if row[1] == table and row[8] == REFUSED)
 
     def to_frame(self) -> pd.DataFrame:
-        """The notes as a frame of COLUMNS, in the order of table and line."""
+        """The notes as a frame with `COLUMNS`, by table and line."""
         frame = pd.DataFrame(self.rows, columns=pd.Index(COLUMNS))
         types = {"an": "int16", "line": "int32", "Num_Acc": "int64"}
         frame = frame.astype({name: types.get(name, "object") for name in COLUMNS})

@@ -60,8 +60,6 @@ _NUMBERS: Final[tuple[str, ...]] = (
     *("an_nais", "driver_an_nais", "other_an_nais"),
 )
 
-FEATURE_SETS: Final = tuple(CODES)
-
 
 @dataclass(frozen=True)
 class FeatureSpec:

@@ -62,6 +62,6 @@ def build_day_table() -> NDArray[np.float32]:
 
 
 def find_day_slots(an: NDArray[np.int64], mois: NDArray[np.int64], jour: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Slot in `build_day_table` of each date in BAAC columns (-1 = unknown), shape (n,); NaN slots for invalid dates."""
+    """Slot in `build_day_table` of each date, shape (n,), from BAAC columns (-1 = unknown); NaN slots if invalid."""
     year = np.minimum(np.maximum(an, FIRST_YEAR - 1), LAST_YEAR + 1) - (FIRST_YEAR - 1)
     return (year * _MONTHS + np.minimum(mois, 13) + 1) * _DAYS + np.minimum(jour, 32) + 1

@@ -1,4 +1,4 @@
-"""Columns of numbers to columns of published text, vectorised: padding, decimal commas, grouped ids, joined lines."""
+"""Vectorised formatting of number columns as published text: padding, decimal commas, grouped ids, joined lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NBSP = "\u00a0"
 def format_codes(
     values: NDArray[np.integer], unknown: str = " -1", width: int = 0, extra: dict[int, str] | None = None
 ) -> pa.Array:
-    """Small integers as text; -1 is written as `unknown`, `width` pads with zeros, `extra` names single values."""
+    """Small integers as text; -1 as `unknown`, padded with zeros to `width`; `extra` overrides single values."""
     if not len(values):
         return pa.array([], pa.string())
     top = int(values.max(initial=0))
@@ -56,7 +56,7 @@ def select_texts(texts: list[str], index: NDArray[np.integer]) -> pa.Array:
 
 
 def format_csv(columns: dict[str, pa.Array], separator: str, quoted: bool, newline: str, final: bool) -> str:
-    """Header and lines; with `quoted` every field is in quotes. `final` ends the last line too."""
+    """Header and lines; `quoted`: all fields in quotes; `final`: a line end after the last line."""
     between = f'"{separator}"' if quoted else separator
     edge = '"' if quoted else ""
     lines = pc.binary_join_element_wise(*columns.values(), between)

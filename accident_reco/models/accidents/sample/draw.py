@@ -1,4 +1,4 @@
-"""Draws a year of accidents as columns: places, parties, people, and what happened to them. No file format here."""
+"""Draws a sample year as columns: circumstances, vehicles, road users, severities. File formats are in `write`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DRIVEN_BY = (
 
 @dataclass
 class SampleYear:
-    """A drawn year. Vehicles and users name their accident by position, users their vehicle."""
+    """A drawn year. Vehicles and users refer to their accident by position, users to their vehicle as well."""
 
     year: int
     accidents: dict[str, Column]
@@ -63,7 +63,7 @@ def draw_codes_by_group(
 
 
 def draw_year(year: int, people: int, seed: int) -> SampleYear:
-    """About `people` road users of a year; the same arguments give the same world."""
+    """A year with about `people` road users; the same arguments give the same year."""
     rng = np.random.default_rng([seed, year])
     count = max(1, round(people / USERS_PER_ACCIDENT))
     accidents, departments = _draw_circumstances(rng, year, count)
@@ -227,7 +227,7 @@ def _draw_user_columns(
 def _draw_coordinates(
     rng: np.random.Generator, departments: NDArray[np.object_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points in the right territory, gathered around a made-up centre per department (not a map of France)."""
+    """Latitudes and longitudes in the right territory, around an arbitrary centre per department."""
     names, inverse = np.unique(departments.astype(str), return_inverse=True)
     places = np.random.default_rng(1)
     centres = []

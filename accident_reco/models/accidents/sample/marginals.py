@@ -1,6 +1,6 @@
-"""How often what happens: rounded shares from the published files of 2024 (Licence Ouverte 2.0), for drawing samples.
+"""Marginal distributions for samples: rounded shares from the published files of 2024 (Licence Ouverte 2.0).
 
-Numbers only. Tables map a code to its weight; weights need not add up to one.
+Tables map a code to its weight; weights need not add up to one.
 """
 
 from __future__ import annotations

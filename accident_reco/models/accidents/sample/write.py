@@ -1,4 +1,4 @@
-"""Writes a drawn year as the publisher would have: names, headers, separators and quirks of its era."""
+"""Writes a drawn year in the publisher's format: names, headers, separators and irregularities of its era."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Column = NDArray[np.int64]
 
 
 def get_file_names(year: int) -> dict[str, str]:
-    """The publisher's file names, which changed over the years (`carcteristiques` is theirs)."""
+    """The publisher's file names by table, which changed over the years (`carcteristiques` is one of them)."""
     if year <= 2016:
         return {name: f"{name}_{year}.csv" for name in ("caracteristiques", "lieux", "vehicules", "usagers")}
     first = "caracteristiques" if year <= 2020 else "carcteristiques" if year <= 2022 else "caract"
@@ -44,7 +44,7 @@ def get_file_names(year: int) -> dict[str, str]:
 
 
 def write_year(world: SampleYear, seed: int) -> dict[str, bytes]:
-    """The four files of the world, by table name."""
+    """The four files of a drawn year, by table name."""
     rng = np.random.default_rng([seed, world.year, 1])
     numbers = world.year * 10**8 + 1 + np.arange(len(world.departments))
     letters = _rank_in_group(world.vehicle_accident)
@@ -81,17 +81,17 @@ def _rank_in_group(group: Column) -> Column:
 
 
 def _draw_roads(rng: np.random.Generator, world: SampleYear) -> dict[str, Column]:
-    """One row per accident and, at more than half of the crossings, a row of the lesser road, before or after it."""
+    """One row per accident and, at most intersections, a row of the minor road, before or after it."""
     road = {
         name: world.accidents[name]
         for name in ("catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "vma")
     }
     road["accident"] = np.arange(len(world.departments))
     crossing = np.flatnonzero((world.accidents["int"] > 1) & (rng.random(len(world.departments)) < 0.6))
-    lesser = {name: column[crossing].copy() for name, column in road.items()}
-    lesser["catr"] = np.maximum(lesser["catr"], 4)
-    lesser["vma"] = np.where(lesser["vma"] > 0, np.minimum(lesser["vma"], 50), -1)
-    both = {name: np.concatenate([road[name], lesser[name]]) for name in road}
+    minor = {name: column[crossing].copy() for name, column in road.items()}
+    minor["catr"] = np.maximum(minor["catr"], 4)
+    minor["vma"] = np.where(minor["vma"] > 0, np.minimum(minor["vma"], 50), -1)
+    both = {name: np.concatenate([road[name], minor[name]]) for name in road}
     order = np.lexsort((rng.random(len(both["accident"])), both["accident"]))
     return {name: column[order] for name, column in both.items()}
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, build_accident_context
-from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 
 Columns = dict[str, NDArray[Any]]
 # Kind of array of a column; 32-bit integers by default.
@@ -149,6 +148,3 @@ def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
         for row, value in zip(inputs, columns[name].tolist(), strict=True):
             row[name] = value
     return ScoringRows(columns, inputs, of_accident, "full", warnings)
-
-
-KNOWN_FIELDS: Final = frozenset((*ACCIDENT_FIELDS, *VEHICLE_FIELDS, *USER_FIELDS, *CONTEXT_COLUMNS))

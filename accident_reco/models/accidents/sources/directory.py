@@ -11,10 +11,10 @@ from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from accident_reco.models.accidents.sources.base import (
+    EXPECTED_FILES,
     Fetched,
     SourceError,
     group_by_year,
-    looked_for,
     select_complete_years,
 )
 from accident_reco.storage.download import CHUNK, Downloader, DownloadError, spool
@@ -24,7 +24,7 @@ MAX_PAGES = 200
 
 
 class DirectorySource:
-    """A place that holds published files, at any depth. Years that lack one of the four files are left out."""
+    """A directory with published files at any depth. Years without all four files are skipped."""
 
     data_source = "directory"
 
@@ -42,12 +42,12 @@ class DirectorySource:
 
     @cached_property
     def _listing(self) -> dict[str, str]:
-        """Path → what changes when the file does (size and time; for http the path alone)."""
+        """Path → size and time of the file, which change with it; empty for http."""
         if self._http:
             return dict.fromkeys(self._pages(), "")
         fs, root = self._fs
         if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {looked_for()}")
+            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {EXPECTED_FILES}")
         found = {}
         for path, info in fs.find(root, detail=True).items():
             if path.lower().endswith(".csv"):
@@ -83,7 +83,7 @@ class DirectorySource:
         years, notes = select_complete_years(group_by_year(self._listing))
         if not years:
             seen = "; ".join(notes) or "no such file at all"
-            raise SourceError(f"no complete year in {self.location}: looked for {looked_for()}, at any depth; {seen}")
+            raise SourceError(f"no complete year in {self.location}: looked for {EXPECTED_FILES}, at any depth; {seen}")
         return years, notes
 
     def years(self) -> list[int]:
@@ -91,7 +91,7 @@ class DirectorySource:
         return list(self._found[0])
 
     def notes(self) -> list[str]:
-        """Years and files that are left out."""
+        """Years and files that are skipped."""
         return list(self._found[1])
 
     def fingerprint(self, year: int) -> str:
@@ -100,7 +100,7 @@ class DirectorySource:
         return hashlib.sha256("\n".join(f"{path} {self._listing[path]}" for path in files).encode()).hexdigest()[:16]
 
     def is_current(self) -> bool:
-        """Always: the files themselves were looked at."""
+        """Always: the files themselves are listed."""
         return True
 
     def fetch(self, year: int, table: str) -> Fetched:

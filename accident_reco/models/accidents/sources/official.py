@@ -1,4 +1,4 @@
-"""The source `official`: the yearly files on data.gouv.fr, found through its API, by name and not by position."""
+"""The source `official`: yearly files on data.gouv.fr, found by name through its API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLUG: Final = "bases-de-donnees-annuelles-des-accidents-corporels-de-la-circulat
 HOSTS: Final = ("data.gouv.fr",)
 FIRST_SLUG: Final = 2019
 
-# Stable links, in the order of the tables, for when the API does not answer: a known year can still be fetched.
+# Stable links in the order of the tables, used when the API is unavailable.
 STABLE_IDS: Final[dict[int, tuple[str, str, str, str]]] = {
     2023: (
         "104dbb32-704f-4e99-a71e-43563cb604f2",
@@ -66,7 +66,7 @@ class Resource:
 
 
 class OfficialSource:
-    """Everything that the dataset lists, years with four files. `api` and `stable` differ in tests only."""
+    """Years of the dataset with four files. `api` and `stable` are other addresses in tests only."""
 
     data_source = "official"
 
@@ -104,7 +104,7 @@ class OfficialSource:
                 continue
             table, year, _ = known
             before = found.setdefault(year, {}).get(table)
-            # A corrected file may be listed beside the one it replaces: the later one counts.
+            # A corrected file may be listed beside the one it replaces: the later one is used.
             if before is None or before.modified < resource.modified:
                 found[year][table] = resource
         for year in sorted(found):
@@ -115,7 +115,12 @@ class OfficialSource:
         return dict(sorted(found.items()))
 
     def _listed(self) -> list[dict[str, Any]]:
-        """Resources of the newest edition of the dataset: its slug ends in the last year published."""
+        """Resources of the newest edition of the dataset, whose slug ends in the last published year.
+
+        Raises:
+            DownloadError: there is no edition, or the API is unavailable.
+            ValueError: the answer has another format.
+        """
         failure: DownloadError | None = None
         for year in range(self._latest(), FIRST_SLUG - 1, -1):
             url = self._api + SLUG.format(year=year) + "/"
@@ -140,7 +145,7 @@ class OfficialSource:
         return list(self._resources)
 
     def notes(self) -> list[str]:
-        """Years that are left out, and whether the API answered."""
+        """Years that are skipped, and whether the API was unavailable."""
         return list(self._notes) if self._resources is not None else []
 
     def fingerprint(self, year: int) -> str:
@@ -150,11 +155,11 @@ class OfficialSource:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def is_current(self) -> bool:
-        """False when the API did not answer: the stable links say nothing of corrections."""
+        """False if the API is unavailable, since stable links do not show corrections."""
         return bool(self._resources) and not self._listing_failed
 
     def fetch(self, year: int, table: str) -> Fetched:
-        """One file, held to its published checksum."""
+        """One file, verified by its published checksum."""
         resource = self._files(year)[table]
         try:
             got = self._downloader.get(resource.url, lambda body: _find_checksum_mismatch(body, resource.checksum))
@@ -179,12 +184,12 @@ def _parse_resource(entry: dict[str, Any]) -> Resource | None:
     if name is None:
         return None
     checksum = entry.get("checksum")
-    told = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
-    return Resource(name, url, told.lower(), str(entry.get("last_modified") or ""))
+    published = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
+    return Resource(name, url, published.lower(), str(entry.get("last_modified") or ""))
 
 
 def _find_checksum_mismatch(body: Download, checksum: str) -> str | None:
-    """What is wrong with a body against its published checksum; None when it fits or none is published."""
+    """The difference of a body's checksum to the published one; None if they are equal or none is published."""
     algorithm, _, expected = checksum.partition(":")
     if algorithm not in ("md5", "sha1", "sha256", "sha512") or not expected:
         return None

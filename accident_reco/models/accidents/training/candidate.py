@@ -152,7 +152,6 @@ class Trained:
     files: dict[str, bytes]
     validation_margin: NDArray[np.float32]
     validation_label: NDArray[np.int8]
-    trees: Trees
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
@@ -175,7 +174,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         DECISION_FILE: rule.to_json(),
         TREES_FILE: trees.to_npz(),
     }
-    return Trained(files, margin, label, trees)
+    return Trained(files, margin, label)
 
 
 def build_uncalibrated_scorer(trees: Trees, spec: FeatureSpec) -> AccidentScorer:
