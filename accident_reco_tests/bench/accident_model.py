@@ -1,4 +1,4 @@
-"""What each part of the accident model's config is worth: cross-validation by accident on training people.
+"""What each part of the accident model's configuration is worth: cross-validation by accident on training people.
 
 `python -m accident_reco_tests.bench.accident_model DIRECTORY [--fold N N] [--only NAME,NAME]` with a directory of real
 BAAC files. Nobody of the frozen holdout is scored or learnt from: choices are made by this, and the holdout is read
@@ -46,7 +46,7 @@ GAPS: Final = (0.0, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the table: what differs from the shipped config and parameters; `without` names unknown features."""
+    """One line of the table: what differs from the shipped configuration and parameters; `without`: unknown features."""
 
     words: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ VARIANTS: Final[dict[str, Variant]] = {
 
 def main() -> int:
     """Prints one line per variant, once all of its folds are done."""
-    asked = argparse.ArgumentParser(description="What each part of the accident model's config is worth.")
+    asked = argparse.ArgumentParser(description="What each part of the accident model's configuration is worth.")
     asked.add_argument("directory")
     asked.add_argument("--fold", type=int, nargs="+", default=list(range(FOLDS)), help="which folds to score")
     asked.add_argument("--only", default=",".join(VARIANTS))

@@ -100,7 +100,7 @@ def test_source_that_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch
 
 def test_warehouse_follows(platform: Platform, published: Path) -> None:
     """The load is asked for while the warehouse differs, under one key per difference, and rests when it is done."""
-    assert _tick(accident_warehouse, platform) == ([], "the warehouse holds the stored years")
+    assert _tick(accident_warehouse, platform) == ([], "the warehouse has the stored years")
     _ingest(platform, 2022)
     first, _ = _tick(accident_warehouse, platform)
     assert len(first) == 1

@@ -70,7 +70,7 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
     profile = build_reference({name: first[name].to_numpy() for name in kinds}, kinds, first["Num_Acc"].to_numpy())
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {"roc_auc": 0.8}, {})
     models = ModelStore(objects)
-    models.point(models.write(bundle), training_rows=None, run_id="r", reason="first")
+    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
     for name, frame in (("2023", year(2, 50)), ("2024", year(3, 90))):
         stream = frame.to_parquet(index=False)
         objects.write(f"assets/accidents/victims/{name}.parquet", stream)
@@ -103,11 +103,11 @@ def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, model
     profile = build_reference({"vma": np.arange(100)}, {"vma": "numeric"})
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {})
     models = ModelStore(objects)
-    models.point(models.write(bundle), training_rows=None, run_id="r", reason="first")
+    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
     with pytest.raises(NothingToCompare, match=words):
         run_check(model, OpenedPlatform(settings, warehouse), question, "r")
     bare = replace(bundle, files={"other.json": b"{}"})
-    models.point(models.write(bare), training_rows=models.pointer("accidents"), run_id="r", reason="second")
+    models.point(models.write(bare), seen=models.pointer("accidents"), run_id="r", reason="second")
     with pytest.raises(NothingToCompare, match=r"has no reference profile; train a new version|no movies version"):
         run_check(model, OpenedPlatform(settings, warehouse), replace(question, partition=None), "r")
 

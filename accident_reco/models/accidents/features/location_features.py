@@ -90,10 +90,10 @@ class LocationStatistics:
         nowhere = (0.0, np.nan, np.nan)
         if com is not None:
             places = [self.communes.get(code, nowhere) if code else (np.nan, np.nan, np.nan) for code in com.tolist()]
-            learnt = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
+            centre = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
             # Subtracted before scaling, so that a count is the same number for training rows and others.
-            out[3] = np.maximum(learnt[0] - np.float32(training_rows), 0) * self._scale
-            out[:2] = np.where(np.isnan(out[:2]), learnt[1:], out[:2])
+            out[3] = np.maximum(centre[0] - np.float32(training_rows), 0) * self._scale
+            out[:2] = np.where(np.isnan(out[:2]), centre[1:], out[:2])
         if dep is not None:
             codes = dep.tolist()
             out[2] = [parse_department(code) for code in codes]

@@ -14,10 +14,10 @@ from accident_reco.models.accidents.features.context import KINDS
 
 # Names of the context columns; those of BAAC columns are in the codebook.
 CONTEXT_NAMES: Final[dict[str, str]] = {
-    "nb_users": "People in the accident",
+    "nb_users": "Road users in the accident",
     "nb_vehicles": "Vehicles in the accident",
     "nb_pedestrians": "Pedestrians in the accident",
-    "nb_occupants": "People in the same vehicle",
+    "nb_occupants": "Road users in the same vehicle",
     "nb_cycles": "Cycles in the accident",
     "nb_two_wheeled": "Mopeds and motorcycles in the accident",
     "nb_light": "Cars and vans in the accident",
@@ -27,7 +27,7 @@ CONTEXT_NAMES: Final[dict[str, str]] = {
     "driver_sexe": "Sex of the driver",
     "other_an_nais": "Year of birth of the other party",
     "other_sexe": "Sex of the other party",
-    "nb_unknown_users": "People of whom nothing is known",
+    "nb_unknown_users": "Road users with unknown sex and birth year",
     "others_vulnerable": "Others on foot or two wheels",
     "others_riding": "Others on a moped or motorcycle",
     "others_cycling": "Others on a cycle",

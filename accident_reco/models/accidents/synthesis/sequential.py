@@ -91,11 +91,11 @@ class Synthesizer:
         # violate constraints most easily, such as cyclists.
         eligible = np.flatnonzero(is_valid(columns))
         roots = generator.choice(eligible, rows)
-        people = model.draw(roots, generator)
-        _derive_columns(people)
-        known = _hash_people(columns)
+        drawn = model.draw(roots, generator)
+        _derive_columns(drawn)
+        known = _hash_rows(columns)
         for attempt in range(MAX_ATTEMPTS):
-            bad = np.flatnonzero(~is_valid(people) | np.isin(_hash_people(people), known))
+            bad = np.flatnonzero(~is_valid(drawn) | np.isin(_hash_rows(drawn), known))
             if not len(bad):
                 break
             if attempt >= MAX_REDRAWS:  # a rare first block, of which every draw is a copy of its donor
@@ -103,23 +103,23 @@ class Synthesizer:
             again = model.draw(roots[bad], generator)
             _derive_columns(again)
             for name, values in again.items():
-                people[name][bad] = values
+                drawn[name][bad] = values
         else:
             raise ValueError(
                 f"{len(bad)} of {rows} synthetic road users violate constraints after {MAX_ATTEMPTS} draws"
             )
-        people["grav"] = _draw_severity(severity, people, generator)
-        frame = pd.DataFrame(people)
+        drawn["grav"] = _draw_severity(severity, drawn, generator)
+        frame = pd.DataFrame(drawn)
         frame.insert(0, "Num_Acc", -np.arange(1, rows + 1, dtype=np.int64))
         frame["synthetic"] = True
         return frame
 
 
-def _hash_people(columns: Columns) -> NDArray[np.uint64]:
+def _hash_rows(columns: Columns) -> NDArray[np.uint64]:
     """Hash of each row without severity and coordinates, shape (n,): equal for copies."""
     names = [name for name in COLUMNS if name in columns and name not in ("lat", "long", "grav")]
-    people = pd.DataFrame({name: columns[name] for name in names})
-    return pd.util.hash_pandas_object(people, index=False).to_numpy().astype(np.uint64)
+    drawn = pd.DataFrame({name: columns[name] for name in names})
+    return pd.util.hash_pandas_object(drawn, index=False).to_numpy().astype(np.uint64)
 
 
 class _TreeChain:
@@ -149,17 +149,17 @@ class _TreeChain:
 
     def draw(self, roots: NDArray[np.int64], generator: np.random.Generator) -> Columns:
         """New rows with all columns but severity; `roots` are the donors of the first block, shape (n,)."""
-        people = {name: self._real[name][roots] for name in self._blocks[0]}
+        drawn = {name: self._real[name][roots] for name in self._blocks[0]}
         known = list(self._blocks[0])
         for (tree, order, start, size), block in zip(self._steps, self._blocks[1:], strict=True):
-            leaves = tree.apply(_build_inputs(people, known))
+            leaves = tree.apply(_build_inputs(drawn, known))
             donors = order[start[leaves] + generator.integers(0, size[leaves])]
-            people |= {name: self._real[name][donors] for name in block}
+            drawn |= {name: self._real[name][donors] for name in block}
             known += block
         for name in ("lat", "long"):
-            if name in people:
-                people[name] = people[name] + generator.normal(0, JITTER_DEGREES, len(roots))
-        return people
+            if name in drawn:
+                drawn[name] = drawn[name] + generator.normal(0, JITTER_DEGREES, len(roots))
+        return drawn
 
 
 def _build_inputs(columns: Mapping[str, NDArray[Any]], names: list[str]) -> NDArray[np.float32]:
@@ -189,15 +189,15 @@ def _build_targets(columns: Columns, block: tuple[str, ...], generator: np.rando
     return table @ axes[:, np.argsort(values)[::-1][:MAX_TARGETS]]
 
 
-def _derive_columns(people: Columns) -> None:
+def _derive_columns(drawn: Columns) -> None:
     """Set columns that follow from others: a driver is the driver of their own vehicle."""
-    drives, walks = people["catu"] == DRIVER, people["catu"] == PEDESTRIAN
+    drives, walks = drawn["catu"] == DRIVER, drawn["catu"] == PEDESTRIAN
     for ours, of_driver, of_other in (
         ("an_nais", "driver_an_nais", "other_an_nais"),
         ("sexe", "driver_sexe", "other_sexe"),
     ):
-        people[of_driver] = np.where(drives, people[ours], people[of_driver])
-        people[of_other] = np.where(walks & (people[of_driver] >= 0), people[of_driver], people[of_other])
+        drawn[of_driver] = np.where(drives, drawn[ours], drawn[of_driver])
+        drawn[of_other] = np.where(walks & (drawn[of_driver] >= 0), drawn[of_driver], drawn[of_other])
 
 
 def _fit_severity(real: Columns, seed: int, jobs: int) -> Any:
@@ -225,8 +225,8 @@ def _fit_severity(real: Columns, seed: int, jobs: int) -> Any:
     return lightgbm.train(settings, data, num_boost_round=120)
 
 
-def _draw_severity(model: Any, people: Columns, generator: np.random.Generator) -> NDArray[np.int16]:
-    names = [name for name in COLUMNS if name in people and name != "grav"]
-    cumulative = np.cumsum(model.predict(_build_inputs(people, names)), axis=1)
-    drawn = (generator.random(len(cumulative))[:, None] > cumulative[:, :3]).sum(axis=1) + 1
-    return drawn.astype(np.int16)
+def _draw_severity(model: Any, drawn: Columns, generator: np.random.Generator) -> NDArray[np.int16]:
+    names = [name for name in COLUMNS if name in drawn and name != "grav"]
+    cumulative = np.cumsum(model.predict(_build_inputs(drawn, names)), axis=1)
+    severity = (generator.random(len(cumulative))[:, None] > cumulative[:, :3]).sum(axis=1) + 1
+    return severity.astype(np.int16)
