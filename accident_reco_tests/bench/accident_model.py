@@ -46,7 +46,7 @@ GAPS: Final = (0.0, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the table: what differs from the shipped configuration and parameters; `without`: unknown features."""
+    """One line of the table: differences from the shipped configuration and parameters; `without`: unknown features."""
 
     words: str
     config: Mapping[str, Any] = field(default_factory=dict)
