@@ -1,4 +1,4 @@
-"""What each part of the accident model's recipe is worth: cross-validation by accident on training people.
+"""What each part of the accident model's configuration is worth: cross-validation by accident on training people.
 
 `python -m accident_reco_tests.bench.accident_model DIRECTORY [--fold N N] [--only NAME,NAME]` with a directory of real
 BAAC files. Nobody of the frozen holdout is scored or learnt from: choices are made by this, and the holdout is read
@@ -22,21 +22,21 @@ import pandas as pd
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.features.builder import build_features
-from accident_reco.models.accidents.features.location_features import PLACE_FEATURES
+from accident_reco.models.accidents.features.location_features import LOCATION_FEATURES
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS, Synthesizer
 from accident_reco.models.accidents.training.candidate import (
     SYNTHETIC,
-    Recipe,
-    feature_frame,
-    rows_of,
-    spec_of,
-    training_frame,
+    TrainingConfig,
+    build_feature_frame,
+    build_training_frame,
+    extract_rows,
+    learn_spec,
 )
-from accident_reco.models.accidents.training.export import margins
+from accident_reco.models.accidents.training.export import compute_margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters, fit
 from accident_reco.models.accidents.training.metrics import average_precision, roc_auc
-from accident_reco.models.accidents.training.soft_labels import accident_folds
-from accident_reco.models.accidents.training.training_rows import columns_of, mask_fields, severe_label
+from accident_reco.models.accidents.training.soft_labels import assign_folds
+from accident_reco.models.accidents.training.training_rows import extract_columns, mask_fields, severe_label
 from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5
@@ -46,18 +46,18 @@ GAPS: Final = (0.0, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the table: what differs from the shipped recipe and parameters; `without` names unknown features."""
+    """One line of the table: differences from the shipped configuration and parameters; `without`: unknown features."""
 
     words: str
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "boosting"
     synthetic_only: bool = False
     without: tuple[str, ...] = ()
 
 
-PLAIN: Final = {"teacher_share": 0.0}
-WHOLE: Final = {**PLAIN, "mask_most": 0.0}
+PLAIN: Final = {"soft_label_weight": 0.0}
+WHOLE: Final = {**PLAIN, "max_missing_fraction": 0.0}
 ALONE: Final = {"members": 1, "rounds": 500, "rate": 0.05}
 VARIANTS: Final[dict[str, Variant]] = {
     "bare": Variant("one booster, real people only, recorded labels, no gaps learnt",
@@ -70,10 +70,10 @@ VARIANTS: Final[dict[str, Variant]] = {
     "equal": Variant("… at weight 1", {**PLAIN, "synthetic_weight": 1.0}, ALONE),
     "slow": Variant("weight 0.05, 800 rounds at rate 0.03", PLAIN, {**ALONE, "rounds": 800, "rate": 0.03}),
     "taught": Variant("weight 0.05, half of the label a teacher's word", {}, ALONE),
-    "schooled": Variant("weight 0.05, the teacher's word alone", {"teacher_share": 1.0}, ALONE),
+    "schooled": Variant("weight 0.05, the teacher's word alone", {"soft_label_weight": 1.0}, ALONE),
     "pair": Variant("recorded labels, two boosters, one of random trees", PLAIN),
     "shipped": Variant("half a teacher's word, two boosters (shipped)"),
-    "unplaced": Variant("the same without diagonals and accidents around", without=PLACE_FEATURES[4:]),
+    "unplaced": Variant("the same without diagonals and accidents around", without=LOCATION_FEATURES[4:]),
     "forest": Variant("forest, recorded labels", PLAIN, algorithm="forest"),
     "taught_forest": Variant("forest, half a teacher's word (shipped)", algorithm="forest"),
 }  # fmt: skip
@@ -81,27 +81,27 @@ VARIANTS: Final[dict[str, Variant]] = {
 
 def main() -> int:
     """Prints one line per variant, once all of its folds are done."""
-    asked = argparse.ArgumentParser(description="What each part of the accident model's recipe is worth.")
+    asked = argparse.ArgumentParser(description="What each part of the accident model's configuration is worth.")
     asked.add_argument("directory")
     asked.add_argument("--fold", type=int, nargs="+", default=list(range(FOLDS)), help="which folds to score")
     asked.add_argument("--only", default=",".join(VARIANTS))
     asked.add_argument("--jobs", type=int, default=1)
     options = asked.parse_args()
     people = training_people(options.directory)
-    fold = accident_folds(people["Num_Acc"].to_numpy(), FOLDS, SEED)
+    fold = assign_folds(people["Num_Acc"].to_numpy(), FOLDS, SEED)
     _say(f"{len(people):,} training people, folds {options.fold} of {FOLDS} by accident\n")
     names = options.only.split(",")
     measured: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in options.fold:
         inside, outside = people[fold != number], people[fold == number]
         synthetic = Synthesizer(seed=20, jobs=options.jobs).synthesize(inside, len(inside))
-        training = training_frame(inside, synthetic, 0.5, SEED)
+        training = build_training_frame(inside, synthetic, 0.5, SEED)
         # Most lines share their rows with others: teachers cost as much as what they teach.
-        table = cache(partial(feature_frame, training))
+        table = cache(partial(build_feature_frame, training))
         for name in names:
             started = time.perf_counter()
-            recipe = replace(Recipe(jobs=options.jobs), **VARIANTS[name].recipe)
-            measured[name].append(measure(VARIANTS[name], recipe, training, table(recipe), outside))
+            config = replace(TrainingConfig(jobs=options.jobs), **VARIANTS[name].config)
+            measured[name].append(measure(VARIANTS[name], config, training, table(config), outside))
             shown = " ".join(f"{value:.4f}" for value in measured[name][-1])
             sys.stderr.write(f"fold {number} {name}: {shown} in {time.perf_counter() - started:.0f} s\n")
     _say("| what | ROC AUC | AP | 30 % | 50 % |\n|---|---|---|---|---|")
@@ -119,22 +119,22 @@ def training_people(directory: str) -> pd.DataFrame:
 
 
 def measure(
-    variant: Variant, recipe: Recipe, training: pd.DataFrame, table: pd.DataFrame, outside: pd.DataFrame
+    variant: Variant, config: TrainingConfig, training: pd.DataFrame, table: pd.DataFrame, outside: pd.DataFrame
 ) -> list[float]:
     """ROC AUC, average precision, and ROC AUC with gaps, of people outside of the fold's training people."""
     if variant.synthetic_only:
         table = table[table["_origin"] == SYNTHETIC]
     default = ForestParameters() if variant.algorithm == "forest" else BoostingParameters()
-    rows, _ = rows_of(table.assign(**dict.fromkeys(variant.without, np.nan)))
-    trees = fit(rows, replace(default, **variant.parameters), recipe.seed, recipe.jobs)
-    spec, columns = spec_of(training, recipe.feature_set), columns_of(outside)
+    rows, _ = extract_rows(table.assign(**dict.fromkeys(variant.without, np.nan)))
+    trees = fit(rows, replace(default, **variant.parameters), config.seed, config.jobs)
+    spec, columns = learn_spec(training, config.feature_set), extract_columns(outside)
     label = severe_label(columns["grav"])
     said = []
     for share in GAPS:
         generator = np.random.default_rng([SEED, int(share * 100)])
         asked = build_features(mask_fields(columns, spec.columns, share, generator), spec)
         asked[:, [spec.position[name] for name in variant.without]] = np.nan
-        said.append(margins(trees, asked))
+        said.append(compute_margins(trees, asked))
     whole, *gaps = said
     return [roc_auc(label, whole), average_precision(label, whole), *(roc_auc(label, margin) for margin in gaps)]
 

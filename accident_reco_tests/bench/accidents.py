@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.ingest import Ingested, ingest_years
+from accident_reco.models.accidents.data.ingest import IngestedYear, ingest_years
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
 from accident_reco.models.accidents.sample import sample_year
@@ -46,7 +46,7 @@ def main() -> int:
         source = SampleSource(list(range(2005, 2025)), PEOPLE_A_YEAR, seed=20)
         people = 0
         for year_done in ingest_years(open_store(folder), source, source.years(), TABLES, merge=True):
-            assert isinstance(year_done, Ingested), year_done
+            assert isinstance(year_done, IngestedYear), year_done
             people += (year_done.summary or {}).get("victims", 0)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
         _say(f"20 years, {people:,} people, made, stored and merged in {time.perf_counter() - started:.0f} s; "

@@ -17,10 +17,11 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
 from accident_reco.models.accidents.data import raw_store
-from accident_reco.models.accidents.data.queries import read_view, row_counts
+from accident_reco.models.accidents.data.queries import count_rows
 from accident_reco.models.accidents.model import MODEL
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.models.accidents.training.training_population import population
+from accident_reco.models.accidents.training.training_population import load_population
+from accident_reco_tests.unit.accidents.loading import read_view
 from accident_reco_tests.unit.accidents.republished import republished_files
 
 PEOPLE = "300"
@@ -34,7 +35,7 @@ class World:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
-            asset_checks=[ingest.fresh_enough, ingest.warehouse_matches_store],
+            asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
             jobs=[ingest.ingest_job(None), ingest.load_accidents],
             resources={"platform": self.platform},
         )
@@ -87,9 +88,9 @@ def test_range_of_years_is_one_run(world: World) -> None:
     assert result.success
     assert world.years() == {"2016", "2017", "2018", "2019", "2020"}
     checks = _checks(result)
-    assert len(checks) == 9  # as_published, of four assets, counts once here
+    assert len(checks) == 9  # raw_file_intact, of four assets, counts once here
     # 2020 is old by now: a warning, which blocks nothing.
-    assert [name for name, passed in checks.items() if not passed] == ["fresh_enough"]
+    assert [name for name, passed in checks.items() if not passed] == ["freshness"]
     rows = {
         event.partition: event.step_materialization_data.materialization.metadata
         for event in result.all_events
@@ -149,7 +150,9 @@ def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, publish
 def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
     """Running a range again fetches only what changed, and the same bytes give the same version."""
     assert world.ingest("2021", "2022").success
-    first = {year: summary["victims_sha256"] for year, summary in raw_store.summaries(world.platform.objects).items()}
+    first = {
+        year: summary["victims_sha256"] for year, summary in raw_store.load_summaries(world.platform.objects).items()
+    }
     result = world.ingest("2021", "2022")
     fetched = [
         event.step_materialization_data.materialization.metadata["fetched"].value
@@ -157,7 +160,7 @@ def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
         if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key in ingest.RAW
     ]
     assert fetched == [False] * 8
-    assert {y: s["victims_sha256"] for y, s in raw_store.summaries(world.platform.objects).items()} == first
+    assert {y: s["victims_sha256"] for y, s in raw_store.load_summaries(world.platform.objects).items()} == first
 
 
 def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
@@ -165,7 +168,7 @@ def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
     (published / "usagers-2022.csv").write_bytes((published / "usagers-2021.csv").read_bytes())
     result = world.ingest("2021", "2022")
     failed = {name for name, passed in _checks(result).items() if not passed}
-    assert {"no_file_twice", "one_row_per_road_user"} <= failed
+    assert {"files_unique", "one_row_per_road_user"} <= failed
     assert not result.success
 
 
@@ -183,7 +186,7 @@ def test_year_under_other_numbers_blocks(world: World, published: Path) -> None:
     assert not result.success
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
     assert [check.check_name for check in failed] == ["no_duplicate_accidents"]
-    accidents = raw_store.summaries(world.platform.objects)[2023]["counts"]["caracteristiques"][1]
+    accidents = raw_store.load_summaries(world.platform.objects)[2023]["counts"]["caracteristiques"][1]
     (of_2022, of_2023) = failed[0].metadata["failed"].value
     assert of_2022.startswith(f"2022: {accidents} of {accidents} accidents (100.00%) have the content of another one")
     assert of_2023.startswith(f"2023: {accidents} of {accidents} accidents (100.00%) have the content of another one")
@@ -201,7 +204,7 @@ def test_part_of_a_year_under_other_numbers_blocks(world: World, published: Path
         (published / file.name).write_text(file.data.decode().rstrip("\n") + "\n" + "\n".join(chosen), encoding="utf-8")
     result = world.ingest("2022", "2023")
     failed = {name for name, passed in _checks(result).items() if not passed}
-    assert failed - {"fresh_enough"} == {"no_duplicate_accidents"}
+    assert failed - {"freshness"} == {"no_duplicate_accidents"}
     assert not result.success
 
 
@@ -209,11 +212,11 @@ def test_duplicates_neither_train_nor_promote(world: World, published: Path) -> 
     """The red year stays stored: trainings leave the copies out, and the gate refuses what is trained meanwhile."""
     assert world.ingest("2021", "2022").success
     settings = world.platform.settings
-    before = population(world.platform.objects, settings)
+    before = load_population(world.platform.objects, settings)
     assert not len(before.excluded)
     _republish(published, 2022, 2023)
     world.ingest("2023")
-    after = population(world.platform.objects, settings)
+    after = load_population(world.platform.objects, settings)
     used = set(after.victims["Num_Acc"])
     assert used < set(before.victims["Num_Acc"])
     assert {number for number in used if in_holdout(number)} == {
@@ -261,7 +264,7 @@ def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatc
     later = World(Path(world.platform.home))
     assert later.ingest("2023").success
     assert later.load().success
-    people = raw_store.summaries(later.platform.objects)[2023]["victims"]
-    assert row_counts(later.platform.warehouse)["victims"] == people
-    assert list(raw_store.current_years(later.platform.objects, "directory")) == [2023]
+    people = raw_store.load_summaries(later.platform.objects)[2023]["victims"]
+    assert count_rows(later.platform.warehouse)["victims"] == people
+    assert list(raw_store.load_current_years(later.platform.objects, "directory")) == [2023]
     later.close()

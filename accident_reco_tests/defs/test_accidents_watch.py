@@ -12,7 +12,7 @@ import pytest
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets import ingest as ingest_assets
 from accident_reco.models.accidents.assets.plugin import AccidentTraining
-from accident_reco.models.accidents.assets.sensors import source_sensor, warehouse_sensor
+from accident_reco.models.accidents.assets.sensors import build_source_sensor, build_warehouse_sensor
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import ingest, raw_store
 from accident_reco.models.accidents.sample import sample_year
@@ -20,7 +20,7 @@ from accident_reco.models.accidents.sources import open_source
 from accident_reco.settings import Settings
 
 SETTINGS = Settings.load(accidents_watch_seconds=7)
-accident_source, accident_warehouse = source_sensor(SETTINGS), warehouse_sensor(SETTINGS)
+accident_source, accident_warehouse = build_source_sensor(SETTINGS), build_warehouse_sensor(SETTINGS)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = 
     """Run keys or, without any, the reason to skip; and the cursor."""
     definitions = dg.Definitions(
         assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
-        jobs=[ingest_assets.ingest_job(None), ingest_assets.load_accidents],
+        jobs=[ingest_assets.build_ingest_job(None), ingest_assets.load_accidents],
         sensors=[accident_source, accident_warehouse],
         resources={"platform": platform},
     )
@@ -58,7 +58,7 @@ def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = 
 def _ingest(platform: Platform, *years: int) -> None:
     source = open_source(platform.settings)
     for done in ingest.ingest_years(platform.objects, source, years, TABLES, merge=True):
-        assert isinstance(done, ingest.Ingested)
+        assert isinstance(done, ingest.IngestedYear)
 
 
 def test_new_then_known_then_corrected_year(platform: Platform, published: Path) -> None:
@@ -84,7 +84,7 @@ def test_unreadable_year_is_not_tried_again(platform: Platform, published: Path)
     (published / "usagers-2023.csv").write_bytes(b"404")
     source = open_source(platform.settings)
     (bad,) = ingest.ingest_years(platform.objects, source, [2023], TABLES, merge=True)
-    assert isinstance(bad, ingest.BadYear)
+    assert isinstance(bad, ingest.FailedYear)
     keys, _ = _tick(accident_source, platform)
     assert [key.split(":")[2] for key in keys] == ["2022"]
 
@@ -100,7 +100,7 @@ def test_source_that_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch
 
 def test_warehouse_follows(platform: Platform, published: Path) -> None:
     """The load is asked for while the warehouse differs, under one key per difference, and rests when it is done."""
-    assert _tick(accident_warehouse, platform) == ([], "the warehouse holds the stored years")
+    assert _tick(accident_warehouse, platform) == ([], "the warehouse has the stored years")
     _ingest(platform, 2022)
     first, _ = _tick(accident_warehouse, platform)
     assert len(first) == 1
@@ -114,7 +114,7 @@ def test_warehouse_follows(platform: Platform, published: Path) -> None:
 def test_tick_is_cheap(platform: Platform, published: Path) -> None:
     """A tick reads names and small records, no published file: well under a second with everything stored."""
     _ingest(platform, 2022, 2023)
-    for name in raw_store.summaries(platform.objects):
+    for name in raw_store.load_summaries(platform.objects):
         for key in platform.objects.list(f"assets/accidents/usagers/{name}"):
             platform.objects.delete(key)
     started = time.perf_counter()

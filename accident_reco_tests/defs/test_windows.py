@@ -16,7 +16,7 @@ from accident_reco.lifecycle.reference import build_reference, read_reference, r
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.model import MODEL
-from accident_reco.models.accidents.monitoring import year_window
+from accident_reco.models.accidents.monitoring import load_year_window
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.serving.plugin import AccidentServing
 from accident_reco.models.movies.model import MODEL as MOVIES
@@ -145,7 +145,9 @@ def test_labels_of_a_year_are_of_accidents_that_no_version_was_trained_on(settin
         objects.write(f"assets/accidents/victims/{an}.json", json.dumps({"an": an, "data_source": "sample"}).encode())
     kinds = {"vma": "numeric", "catu": "categorical"}
     reference = read_reference(reference_bytes(build_reference({n: first[n].to_numpy() for n in kinds}, kinds)))
-    windows = {an: year_window(OpenedPlatform(settings, warehouse), None, reference, {}, an) for an in (2023, 2024)}
+    windows = {
+        an: load_year_window(OpenedPlatform(settings, warehouse), None, reference, {}, an) for an in (2023, 2024)
+    }
     held_out = np.flatnonzero(in_holdout(first["Num_Acc"].to_numpy()))
     np.testing.assert_array_equal(windows[2023].labelled.groups, first["Num_Acc"].to_numpy()[held_out])
     assert len(windows[2024].labelled.groups) == 0

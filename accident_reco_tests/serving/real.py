@@ -8,8 +8,8 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE
-from accident_reco.models.accidents.training.calibration import fit_rule
-from accident_reco.models.accidents.training.candidate import scorer_of, signature_of
+from accident_reco.models.accidents.training.calibration import fit_decision_rule
+from accident_reco.models.accidents.training.candidate import build_signature, build_uncalibrated_scorer
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
 
@@ -39,11 +39,13 @@ def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
     """A bundle as a training run makes it."""
     columns = random_columns(rows, seed)
     spec = FeatureSpec.learn(columns)
-    x = build_features(columns, spec, seen=True)
+    x = build_features(columns, spec, training_rows=True)
     y = ((columns["catu"] == 3) ^ (np.random.default_rng(seed).random(rows) < 0.2)).astype(np.int8)
     parameters = BoostingParameters(rounds=rounds, leaf=2)
     trees = fit_boosting(TrainingRows(x, y, np.ones(rows, dtype=np.float32)), parameters, seed, 1)
-    rule = fit_rule(scorer_of(trees, spec).margin(x), y, miss_cost=4.0, coverage=0.9, seed=seed)
+    rule = fit_decision_rule(
+        build_uncalibrated_scorer(trees, spec).margin(x), y, miss_cost=4.0, coverage=0.9, seed=seed
+    )
     files = {
         MODEL_FILE: to_onnx(trees, len(spec.names)),
         FEATURES_FILE: spec.to_json(),
@@ -53,7 +55,7 @@ def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
     return Bundle(
         model="accidents",
         files=files,
-        signature=signature_of(files),
+        signature=build_signature(files),
         metrics={"roc_auc": 0.5},
         lineage={"data_source": "random", "sources": []},
         gate={"promote": True, "reason": "for a test"},

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from accident_reco.models.accidents.serving.csv_rows import Lines, Table, harmless, parse_cell
+from accident_reco.models.accidents.serving.csv_rows import CsvTable, LineSplitter, escape_formula, parse_cell
 from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
@@ -133,13 +133,13 @@ def test_lines_survive_any_cut() -> None:
     """Pieces of a body may end anywhere, inside a character too; memory holds one line, not the file."""
     text = "catu;adr\n1;Allée des Érables\n2;x".encode()
     for size in (1, 2, 3, 7, 100):
-        lines = Lines()
+        lines = LineSplitter()
         got = [line for i in range(0, len(text), size) for line in lines.feed(text[i : i + size])]
         got += lines.feed(b"", last=True)
         assert got == ["catu;adr", "1;Allée des Érables", "2;x"]
     tracemalloc.start()
-    lines = Lines()
-    table = Table("catu;id_usager")
+    lines = LineSplitter()
+    table = CsvTable("catu;id_usager")
     for number in range(20_000):
         for line in lines.feed(b"1;%d\n" % number):
             assert table.row(number, line).error is None
@@ -177,7 +177,7 @@ def test_cells_that_are_refused(name: str, cell: str) -> None:
 
 def test_harmless() -> None:
     """Numbers and text stay, formulas get an apostrophe."""
-    assert [harmless(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
+    assert [escape_formula(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
         "'=1", "+1", "-1,5", "'-a", "'@x", "'\tx", "'\uff1d1", "abc", "",
     ]  # fmt: skip
 

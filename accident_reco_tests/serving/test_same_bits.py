@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from accident_reco.models.accidents.assets.scoring import score_people
+from accident_reco.models.accidents.assets.scoring import score_road_users
 from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
 from accident_reco.models.accidents.sample import sample_year
@@ -38,7 +38,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def year() -> pd.DataFrame:
     """A made-up year as it is read from the four files, with what the yearly asset says of everybody."""
     victims = build_victims(sample_year(2023, 1_400), 2023).victims.reset_index(drop=True)
-    return victims.join(score_people(SCORER, victims, BUNDLE.version)[["probability", "grave", "uncertain"]])
+    return victims.join(score_road_users(SCORER, victims, BUNDLE.version)[["probability", "grave", "uncertain"]])
 
 
 def _said(row: dict[str, Any], names: Any) -> dict[str, Any]:

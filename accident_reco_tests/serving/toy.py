@@ -24,7 +24,7 @@ class ToyScorer:
 
     def answer(self, columns: Mapping[str, np.ndarray]) -> Any:
         p = self.probability(columns)
-        return SimpleNamespace(probability=p, grave=p >= self.threshold, uncertain=abs(p - self.threshold) < 0.15)
+        return SimpleNamespace(probability=p, severe=p >= self.threshold, uncertain=abs(p - self.threshold) < 0.15)
 
     def probability(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         n = len(next(iter(columns.values())))

@@ -23,8 +23,8 @@ from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.models.accidents.training.assembly import TUNED
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
+from accident_reco.models.accidents.training.parameters import TUNED_KEY
 from accident_reco.models.accidents.training.tuning import SPACE
 from accident_reco.registry import all_models
 from accident_reco.settings import Settings, variable
@@ -77,7 +77,7 @@ class Trained:
         chosen_of = {"forest": asdict(forest), "boosting": asdict(boosting)}
         found = {name: {"chosen": {key: chosen_of[name][key] for key in SPACE[name]}} for name in SPACE}
         document = {"data_source": "sample", "feature_set": "call", "people": 600, **found}
-        open_store(self.settings.store).write(TUNED, canonical_json(document))
+        open_store(self.settings.store).write(TUNED_KEY, canonical_json(document))
         self.run(sys.executable, "-c", TRAIN)
 
     def run(self, *command: str, cwd: Path = ROOT, code: int = 0, **environ: str) -> str:

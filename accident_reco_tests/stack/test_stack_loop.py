@@ -16,7 +16,7 @@ from accident_reco.launch.home import child_environment
 from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.processes import LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
-from accident_reco.models.accidents.demo import AccidentDemo, moved_year, write_year
+from accident_reco.models.accidents.demo import AccidentDemo, write_moved_year, write_year
 from accident_reco.settings import Settings
 from accident_reco_tests.running import Running, environment
 
@@ -51,7 +51,7 @@ def stack(stack_folder: Path) -> Iterator[Running]:
     running = Running(env, target="stack")
     try:
         running.await_text("starting services", STACK_SECONDS)
-        moved_year(published, 2024, PEOPLE * 40)
+        write_moved_year(published, 2024, PEOPLE * 40)
         running.await_text(r"environment +\S+", STACK_SECONDS)
         yield running
     finally:

@@ -3,23 +3,39 @@
 import numpy as np
 import pytest
 
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS, accident_context, kind_of_catv
+from accident_reco.models.accidents.features.context import (
+    CONTEXT_COLUMNS,
+    KINDS,
+    build_accident_context,
+    classify_vehicles,
+)
 
 
 def _context(user_accident, user_vehicle, catu, vehicle_accident, catv, n, **users):
     arrays = {name: np.asarray(values) for name, values in {"catu": catu, **users}.items()}
-    return accident_context(
-        np.asarray(user_accident, dtype=np.int64), np.asarray(user_vehicle, dtype=np.int64), arrays,
-        np.asarray(vehicle_accident, dtype=np.int64), {"catv": np.asarray(catv, dtype=np.int64)}, n,
-    )  # fmt: skip
+    return build_accident_context(
+        np.asarray(user_accident, dtype=np.int64),
+        np.asarray(user_vehicle, dtype=np.int64),
+        arrays,
+        np.asarray(vehicle_accident, dtype=np.int64),
+        {"catv": np.asarray(catv, dtype=np.int64)},
+        n,
+    )
 
 
 def test_a_car_a_motorcycle_and_a_parked_lorry():
     """A lorry nobody sits in is a party; the pedestrian's own vehicle is the one that hit them."""
     got = _context(
-        [0, 0, 0, 0], [0, 0, 1, 1], [1, 2, 1, 3], [0, 0, 0], [7, 33, 14], 1,
-        sexe=[1, 2, -1, 2], an_nais=[1980, 2000, -1, 1950], secu1=[1, 0, 2, 0],
-    )  # fmt: skip
+        [0, 0, 0, 0],
+        [0, 0, 1, 1],
+        [1, 2, 1, 3],
+        [0, 0, 0],
+        [7, 33, 14],
+        1,
+        sexe=[1, 2, -1, 2],
+        an_nais=[1980, 2000, -1, 1950],
+        secu1=[1, 0, 2, 0],
+    )
     assert tuple(got) == CONTEXT_COLUMNS
     assert all(column.dtype == np.int32 for column in got.values())
     assert got["nb_users"].tolist() == [4] * 4
@@ -57,7 +73,7 @@ def test_pedestrian_without_a_vehicle():
 
 def test_unheard_of_vehicle_codes_are_other():
     """-1, 0, 99 and codes of a future year are "other", never an index error."""
-    assert kind_of_catv(np.array([-1, 0, 99, 100, 4711, 7])).tolist() == [1, 1, 1, 1, 1, KINDS.index("car")]
+    assert classify_vehicles(np.array([-1, 0, 99, 100, 4711, 7])).tolist() == [1, 1, 1, 1, 1, KINDS.index("car")]
 
 
 def test_many_accidents_at_once_equal_each_alone():
@@ -76,15 +92,18 @@ def test_many_accidents_at_once_equal_each_alone():
         "an_nais": rng.choice([-1, 1950, 1999], 200),
         "secu1": rng.choice([-1, 0, 1, 8], 200),
     }
-    whole = accident_context(user_accident, user_vehicle, users, vehicle_accident, {"catv": catv}, n)
+    whole = build_accident_context(user_accident, user_vehicle, users, vehicle_accident, {"catv": catv}, n)
     for accident in range(n):
         u, v = np.flatnonzero(user_accident == accident), np.flatnonzero(vehicle_accident == accident)
         position = {int(old): new for new, old in enumerate(v)} | {-1: -1}
-        alone = accident_context(
-            np.zeros(len(u), dtype=np.int64), np.array([position[int(i)] for i in user_vehicle[u]], dtype=np.int64),
+        alone = build_accident_context(
+            np.zeros(len(u), dtype=np.int64),
+            np.array([position[int(i)] for i in user_vehicle[u]], dtype=np.int64),
             {name: column[u] for name, column in users.items()},
-            np.zeros(len(v), dtype=np.int64), {"catv": catv[v]}, 1,
-        )  # fmt: skip
+            np.zeros(len(v), dtype=np.int64),
+            {"catv": catv[v]},
+            1,
+        )
         for name in CONTEXT_COLUMNS:
             assert alone[name].tolist() == whole[name][u].tolist(), (accident, name)
 

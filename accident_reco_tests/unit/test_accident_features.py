@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from accident_reco.models.accidents.features.builder import (
-    FEATURE_SETS,
+    CODES,
     FLOAT_COLUMNS,
     TEXT_COLUMNS,
     FeatureSpec,
@@ -17,9 +17,9 @@ from accident_reco.models.accidents.features.builder import (
 from accident_reco.models.accidents.features.calendar import (
     FIRST_YEAR,
     LAST_YEAR,
-    day_slots,
-    day_table,
-    public_holidays,
+    build_day_table,
+    find_day_slots,
+    get_public_holidays,
 )
 
 
@@ -27,9 +27,16 @@ def _columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Plausible raw columns with unknowns in every one of them."""
     rng = np.random.default_rng(seed)
     ranges = {
-        "an_nais": (1930, 2020), "driver_an_nais": (1930, 2005), "other_an_nais": (1930, 2005), "an": (2019, 2025),
-        "mois": (1, 13), "jour": (1, 32), "hrmn": (0, 2360), "vma": (5, 900), "catv": (0, 100),
-    }  # fmt: skip
+        "an_nais": (1930, 2020),
+        "driver_an_nais": (1930, 2005),
+        "other_an_nais": (1930, 2005),
+        "an": (2019, 2025),
+        "mois": (1, 13),
+        "jour": (1, 32),
+        "hrmn": (0, 2360),
+        "vma": (5, 900),
+        "catv": (0, 100),
+    }
     columns: dict[str, np.ndarray] = {}
     for name in FeatureSpec(feature_set="full").columns:
         if name in FLOAT_COLUMNS:
@@ -44,7 +51,7 @@ def _columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     return columns
 
 
-@pytest.mark.parametrize("feature_set", FEATURE_SETS)
+@pytest.mark.parametrize("feature_set", CODES)
 def test_every_row_alone_equals_the_batch(feature_set):
     """A million rows or one: the builder must not know the difference, to the bit."""
     columns = _columns(300)
@@ -117,23 +124,32 @@ def test_impossible_speed_limits_are_unknown():
 
 def test_a_commune_seen_once_looks_new_in_training():
     """Counting a training row's own accident would tell the model which rows it was trained on."""
-    columns = {"Num_Acc": np.array([1, 2, 2]), "com": np.array(["01001", "75056", "75056"]), "an": np.full(3, 2023),
-               "lat": np.full(3, 47.0), "long": np.full(3, 2.0)}  # fmt: skip
+    columns = {
+        "Num_Acc": np.array([1, 2, 2]),
+        "com": np.array(["01001", "75056", "75056"]),
+        "an": np.full(3, 2023),
+        "lat": np.full(3, 47.0),
+        "long": np.full(3, 2.0),
+    }
     spec = FeatureSpec.learn(columns)
     place = spec.position["commune_accidents"]
-    assert build_features(columns, spec, seen=True)[:, place].tolist() == [0, 0, 0]
+    assert build_features(columns, spec, training_rows=True)[:, place].tolist() == [0, 0, 0]
     assert build_features(columns, spec)[:, place].tolist() == [50_000] * 3
 
 
 def test_accidents_around_a_place_are_counted_in_three_sizes_without_the_own_one():
     """280 m, 1.1 km and 5.6 km apart by latitude; the fourth is far away, and the fifth has no coordinates."""
     lat = np.array([47.0, 47.0030, 47.0120, 47.0600, 49.0, np.nan])
-    columns = {"Num_Acc": np.arange(6), "an": np.full(6, 2023), "lat": lat,
-               "long": np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0])}  # fmt: skip
+    columns = {
+        "Num_Acc": np.arange(6),
+        "an": np.full(6, 2023),
+        "lat": lat,
+        "long": np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0]),
+    }
     spec = FeatureSpec.from_json(FeatureSpec.learn(columns).to_json())
     around = [spec.position[f"accidents_{how}"] for how in ("here", "near", "around")]
     per = 1e5 / 6
-    seen = build_features(columns, spec, seen=True)[:, around] / per
+    seen = build_features(columns, spec, training_rows=True)[:, around] / per
     np.testing.assert_allclose(seen[[0, 4]], [[1, 2, 3], [0, 0, 0]], rtol=1e-6)
     assert np.isnan(seen[5]).all()
     asked = build_features({"lat": np.array([47.0, 46.9, 999.0]), "long": np.full(3, 2.0)}, spec)[:, around] / per
@@ -142,16 +158,26 @@ def test_accidents_around_a_place_are_counted_in_three_sizes_without_the_own_one
 
 def test_squares_at_the_edge_of_the_globe_do_not_meet_others():
     """The date line and the poles are places too; nothing of the other side is counted, nothing fails."""
-    columns = {"Num_Acc": np.arange(3), "an": np.full(3, 2023), "lat": np.array([-90.0, 90.0, 0.0]),
-               "long": np.array([-180.0, 180.0, 180.0])}  # fmt: skip
+    columns = {
+        "Num_Acc": np.arange(3),
+        "an": np.full(3, 2023),
+        "lat": np.array([-90.0, 90.0, 0.0]),
+        "long": np.array([-180.0, 180.0, 180.0]),
+    }
     spec = FeatureSpec.learn(columns)
-    assert build_features(columns, spec, seen=True)[:, spec.position["accidents_around"]].tolist() == [0, 0, 0]
+    assert build_features(columns, spec, training_rows=True)[:, spec.position["accidents_around"]].tolist() == [0, 0, 0]
 
 
 def test_unknown_coordinates_fall_back_to_commune_then_department():
     """A caller who knows the town but no coordinates still says where it happened."""
-    columns = {"Num_Acc": np.array([1, 2]), "com": np.array(["01001", "01002"]), "dep": np.array(["01", "01"]),
-               "an": np.full(2, 2023), "lat": np.array([46.0, 48.0]), "long": np.array([2.0, 4.0])}  # fmt: skip
+    columns = {
+        "Num_Acc": np.array([1, 2]),
+        "com": np.array(["01001", "01002"]),
+        "dep": np.array(["01", "01"]),
+        "an": np.full(2, 2023),
+        "lat": np.array([46.0, 48.0]),
+        "long": np.array([2.0, 4.0]),
+    }
     spec = FeatureSpec.learn(columns)
     ask = {"com": np.array(["01002", "01999", None]), "dep": np.array(["01", "01", "99"])}
     lat = build_features(ask, spec)[:, spec.position["lat"]]
@@ -182,12 +208,12 @@ def test_a_model_that_knew_fewer_features_still_gets_its_own():
 def test_calendar_agrees_with_the_holidays_package():
     """Our table against an independent source. In 2005-2007 Whit Monday was worked in theory, by few in practice."""
     for year in (*range(FIRST_YEAR, 2005), *range(2008, LAST_YEAR + 1)):
-        assert public_holidays(year) == frozenset(holidays.France(years=year)), year
+        assert get_public_holidays(year) == frozenset(holidays.France(years=year)), year
 
 
 def test_days_that_do_not_exist_are_unknown():
     """31 February, month 13, year 99: unknown, not the next cell of the table."""
     an, mois, jour = np.array([2023, 2023, 99, 2024, 2024]), np.array([2, 13, 1, 2, -1]), np.array([31, 1, 1, 29, 4])
-    weekday = day_table()[0, day_slots(an, mois, jour)]
+    weekday = build_day_table()[0, find_day_slots(an, mois, jour)]
     assert np.isnan(weekday).tolist() == [True, True, True, False, True]
     assert weekday[3] == date(2024, 2, 29).weekday()

@@ -14,7 +14,7 @@ from accident_reco.drift.verdict import judge
 from accident_reco.drift.window import Labelled, Window, window_of_log
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.reference import Kind, NumericColumn, ReferenceProfile, build_reference, reference_bytes
-from accident_reco.models.accidents.monitoring import accident_of, canonical_inputs
+from accident_reco.models.accidents.monitoring import convert_inputs, get_accident_key
 from accident_reco.settings import Settings
 
 KINDS: dict[str, Kind] = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical", "dep": "categorical"}
@@ -29,9 +29,9 @@ RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 def accident_window(rows: list[dict[str, object]], reference: ReferenceProfile, labelled: object = ()) -> Window:
     """A window as the accident model's log leads to it: rows of one accident belong together."""
     read = [
-        row | {"inputs": canonical_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows
+        row | {"inputs": convert_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows
     ]
-    return window_of_log(read, reference, labelled, accident_of)
+    return window_of_log(read, reference, labelled, get_accident_key)
 
 
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:

@@ -1,1 +1,1 @@
-"""BAAC domain: reading, features, training, evaluation. Plain Python: no Dagster, no HTTP."""
+"""The accident model: severity of a road user's injury from the French accident files (BAAC)."""

@@ -22,7 +22,7 @@ class AccidentModel(Model):
     name = "accidents"
     title = "Severity of road accidents"
     description = "Probability that a road user involved in an accident is killed or hospitalised."
-    drift_question = "Has the traffic of the accident model moved away from what its champion was trained on?"
+    drift_question = "Does the traffic of the accident model differ from the data that its champion was trained on?"
     task = Task("classification", "roc_auc", True, ("roc_auc", "average_precision", "ece"))
     settings = AccidentSettings
     access: ClassVar = {"reader": dict.fromkeys(_DATA_TABLES, "SELECT")}

@@ -1,9 +1,11 @@
-"""Small BAAC files made by hand for tests: two accidents of 2023 in the layout since 2019, any cell replaceable."""
+"""Small BAAC files for tests: two accidents of 2023 in the layout since 2019, any cell replaceable."""
 
 from __future__ import annotations
 
-from accident_reco.models.accidents.data.victims import RawFile
+from accident_reco.models.accidents.data.victims import RawFile, TableCount
 
+# Data tables: the formatter would write one cell per line.
+# fmt: off
 CARACT = [
     {"Num_Acc": "202300000001", "jour": "7", "mois": "05", "an": "2023", "hrmn": "06:00", "lum": "1", "dep": "75",
      "com": "75101", "agg": "2", "int": "2", "atm": "2", "col": "3", "adr": "RUE DE RIVOLI", "lat": "48,86638600",
@@ -11,7 +13,7 @@ CARACT = [
     {"Num_Acc": "202300000002", "jour": "12", "mois": "11", "an": "2023", "hrmn": "18:05", "lum": "5", "dep": "974",
      "com": "97411", "agg": "1", "int": "1", "atm": "1", "col": "6", "adr": "N/A", "lat": " -20,90000000",
      "long": "55,50000000"},
-]  # fmt: skip
+]
 LIEUX = [
     {"Num_Acc": "202300000001", "catr": "4", "voie": "RUE DE RIVOLI", "v1": "0", "v2": "N/A", "circ": "1", "nbv": "1",
      "vosp": "0", "prof": "1", "pr": " -1", "pr1": " -1", "plan": "1", "lartpc": "", "larrout": " -1", "surf": "2",
@@ -22,7 +24,7 @@ LIEUX = [
     {"Num_Acc": "202300000002", "catr": "2", "voie": "N1", "v1": "0", "v2": "N/A", "circ": "2", "nbv": "4", "vosp": "0",
      "prof": "1", "pr": "12", "pr1": "0", "plan": "2", "lartpc": "2,5", "larrout": "14", "surf": "1", "infra": "0",
      "situ": "1", "vma": "90"},
-]  # fmt: skip
+]
 VEHICULES = [
     {"Num_Acc": "202300000001", "id_vehicule": "155\u00a0680\u00a0557", "num_veh": "A01", "senc": "1", "catv": "30",
      "obs": "0", "obsm": "2", "choc": "1", "manv": "1", "motor": "1", "occutc": ""},
@@ -30,7 +32,7 @@ VEHICULES = [
      "obs": "0", "obsm": "2", "choc": "3", "manv": "1", "motor": "1", "occutc": ""},
     {"Num_Acc": "202300000002", "id_vehicule": "155\u00a0680\u00a0560", "num_veh": "A01", "senc": "2", "catv": "37",
      "obs": "0", "obsm": "1", "choc": "1", "manv": "2", "motor": "1", "occutc": "12"},
-]  # fmt: skip
+]
 USAGERS = [
     {"Num_Acc": "202300000001", "id_usager": "203\u00a0851\u00a0184", "id_vehicule": "155\u00a0680\u00a0557",
      "num_veh": "A01", "place": "1", "catu": "1", "grav": "4", "sexe": "1", "an_nais": "1978", "trajet": "5",
@@ -44,7 +46,8 @@ USAGERS = [
     {"Num_Acc": "202300000002", "id_usager": "203\u00a0851\u00a0191", "id_vehicule": "155\u00a0680\u00a0560",
      "num_veh": "A01", "place": "10", "catu": "3", "grav": "3", "sexe": "2", "an_nais": "2015", "trajet": "2",
      "secu1": "0", "secu2": "0", "secu3": " -1", "locp": "3", "actp": "A", "etatp": "1"},
-]  # fmt: skip
+]
+# fmt: on
 NAMES = {"caracteristiques": "caract", "lieux": "lieux", "vehicules": "vehicules", "usagers": "usagers"}
 ROWS = {"caracteristiques": CARACT, "lieux": LIEUX, "vehicules": VEHICULES, "usagers": USAGERS}
 
@@ -68,3 +71,8 @@ def year(change: Change | None = None, **replaced: bytes) -> dict[str, RawFile]:
         data = replaced.get(table, text(rows).encode())
         files[table] = RawFile(f"{NAMES[table]}-2023.csv", data)
     return files
+
+
+def is_balanced(count: TableCount) -> bool:
+    """Whether every row of a table is either read or refused."""
+    return count.rows_in == count.rows_out + count.refused

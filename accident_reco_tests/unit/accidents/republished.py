@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from accident_reco.models.accidents.data.victims import RawFile
-from accident_reco.models.accidents.sample.write import file_names
+from accident_reco.models.accidents.sample.write import get_file_names
 
 
 def republished_files(files: dict[str, RawFile], year: int, seed: int = 1) -> dict[str, RawFile]:
@@ -30,7 +30,7 @@ def republished_files(files: dict[str, RawFile], year: int, seed: int = 1) -> di
         if "an" in frame:
             frame["an"] = str(year)
         text = frame.to_csv(sep=";", index=False, quoting=csv.QUOTE_ALL)
-        made[table] = RawFile(file_names(year)[table], text.encode())
+        made[table] = RawFile(get_file_names(year)[table], text.encode())
     return made
 
 

@@ -1,4 +1,4 @@
-"""Checks on year summaries: tables of cases, grouped by what is wrong."""
+"""Checks of year summaries: tables of cases, grouped by cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, data_problems, fresh, summarise
+from accident_reco.models.accidents.assets.ingest import CHECKS
+from accident_reco.models.accidents.data.checks import (
+    CheckOutcome,
+    check_freshness,
+    check_year,
+    find_data_problems,
+    summarise,
+)
 from accident_reco.models.accidents.data.duplicates import Duplicates
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 
@@ -49,15 +56,22 @@ def _of(outcomes: list[CheckOutcome], name: str) -> CheckOutcome:
 
 
 def test_good_years_pass() -> None:
-    """Two ordinary years: nothing to say against them, and each check tells what it saw."""
-    years = {2022: _summary(2022), 2023: _summary(2023, victims=125_000, counts={**_summary(2023)["counts"],
-             "usagers": [125_000, 125_000, 0]})}  # fmt: skip
-    assert data_problems(years) == []
+    """Two ordinary years pass all checks, each with a reason."""
+    years = {
+        2022: _summary(2022),
+        2023: _summary(2023, victims=125_000, counts={**_summary(2023)["counts"], "usagers": [125_000, 125_000, 0]}),
+    }
+    assert find_data_problems(years) == []
     outcomes = check_year(years, 2023)
     assert all(outcome.passed and outcome.blocking for outcome in outcomes)
-    assert (
-        _of(outcomes, "one_row_per_road_user").reason == "2023: 125,000 people in, 125,000 out, 0 refused with a reason"
-    )
+    reason = "2023: 125,000 road users in, 125,000 out, 0 refused with a reason"
+    assert _of(outcomes, "one_row_per_road_user").reason == reason
+
+
+def test_every_check_of_the_asset_has_outcomes() -> None:
+    """Dagster's checks select outcomes by name: a check without any would always pass."""
+    years = {2023: _summary(2023)}
+    assert [outcome.name for outcome in check_year(years, 2023)] == list(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -65,21 +79,25 @@ def test_good_years_pass() -> None:
     [
         ("one_row_per_road_user", {"victims": 119_999}, "rows not accounted for"),
         ("one_row_per_road_user", {"counts": {"usagers": [10, 8, 1]}, "victims": 8}, "accounted for: {'usagers': 1}"),
-        ("one_row_per_road_user", {"counts": {"usagers": [100, 97, 3]}, "victims": 97}, "refused 3.0% of usagers; at most"),
-        ("one_row_per_road_user", {"counts": {"usagers": [0, 0, 0]}, "victims": 0}, "no person is left"),
+        (
+            "one_row_per_road_user",
+            {"counts": {"usagers": [100, 97, 3]}, "victims": 97},
+            "refused 3.0% of usagers; at most",
+        ),
+        ("one_row_per_road_user", {"counts": {"usagers": [0, 0, 0]}, "victims": 0}, "no road user is left"),
         ("keys_unique", {"repeated": {"id_usager": 3}}, "{'id_usager': 3} repeated"),
-        ("referential_integrity", {"rules": {"no_vehicle": 2_400}}, "2.00% people without vehicle"),
-        ("referential_integrity", {"rules": {"no_place": 1_000}}, "2.00% accidents without place"),
+        ("referential_integrity", {"rules": {"no_vehicle": 2_400}}, "2.00% road users without vehicle"),
+        ("referential_integrity", {"rules": {"no_place": 1_000}}, "2.00% accidents without road"),
         ("code_ranges", {"outside_codebook": {"catv": 3}}, "3 catv outside the codebook"),
         ("code_ranges", {"repaired": {"vma": 6_000}}, "5.0% of vma repaired"),
-        ("code_ranges", {"other_years": 4}, "4 people of another year"),
-        ("year_on_year", {"victims": 60_000}, "50% of the people per month of 2022 (band 60% to 160%)"),
-        ("year_on_year", {"grave_share": 0.3}, "share of gravely hurt 30.0%, 167% of 2022's 18.0%"),
-        ("no_file_twice", {"files": _summary(2022)["files"]}, "usagers-2022.csv is usagers-2022.csv of 2022"),
+        ("code_ranges", {"other_years": 4}, "4 road users of another year"),
+        ("year_on_year", {"victims": 60_000}, "50% of the road users per month of 2022 (band 60% to 160%)"),
+        ("year_on_year", {"grave_share": 0.3}, "share of killed or hospitalised 30.0%, 167% of 2022's 18.0%"),
+        ("files_unique", {"files": _summary(2022)["files"]}, "usagers-2022.csv is usagers-2022.csv of 2022"),
     ],
-)  # fmt: skip
+)
 def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
-    """Each thing that can be wrong with a year fails its own check, blocks, and reaches promotion word for word."""
+    """Each problem of a year fails its own check, blocks, and reaches promotion with the same reason."""
     base = _summary(2023)
     if "counts" in changes:
         changes = {**changes, "counts": {**base["counts"], **changes["counts"]}}
@@ -88,7 +106,7 @@ def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
     assert not outcome.passed
     assert outcome.blocking
     assert reason in outcome.reason
-    assert outcome.reason in data_problems(years)
+    assert outcome.reason in find_data_problems(years)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +116,7 @@ def test_bad_year(check: str, changes: dict[str, Any], reason: str) -> None:
         (1_000, 50_000, True),
         (1_001, 50_000, False),
         (50_000, 50_000, False),
-        (3, 40, True),  # so few may be chance, whatever their share
+        (3, 40, True),  # so few may be chance, independently of their share
         (4, 40, False),
     ],
 )
@@ -113,52 +131,55 @@ def test_accidents_of_another_year(found: int, accidents: int, passed: bool) -> 
     assert outcome.reason.startswith(f"2024: {found:,} of {accidents:,} accidents")
     assert f"({found - 1:,} of 2023, 1 of 2024; such as 202400000001 = 202300000007 of 2023)" in outcome.reason
     assert ("Fix: put the year's own files" in outcome.reason) == (not passed)
-    assert data_problems(years, duplicates=duplicates) == ([] if passed else [outcome.reason])
+    assert find_data_problems(years, duplicates=duplicates) == ([] if passed else [outcome.reason])
 
 
 def test_hospitalised_before_and_after_2018() -> None:
-    """The publisher changed what counts as hospitalised in 2018: the shares of 2017 and 2018 are not compared."""
+    """The definition of hospitalised changed in 2018: the shares of 2017 and 2018 are not compared."""
     years = {2017: _summary(2017, grave_share=0.27), 2018: _summary(2018, grave_share=0.18)}
     outcome = _of(check_year(years, 2018), "year_on_year")
     assert outcome.passed
-    assert "counted otherwise since 2018" in outcome.reason
+    assert "defined otherwise since 2018" in outcome.reason
     years = {2018: _summary(2018, grave_share=0.27), 2019: _summary(2019, grave_share=0.18)}
     assert not _of(check_year(years, 2019), "year_on_year").passed
 
 
 def test_part_of_a_year_is_compared_by_month() -> None:
-    """January to September has fewer people than a year, not fewer a month."""
+    """January to September has fewer road users than a year, but not fewer per month."""
     part = _summary(2024, victims=90_000, months=9, counts={**_summary(2024)["counts"], "usagers": [90_000, 90_000, 0]})
     assert _of(check_year({2023: _summary(2023), 2024: part}, 2024), "year_on_year").passed
 
 
 def test_small_samples_may_scatter() -> None:
-    """Three hundred made-up people have another grave share each year by chance alone."""
+    """With three hundred sample road users the severe share differs from year to year by chance alone."""
     counts = {table: [300, 300, 0] for table in _summary(2022)["counts"]}
-    years = {an: _summary(an, victims=300, counts=counts, repaired={}, grave_share=share)
-             for an, share in ((2022, 0.16), (2023, 0.11))}  # fmt: skip
+    years = {
+        an: _summary(an, victims=300, counts=counts, repaired={}, grave_share=share)
+        for an, share in ((2022, 0.16), (2023, 0.11))
+    }
     assert _of(check_year(years, 2023), "year_on_year").passed
 
 
 def test_other_sources_are_not_compared() -> None:
-    """A made-up year says nothing about a real one."""
+    """A sample year is no reference for a real one."""
     years = {2022: _summary(2022, data_source="sample", victims=10_000), 2023: _summary(2023)}
     assert "no year before it" in _of(check_year(years, 2023), "year_on_year").reason
 
 
 def test_freshness_warns() -> None:
-    """Old data is told and blocks nothing."""
-    old = fresh({2015: _summary(2015)}, datetime(2026, 1, 1, tzinfo=UTC))
+    """Old data is a warning and does not block."""
+    old = check_freshness({2015: _summary(2015)}, datetime(2026, 1, 1, tzinfo=UTC))
     assert (old.passed, old.blocking) == (False, False)
-    assert fresh({2024: _summary(2024)}, datetime(2026, 1, 1, tzinfo=UTC)).passed
-    assert not fresh({}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+    assert check_freshness({2024: _summary(2024)}, datetime(2026, 1, 1, tzinfo=UTC)).passed
+    assert not check_freshness({}, datetime(2026, 1, 1, tzinfo=UTC)).passed
 
 
 def test_summary_of_a_merged_year() -> None:
-    """What the checks read is what the merge made."""
+    """The summary has the counts of the merge."""
     built = build_victims(year({("usagers", 0, "sexe"): "9", ("usagers", 1, "grav"): "0"}), 2023)
-    records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "directory"}
-               for name in built.counts}  # fmt: skip
+    records = {
+        name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "directory"} for name in built.counts
+    }
     summary = summarise(built, 2023, records, "abc")
     assert summary["counts"]["usagers"] == [4, 3, 1]
     assert summary["victims"] == 3
@@ -166,14 +187,14 @@ def test_summary_of_a_merged_year() -> None:
     assert summary["repaired"] == {"sexe": 1}
     assert summary["rules"] == {"code": 1, "severity": 1}
     assert summary["data_source"] == "directory"
-    assert data_problems({2023: summary}) == [
+    assert find_data_problems({2023: summary}) == [
         "2023: refused 25.0% of usagers; at most 2% may be",
         "2023: 25.0% of sexe repaired",
     ]
 
 
 def test_doubled_file_of_a_year_without_ids() -> None:
-    """Until 2020 no id tells users apart: a file whose rows are all there twice is found by its rows."""
+    """Until 2020 users have no id: a file whose rows are all repeated is found by identical rows."""
     from accident_reco.models.accidents.sample import sample_year
 
     files = sample_year(2016, 300)
@@ -183,7 +204,7 @@ def test_doubled_file_of_a_year_without_ids() -> None:
     records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "x"} for name in files}
     built = build_victims(files, 2016)
     assert len(built.victims) == built.counts["usagers"].rows_in
-    (reason,) = data_problems({2016: summarise(built, 2016, records, "abc")})
-    assert reason == "2016: 50% of the users are like another one in every column: the file is doubled"
+    (reason,) = find_data_problems({2016: summarise(built, 2016, records, "abc")})
+    assert reason == "2016: 50% of the users equal another one in every column: the file is doubled"
     single = build_victims(sample_year(2016, 300), 2016)
-    assert data_problems({2016: summarise(single, 2016, records, "abc")}) == []
+    assert find_data_problems({2016: summarise(single, 2016, records, "abc")}) == []

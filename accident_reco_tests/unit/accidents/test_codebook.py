@@ -1,4 +1,4 @@
-"""The codebook against the official descriptions, and what it says to people who send wrong values."""
+"""The codebook against the official descriptions, and its messages about invalid values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco.models.accidents.codebook import FIELDS, TABLES, canonical, field, problem, words
+from accident_reco.models.accidents.codebook import FIELDS, TABLES, describe_code, find_problem, get_field, to_number
 from accident_reco.models.accidents.data.schema import COLUMNS
 
 # Fields whose codes the description gives in a drawing, or not at all.
@@ -46,22 +46,22 @@ def test_codes_are_the_official_ones(name: str, baac_dir: Path) -> None:
     text = (baac_dir / "codebook" / "description-des-bases-de-donnees-annuelles-2022.txt").read_text(encoding="utf-8")
     official = _described(text, name)
     official.pop(-1, None)
-    codes = field(name).codes
+    codes = get_field(name).codes
     assert codes is not None
     assert set(codes) == set(official)
     for code, fr in official.items():
         first = re.split(r"[^a-z]", _plain(fr))[0]
-        if first != "reference":  # "Référence inutilisée depuis 2006 (scooter immatriculé)" is said the other way round
+        if first != "reference":  # "Référence inutilisée depuis 2006 (scooter immatriculé)" has another order
             assert first in _plain(codes[code][0]), (code, fr)
 
 
 def test_words_in_both_languages() -> None:
-    """Pages, cards and errors speak the official words, or English."""
-    assert words("grav", 2) == "Killed"
-    assert words("grav", 2, "fr") == "Tué"
-    assert words("catv", 33) == "Motorcycle over 125 cc"
-    assert words("lum", -1) == "Not filled in"
-    assert words("lum", 77) == "77"
+    """Descriptions are available in French, as published, and in English."""
+    assert describe_code("grav", 2) == "Killed"
+    assert describe_code("grav", 2, "fr") == "Tué"
+    assert describe_code("catv", 33) == "Motorcycle over 125 cc"
+    assert describe_code("lum", -1) == "Not filled in"
+    assert describe_code("lum", 77) == "77"
 
 
 def test_every_column_has_a_field() -> None:
@@ -79,12 +79,25 @@ def test_every_column_has_a_field() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("grav", 4), ("grav", None), ("lum", -1), ("lum", "5"), ("actp", "A"), ("actp", "b"), ("actp", 11), ("vma", 130),
-     ("lat", "48,5"), ("long", -1.0), ("adr", 12), ("hrmn", 2359), ("an_nais", 1950.0)],
-)  # fmt: skip
+    [
+        ("grav", 4),
+        ("grav", None),
+        ("lum", -1),
+        ("lum", "5"),
+        ("actp", "A"),
+        ("actp", "b"),
+        ("actp", 11),
+        ("vma", 130),
+        ("lat", "48,5"),
+        ("long", -1.0),
+        ("adr", 12),
+        ("hrmn", 2359),
+        ("an_nais", 1950.0),
+    ],
+)
 def test_acceptable(name: str, value: object) -> None:
     """What a client may send: codes, numbers, numeric text, letters of actp, unknown."""
-    assert problem(name, value) is None
+    assert find_problem(name, value) is None
 
 
 @pytest.mark.parametrize(
@@ -100,24 +113,24 @@ def test_acceptable(name: str, value: object) -> None:
         ("lat", 91, "lat = 91 is not in -90 to 90 degrees"),
         ("catv", [7], "is not a number"),
     ],
-)  # fmt: skip
-def test_refused_with_the_rule(name: str, value: object, text: str) -> None:
-    """An error names the field, the value, what is allowed, and how to say unknown."""
-    assert text in (problem(name, value) or "")
+)
+def test_invalid_values_are_reported_with_the_rule(name: str, value: object, text: str) -> None:
+    """An error names the field, the value, the valid values, and the notation of unknown."""
+    assert text in (find_problem(name, value) or "")
 
 
 def test_unknown_field_names_the_fields() -> None:
     """A field that does not exist is answered with those that do."""
     with pytest.raises(KeyError, match="speed is not a BAAC field; fields are Num_Acc, an, mois"):
-        problem("speed", 3)
+        find_problem("speed", 3)
 
 
 def test_canonical_numbers() -> None:
     """One reading of a value for requests and files."""
-    assert [canonical("actp", value) for value in ("A", "b", 3, "x", None)] == [10, 11, 3, None, None]
-    assert canonical("lat", " 48,5 ") == 48.5
+    assert [to_number("actp", value) for value in ("A", "b", 3, "x", None)] == [10, 11, 3, None, None]
+    assert to_number("lat", " 48,5 ") == 48.5
     times = ("17:45", "7:05", "00:00", "1745", 1745, "7:5", "12:75", "-1:30", "1:2:3", ":", "²:15")
-    assert [canonical("hrmn", value) for value in times] == [1745, 705, 0, 1745, 1745, *[None] * 6]
+    assert [to_number("hrmn", value) for value in times] == [1745, 705, 0, 1745, 1745, *[None] * 6]
 
 
 def test_codebook_is_light() -> None:

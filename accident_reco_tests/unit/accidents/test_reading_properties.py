@@ -1,4 +1,4 @@
-"""Random files, whole and damaged, written and read back: no row unaccounted for, every damage told with its line."""
+"""Random files, intact and damaged: every row is read or refused, and every damage is reported with its line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from accident_reco.models.accidents.data.reading import UnreadableFile, decode, 
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.models.accidents.sample.cells import decimals, grouped, padded
+from accident_reco.models.accidents.sample.cells import format_degrees, format_ids, format_padded
 
-from .baac import ROWS, text, year
+from .baac import ROWS, is_balanced, text, year
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Text that a BAAC cell can hold: anything on one line, but control characters.
@@ -28,7 +28,7 @@ SAMPLE = {2024: sample_year(2024, 60), 2016: sample_year(2016, 60), 2018: sample
 
 
 def _cell(name: str) -> st.SearchStrategy[str]:
-    """A published cell of a field: a code, a number in range, or one of the spellings of nothing."""
+    """A published cell of a field: a code, a number in range, or a notation of missing values."""
     field = FIELDS[name]
     nothing = st.sampled_from(["", " -1", "-1", "N/A", "."])
     if field.codes is not None:
@@ -46,7 +46,7 @@ def _cell(name: str) -> st.SearchStrategy[str]:
 @QUICK
 @given(data=st.data(), table=st.sampled_from(TABLES))
 def test_valid_values_survive(data: st.DataObject, table: str) -> None:
-    """Whatever the publisher may write in a cell is read as what it means, and nothing is reported."""
+    """Every valid cell is read as its value, and nothing is reported."""
     names = [name for name in ROWS[table][0] if name != "Num_Acc"]
     rows = data.draw(st.lists(st.tuples(*(_cell(name) for name in names)), min_size=1, max_size=8))
     published = [{"Num_Acc": str(202300000001 + n), **dict(zip(names, row, strict=True))} for n, row in enumerate(rows)]
@@ -79,7 +79,7 @@ def test_valid_values_survive(data: st.DataObject, table: str) -> None:
     newline=st.sampled_from(["\n", "\r\n"]),
     final=st.booleans(),
 )
-def test_any_dress_of_the_same_file(rows: list[list[str]], encoding: str, newline: str, final: bool) -> None:
+def test_encodings_and_line_ends(rows: list[list[str]], encoding: str, newline: str, final: bool) -> None:
     """BOM, UTF-16, CRLF, a missing final newline: the rows are the same."""
     header = COLUMNS["usagers"]
     lines = [";".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row) for row in [list(header), *rows]]
@@ -94,8 +94,8 @@ def test_any_dress_of_the_same_file(rows: list[list[str]], encoding: str, newlin
 
 @QUICK
 @given(data=st.binary(max_size=400))
-def test_noise_is_refused_not_crashed_on(data: bytes) -> None:
-    """Bytes that are no table end in one message, whatever they are."""
+def test_random_bytes_are_unreadable(data: bytes) -> None:
+    """Bytes that are no table are reported as an unreadable file."""
     with pytest.raises(UnreadableFile, match=r"x.csv line 1: this is not a lieux file"):
         read_table(data, "lieux", "x.csv", Quarantine())
 
@@ -108,8 +108,8 @@ def test_noise_is_refused_not_crashed_on(data: bytes) -> None:
     damage=st.sampled_from([b"\0", b'"', b";", b",", b"\n", b"\xff", b"9", b"", b"\t", "é".encode()]),
     cut=st.integers(0, 3),
 )
-def test_one_damage_never_loses_a_row(which: int, table: str, place: float, damage: bytes, cut: int) -> None:
-    """A byte lost, doubled or changed anywhere in a file: every line is read or told, or the file is refused."""
+def test_damaged_byte_never_loses_a_row(which: int, table: str, place: float, damage: bytes, cut: int) -> None:
+    """A byte lost, doubled or changed anywhere: every line is read or refused, or the file is unreadable."""
     files = dict(SAMPLE[which])
     good = files[table].data
     at = int(place * len(good))
@@ -120,26 +120,26 @@ def test_one_damage_never_loses_a_row(which: int, table: str, place: float, dama
     except UnreadableFile:
         return
     for name, count in built.counts.items():
-        assert count.balanced, (name, count)
+        assert is_balanced(count), (name, count)
     lines = [line for line in decode(data)[0].split(b"\n")[1:] if line]
     assert built.counts[table].rows_in == len(lines)
     assert len(built.victims) == built.counts["usagers"].rows_out
-    told = built.quarantine
-    assert (told.line >= 1).all()
-    assert told.message.str.contains(" line ").all()
-    assert (told.way_out != "").all()
+    quarantine = built.quarantine
+    assert (quarantine.line >= 1).all()
+    assert quarantine.message.str.contains(" line ").all()
+    assert (quarantine.way_out != "").all()
 
 
 @QUICK
 @given(data=st.data())
 def test_any_cell_of_any_row(data: st.DataObject) -> None:
-    """Any text in any cell: nobody is lost without a note that names the line and keeps its text."""
+    """Any text in any cell: no row is lost without a note with its line and text."""
     table = data.draw(st.sampled_from(TABLES))
     row = data.draw(st.integers(0, len(ROWS[table]) - 1))
     column = data.draw(st.sampled_from(list(ROWS[table][0])))
     cell = data.draw(CELL.filter(lambda value: '"' not in value) | st.integers(-5, 10**13).map(str))
     built = build_victims(year({(table, row, column): cell}), 2023)
-    assert all(count.balanced for count in built.counts.values())
+    assert all(is_balanced(count) for count in built.counts.values())
     refused = built.quarantine[built.quarantine.disposition == "refused"]
     assert (refused.raw != "").all()
     for name, field in FIELDS.items():
@@ -148,8 +148,8 @@ def test_any_cell_of_any_row(data: st.DataObject) -> None:
     assert set(built.victims.grav) <= {1, 2, 3, 4}
 
 
-def test_every_damaged_line_is_told_with_its_number() -> None:
-    """Several kinds of damage in one file: each with the physical line, the rest read."""
+def test_damaged_lines_are_reported_with_their_number() -> None:
+    """Several kinds of damage in one file: each is reported with its physical line, the rest is read."""
     lines = text(ROWS["usagers"]).split("\n")
     damaged = [
         lines[0],
@@ -158,16 +158,14 @@ def test_every_damaged_line_is_told_with_its_number() -> None:
         lines[2] + ';"too";"many"',
         lines[3],
         lines[4].replace('"2015"', '"2015'),
-    ]  # fmt: skip
+    ]
     built = build_victims(year(usagers="\n".join(damaged).encode()), 2023)
-    told = {(note.rule, note.line) for note in built.quarantine.itertuples()}
-    assert told == {("nul_byte", 2), ("ragged_row", 4), ("stray_quote", 6)}
+    reported = {(note.rule, note.line) for note in built.quarantine.itertuples()}
+    assert reported == {("nul_byte", 2), ("ragged_row", 4), ("stray_quote", 6)}
     assert len(built.victims) == 2
     assert (built.counts["usagers"].rows_in, built.counts["usagers"].refused) == (4, 2)
     ragged = built.quarantine[built.quarantine.rule == "ragged_row"].iloc[0]
-    assert ragged.message == (
-        "usagers-2023.csv line 4: has 18 fields where the header has 16; row kept in quarantine."
-    )  # fmt: skip
+    assert ragged.message == ("usagers-2023.csv line 4: has 18 fields where the header has 16; row kept in quarantine.")
     assert ragged.raw.endswith('"too";"many"')
 
 
@@ -178,8 +176,8 @@ def test_latin1_and_mixed_encodings() -> None:
     assert decode(mixed) == ("É\u00a0É\nÀÉ\nÉ".encode(), [2])
 
 
-def test_unknown_column_is_told_and_left_out() -> None:
-    """A column that no year publishes is named; the others are read."""
+def test_unknown_column_is_reported_and_skipped() -> None:
+    """A column that no year has is reported; the others are read."""
     lines = [line + ';"x"' if n else line + ';"meteo"' for n, line in enumerate(text(ROWS["lieux"]).split("\n"))]
     built = build_victims(year(lieux="\n".join(lines).encode()), 2023)
     assert built.quarantine.message.tolist() == [
@@ -187,8 +185,8 @@ def test_unknown_column_is_told_and_left_out() -> None:
     ]
 
 
-def test_column_twice_is_refused() -> None:
-    """Two columns of one name could hold different values; neither is guessed."""
+def test_repeated_column_is_unreadable() -> None:
+    """Two columns of one name may have different values; neither is chosen."""
     lines = text(ROWS["lieux"]).replace('"voie"', '"catr"', 1)
     with pytest.raises(UnreadableFile, match="the header names catr twice; remove one of the two columns"):
         build_victims(year(lieux=lines.encode()), 2023)
@@ -198,7 +196,7 @@ def test_column_twice_is_refused() -> None:
 @given(values=st.lists(st.floats(-90, 90), min_size=1, max_size=5), ids=st.integers(0, 999_999_999))
 def test_cells_of_samples(values: list[float], ids: int) -> None:
     """Decimal commas and grouped ids as the generator writes them are what the reader reads."""
-    written = decimals(np.array(values)).to_pylist()
+    written = format_degrees(np.array(values)).to_pylist()
     assert [float(cell.replace(" ", "").replace(",", ".")) for cell in written] == pytest.approx(values, abs=1e-6)
-    assert int(grouped(np.array([ids])).to_pylist()[0].replace("\u00a0", "")) == ids
-    assert padded(np.array([7]), 3).to_pylist() == ["007"]
+    assert int(format_ids(np.array([ids])).to_pylist()[0].replace("\u00a0", "")) == ids
+    assert format_padded(np.array([7]), 3).to_pylist() == ["007"]

@@ -1,4 +1,4 @@
-"""Made-up files: of every era, seeded, read back whole, with relations worth learning."""
+"""Sample files: of every era, seeded, read back completely, with learnable relations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.sample.__main__ import main
 from accident_reco.models.accidents.sources.directory import DirectorySource
 
+from .baac import is_balanced
+
 
 @pytest.mark.parametrize("year", [2005, 2009, 2016, 2018, 2019, 2020, 2021, 2022, 2024])
 def test_every_era_reads_back_whole(year: int) -> None:
-    """What the generator writes, the reader takes without losing or refusing a row; quirks are repaired and told."""
+    """Generated files are read without losing or refusing a row; irregularities are repaired and reported."""
     built = build_victims(sample_year(year, 2_000), year)
     assert len(built.victims) == built.counts["usagers"].rows_in > 1_500
-    assert all(count.balanced and count.refused == 0 for count in built.counts.values())
+    assert all(is_balanced(count) and count.refused == 0 for count in built.counts.values())
     assert set(built.eras.values()) == {"until_2018" if year < 2019 else "since_2019"}
     assert set(built.quarantine.rule) <= {"code", "swapped_coordinates", "speed_times_ten"}
     assert (built.victims.groupby("Num_Acc").grav.max() > 1).all()  # nobody hurt, no accident
@@ -30,7 +32,7 @@ def test_every_era_reads_back_whole(year: int) -> None:
 
 
 def test_headers_and_names_are_the_publishers() -> None:
-    """The typo of 2021/2022, Accident_Id in 2022, tabs in 2009, CRLF in 2018: readers meet what they will meet."""
+    """The typo of 2021/2022, Accident_Id in 2022, tabs in 2009, CRLF in 2018: as in published files."""
     assert sample_year(2022, 100)["caracteristiques"].name == "carcteristiques-2022.csv"
     assert sample_year(2022, 100)["caracteristiques"].data.startswith(b'"Accident_Id";"jour"')
     assert sample_year(2016, 100)["usagers"].name == "usagers_2016.csv"
@@ -47,22 +49,22 @@ def test_headers_and_names_are_the_publishers() -> None:
 
 
 def test_same_seed_same_bytes() -> None:
-    """A model trained on a sample can be trained again from the same input; another seed is another world."""
+    """A training on sample data is reproducible; another seed gives other data."""
     first, again, other = (sample_year(2023, 500, seed) for seed in (20, 20, 21))
     assert {name: file.data for name, file in first.items()} == {name: file.data for name, file in again.items()}
     assert first["usagers"].data != other["usagers"].data
 
 
 def test_marginals_and_relations_are_believable() -> None:
-    """Shares near the published ones, and severity that follows its causes the way it does in life."""
+    """Shares near the published ones, and severity that depends on its causes as in real data."""
     people = build_victims(sample_year(2024, 30_000), 2024).victims
     shares = people.grav.value_counts(normalize=True)
     assert shares[1] == pytest.approx(0.42, abs=0.06)
     assert shares[2] + shares[3] == pytest.approx(0.18, abs=0.04)
-    grave = people.grav.isin([2, 3])
+    severe = people.grav.isin([2, 3])
 
     def rate(mask: np.ndarray) -> float:
-        return float(grave[mask].mean())
+        return float(severe[mask].mean())
 
     age = people.an - people.an_nais.where(people.an_nais > 0)
     car = (people.catv == 7) & (people.catu == 1)
@@ -75,7 +77,7 @@ def test_marginals_and_relations_are_believable() -> None:
 
 
 def test_hospitalised_shifts_in_2018() -> None:
-    """From 2018 on fewer count as hospitalised; a drift check must find that in samples as it would in life."""
+    """Since 2018 fewer count as hospitalised; drift checks must find that in samples as in real data."""
     before, after = (build_victims(sample_year(year, 10_000), year).victims.grav.eq(3).mean() for year in (2017, 2018))
     assert before > after + 0.04
 
@@ -83,7 +85,7 @@ def test_hospitalised_shifts_in_2018() -> None:
 def test_files_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Years that are not at hand are written where a directory source finds them."""
+    """Written years are found by a directory source."""
     monkeypatch.setattr("sys.argv", ["sample", "2018-2019", str(tmp_path / "new"), "--people", "60"])
     assert main() == 0
     assert DirectorySource(str(tmp_path / "new")).years() == [2018, 2019]

@@ -1,4 +1,4 @@
-"""Sources: the official dataset through recorded API shapes, directories of any depth, made-up years."""
+"""Sources: the official dataset through recorded API answers, directories of any depth, sample years."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.raw_store import fetch_raw
-from accident_reco.models.accidents.data.watch import changed_years
+from accident_reco.models.accidents.data.raw_store import fetch_raw_file
+from accident_reco.models.accidents.data.watch import find_changed_years
 from accident_reco.models.accidents.sources import SourceError, open_source
-from accident_reco.models.accidents.sources.base import table_and_year
+from accident_reco.models.accidents.sources.base import parse_file_name
 from accident_reco.models.accidents.sources.directory import DirectorySource
 from accident_reco.models.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
 from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
@@ -125,7 +125,7 @@ def test_stable_links_when_the_api_is_down(site: Site) -> None:
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"resources": null}', b'{"message": "gone"}'])
 def test_api_that_answers_nonsense(site: Site, answer: bytes) -> None:
-    """A page instead of JSON, or JSON of another shape, is told and replaced by the stable links."""
+    """A page instead of JSON, or JSON of another shape: the stable links are used."""
     site.answers[_edition(2026)] = body(answer)
     assert _source(site).years() == sorted(STABLE_IDS)
 
@@ -159,10 +159,10 @@ def test_official_refuses_the_loopback_by_default() -> None:
 )
 def test_names(name: str, found: tuple[str, int, bool] | None) -> None:
     """Every spelling of the publisher, and what only looks like one."""
-    assert table_and_year(name) == found
+    assert parse_file_name(name) == found
 
 
-def test_real_directory_has_2024_and_tells_what_it_leaves_out(baac_dir: Path) -> None:
+def test_real_directory_has_2024_and_reports_skipped_years(baac_dir: Path) -> None:
     """Files two levels deep are found; heads of 2018 are no year."""
     source = DirectorySource(str(baac_dir))
     assert source.years() == [2024]
@@ -173,7 +173,7 @@ def test_real_directory_has_2024_and_tells_what_it_leaves_out(baac_dir: Path) ->
 
 
 def test_directory_without_a_year(tmp_path: Path) -> None:
-    """Nothing found, or nothing there: one sentence that says what was looked for, and where."""
+    """No file, or no directory: one sentence with what was searched, and where."""
     with pytest.raises(SourceError, match=r"no complete year in .*: looked for caract…-YYYY.csv, .* no such file"):
         DirectorySource(str(tmp_path)).years()
     with pytest.raises(SourceError, match="does not exist; give a directory or URL"):
@@ -218,13 +218,13 @@ def test_directory_fingerprint_follows_a_correction(tmp_path: Path) -> None:
 
 
 def test_sample_source_by_settings() -> None:
-    """Years and size by setting; any other year is made when asked for; years to come are not."""
+    """Years and size by setting; any other past year can be fetched, future ones cannot."""
     source = open_source(Settings.load(accidents_sample_years="2019,2022-2023", accidents_sample_people=100))
     assert isinstance(source, SampleSource)
     assert source.years() == [2019, 2022, 2023]
     with source.fetch(2007, "usagers").stream as stream:
         assert stream.read(7) == b"Num_Acc"
-    with pytest.raises(SourceError, match=r"sample data is made for .* from 2005 to"):
+    with pytest.raises(SourceError, match=r"sample data is .* of 2005 to"):
         source.fetch(2200, "usagers")
 
 
@@ -236,18 +236,18 @@ def test_wrong_sample_years(text: str) -> None:
 
 
 def test_api_that_is_down_corrects_nothing(listed: Site, tmp_path: Path) -> None:
-    """Without the API nobody knows of corrections: stored years rest, and come up again only when it tells of one."""
+    """Without the API corrections are unknown: stored years are kept until it lists one."""
     store = open_store(tmp_path.as_uri())
     for table in TABLES:
-        fetch_raw(store, _source(listed), 2023, table)
+        fetch_raw_file(store, _source(listed), 2023, table)
     up = dict(listed.answers)
     for year in range(2019, 2027):
         listed.answers[_edition(year)] = body(b"oops", 500)
     down = _source(listed)
-    assert not down.certain()
-    assert [change.year for change in changed_years(store, down)] == [2019, 2020, 2021, 2022]
+    assert not down.is_current()
+    assert [change.year for change in find_changed_years(store, down)] == [2019, 2020, 2021, 2022]
     listed.answers.clear()
     listed.answers.update(up)
-    assert [change.year for change in changed_years(store, _source(listed))] == [2016, 2021]
-    record, fetched = fetch_raw(store, _source(listed), 2023, "usagers")
+    assert [change.year for change in find_changed_years(store, _source(listed))] == [2016, 2021]
+    record, fetched = fetch_raw_file(store, _source(listed), 2023, "usagers")
     assert (record.name, fetched) == ("usagers-2023.csv", False)

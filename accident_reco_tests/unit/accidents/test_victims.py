@@ -1,4 +1,4 @@
-"""Four files to one row per person: nobody lost, nobody doubled, every odd value told."""
+"""The merge of four files to one row per road user: none lost or duplicated, every invalid value reported."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data.reading import UnreadableFile
-from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, dtype_of
-from accident_reco.models.accidents.data.victims import RawFile, YearOfAccidents, build_victims
+from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, get_dtype
+from accident_reco.models.accidents.data.victims import AccidentYear, RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
 
-from .baac import USAGERS, text, year
+from .baac import USAGERS, is_balanced, text, year
 
 
 @pytest.fixture(scope="module")
-def real(baac_dir: Path) -> YearOfAccidents:
+def real(baac_dir: Path) -> AccidentYear:
     stems = dict(zip(TABLES, ("caract", "lieux", "vehicules", "usagers"), strict=True))
     files = {
         table: RawFile(f"{stem}-2024.csv", (baac_dir / "2024" / f"{stem}-2024.csv").read_bytes())
@@ -27,8 +27,8 @@ def real(baac_dir: Path) -> YearOfAccidents:
     return build_victims(files, 2024)
 
 
-def test_every_person_of_2024_once(real: YearOfAccidents) -> None:
-    """A join of lieux on Num_Acc alone multiplies people: 93,686 in, 93,686 out, in the order of the file."""
+def test_one_row_per_road_user_of_2024(real: AccidentYear) -> None:
+    """A join of lieux on Num_Acc alone multiplies rows: 93,686 in, 93,686 out, in the order of the file."""
     assert {name: (count.rows_in, count.rows_out) for name, count in real.counts.items()} == {
         "caracteristiques": (40748, 40748),
         "lieux": (52789, 52789),
@@ -38,13 +38,13 @@ def test_every_person_of_2024_once(real: YearOfAccidents) -> None:
     assert len(real.victims) == 93686
     assert real.victims.id_usager.is_unique
     assert real.victims.grav.value_counts().to_dict() == {1: 39518, 4: 37172, 3: 14513, 2: 2483}
-    assert real.victims.catv.isin([-1]).sum() <= 2  # every person found a vehicle
+    assert real.victims.catv.isin([-1]).sum() <= 2  # every road user has a vehicle
 
 
-def test_real_quirks(real: YearOfAccidents) -> None:
-    """Each quirk seen in the files of 2024 ends in the canonical form, and what was repaired is told."""
-    told = real.quarantine.groupby("rule").size().to_dict()
-    assert told == {
+def test_real_quirks(real: AccidentYear) -> None:
+    """Each irregularity of the files of 2024 is converted to the canonical form, and repairs are reported."""
+    counts = real.quarantine.groupby("rule").size().to_dict()
+    assert counts == {
         "code": 32,  # actp 7 and 8
         "impossible_coordinates": 2,
         "out_of_range": 31,  # vma 1 to 4
@@ -63,10 +63,10 @@ def test_real_quirks(real: YearOfAccidents) -> None:
     assert victims.lartpc.notna().sum() > 0
 
 
-def test_types(real: YearOfAccidents) -> None:
+def test_types(real: AccidentYear) -> None:
     """Codes are int16 with -1, Num_Acc int64, reals float64: every reader may rely on it."""
     assert list(real.victims.columns[: len(VICTIM_COLUMNS)]) == list(VICTIM_COLUMNS)
-    assert {name: str(real.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+    assert {name: str(real.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: get_dtype(n) for n in VICTIM_COLUMNS}
     for frame, table in ((real.accidents, TABLES[0]), (real.places, TABLES[1]), (real.vehicles, TABLES[2])):
         assert set(COLUMNS[table]) <= set(frame.columns)
 
@@ -112,7 +112,7 @@ def test_values_of_one_person() -> None:
     ],
 )
 def test_refused(table: str, row: int, column: str, value: str, rule: str, message: str | None) -> None:
-    """A row that cannot be used is in quarantine with file, line, value, rule, way out and its text; all is counted."""
+    """A refused row is in quarantine with file, line, value, rule, remediation and its text; all rows are counted."""
     built = build_victims(year({(table, row, column): value}), 2023)
     found = built.quarantine[(built.quarantine.rule == rule) & (built.quarantine.source_table == table)]
     assert found.disposition.tolist() == ["refused"]
@@ -122,7 +122,7 @@ def test_refused(table: str, row: int, column: str, value: str, rule: str, messa
     assert (message or "") in note.message
     assert note.way_out
     assert note.raw.startswith('"20')
-    assert all(count.balanced for count in built.counts.values())
+    assert all(is_balanced(count) for count in built.counts.values())
     assert built.counts[table].refused == 1
 
 
@@ -144,7 +144,7 @@ def test_refused(table: str, row: int, column: str, value: str, rule: str, messa
     ],
 )
 def test_repaired(table: str, row: int, column: str, value: str, rule: str, becomes: object) -> None:
-    """An odd value costs the value, never the person, and is told with line and rule."""
+    """An invalid value becomes unknown, its row is kept, and the repair is reported with line and rule."""
     built = build_victims(year({(table, row, column): value}), 2023)
     assert len(built.victims) == 4
     note = built.quarantine[built.quarantine.rule == rule].iloc[0]
@@ -167,22 +167,22 @@ def test_day_that_the_month_lacks() -> None:
     assert "is not a day of month 11 of 2023" in built.quarantine.message.iloc[0]
 
 
-def test_refused_people_stay_in_the_context() -> None:
-    """A driver of unknown severity cannot be learnt from but was there: the other person's context counts them."""
+def test_refused_users_stay_in_the_context() -> None:
+    """A driver of unknown severity is refused but counts in the context of the other users."""
     built = build_victims(year({("usagers", 2, "grav"): "0"}), 2023)
     assert len(built.victims) == 3
     assert built.victims.nb_users.iloc[2] == 2
 
 
-def test_accident_without_place_keeps_its_people() -> None:
-    """A missing lieux row leaves the road unknown and says so."""
+def test_accident_without_road_keeps_its_users() -> None:
+    """A missing lieux row makes the road unknown and is reported."""
     built = build_victims(year({("lieux", 2, "Num_Acc"): "202300000001"}), 2023)
     assert built.victims.catr.tolist() == [2, 2, -1, -1]
     assert built.quarantine.rule.tolist() == ["no_place"]
 
 
 def test_order_of_accidents_does_not_matter() -> None:
-    """People find their accident whatever the order of the files."""
+    """Road users are joined with their accident independently of the order of the files."""
     straight = build_victims(year(), 2023).victims
     rows = [dict(row) for row in reversed(USAGERS)]
     turned = build_victims(year(usagers=text(rows).encode()), 2023).victims
@@ -199,22 +199,31 @@ def test_not_the_table(content: bytes) -> None:
 @pytest.mark.parametrize("an", [2024, 2016])
 @pytest.mark.parametrize("empty", [*TABLES, "all"])
 def test_header_without_rows(an: int, empty: str) -> None:
-    """A file that ends after its header: everything is accounted for, and no year without people passes as one."""
+    """A file that ends after its header: all rows are counted, and a year without road users has no victims."""
     files = sample_year(an, 40)
     for table in TABLES if empty == "all" else [empty]:
         files[table] = RawFile(files[table].name, files[table].data.split(b"\n")[0] + b"\n")
     built = build_victims(files, an)
-    assert all(count.balanced for count in built.counts.values())
+    assert all(is_balanced(count) for count in built.counts.values())
     assert len(built.victims) == (
         0 if empty in ("all", "caracteristiques", "usagers") else built.counts["usagers"].rows_in
     )
-    assert {name: str(built.victims[name].dtype) for name in VICTIM_COLUMNS} == {n: dtype_of(n) for n in VICTIM_COLUMNS}
+    assert {name: str(built.victims[name].dtype) for name in VICTIM_COLUMNS} == {
+        n: get_dtype(n) for n in VICTIM_COLUMNS
+    }
 
 
 def test_leading_zeros_and_spreadsheet_words() -> None:
     """Department 1 is 01, and what a spreadsheet writes for an error is not filled in."""
     built = build_victims(
-        year({("caracteristiques", 0, "dep"): "1", ("caracteristiques", 0, "com"): "1004",
-              ("lieux", 1, "nbv"): "#VALEURMULTI"}), 2023)  # fmt: skip
+        year(
+            {
+                ("caracteristiques", 0, "dep"): "1",
+                ("caracteristiques", 0, "com"): "1004",
+                ("lieux", 1, "nbv"): "#VALEURMULTI",
+            }
+        ),
+        2023,
+    )
     assert built.victims[["dep", "com", "nbv"]].iloc[0].tolist() == ["01", "01004", -1]
     assert built.quarantine.empty

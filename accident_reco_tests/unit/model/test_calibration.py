@@ -1,24 +1,24 @@
-"""From margins to probabilities, a class and a doubt."""
+"""Calibration: from margins to probabilities, a class and an uncertainty flag."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from accident_reco.models.accidents.scoring.scorer import Rule
+from accident_reco.models.accidents.scoring.scorer import DecisionRule
 from accident_reco.models.accidents.training import calibration, metrics
 
 
 @pytest.fixture(scope="module")
 def margins() -> tuple[np.ndarray, np.ndarray]:
-    """Log-odds that are twice too sure and shifted, as after training on another mix."""
+    """Overconfident and shifted log-odds, as after training on another class mix, and labels."""
     rng = np.random.default_rng(0)
     truth = rng.normal(-1.5, 1.5, 20_000)
     return truth * 2 + 1, (rng.random(20_000) < 1 / (1 + np.exp(-truth))).astype(np.int8)
 
 
-@pytest.mark.parametrize("fit", [calibration.platt, calibration.isotonic])
-def test_curves_undo_a_wrong_mix_and_keep_the_ranks(fit, margins):
-    """Probabilities hold on rows that the curve was not fitted on; the curve never falls."""
+@pytest.mark.parametrize("fit", [calibration.fit_platt, calibration.fit_isotonic])
+def test_curves_correct_the_class_mix_and_keep_ranks(fit, margins):
+    """Probabilities are calibrated on rows that the curve was not fitted on; the curve is monotone."""
     x, y = margins
     knots, curve = fit(x[:10_000], y[:10_000])
     assert (np.diff(curve) >= 0).all()
@@ -29,20 +29,20 @@ def test_curves_undo_a_wrong_mix_and_keep_the_ranks(fit, margins):
 
 
 def test_threshold_follows_the_stated_cost(margins):
-    """Calibrated probabilities: a miss that costs four false alarms is avoided from one fifth on."""
+    """With calibrated probabilities and a miss that costs four false alarms the threshold is one fifth."""
     x, y = margins
-    assert calibration.fit_rule(x, y, 4.0, 0.9, seed=0).threshold == pytest.approx(0.2, abs=0.03)
-    assert calibration.fit_rule(x, y, 1.0, 0.9, seed=0).threshold == pytest.approx(0.5, abs=0.06)
+    assert calibration.fit_decision_rule(x, y, 4.0, 0.9, seed=0).threshold == pytest.approx(0.2, abs=0.03)
+    assert calibration.fit_decision_rule(x, y, 1.0, 0.9, seed=0).threshold == pytest.approx(0.5, abs=0.06)
 
 
-def test_doubt_covers_either_class(margins):
-    """Class-conditional conformal prediction: nine in ten of the grave and of the light are not excluded."""
+def test_conformal_bounds_cover_each_class(margins):
+    """Class-conditional conformal prediction: nine in ten of the severe and of the light are not excluded."""
     x, y = margins
-    rule = calibration.fit_rule(x[:10_000], y[:10_000], 4.0, 0.9, seed=0)
+    rule = calibration.fit_decision_rule(x[:10_000], y[:10_000], 4.0, 0.9, seed=0)
     p = rule.probability(x[10_000:])
     assert np.mean(p[y[10_000:] == 1] >= rule.uncertain_from) == pytest.approx(0.9, abs=0.02)
     assert np.mean(p[y[10_000:] == 0] <= rule.uncertain_to) == pytest.approx(0.9, abs=0.02)
-    assert Rule.from_json(rule.to_json()).to_json() == rule.to_json()
+    assert DecisionRule.from_json(rule.to_json()).to_json() == rule.to_json()
 
 
 def test_metrics_agree_with_scikit_learn(margins):

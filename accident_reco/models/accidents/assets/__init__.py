@@ -1,1 +1,1 @@
-"""Dagster assets, checks, jobs and sensors of the accident model; `plugin` hands them to the platform."""
+"""Dagster assets, checks, jobs and sensors of the accident model; `plugin` registers them with the platform."""

@@ -1,4 +1,4 @@
-"""Accident data by year: published files, victims, quarantine, and what must hold before they teach a model."""
+"""Assets of accident data by year: published files, victims, quarantine, with the checks that block training."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.models.accidents.assets.partitions import single_run, years
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data import ingest, raw_store
-from accident_reco.models.accidents.data.checks import CheckOutcome, fresh
-from accident_reco.models.accidents.data.queries import loaded_years, row_counts
+from accident_reco.models.accidents.data import checks, ingest, raw_store
+from accident_reco.models.accidents.data.checks import CheckOutcome, check_freshness
+from accident_reco.models.accidents.data.queries import count_rows, read_loaded_years
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 
-# Metadata of what was made, by asset and year.
-Made = dict[tuple[dg.AssetKey, int], dict[str, Any]]
+# Metadata of materialized partitions, by asset and year.
+YearMetadata = dict[tuple[dg.AssetKey, int], dict[str, Any]]
 
 GROUP = "accidents_ingest"
 OWNERS = ["team:accidents"]
@@ -25,26 +25,26 @@ DESCRIPTIONS = {
     "caracteristiques": "When, where and in which light and weather each accident happened, as published.",
     "lieux": "The roads of each accident (one to five rows), as published.",
     "vehicules": "The vehicles of each accident, as published.",
-    "usagers": "The people of each accident, as published.",
+    "usagers": "The road users of each accident, as published.",
 }
 VICTIMS = dg.AssetKey(["accidents", "victims"])
 QUARANTINE = dg.AssetKey(["accidents", "quarantine"])
 WAREHOUSE = dg.AssetKey(["accidents", "warehouse_tables"])
 RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
 PROGRESS_BYTES = 5 << 20
-AS_PUBLISHED = "The stored file is byte for byte what was fetched, and its header is this table's."
+RAW_FILE_INTACT = "The stored file is byte for byte the fetched one, and its header is that of its table."
 CHECKS = {
-    "one_row_per_road_user": "Rows in = rows out + refused, in every table; at most 2 % are refused.",
-    "keys_unique": "No accident, vehicle or user is there twice.",
-    "referential_integrity": "People find their vehicle, accidents their place, rows their accident.",
-    "code_ranges": "Every code is in the codebook or unknown; at most 2 % of a column were repaired.",
-    "year_on_year": "People per month and share of gravely hurt lie within the band of the year before.",
-    "no_file_twice": "No published file is byte for byte the file of another year.",
-    "no_duplicate_accidents": "At most 2 % of the accidents have the content of another one, whatever their numbers.",
+    checks.ROW_COUNTS: "Rows in = rows out + refused, in every table; at most 2 % are refused.",
+    checks.KEYS: "Accidents, vehicles and users are unique.",
+    checks.REFERENCES: "Road users have their vehicle, accidents their road, rows their accident; at most 1 % do not.",
+    checks.CODES: "Every code is in the codebook or unknown; at most 2 % of a column were repaired.",
+    checks.YEAR_ON_YEAR: "Road users per month and share of killed or hospitalised are within the band of last year's.",
+    checks.FILES: "No published file is byte for byte the file of another year.",
+    checks.DUPLICATES: "At most 2 % of the accidents have the content of another one under another number.",
 }
 
 
-def _spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.AssetKey]) -> dg.AssetSpec:
+def _build_spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.AssetKey]) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
         deps=deps,
@@ -60,12 +60,14 @@ def _spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.Ass
 @dg.multi_asset(
     name="accident_years",
     specs=[
-        *(_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
-        _spec(VICTIMS, "One row per road user: accident, main road, vehicle, person and context.", {"parquet"}, RAW),
-        _spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, way out.", {"parquet"}, RAW),
+        *(_build_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
+        _build_spec(
+            VICTIMS, "One row per road user: accident, main road, vehicle, user and context.", {"parquet"}, RAW
+        ),
+        _build_spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, fix.", {"parquet"}, RAW),
     ],
     check_specs=[
-        *(dg.AssetCheckSpec("as_published", asset=key, blocking=True, description=AS_PUBLISHED) for key in RAW),
+        *(dg.AssetCheckSpec("raw_file_intact", asset=key, blocking=True, description=RAW_FILE_INTACT) for key in RAW),
         *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
     ],
     can_subset=True,
@@ -74,71 +76,74 @@ def _spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[dg.Ass
 def accident_years(
     context: dg.AssetExecutionContext, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Fetches and merges year by year, one step for all, so that a bad year fails alone: the others are done first."""
-    made, bad = _make(context, platform)
-    results = list(_verdicts(context, platform, made))
-    if bad:
-        for (key, an), facts in made.items():
+    """Fetch and merge year by year; years that fail are reported after the others are stored."""
+    done, failed = _ingest_years(context, platform)
+    results = list(_check_results(context, platform, done))
+    if failed:
+        for (key, an), facts in done.items():
             context.log_event(dg.AssetMaterialization(key, partition=str(an), metadata=facts))
-        yield from results if made else []
-        raise dg.Failure("; ".join(bad), metadata={"bad_years": len(bad), "good_years": len({an for _, an in made})})
-    for (key, an), facts in made.items():
+        yield from results if done else []
+        good_years = len({an for _, an in done})
+        raise dg.Failure("; ".join(failed), metadata={"bad_years": len(failed), "good_years": good_years})
+    for (key, an), facts in done.items():
         context.add_asset_metadata(facts, asset_key=key, partition_key=str(an))
-    for key in dict.fromkeys(key for key, _ in made):
+    for key in dict.fromkeys(key for key, _ in done):
         yield dg.MaterializeResult(key)
     yield from results
 
 
-def _make(context: dg.AssetExecutionContext, platform: Platform) -> tuple[Made, list[str]]:
-    """What was made of the run's years, and what is wrong with the years of which nothing was made."""
+def _ingest_years(context: dg.AssetExecutionContext, platform: Platform) -> tuple[YearMetadata, list[str]]:
+    """Metadata of the run's ingested years, and one sentence for each year that failed."""
     chosen = context.selected_asset_keys
-    source = open_source(platform.settings.of(AccidentSettings), _progress(context))
+    source = open_source(platform.settings.of(AccidentSettings), _build_progress_logger(context))
     tables = [table for table, key in zip(TABLES, RAW, strict=True) if key in chosen]
     merge = bool({VICTIMS, QUARANTINE} & chosen)
-    made: Made = {}
-    bad: list[str] = []
+    done: YearMetadata = {}
+    failed: list[str] = []
     for year in ingest.ingest_years(platform.objects, source, map(int, context.partition_keys), tables, merge=merge):
-        if isinstance(year, ingest.BadYear):
+        if isinstance(year, ingest.FailedYear):
             context.log.error("%s: %s", year.year, year.reason)
-            bad.append(f"{year.year}: {year.reason}")
+            failed.append(f"{year.year}: {year.reason}")
         else:
-            made |= {place: facts for place, facts in _told(year).items() if place[0] in chosen}
-            context.log.info("%s is done", year.year)
-    for note in source.notes() if tables and made else []:
+            done |= {at: facts for at, facts in _build_metadata(year).items() if at[0] in chosen}
+            context.log.info("%s is ingested", year.year)
+    for note in source.notes() if tables and done else []:
         context.log.warning(note)
-    return made, bad
+    return done, failed
 
 
-def _progress(context: dg.AssetExecutionContext) -> Callable[[str, int, int | None], None]:
-    """Tells every 5 MB of a download."""
-    told: dict[str, int] = {}
+def _build_progress_logger(context: dg.AssetExecutionContext) -> Callable[[str, int, int | None], None]:
+    """A callback (URL, bytes so far, bytes expected) that logs every 5 MB of a download."""
+    logged: dict[str, int] = {}
 
-    def tell(url: str, size: int, expected: int | None) -> None:
-        if size // PROGRESS_BYTES > told.get(url, 0):
-            told[url] = size // PROGRESS_BYTES
+    def log_progress(url: str, size: int, expected: int | None) -> None:
+        if size // PROGRESS_BYTES > logged.get(url, 0):
+            logged[url] = size // PROGRESS_BYTES
             context.log.info("%s: %s of %s bytes", url, f"{size:,}", f"{expected:,}" if expected else "unknown")
 
-    return tell
+    return log_progress
 
 
-def _verdicts(context: dg.AssetExecutionContext, platform: Platform, made: Made) -> Iterator[dg.AssetCheckResult]:
-    """One result per selected check, over all years that were made."""
-    merged = ingest.verdicts(platform.objects, [year for key, year in made if key == VICTIMS])
-    outcomes = [outcome for found in merged for outcome in found]
+def _check_results(
+    context: dg.AssetExecutionContext, platform: Platform, done: YearMetadata
+) -> Iterator[dg.AssetCheckResult]:
+    """One result per selected check, over all ingested years."""
+    merged = ingest.check_years(platform.objects, [year for key, year in done if key == VICTIMS])
+    outcomes = [outcome for of_year in merged for outcome in of_year]
     for check in context.selected_asset_check_keys:
         if check.asset_key in RAW:
-            years_made = [year for key, year in made if key == check.asset_key]
-            stored = [ingest.as_published(platform.objects, year, check.asset_key.path[-1]) for year in years_made]
-            yield _check_result(check, stored)
+            stored_years = [year for key, year in done if key == check.asset_key]
+            stored = [ingest.check_raw_file(platform.objects, year, check.asset_key.path[-1]) for year in stored_years]
+            yield _build_check_result(check, stored)
         else:
-            yield _check_result(check, [outcome for outcome in outcomes if outcome.name == check.name])
+            yield _build_check_result(check, [outcome for outcome in outcomes if outcome.name == check.name])
 
 
-def _told(year: ingest.Ingested) -> Made:
-    """What a person sees of a year in the assets' history."""
-    told: Made = {}
+def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
+    """Metadata of a year, by asset and year, as the assets' history shows it."""
+    metadata: YearMetadata = {}
     for table, (record, fetched) in year.files.items():
-        told[dg.AssetKey(["accidents", table]), year.year] = {
+        metadata[dg.AssetKey(["accidents", table]), year.year] = {
             "file": record.name,
             "source_url": record.url,
             "sha256": record.sha256,
@@ -148,9 +153,9 @@ def _told(year: ingest.Ingested) -> Made:
         }
     if year.summary is not None and year.quarantine is not None:
         summary = year.summary
-        picture = base64.b64encode(ingest.severity_plot(summary)).decode()
+        picture = base64.b64encode(ingest.plot_severity(summary)).decode()
         examples = "\n".join(f"- {message}" for message in year.quarantine.message.head(5)) or "nothing"
-        told[VICTIMS, year.year] = {
+        metadata[VICTIMS, year.year] = {
             "dagster/row_count": summary["victims"],
             "grave_share": summary["grave_share"],
             "refused_people": summary["counts"]["usagers"][2],
@@ -159,34 +164,34 @@ def _told(year: ingest.Ingested) -> Made:
             "severity": dg.MetadataValue.md(f"![severity](data:image/png;base64,{picture})"),
             **{f"{table}_rows": count[0] for table, count in summary["counts"].items()},
         }
-        told[QUARANTINE, year.year] = {
+        metadata[QUARANTINE, year.year] = {
             "dagster/row_count": len(year.quarantine),
             "rules": dg.MetadataValue.json(summary["rules"]),
             "examples": dg.MetadataValue.md(examples),
             "data_source": summary["data_source"],
         }
-    return told
+    return metadata
 
 
-def _check_result(check: dg.AssetCheckKey, outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
+def _build_check_result(check: dg.AssetCheckKey, outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
     failed = [outcome for outcome in outcomes if not outcome.passed]
-    shown = failed or outcomes
+    reported = failed or outcomes
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(outcome.reason for outcome in shown[:5]),
+        description="; ".join(outcome.reason for outcome in reported[:5]),
         metadata={"years": len(outcomes), "failed": [outcome.reason for outcome in failed]},
     )
 
 
-@dg.asset_check(asset=VICTIMS, description="The newest year is recent enough for what is published by now.")
-def fresh_enough(platform: Platform) -> dg.AssetCheckResult:
-    """Warns when the newest year lags behind publication."""
+@dg.asset_check(asset=VICTIMS, description="The newest stored year is among those published recently.")
+def freshness(platform: Platform) -> dg.AssetCheckResult:
+    """Warns when newer years than the stored ones should have been published."""
     from datetime import UTC, datetime
 
-    outcome = fresh(raw_store.summaries(platform.objects), datetime.now(UTC))
+    outcome = check_freshness(raw_store.load_summaries(platform.objects), datetime.now(UTC))
     return dg.AssetCheckResult(passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.reason)
 
 
@@ -199,13 +204,13 @@ def fresh_enough(platform: Platform) -> dg.AssetCheckResult:
     description="Accidents, places, vehicles, victims, quarantine, codebook and model metrics as SQL tables and views.",
 )
 def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """Replaces the years that changed, each in one transaction, and leaves the others alone."""
+    """Replace the years that changed, each in one transaction; the others stay."""
     platform.warehouse.upgrade()
     done = ingest.load_warehouse(
         platform.objects, platform.warehouse, open_source(platform.settings.of(AccidentSettings)).data_source
     )
     versions = record_model_metrics(platform.models, platform.warehouse, "accidents")
-    counts = row_counts(platform.warehouse)
+    counts = count_rows(platform.warehouse)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(counts.values()),
@@ -218,28 +223,30 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
 
 
 @dg.asset_check(
-    asset=WAREHOUSE, blocking=True, description="The warehouse holds exactly the people of the stored years."
+    asset=WAREHOUSE, blocking=True, description="The warehouse has exactly the road users of the stored years."
 )
 def warehouse_matches_store(platform: Platform) -> dg.AssetCheckResult:
-    """Rows of the warehouse against the summaries of the stored years."""
-    stored = raw_store.current_years(platform.objects, open_source(platform.settings.of(AccidentSettings)).data_source)
+    """Compares the rows of the warehouse with the summaries of the stored years."""
+    stored = raw_store.load_current_years(
+        platform.objects, open_source(platform.settings.of(AccidentSettings)).data_source
+    )
     expected = {year: summary["victims"] for year, summary in stored.items()}
-    found = {year: row["people"] for year, row in loaded_years(platform.warehouse).items()}
-    total = row_counts(platform.warehouse)["victims"]
+    found = {year: row["people"] for year, row in read_loaded_years(platform.warehouse).items()}
+    total = count_rows(platform.warehouse)["victims"]
     passed = expected == found and total == sum(expected.values())
     return dg.AssetCheckResult(
         passed=passed,
-        description=f"{total:,} people in {len(found)} years" + ("" if passed else f"; stored are {expected}"),
+        description=f"{total:,} road users in {len(found)} years" + ("" if passed else f"; stored are {expected}"),
         metadata={"people": total, "years": len(found)},
     )
 
 
-def ingest_job(executor: dg.ExecutorDefinition | None) -> Any:
-    """The job over published files, victims and quarantine, by year."""
+def build_ingest_job(executor: dg.ExecutorDefinition | None) -> Any:
+    """The partitioned job over published files, victims and quarantine."""
     return dg.define_asset_job(
         "ingest_accidents",
         selection=dg.AssetSelection.assets(*RAW, VICTIMS, QUARANTINE),
-        description="Published files of one year or a range of years to one row per road user.",
+        description="Fetch published files of one year or a range of years and merge them to one row per road user.",
         executor_def=executor,
     )
 
@@ -247,6 +254,6 @@ def ingest_job(executor: dg.ExecutorDefinition | None) -> Any:
 load_accidents = dg.define_asset_job(
     "load_accidents",
     selection=dg.AssetSelection.assets(WAREHOUSE),
-    executor_def=dg.in_process_executor,  # a step and its check: processes of their own would load everything again
-    description="Years that changed since they were loaded into the warehouse.",
+    executor_def=dg.in_process_executor,  # a step and its check: separate processes would import everything twice
+    description="Load years that changed into the warehouse.",
 )

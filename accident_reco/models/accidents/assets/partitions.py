@@ -10,13 +10,13 @@ import dagster as dg
 FIRST_YEAR: Final = 2005
 
 years = dg.TimeWindowPartitionsDefinition(start=str(FIRST_YEAR), fmt="%Y", cron_schedule="0 0 1 1 *")
-"""Every complete year from the first one published. One run may make a range: read `context.partition_keys`."""
+"""Every complete year from the first published one. A run may cover a range: read `context.partition_keys`."""
 
 single_run = dg.BackfillPolicy.single_run()
 
 
-def year_ranges(found: Iterable[str]) -> list[tuple[str, str]]:
-    """Runs of consecutive years, as (first, last): one run of a job serves a range."""
+def find_year_ranges(found: Iterable[str]) -> list[tuple[str, str]]:
+    """Ranges (first, last) of consecutive years, ascending; one run of a job covers a range."""
     spans: list[tuple[str, str]] = []
     for year in sorted(found):
         if spans and int(year) == int(spans[-1][1]) + 1:
@@ -26,7 +26,7 @@ def year_ranges(found: Iterable[str]) -> list[tuple[str, str]]:
     return spans
 
 
-def years_with(instance: dg.DagsterInstance, asset: dg.AssetKey, field: str, value: str) -> set[str]:
+def find_years_with(instance: dg.DagsterInstance, asset: dg.AssetKey, field: str, value: str) -> set[str]:
     """Years whose latest materialization has `value` in a field of its metadata."""
     found = set()
     known = set(years.get_partition_keys())

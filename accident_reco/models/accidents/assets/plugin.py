@@ -13,16 +13,16 @@ from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest, canonical_json, sha256
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
-from accident_reco.models.accidents.assets.partitions import year_ranges, years_with
+from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
 
-EXPORTED: Final = "exported"
+EXPORT_CHECK: Final = "export_matches_trees"
 TRACKED_FILES: Final = (CARD_FILE, "features.json", "decision.json", "model.onnx")
 
 
 class AccidentTraining(ModelTraining):
-    """Real and synthetic road users → random forest and gradient boosting → the better one of the two."""
+    """Trains a random forest and gradient boosting on real and synthetic road users and chooses the better one."""
 
     candidates: ClassVar = {
         "boosting": Candidate(
@@ -43,7 +43,10 @@ class AccidentTraining(ModelTraining):
     fit_deps = ("tuned_parameters",)
     evaluate_inputs = ("training_set",)
     evaluate_deps = ("victims",)
-    fit_check = (EXPORTED, "ONNX answers as the trees within 1e-5, alone as in a batch; the bundle is small.")
+    fit_check = (
+        EXPORT_CHECK,
+        "ONNX predicts as the trees within 1e-5, the same for single rows as for a batch; the bundle is small.",
+    )
     reproduction_inputs = ("tuned_parameters",)
 
     def definitions(self, settings: Settings) -> dg.Definitions:
@@ -54,54 +57,53 @@ class AccidentTraining(ModelTraining):
             assets=dg.load_assets_from_modules(modules),
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[
-                ingest.ingest_job(partitioned),
+                ingest.build_ingest_job(partitioned),
                 ingest.load_accidents,
                 training_data.tune_accidents,
-                scoring.score_job(partitioned),
+                scoring.build_score_job(partitioned),
             ],
-            sensors=[sensors.source_sensor(own), sensors.warehouse_sensor(own)],
+            sensors=[sensors.build_source_sensor(own), sensors.build_warehouse_sensor(own)],
         )
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
-        from accident_reco.models.accidents.training import artefact_checks, assembly
-        from accident_reco.models.accidents.training.training_population import population
+        from accident_reco.models.accidents.training import artefact_checks, assembly, parameters
+        from accident_reco.models.accidents.training.training_population import load_population
 
-        settings, features, training_set = (
-            platform.settings.of(AccidentSettings),
-            frames["features"],
-            frames["training_set"],
-        )
-        data_source = population(platform.objects, settings).data_source
-        tuned, why = assembly.tuned_for(platform.objects, data_source, settings.accidents_feature_set)
-        parameters = assembly.parameters_of(settings, int((~training_set["synthetic"]).sum()), tuned)[kind]
-        bundle = assembly.fit_candidate(features, training_set, parameters, why, settings)
-        wrong = artefact_checks.exported_model(bundle.files, artefact_checks.sample_of(features))
-        shown = {
+        settings = platform.settings.of(AccidentSettings)
+        features, training_set = frames["features"], frames["training_set"]
+        data_source = load_population(platform.objects, settings).data_source
+        tuned, why = parameters.read_tuned_parameters(platform.objects, data_source, settings.accidents_feature_set)
+        chosen = parameters.select_parameters(settings, int((~training_set["synthetic"]).sum()), tuned)[kind]
+        bundle = assembly.fit_candidate(features, training_set, chosen, why, settings)
+        problem = artefact_checks.check_exported_model(bundle.files, artefact_checks.sample_features(features))
+        metadata = {
             "parameters": dg.MetadataValue.json(bundle.lineage["parameters"]),
             **{f"validation_{name}": float(value) for name, value in bundle.metrics.items()},
         }
-        return Fitted(bundle, Check(EXPORTED, wrong is None, wrong or "passed"), shown)
+        return Fitted(bundle, Check(EXPORT_CHECK, problem is None, problem or "passed"), metadata)
 
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
         from accident_reco.models.accidents.training import assembly
-        from accident_reco.models.accidents.training.plots import evaluation_pictures, markdown
-        from accident_reco.models.accidents.training.training_population import population
+        from accident_reco.models.accidents.training.plots import embed_markdown, plot_evaluation
+        from accident_reco.models.accidents.training.training_population import load_population
 
         settings = platform.settings.of(AccidentSettings)
-        people = population(platform.objects, settings)
-        chosen, why = assembly.choose(candidates)
+        population = load_population(platform.objects, settings)
+        chosen, why = assembly.choose_candidate(candidates)
         done = assembly.assemble(
-            chosen, candidates, frames["training_set"], people.victims, people.data_source, settings
+            chosen, candidates, frames["training_set"], population.victims, population.data_source, settings
         )
         parameters = candidates[chosen].lineage["parameters"]
-        origin = {"data_source": people.data_source, "sources": people.sources, "parameters": parameters}
+        origin = {"data_source": population.data_source, "sources": population.sources, "parameters": parameters}
         bundle = Bundle(assembly.MODEL, done.bundle.files, done.bundle.signature, done.bundle.metrics, origin)
-        pictures = evaluation_pictures(done.holdout.label, done.report)
+        pictures = plot_evaluation(done.holdout.label, done.report)
         return Evaluated(
             bundle,
             chosen,
             why,
-            params={f"{kind}.{name}": value for kind, one in candidates.items() for name, value in _parameters(one)},
+            params={
+                f"{kind}.{name}": value for kind, one in candidates.items() for name, value in _get_parameters(one)
+            },
             metrics={
                 f"validation_{kind}_{name}": value
                 for kind, one in candidates.items()
@@ -109,7 +111,7 @@ class AccidentTraining(ModelTraining):
             },
             artifacts={**{name: bundle.files[name] for name in TRACKED_FILES}, **pictures},
             metadata={
-                name.removesuffix(".png"): dg.MetadataValue.md(markdown(picture, name))
+                name.removesuffix(".png"): dg.MetadataValue.md(embed_markdown(picture, name))
                 for name, picture in pictures.items()
             },
         )
@@ -117,18 +119,20 @@ class AccidentTraining(ModelTraining):
     def gate_policy(self, settings: Settings) -> GatePolicy:
         from accident_reco.models.accidents.training import assembly
 
-        return assembly.gate_policy(settings.of(AccidentSettings))
+        return assembly.build_gate_policy(settings.of(AccidentSettings))
 
     def compare(
         self, candidate: Bundle, manifest: Manifest, files: Mapping[str, bytes], frames: Frames, platform: Platform
     ) -> Comparison:
         from accident_reco.models.accidents.scoring.scorer import AccidentScorer
         from accident_reco.models.accidents.training.evaluation import Holdout, compare
-        from accident_reco.models.accidents.training.training_population import population
+        from accident_reco.models.accidents.training.training_population import load_population
 
         settings = platform.settings.of(AccidentSettings)
         ours, theirs = AccidentScorer.from_files(candidate.files), AccidentScorer.from_files(files, manifest)
-        return compare(ours, theirs, Holdout.of(population(platform.objects, settings).victims), settings.seed)
+        return compare(
+            ours, theirs, Holdout.from_victims(load_population(platform.objects, settings).victims), settings.seed
+        )
 
     def data_source(self, settings: Settings) -> str:
         from accident_reco.models.accidents.sources import open_source
@@ -136,19 +140,21 @@ class AccidentTraining(ModelTraining):
         return open_source(settings.of(AccidentSettings)).data_source
 
     def data_problems(self, platform: Platform) -> Sequence[str]:
-        from accident_reco.models.accidents.data.checks import data_problems
-        from accident_reco.models.accidents.data.duplicates import duplicates_by_year
-        from accident_reco.models.accidents.data.raw_store import current_years, load_contents
-        from accident_reco.models.accidents.training.training_population import population
+        from accident_reco.models.accidents.data.checks import find_data_problems
+        from accident_reco.models.accidents.data.duplicates import find_duplicates_by_year
+        from accident_reco.models.accidents.data.raw_store import load_contents, load_current_years
+        from accident_reco.models.accidents.training.training_population import load_population
 
-        people = population(platform.objects, platform.settings.of(AccidentSettings))
-        stored = current_years(platform.objects, people.data_source)
-        return data_problems(stored, people.years, duplicates_by_year(load_contents(platform.objects, stored)))
+        population = load_population(platform.objects, platform.settings.of(AccidentSettings))
+        stored = load_current_years(platform.objects, population.data_source)
+        return find_data_problems(
+            stored, population.years, find_duplicates_by_year(load_contents(platform.objects, stored))
+        )
 
     def data_version(self, platform: Platform) -> str:
-        from accident_reco.models.accidents.data.raw_store import current_years
+        from accident_reco.models.accidents.data.raw_store import load_current_years
 
-        years = current_years(platform.objects, self.data_source(platform.settings))
+        years = load_current_years(platform.objects, self.data_source(platform.settings))
         return sha256(canonical_json({year: summary["victims_sha256"] for year, summary in years.items()}))
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
@@ -156,9 +162,9 @@ class AccidentTraining(ModelTraining):
 
         source = open_source(platform.settings.of(AccidentSettings))
         offered = {str(year) for year in source.years()}
-        absent = offered - years_with(instance, ingest.VICTIMS, "data_source", source.data_source)
-        for first, last in year_ranges(absent):
-            yield Step("ingest_accidents", f"not read from {source.data_source} data yet", first, last)
+        absent = offered - find_years_with(instance, ingest.VICTIMS, "data_source", source.data_source)
+        for first, last in find_year_ranges(absent):
+            yield Step("ingest_accidents", f"not ingested from {source.data_source} data yet", first, last)
         if absent:
             yield Step("load_accidents", "new years were ingested")
 
@@ -167,8 +173,8 @@ class AccidentTraining(ModelTraining):
 
         offered = {str(year) for year in open_source(platform.settings.of(AccidentSettings)).years()}
         champion = platform.models.pointer("accidents")
-        scored = years_with(instance, scoring.SCORED, "version", champion.version if champion else "")
-        for first, last in year_ranges(offered - scored):
+        scored = find_years_with(instance, scoring.SCORED, "version", champion.version if champion else "")
+        for first, last in find_year_ranges(offered - scored):
             yield Step("score_accidents", "not scored by the champion yet", first, last)
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
@@ -177,11 +183,11 @@ class AccidentTraining(ModelTraining):
         save_inputs(platform.objects, platform.settings.of(AccidentSettings), candidate, folder)
 
     def restored_settings(self, folder: Path) -> Mapping[str, str]:
-        from accident_reco.models.accidents.training.inputs import source_setting
+        from accident_reco.models.accidents.training.inputs import get_source_setting
 
-        return source_setting(folder)
+        return get_source_setting(folder)
 
 
-def _parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:
+def _get_parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:
     parameters: Mapping[str, Any] = candidate.lineage["parameters"]
     return parameters.items()

@@ -1,4 +1,4 @@
-"""Sensors that follow accident data: a new or corrected year is ingested, ingested years reach the warehouse."""
+"""Sensors of accident data: they ingest new or corrected years and load ingested years into the warehouse."""
 
 import time
 from collections.abc import Iterator
@@ -8,20 +8,20 @@ import dagster as dg
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets.partitions import years
-from accident_reco.models.accidents.data.queries import loaded_years
-from accident_reco.models.accidents.data.watch import changed_years, warehouse_news
+from accident_reco.models.accidents.data.queries import read_loaded_years
+from accident_reco.models.accidents.data.watch import find_changed_years, find_stale_years
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import SourceError, open_source
 
-# A publisher's server is asked once an hour; files beside us at every tick.
-REMOTE_SECONDS = 3600
+# Minimum time between requests to a publisher's server; local files are checked at every tick.
+MIN_REMOTE_SECONDS = 3600
 
 
-def source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
-    """What the source offers."""
+def build_source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
+    """The sensor `accident_source`, which requests runs of `ingest_accidents`."""
 
     @dg.sensor(
-        job_name="ingest_accidents",  # by name: where its steps run is decided where everything is put together
+        job_name="ingest_accidents",  # by name: `definitions` chooses the executor of the job
         name="accident_source",
         minimum_interval_seconds=settings.accidents_watch_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -30,15 +30,17 @@ def source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
     def accident_source(
         context: dg.SensorEvaluationContext, platform: Platform
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """One run per changed year, once per version of its files: a bad year is not tried again until it changes."""
+        """One run per changed year and version of its files: a failed year is retried only when its files change."""
         name = platform.settings.of(AccidentSettings).accidents_source
         remote = name == "official" or urlsplit(name).scheme not in ("", "file")
-        if remote and context.cursor and time.time() - float(context.cursor) < REMOTE_SECONDS:
-            yield dg.SkipReason(f"{name} was asked less than an hour ago")
+        if remote and context.cursor and time.time() - float(context.cursor) < MIN_REMOTE_SECONDS:
+            yield dg.SkipReason(f"{name} was checked less than an hour ago")
             return
         context.update_cursor(str(time.time()))
         try:
-            changed = changed_years(platform.objects, open_source(platform.settings.of(AccidentSettings), hurry=True))
+            changed = find_changed_years(
+                platform.objects, open_source(platform.settings.of(AccidentSettings), quick=True)
+            )
         except SourceError as error:
             yield dg.SkipReason(str(error))
             return
@@ -47,16 +49,16 @@ def source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
             if str(change.year) not in known:
                 context.log.info("%s is not over yet and has no partition", change.year)
                 continue
-            context.log.info("%s is %s", change.year, change.what)
-            yield dg.RunRequest(run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.what})
+            context.log.info("%s is %s", change.year, change.kind)
+            yield dg.RunRequest(run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind})
         if not changed:
             yield dg.SkipReason("every year that the source offers is stored in its current version")
 
     return accident_source
 
 
-def warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
-    """What the warehouse lacks."""
+def build_warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
+    """The sensor `accident_warehouse`, which requests runs of `load_accidents`."""
 
     @dg.sensor(
         job_name="load_accidents",
@@ -66,12 +68,12 @@ def warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         description="Loads ingested years into the warehouse when they differ from what it holds.",
     )
     def accident_warehouse(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
-        """One run per content of the stored years; the load itself touches only the years that differ."""
+        """One run per content of the stored years; the load replaces only the years that differ."""
         source = open_source(platform.settings.of(AccidentSettings))
-        waiting, key = warehouse_news(platform.objects, source.data_source, loaded_years(platform.warehouse))
-        if not waiting:
-            return dg.SkipReason("the warehouse holds the stored years")
-        context.log.info("waiting for the warehouse: %s", waiting)
+        stale, key = find_stale_years(platform.objects, source.data_source, read_loaded_years(platform.warehouse))
+        if not stale:
+            return dg.SkipReason("the warehouse has the stored years")
+        context.log.info("years to load or remove: %s", stale)
         return dg.RunRequest(run_key=key)
 
     return accident_warehouse

@@ -1,4 +1,4 @@
-"""Checks between the assets of an accident training: bad data stops before a model is fitted on it."""
+"""Checks of the assets before an accident training: invalid data blocks the run before a model is fitted."""
 
 import json
 
@@ -15,66 +15,73 @@ from accident_reco.models.accidents.assets.training_data import (
 )
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.synthesis import quality
-from accident_reco.models.accidents.training import artefact_checks, assembly
-from accident_reco.models.accidents.training.plots import markdown
-from accident_reco.models.accidents.training.training_population import population
+from accident_reco.models.accidents.training import artefact_checks
+from accident_reco.models.accidents.training.parameters import TUNED_KEY
+from accident_reco.models.accidents.training.plots import embed_markdown
+from accident_reco.models.accidents.training.training_population import load_population
 
 
-def _result(wrong: str | None) -> dg.AssetCheckResult:
+def _build_result(wrong: str | None) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=wrong is None, severity=dg.AssetCheckSeverity.ERROR, description=wrong or "passed"
     )
 
 
-@dg.asset_check(asset=synthetic_victims, blocking=True, description="Every made-up person could have existed.")
-def constraints_held(synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
-    """A pedestrian has no seat, a bicycle no motorway, and so on."""
-    return _result(artefact_checks.synthetic_people(synthetic_victims))
+@dg.asset_check(
+    asset=synthetic_victims, blocking=True, description="Every synthetic road user satisfies the constraints."
+)
+def constraints_satisfied(synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
+    """For example: a pedestrian has no seat, a bicycle is on no motorway."""
+    return _build_result(artefact_checks.check_synthetic_rows(synthetic_victims))
 
 
 @dg.asset_check(
-    asset=synthetic_victims, additional_deps=[VICTIMS],
-    description="Shapes, discriminator, teaching, distance to the closest real person; on held-out people.",
-)  # fmt: skip
+    asset=synthetic_victims,
+    additional_deps=[VICTIMS],
+    description="Column shapes, discriminability, usefulness for training, distance to real rows; on the holdout.",
+)
 def synthetic_data_quality(platform: Platform, synthetic_victims: pd.DataFrame) -> dg.AssetCheckResult:
-    """Warns when a goal of the synthesizer is missed; the page shows every number."""
+    """Warns when a goal of the synthesizer is missed; the metadata has every measurement."""
     settings = platform.settings.of(AccidentSettings)
-    people = population(platform.objects, settings)
-    found = quality.measure(people.victims, synthetic_victims, settings.seed, settings.training_jobs)
+    population = load_population(platform.objects, settings)
+    found = quality.measure_quality(population.victims, synthetic_victims, settings.seed, settings.training_jobs)
     return dg.AssetCheckResult(
-        passed=not found.missed, severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(found.missed) or "every goal reached",
+        passed=not found.missed_goals,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(found.missed_goals) or "every goal reached",
         metadata={
             **found.numbers,
-            "measures": dg.MetadataValue.md(quality.table(found.numbers)),
-            "page": dg.MetadataValue.md(markdown(quality.picture(found), "quality")),
+            "measures": dg.MetadataValue.md(quality.format_table(found.numbers)),
+            "page": dg.MetadataValue.md(embed_markdown(quality.plot_quality(found), "quality")),
         },
-    )  # fmt: skip
+    )
 
 
 @dg.asset_check(
     asset=training_set,
     blocking=True,
-    description="No accident that is held out by number or content, both classes, the stated mix.",
+    description="No holdout accident by number or content, both classes, the configured synthetic share.",
 )
 def no_holdout_leakage(platform: Platform, training_set: pd.DataFrame) -> dg.AssetCheckResult:
-    """A held-out accident in training would make every later number wrong."""
+    """A holdout accident in the training set would invalidate every later metric."""
     settings = platform.settings.of(AccidentSettings)
-    excluded = population(platform.objects, settings).excluded
-    return _result(artefact_checks.training_people(training_set, settings.accidents_synthetic_share, excluded))
+    excluded = load_population(platform.objects, settings).excluded
+    return _build_result(
+        artefact_checks.check_training_rows(training_set, settings.accidents_synthetic_share, excluded)
+    )
 
 
 @dg.asset_check(asset=features, blocking=True, description="The columns are the spec's, finite, and not empty.")
-def features_as_specified(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
-    """What serving will build is what is learnt."""
-    return _result(
-        artefact_checks.feature_table(features, platform.settings.of(AccidentSettings).accidents_feature_set)
+def features_match_spec(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
+    """Training and serving build the same features."""
+    return _build_result(
+        artefact_checks.check_feature_table(features, platform.settings.of(AccidentSettings).accidents_feature_set)
     )
 
 
 @dg.asset_check(
-    asset=tuned_parameters, blocking=True, description="Values of the declared space, no worse than before."
+    asset=tuned_parameters, blocking=True, description="Values in the declared space, not worse than before."
 )
 def tuned_parameters_in_space(platform: Platform) -> dg.AssetCheckResult:
-    """What trainings will read is what the search may choose, and beats what was in use on the same folds."""
-    return _result(artefact_checks.tuned_document(json.loads(platform.objects.read(assembly.TUNED))))
+    """Trainings read only values of the declared space that are not worse than the previous ones on the same folds."""
+    return _build_result(artefact_checks.check_tuned_parameters(json.loads(platform.objects.read(TUNED_KEY))))

@@ -12,9 +12,10 @@ from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.synthesis.sequential import Synthesizer
-from accident_reco.models.accidents.training import assembly, candidate
-from accident_reco.models.accidents.training.plots import markdown, trials_picture, trials_table
-from accident_reco.models.accidents.training.training_population import population
+from accident_reco.models.accidents.training import candidate, parameters
+from accident_reco.models.accidents.training.config import TrainingConfig
+from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
+from accident_reco.models.accidents.training.training_population import load_population
 
 GROUP = "accidents_training"
 COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owners": OWNERS, "code_version": "1"}
@@ -28,14 +29,14 @@ COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owner
     description="Synthetic road users like the real training rows, one for each; the holdout is left out.",
 )
 def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
-    """Synthesize from the real road users outside of the holdout."""
+    """Synthesise from the real road users outside of the holdout."""
     settings = platform.settings.of(AccidentSettings)
-    people = population(platform.objects, settings)
-    real = people.victims[~in_holdout(people.victims["Num_Acc"].to_numpy())]
+    population = load_population(platform.objects, settings)
+    real = population.victims[~in_holdout(population.victims["Num_Acc"].to_numpy())]
     share = settings.accidents_synthetic_share
     rows = round(len(real) * share / (1 - share))
     synthetic = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
-    context.add_output_metadata({"data_source": people.data_source, "from_real_people": len(real)})
+    context.add_output_metadata({"data_source": population.data_source, "from_real_people": len(real)})
     return synthetic
 
 
@@ -51,15 +52,15 @@ def training_set(
 ) -> pd.DataFrame:
     """Mix real and synthetic road users."""
     settings = platform.settings.of(AccidentSettings)
-    people = population(platform.objects, settings)
-    rows = candidate.training_frame(
-        people.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
+    population = load_population(platform.objects, settings)
+    rows = candidate.build_training_frame(
+        population.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
     )
     severe = rows.assign(severe=is_severe(rows["grav"])).groupby("synthetic")["severe"].mean()
     context.add_output_metadata(
         {
-            "data_source": people.data_source,
-            "years": str(people.years),
+            "data_source": population.data_source,
+            "years": str(population.years),
             "synthetic_share": float(rows.synthetic.mean()),
             "severe_real": float(severe.get(False, 0)),
             "severe_synthetic": float(severe.get(True, 0)),
@@ -75,8 +76,10 @@ def training_set(
     description="Model matrix: real rows, rows with simulated missing values, synthetic rows; with label and weight.",
 )
 def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
-    """Build the matrix with the feature builder that serves."""
-    table = candidate.feature_frame(training_set, assembly.recipe_of(platform.settings.of(AccidentSettings)))
+    """Build the matrix with the feature builder of the service."""
+    table = candidate.build_feature_frame(
+        training_set, TrainingConfig.from_settings(platform.settings.of(AccidentSettings))
+    )
     origins = {str(origin): int(rows) for origin, rows in table["_origin"].value_counts().items()}
     context.add_output_metadata(
         {
@@ -90,25 +93,25 @@ def features(context: dg.AssetExecutionContext, platform: Platform, training_set
 @dg.asset(
     **COMMON,
     kinds={"scikitlearn", "lightgbm", "json"},
-    description="Parameters of both candidates from a search within a time budget, by folds of training rows.",
+    description="Parameters of both candidates from a search within a time budget, on folds of training rows.",
 )
 def tuned_parameters(
     context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
 ) -> dg.MaterializeResult:
-    """Search, and keep what was found for the trainings that follow."""
+    """Search the parameters of both candidates and store them for the trainings that follow."""
     settings = platform.settings.of(AccidentSettings)
-    data_source = population(platform.objects, settings).data_source
-    document = assembly.tune_candidates(features, data_source, settings)
-    platform.objects.write(assembly.TUNED, canonical_json(document))
+    data_source = load_population(platform.objects, settings).data_source
+    document = parameters.tune_candidates(features, data_source, settings)
+    platform.objects.write(parameters.TUNED_KEY, canonical_json(document))
     shown: dict[str, Any] = {"data_source": data_source, "people": document["people"]}
-    for name in assembly.KINDS:
+    for name in parameters.KINDS:
         found = document[name]
         shown |= {
             f"chosen_{name}": dg.MetadataValue.json(found["chosen"]),
             f"gain_{name}": float(found["gain"]),
             f"seconds_{name}": float(found["seconds"]),
-            f"table_{name}": dg.MetadataValue.md(trials_table(found)),
-            f"trials_{name}": dg.MetadataValue.md(markdown(trials_picture(found, name), name)),
+            f"table_{name}": dg.MetadataValue.md(format_trials(found)),
+            f"trials_{name}": dg.MetadataValue.md(embed_markdown(plot_trials(found, name), name)),
         }
     return dg.MaterializeResult(metadata=shown)
 
@@ -116,5 +119,5 @@ def tuned_parameters(
 tune_accidents = dg.define_asset_job(
     "tune_accidents",
     selection=dg.AssetSelection.assets(tuned_parameters),
-    description="Search better parameters on the latest features; the next training uses them.",
+    description="Search for better parameters on the latest features; the next training uses them.",
 )

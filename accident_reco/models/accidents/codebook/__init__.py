@@ -1,8 +1,8 @@
-"""What every BAAC field means and accepts, once, for readers, checks, API errors, model cards and pages.
+"""Meaning and valid values of every BAAC field, for readers, checks, API errors, model cards and pages.
 
-Codes and words are the official ones (ONISR, "Description des bases de données annuelles des accidents corporels de la
-circulation routière", editions 2018, 2021 and 2023). Ranges of numbers are ours and stated here. Light on purpose:
-servers import it, so it knows neither pandas nor a file.
+Codes and their descriptions are the official ones (ONISR, "Description des bases de données annuelles des accidents
+corporels de la circulation routière", editions 2018, 2021 and 2023); ranges of numbers are defined here. Servers import
+it, so it imports neither numpy nor pandas and reads no file.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ UNKNOWN = -1
 SEVERE = (2, 3)
 """`grav` codes of the target: killed, hospitalised."""
 TABLES = ("caracteristiques", "lieux", "vehicules", "usagers")
-# ``actp`` is the one field with letters; they are kept as the integers 10 and 11.
+# ``actp`` is the only field with letters; they are stored as the integers 10 and 11.
 LETTERS = MappingProxyType({"A": 10, "B": 11})
 _LETTER_OF = MappingProxyType({number: letter for letter, number in LETTERS.items()})
 
 
 @dataclass(frozen=True)
 class Field:
-    """One BAAC column: a code with words, or a number with a range (both ends included), or free text."""
+    """One BAAC column: a code with descriptions, a number with an inclusive range, or free text."""
 
     name: str
     table: str
@@ -49,7 +49,7 @@ class Field:
 
     @cached_property
     def allowed(self) -> str:
-        """What the field accepts, in words fit for an error message: ``{1, 2, 3, 4}`` or ``5 to 130 km/h``."""
+        """Valid values for error messages: ``{1, 2, 3, 4}`` or ``5 to 130 km/h``."""
         if self.codes is not None:
             shown = [_LETTER_OF.get(code, str(code)) if self.name == "actp" else str(code) for code in self.codes]
             return "{" + ", ".join(shown) + "}"
@@ -58,13 +58,13 @@ class Field:
         return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
 
     def accepts(self, value: float) -> bool:
-        """Whether a canonical number is a code or lies in the range. Unknown (-1) is not a code: ask before."""
+        """Whether a number is a code or within the range. Unknown (-1) is not a code: callers handle it first."""
         if self.codes is not None:
             return value in self.codes
         return self.low is None or self.high is None or self.low <= value <= self.high
 
 
-def _coded(table: str, rubric: Mapping[str, tuple[str, str, str]]) -> list[Field]:
+def _build_coded_fields(table: str, rubric: Mapping[str, tuple[str, str, str]]) -> list[Field]:
     fields = []
     for name, (fr, en, lines) in rubric.items():
         rows = [[part.strip() for part in line.split("|")] for line in lines.strip().splitlines()]
@@ -73,7 +73,7 @@ def _coded(table: str, rubric: Mapping[str, tuple[str, str, str]]) -> list[Field
     return fields
 
 
-_PLAIN = [
+_UNCODED_FIELDS = [
     Field(
         "Num_Acc",
         "caracteristiques",
@@ -129,26 +129,30 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         field.name: field
         for field in [
-            *_PLAIN,
-            *_coded("caracteristiques", CARACTERISTIQUES),
-            *_coded("lieux", LIEUX),
-            *_coded("vehicules", VEHICULES),
-            *_coded("usagers", USAGERS),
+            *_UNCODED_FIELDS,
+            *_build_coded_fields("caracteristiques", CARACTERISTIQUES),
+            *_build_coded_fields("lieux", LIEUX),
+            *_build_coded_fields("vehicules", VEHICULES),
+            *_build_coded_fields("usagers", USAGERS),
         ]
     }
 )
 
 
-def field(name: str) -> Field:
-    """The field of that official name; KeyError names the fields that exist."""
+def get_field(name: str) -> Field:
+    """The field of an official name.
+
+    Raises:
+        KeyError: there is no such field; the message lists the fields.
+    """
     if name not in FIELDS:
         raise KeyError(f"{name} is not a BAAC field; fields are {', '.join(FIELDS)}")
     return FIELDS[name]
 
 
-def words(name: str, code: int, language: str = "en") -> str:
-    """The words of a code: ``words("grav", 2) == "Killed"``. A foreign code is shown as it is."""
-    codes = field(name).codes or {}
+def describe_code(name: str, code: int, language: str = "en") -> str:
+    """Description of a code: ``describe_code("grav", 2) == "Killed"``; the code itself where it is not official."""
+    codes = get_field(name).codes or {}
     if code in codes:
         return codes[code][0 if language == "fr" else 1]
     if code == UNKNOWN:
@@ -156,15 +160,15 @@ def words(name: str, code: int, language: str = "en") -> str:
     return str(code)
 
 
-def problem(name: str, value: object) -> str | None:
-    """Why a value is not acceptable for a field, or None when it is. None and -1 mean unknown and are always fine.
+def find_problem(name: str, value: object) -> str | None:
+    """Why a value of a request is invalid for a field, or None if it is valid. None and -1 mean unknown: valid.
 
-    Takes what an API client sends: numbers, numeric text, the letters of ``actp``, text for text fields.
+    Values may be numbers, numeric text, the letters of ``actp``, and text for text fields.
     """
-    spec = field(name)
+    spec = get_field(name)
     if value is None or spec.kind == "text":
         return None
-    number = canonical(name, value)
+    number = to_number(name, value)
     if number is None:
         return f"{name} = {value!r} is not a number; {spec.en.lower()} takes {spec.allowed}, or -1 for unknown"
     if number == UNKNOWN and not (spec.real and spec.accepts(number)):
@@ -176,8 +180,8 @@ def problem(name: str, value: object) -> str | None:
     return None
 
 
-def canonical(name: str, value: object) -> float | None:
-    """The number that a value stands for (``actp`` has letters, ``hrmn`` may be spelt 17:45); None if none."""
+def to_number(name: str, value: object) -> float | None:
+    """The number of a value (letters of ``actp`` and times such as 17:45 of ``hrmn`` included); None if it has none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -186,7 +190,7 @@ def canonical(name: str, value: object) -> float | None:
     if name == "actp" and text.upper() in LETTERS:
         return LETTERS[text.upper()]
     if name == "hrmn" and ":" in text:
-        return _clock(text)
+        return _parse_clock(text)
     try:
         number = float(text.replace(",", "."))
     except ValueError:
@@ -194,8 +198,8 @@ def canonical(name: str, value: object) -> float | None:
     return number if isfinite(number) else None
 
 
-def _clock(text: str) -> int | None:
-    """A time of day as HHMM; None unless both digits of the minutes are there."""
+def _parse_clock(text: str) -> int | None:
+    """A time of day such as 17:45 as the integer HHMM; None if it is invalid or has no two-digit minutes."""
     hours, _, minutes = text.partition(":")
     if not (hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2 and minutes < "60"):
         return None

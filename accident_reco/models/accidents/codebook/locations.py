@@ -1,6 +1,6 @@
 """Codes of the rubrics CARACTERISTIQUES and LIEUX, word for word from the official description, with English words.
 
-One line per code: ``code | français | English``. Words only; what a field accepts is decided in the package.
+One line per code: ``code | français | English``. Valid values are derived from them in the package.
 """
 
 CARACTERISTIQUES = {

@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/accidents/data"""
+"""Reading, merging, checking and storing BAAC files, with the tables of the warehouse. Fetching is in `sources`."""

@@ -1,4 +1,4 @@
-"""Published layouts to canonical columns, keyed on the header, never on the year.
+"""From published layouts to canonical columns, by the header, never by the year.
 
 Since 2019: `;`, decimal comma, `id_vehicule`, `secu1..3`, `07:40`. Until 2018: `,`, two-digit year, one `secu` of two
 digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 and `com` of three digits.
@@ -16,7 +16,7 @@ from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
 from accident_reco.models.accidents.data import values as read
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.reading import RawTable, read_table
-from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, dtype_of
+from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
 
 _COMPACT: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
 _WIDTHS: Final = {"dep": 2, "com": 5}
@@ -26,7 +26,7 @@ _UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
 
 @dataclass
 class CanonicalTable:
-    """One file in canonical columns; rows with an unusable accident number are refused already."""
+    """One file in canonical columns, each of shape (n,), without rows whose accident number is invalid."""
 
     table: str
     file: str
@@ -39,63 +39,84 @@ class CanonicalTable:
         return len(self.line)
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
-        """Drops the rows that are not in the mask."""
+        """Drop the rows that are not in the mask of shape (n,)."""
         self.columns = {name: column[mask] for name, column in self.columns.items()}
         self.line = self.line[mask]
 
-    def refuse(self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str],
-               notes: Quarantine) -> None:  # fmt: skip
-        """Notes rows as refused; the caller drops them."""
+    def refuse(
+        self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str], notes: Quarantine
+    ) -> None:
+        """Record rows as refused in the quarantine; the caller drops them."""
         lines = self.line[rows].tolist()
         numbers = self.columns["Num_Acc"][rows].tolist()
         notes.add(rule, self.table, self.file, lines, column, values, why, numbers, self.raw.raw(lines))
 
+    def repair(
+        self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str], notes: Quarantine
+    ) -> None:
+        """Record values as repaired in the quarantine; the caller changes them."""
+        lines = self.line[rows].tolist()
+        notes.add(rule, self.table, self.file, lines, column, values, why, self.columns["Num_Acc"][rows].tolist())
+
 
 def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> CanonicalTable:
-    """Reads one published file of any era.
+    """Read one published file of any era; every refused row and repaired value is added to `notes`.
 
-    Raises UnreadableFile when it is not this table; every refused or changed row is in `notes`.
+    Raises:
+        UnreadableFile: it is not a file of this table.
     """
     raw = read_table(data, table, file, notes)
-    era = era_of(raw)
-    numbers, wrong = read.accident_numbers(raw.columns["Num_Acc"])
+    era = detect_era(raw)
+    numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
     count = len(raw.line)
     columns: dict[str, NDArray[Any]] = {}
-    odd: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
+    problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
     for name in COLUMNS[table]:
         if name == "Num_Acc":
             columns[name] = numbers
         elif name not in raw.columns:
-            columns[name] = _absent(name, count)
+            columns[name] = _build_missing_column(name, count)
         elif name in TEXT:
             width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
-            columns[name] = read.plain_text(raw.columns[name], name in _COMPACT, width)
+            columns[name] = read.clean_text(raw.columns[name], name in _COMPACT, width)
         elif name in ("lat", "long"):
-            columns[name], bad = read.degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
-            odd += [(name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
-                    for row in bad]  # fmt: skip
+            columns[name], bad = read.parse_degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
+            problems += [
+                (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
+                for row in bad
+            ]
         else:
-            found = read.spread(raw.columns[name], _judge(name, era), dtype_of(name))
-            columns[name] = found.values
-            odd += [(name, *entry) for entry in found.odd]
+            parsed = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
+            columns[name] = parsed.values
+            problems += [(name, *problem) for problem in parsed.problems]
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if era == "until_2018":
-        _modernise(canonical, raw)
-    for name, text, rule, reason, rows in odd:
+        _convert_old_layout(canonical, raw)
+    for name, text, rule, reason, rows in problems:
         if name == "grav":
-            continue  # judged with the merge: a person of unknown severity is refused, not repaired
-        notes.add(rule, table, file, [lines[row] for row in rows], name, [text.strip()] * len(rows), reason,
-                  numbers[rows].tolist())  # fmt: skip
-    if len(wrong):
-        texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in wrong]
-        canonical.refuse("bad_key", wrong, "Num_Acc", texts, "is not an accident number (12 digits, year first)", notes)
+            continue  # checked in the merge: a row of unknown severity is refused, not repaired
+        notes.add(
+            rule,
+            table,
+            file,
+            [lines[row] for row in rows],
+            name,
+            [text.strip()] * len(rows),
+            reason,
+            numbers[rows].tolist(),
+        )
+    if len(invalid):
+        texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in invalid]
+        canonical.refuse(
+            "bad_key", invalid, "Num_Acc", texts, "is not an accident number (12 digits, year first)", notes
+        )
         canonical.keep(numbers != -1)
     return canonical
 
 
-def era_of(raw: RawTable) -> str:
-    """`since_2019` or `until_2018`, by columns that only one has; by the accident numbers where neither does."""
+def detect_era(raw: RawTable) -> str:
+    """`since_2019` or `until_2018`, by columns that only one of them has, else by the accident numbers."""
     if _SINCE_2019 & raw.columns.keys():
         return "since_2019"
     if _UNTIL_2018 & raw.columns.keys() or raw.table == "vehicules":
@@ -104,50 +125,49 @@ def era_of(raw: RawTable) -> str:
     return "until_2018" if first < "2019" else "since_2019"
 
 
-def _judge(name: str, era: str) -> read.Callable[[str], read.Verdict]:
+def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
     field = FIELDS[name]
     if name == "hrmn":
-        return read.judge_time
+        return read.parse_time
     if name == "an":
-        return read.judge_year
+        return read.parse_year
     if name == "vma":
-        return read.judge_speed(field)
+        return read.build_speed_parser(field)
     if field.kind == "code":
-        judge = read.judge_code(field)
+        parse = read.build_code_parser(field)
         # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
-        return judge if name != "catu" or era == "since_2019" else lambda text: judge("3" if text[:1] == "4" else text)
-    return read.judge_number(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
+        return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
+    return read.build_number_parser(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
 
 
-def _absent(name: str, count: int) -> NDArray[Any]:
+def _build_missing_column(name: str, count: int) -> NDArray[Any]:
     if name in TEXT:
         return np.full(count, None, dtype=object)
-    return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=dtype_of(name))
+    return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=get_dtype(name))
 
 
-def _modernise(table: CanonicalTable, raw: RawTable) -> None:
-    """What the old layout writes otherwise than the new one, table by table."""
+def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
+    """Convert locations, safety equipment and seats of pedestrians of the old layout to the new one."""
     columns = table.columns
     if table.table == "caracteristiques":
         pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
         known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-        places = [known.setdefault(pair, known.get(pair) or old_place(*pair)) for pair in pairs]
-        columns["dep"] = np.array([place[0] for place in places], dtype=object)
-        columns["com"] = np.array([place[1] for place in places], dtype=object)
+        codes = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
+        columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
+        columns["com"] = np.array([com for _, com in codes], dtype=object)
         nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
         for name in ("lat", "long"):
             columns[name] = np.where(nowhere, np.nan, columns[name])
     if table.table == "usagers":
         if "secu" in raw.columns:
-            found = read.spread(raw.columns["secu"], _judge_secu, "int16")
-            columns["secu1"] = found.values
+            columns["secu1"] = read.parse_column(raw.columns["secu"], _parse_old_equipment, "int16").values
         on_foot = columns["catu"] == 3
         columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
 
 
-def _judge_secu(text: str) -> read.Verdict:
-    """`secu` (existence, then use) as the use since 2019: used → what it is, not used → 0, not to be told → 8."""
-    number = read.number_of(text)
+def _parse_old_equipment(text: str) -> read.Parsed:
+    """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
+    number = read.parse_number(text)
     kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
     if use == 1:
         return (kind if kind in (1, 2, 3, 4, 9) else UNKNOWN), "", ""
@@ -156,9 +176,9 @@ def _judge_secu(text: str) -> read.Verdict:
     return (8 if use == 3 or kind else UNKNOWN), "", ""
 
 
-def old_place(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
-    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x as it is) and three-digit `com`."""
-    number = read.number_of(dep) if dep else None
+def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
+    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
+    number = read.parse_number(dep) if dep else None
     if number is None:
         return dep, com
     code = int(number)
@@ -168,7 +188,7 @@ def old_place(dep: str | None, com: str | None) -> tuple[str | None, str | None]
         department = str(code)
     else:
         department = f"{code // 10:02d}"
-    local = read.number_of(com) if com else None
+    local = read.parse_number(com) if com else None
     if local is None:
         return department, None
     within = int(local)

@@ -1,4 +1,4 @@
-"""Where a coordinate of a French accident may lie, by department, and what becomes of one that lies elsewhere."""
+"""Valid coordinates of French accidents by department, and the repair of others."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _EDGES: Final = np.array([BOXES[name] for name in _NAMES])
 
 
 def repair_coordinates(accidents: CanonicalTable, notes: Quarantine) -> None:
-    """Exchanges latitude and longitude where that puts the point into its department's territory; else both unknown.
+    """Exchange latitude and longitude where that puts the point into its department's territory; others become unknown.
 
-    One coordinate without the other is unknown as well: half a place is none.
+    A single coordinate without the other becomes unknown as well.
     """
     columns = accidents.columns
     lat, long = columns["lat"].astype(np.float64), columns["long"].astype(np.float64)
@@ -45,17 +45,16 @@ def repair_coordinates(accidents: CanonicalTable, notes: Quarantine) -> None:
     with np.errstate(invalid="ignore"):
         fits = (lat >= south) & (lat <= north) & (long >= west) & (long <= east)
         swapped = ~fits & (long >= south) & (long <= north) & (lat >= west) & (lat <= east)
-    given = ~(np.isnan(lat) & np.isnan(long))
-    lost = given & ~fits & ~swapped
+    known = ~(np.isnan(lat) & np.isnan(long))
+    invalid = known & ~fits & ~swapped
     for rule, mask, why in (
         ("swapped_coordinates", swapped, "are exchanged"),
-        ("impossible_coordinates", lost, "are not in the department's territory"),
+        ("impossible_coordinates", invalid, "are not in the department's territory"),
     ):
         rows = np.flatnonzero(mask)
         values = [f"{x:g}, {y:g}" for x, y in zip(lat[rows], long[rows], strict=True)]
         reasons = [f"{why} (department {columns['dep'][row]})" for row in rows]
-        notes.add(rule, "caracteristiques", accidents.file, accidents.line[rows].tolist(), "lat, long", values,
-                  reasons, columns["Num_Acc"][rows].tolist())  # fmt: skip
-    nothing: NDArray[np.float64] = np.full(len(lat), np.nan)
-    columns["lat"] = np.where(fits, lat, np.where(swapped, long, nothing))
-    columns["long"] = np.where(fits, long, np.where(swapped, lat, nothing))
+        accidents.repair(rule, rows, "lat, long", values, reasons, notes)
+    missing: NDArray[np.float64] = np.full(len(lat), np.nan)
+    columns["lat"] = np.where(fits, lat, np.where(swapped, long, missing))
+    columns["long"] = np.where(fits, long, np.where(swapped, lat, missing))

@@ -1,11 +1,11 @@
-"""Finds accidents that were published more than once, by what they are and whatever their numbers.
+"""Detection of accidents that were published more than once, by content, independently of their numbers.
 
-Pure functions over victims frames. What a duplicate means for training and evaluation is `excluded_duplicates`; what it
-means for a year is in `checks`; reading the stored years is in `lake`.
+Pure functions over victims frames. Consequences for training and evaluation are in `find_excluded_accidents`, those for
+a year in `checks`; stored years are read in `raw_store`.
 
-An accident is known by several content keys, each a hash of other columns. Two accidents with one equal key are
-duplicates: any two columns may be rewritten, rounded or blanked and a key is still equal (held by a test). No key
-contains the year, a number or an id, so that a year republished as another one is recognised.
+An accident has several content keys, each a hash of other columns; two accidents with an equal key are duplicates. Any
+two columns may be rewritten, rounded or blanked and one key is still equal (tested). No key contains the year, a number
+or an id, so that a year republished as another one is detected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from accident_reco.lifecycle.holdout import hash_keys, in_holdout
 
 @dataclass(frozen=True)
 class ContentKey:
-    """Columns of the accident, and columns of its road users, who are compared as a multiset."""
+    """Columns of the accident, and columns of its road users, which are compared as a multiset."""
 
     accident: tuple[str, ...]
     users: tuple[str, ...]
@@ -46,18 +46,18 @@ CONTENT_KEYS: Final = MappingProxyType(
         ),
     }
 )
-_OF_ACCIDENTS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.accident))
-_OF_USERS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.users))
-COLUMNS: Final = ("Num_Acc", "an", *_OF_ACCIDENTS, *_OF_USERS)
-# A key says nothing of an accident of which one of these is unknown, or of whose road users no birth year is known.
-_ESSENTIAL: Final = frozenset({"mois", "jour", "hrmn", "com", "lat", "long"})
+_ACCIDENT_COLUMNS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.accident))
+_USER_COLUMNS: Final = tuple(dict.fromkeys(name for key in CONTENT_KEYS.values() for name in key.users))
+COLUMNS: Final = ("Num_Acc", "an", *_ACCIDENT_COLUMNS, *_USER_COLUMNS)
+# A key does not apply to an accident where one of its columns among these is unknown, or all birth years are.
+_REQUIRED: Final = frozenset({"mois", "jour", "hrmn", "com", "lat", "long"})
 # Cells of about a kilometre: coordinates may have been rounded.
 _CELLS_PER_DEGREE: Final = 100
 MAX_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True)
-class Contents:
+class AccidentContents:
     """Accidents by ascending number, shape (n,), and their content keys, shape (n, len(CONTENT_KEYS)), 0 = unknown."""
 
     number: NDArray[np.int64]
@@ -65,73 +65,78 @@ class Contents:
     hashes: NDArray[np.uint64]
 
     @classmethod
-    def of(cls, victims: pd.DataFrame) -> Contents:
-        """Contents of the accidents of a victims frame, which has COLUMNS and one row per road user."""
+    def from_victims(cls, victims: pd.DataFrame) -> AccidentContents:
+        """Contents of the accidents of a victims frame with `COLUMNS` and one row per road user."""
         number = victims["Num_Acc"].to_numpy(dtype=np.int64)
         order = np.argsort(number, kind="stable")
         number = number[order]
         first = np.flatnonzero(np.diff(number, prepend=-1))
         if not len(first):
-            return NOTHING
-        accidents = {name: victims[name].to_numpy()[order[first]] for name in _OF_ACCIDENTS}
-        users = {name: victims[name].to_numpy()[order] for name in _OF_USERS}
-        filled = {name: _filled(accidents[name]) for name in _ESSENTIAL}
-        filled["an_nais"] = np.add.reduceat(_filled(users["an_nais"]).astype(np.int64), first) > 0
-        of_accident = {name: _words(values) for name, values in accidents.items()}
-        of_user = {name: _words(values) for name, values in users.items()}
+            return NO_CONTENTS
+        accidents = {name: victims[name].to_numpy()[order[first]] for name in _ACCIDENT_COLUMNS}
+        users = {name: victims[name].to_numpy()[order] for name in _USER_COLUMNS}
+        filled = {name: _is_known(accidents[name]) for name in _REQUIRED}
+        filled["an_nais"] = np.add.reduceat(_is_known(users["an_nais"]).astype(np.int64), first) > 0
+        of_accident = {name: _to_words(values) for name, values in accidents.items()}
+        of_user = {name: _to_words(values) for name, values in users.items()}
         hashes = np.empty((len(first), len(CONTENT_KEYS)), dtype=np.uint64)
         for position, key in enumerate(CONTENT_KEYS.values()):
-            # A sum does not depend on the order of the road users; it wraps around.
-            together = np.add.reduceat(_hash([of_user[name] for name in key.users]), first)
-            hashed = _hash([*(of_accident[name] for name in key.accident), together])
+            # A sum, which wraps around, does not depend on the order of the road users.
+            together = np.add.reduceat(_hash_rows([of_user[name] for name in key.users]), first)
+            hashed = _hash_rows([*(of_accident[name] for name in key.accident), together])
             known = np.logical_and.reduce([filled[name] for name in (*key.accident, *key.users) if name in filled])
             hashes[:, position] = np.where(known, hashed, 0)
         return cls(number[first], victims["an"].to_numpy(dtype=np.int64)[order[first]], hashes)
 
     @classmethod
-    def together(cls, parts: Iterable[Contents]) -> Contents:
-        """The accidents of several frames."""
-        listed = [NOTHING, *parts]
+    def concatenate(cls, parts: Iterable[AccidentContents]) -> AccidentContents:
+        """Contents of the accidents of all parts."""
+        listed = [NO_CONTENTS, *parts]
         number = np.concatenate([part.number for part in listed])
         order = np.argsort(number, kind="stable")
         year, hashes = (np.concatenate([getattr(part, name) for part in listed]) for name in ("year", "hashes"))
         return cls(number[order], year[order], hashes[order])
 
 
-NOTHING: Final = Contents(
+NO_CONTENTS: Final = AccidentContents(
     np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(CONTENT_KEYS)), dtype=np.uint64)
 )
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Accidents of a year whose content is that of another one: their number, the same by year of the other accident,
-    and examples as (number, number of the other, year of the other)."""
+    """Accidents of a year with the content of another one.
+
+    Args:
+        accidents: their number.
+        by_year: year of the other accident → number.
+        examples: (accident number, number of the other, year of the other).
+    """
 
     accidents: int
     by_year: Mapping[int, int]
     examples: Sequence[tuple[int, int, int]]
 
 
-def excluded_duplicates(contents: Contents) -> NDArray[np.int64]:
-    """Numbers of the accidents that neither train nor evaluate a model, shape (m,), ascending.
+def find_excluded_accidents(contents: AccidentContents) -> NDArray[np.int64]:
+    """Numbers of the accidents that are used neither for training nor for evaluation, shape (m,), ascending.
 
-    The hash of the number decides first what is held out. Then every content counts once: of equal accidents only the
-    lowest number is used. And a content that is held out under any number trains no model: where its lowest number is
-    not held out, it is not used at all, since a version may have been trained on it before the others were published.
+    The hash of the number determines the holdout. Of equal accidents only the lowest number is used. A content that is
+    in the holdout under any number is never trained on: where its lowest number is not in the holdout, it is not used
+    at all, since a version may have been trained on it before the others were published.
     """
     held_out = in_holdout(contents.number)
     excluded = np.zeros(len(contents.number), dtype=bool)
-    for rows, group in _shared(contents):
+    for rows, group in _iterate_duplicate_groups(contents):
         held = np.bincount(group, weights=held_out[rows]) > 0
         excluded[rows] |= pd.Series(group).duplicated().to_numpy() | (held[group] & ~held_out[rows])
     return contents.number[excluded]
 
 
-def duplicates_by_year(contents: Contents) -> dict[int, Duplicates]:
-    """What is there more than once, of every year that has such accidents."""
+def find_duplicates_by_year(contents: AccidentContents) -> dict[int, Duplicates]:
+    """Year → duplicates, for every year that has any."""
     other = np.full(len(contents.number), -1, dtype=np.int64)
-    for rows, group in _shared(contents):
+    for rows, group in _iterate_duplicate_groups(contents):
         order = np.argsort(group, kind="stable")
         start = np.flatnonzero(np.diff(group[order], prepend=-1))
         # Every accident is paired with the next one of its group, the last with the first.
@@ -151,8 +156,8 @@ def duplicates_by_year(contents: Contents) -> dict[int, Duplicates]:
     return found
 
 
-def _shared(contents: Contents) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Per content key the rows, ascending, that share it with another row, and the group of each."""
+def _iterate_duplicate_groups(contents: AccidentContents) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Per content key the rows, ascending, that share it with another row, and the group of each; shape (m,)."""
     for key in contents.hashes.T:
         rows = np.flatnonzero(key)
         rows = rows[pd.Series(key[rows]).duplicated(keep=False).to_numpy()]
@@ -160,16 +165,16 @@ def _shared(contents: Contents) -> Iterator[tuple[NDArray[np.intp], NDArray[np.i
             yield rows, pd.factorize(key[rows])[0]
 
 
-def _hash(columns: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """One hash per row of several columns, whose order matters."""
+def _hash_rows(columns: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """Hash of each row of several columns, shape (n,); depends on the order of the columns."""
     total = np.zeros_like(columns[0])
     for salt, column in enumerate(columns, 1):
         total = hash_keys(total ^ column, salt)
     return total
 
 
-def _words(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Values as 64-bit words, equal for equal values whatever the width of the column; reals by cell."""
+def _to_words(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """Values as 64-bit words, shape (n,), equal for equal values of any integer width; reals by cell."""
     if values.dtype.kind == "f":
         cells = np.floor(values * _CELLS_PER_DEGREE + 0.5)
         return np.nan_to_num(cells, nan=-1e9).astype(np.int64).view(np.uint64)
@@ -179,5 +184,5 @@ def _words(values: NDArray[Any]) -> NDArray[np.uint64]:
     return pd.util.hash_array(np.append(np.asarray(texts, dtype=object), ""))[codes]
 
 
-def _filled(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _is_known(values: NDArray[Any]) -> NDArray[np.bool_]:
     return values >= 0 if values.dtype.kind in "iu" else pd.notna(values)

@@ -1,4 +1,4 @@
-"""Years from a source to stored files, stored frames, a summary, its verdict, and warehouse rows. No Dagster."""
+"""Ingestion of years: stored files, stored frames, summaries, checks, and rows of the warehouse. No Dagster."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 
 import pandas as pd
 
-from accident_reco.models.accidents.codebook import FIELDS, words
+from accident_reco.models.accidents.codebook import FIELDS, describe_code
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_year, summarise
-from accident_reco.models.accidents.data.duplicates import duplicates_by_year
+from accident_reco.models.accidents.data.duplicates import find_duplicates_by_year
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.queries import (
-    forget_years,
+    delete_years,
     load_year,
-    loaded_years,
+    read_loaded_years,
     save_codebook,
 )
 from accident_reco.models.accidents.data.raw_store import (
     FRAMES,
     RAW,
     RawRecord,
-    current_years,
-    fetch_raw,
+    fetch_raw_file,
     load_contents,
+    load_current_years,
     load_frame,
-    raw_record,
-    read_raw,
+    load_summaries,
+    read_raw_files,
+    read_raw_record,
     save_year,
-    summaries,
     write_frame,
 )
 from accident_reco.models.accidents.data.reading import UnreadableFile, read_table
@@ -42,8 +42,13 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 @dataclass
-class Ingested:
-    """What was done for a year: files that are stored (fetched now or before), and the merge if asked for."""
+class IngestedYear:
+    """An ingested year.
+
+    Args:
+        files: table → stored file, and whether it was fetched now.
+        summary, quarantine: result of the merge; None without a merge.
+    """
 
     year: int
     files: dict[str, tuple[RawRecord, bool]]
@@ -52,8 +57,8 @@ class Ingested:
 
 
 @dataclass
-class BadYear:
-    """A year that could not be had or merged, and why."""
+class FailedYear:
+    """A year that could not be fetched or merged, and the reason."""
 
     year: int
     reason: str
@@ -61,31 +66,30 @@ class BadYear:
 
 def ingest_years(
     store: ObjectStore, source: Source, years: Iterable[int], tables: Sequence[str], merge: bool
-) -> Iterator[Ingested | BadYear]:
-    """Year by year, so that a bad year keeps no other from being done and memory holds one year at a time.
+) -> Iterator[IngestedYear | FailedYear]:
+    """Fetch tables whose current file is not stored, and with `merge` merge the stored ones, year by year.
 
-    Fetches the tables named, as far as the store does not hold the source's current files; then merges, if asked to,
-    what is stored.
+    A failed year does not affect others; one year at a time is in memory.
     """
     for year in years:
         try:
-            done = Ingested(year, {table: fetch_raw(store, source, year, table) for table in tables})
+            ingested = IngestedYear(year, {table: fetch_raw_file(store, source, year, table) for table in tables})
             if merge:
-                done.summary, done.quarantine = merge_year(store, year)
+                ingested.summary, ingested.quarantine = merge_year(store, year)
         except (SourceError, UnreadableFile) as error:
-            yield BadYear(year, str(error))
+            yield FailedYear(year, str(error))
         else:
-            yield done
+            yield ingested
 
 
 def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Merges a stored year and stores victims, quarantine, the other frames and the summary; gives the last two.
+    """Merge a stored year and store its frames and summary; returns the summary and the quarantine.
 
     Raises:
         SourceError: a published file is not in the store.
-        UnreadableFile: a published file is not what it should be.
+        UnreadableFile: a published file is not a file of its table.
     """
-    files, records = read_raw(store, year)
+    files, records = read_raw_files(store, year)
     built = build_victims(files, year)
     write_frame(store, f"{RAW}/quarantine/{year}.parquet", built.quarantine)
     sha256 = write_frame(store, f"{RAW}/victims/{year}.parquet", built.victims)
@@ -94,42 +98,46 @@ def merge_year(store: ObjectStore, year: int) -> tuple[dict[str, Any], pd.DataFr
     return summary, built.quarantine
 
 
-def verdicts(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
-    """Checks of the given years, each against the stored years of its source."""
-    stored, wanted = summaries(store), list(years)
+def check_years(store: ObjectStore, years: Iterable[int]) -> list[list[CheckOutcome]]:
+    """Outcomes of the checks of each given year, against the stored years of its source."""
+    stored, wanted = load_summaries(store), list(years)
     found: dict[int, list[CheckOutcome]] = {}
     for source in {stored[year]["data_source"] for year in wanted}:
         comparable = {year: summary for year, summary in stored.items() if summary["data_source"] == source}
-        duplicates = duplicates_by_year(load_contents(store, comparable))
+        duplicates = find_duplicates_by_year(load_contents(store, comparable))
         found |= {year: check_year(comparable, year, duplicates) for year in wanted if year in comparable}
     return [found[year] for year in wanted]
 
 
-def as_published(store: ObjectStore, year: int, table: str) -> CheckOutcome:
-    """Whether a stored file is byte for byte what was fetched, and a file of its table."""
-    record = raw_record(store, year, table)
+def check_raw_file(store: ObjectStore, year: int, table: str) -> CheckOutcome:
+    """Check that a stored file is byte for byte the fetched one, and a file of its table."""
+    record = read_raw_record(store, year, table)
     if record is None:
-        return CheckOutcome("as_published", False, f"{year}: {table} is not in the store")
+        return CheckOutcome("raw_file_intact", False, f"{year}: {table} is not in the store")
     data = store.read(record.key)
     if (hashlib.sha256(data).hexdigest(), len(data)) != (record.sha256, record.size):
-        return CheckOutcome("as_published", False, f"{year}: {record.key} is not what was fetched; ingest it again")
+        return CheckOutcome(
+            "raw_file_intact", False, f"{year}: {record.key} is not the fetched file; fix: ingest it again"
+        )
     try:
         rows = read_table(data, table, record.name, Quarantine(year)).rows_in
     except UnreadableFile as error:
-        return CheckOutcome("as_published", False, f"{year}: {error}")
+        return CheckOutcome("raw_file_intact", False, f"{year}: {error}")
     reason = f"{year}: {record.name}, {rows:,} rows, {record.size:,} bytes"
-    return CheckOutcome("as_published", rows > 0, reason, numbers={"rows": rows})
+    return CheckOutcome("raw_file_intact", rows > 0, reason, numbers={"rows": rows})
 
 
-def severity_plot(summary: dict[str, Any]) -> bytes:
-    """A small bar chart (PNG) of how badly the people of a year were hurt."""
+def plot_severity(summary: dict[str, Any]) -> bytes:
+    """PNG of a bar chart of the severities of a year."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2, 1.8), dpi=100, layout="constrained")
     axes = figure.subplots()
     codes = [code for code in (1, 4, 3, 2) if str(code) in summary["grav"]]
-    axes.barh([words("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8")
-    axes.set_title(f"{summary['an']}: {summary['victims']:,} people ({summary['data_source']})", fontsize=9)
+    axes.barh(
+        [describe_code("grav", code) for code in codes], [summary["grav"][str(code)] for code in codes], color="#4a78a8"
+    )
+    axes.set_title(f"{summary['an']}: {summary['victims']:,} road users ({summary['data_source']})", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.invert_yaxis()
     buffer = io.BytesIO()
@@ -138,20 +146,20 @@ def severity_plot(summary: dict[str, Any]) -> bytes:
 
 
 def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -> dict[str, list[int]]:
-    """Brings the warehouse to the stored years of a source: what changed is replaced, what is gone or foreign removed.
+    """Synchronise the warehouse with the stored years of a source: replace changed years, remove all others.
 
-    Gives the years `loaded`, `unchanged` and `removed`.
+    Returns the years `loaded`, `unchanged` and `removed`.
     """
-    years, there = current_years(store, data_source), loaded_years(warehouse)
-    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(there) - set(years))}
-    forget_years(warehouse, done["removed"])
+    years, present = load_current_years(store, data_source), read_loaded_years(warehouse)
+    done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(present) - set(years))}
+    delete_years(warehouse, done["removed"])
     save_codebook(
         warehouse,
         [(field.name, code, fr, en) for field in FIELDS.values() for code, (fr, en) in (field.codes or {}).items()],
     )
     for year, summary in years.items():
         version = (summary["data_source"], summary["victims_sha256"])
-        if year in there and (there[year]["data_source"], there[year]["victims_sha256"]) == version:
+        if year in present and (present[year]["data_source"], present[year]["victims_sha256"]) == version:
             done["unchanged"].append(year)
             continue
         frames = {name: load_frame(store, name, year) for name in FRAMES}

@@ -1,7 +1,7 @@
-"""From several `lieux` rows of a crossing to the one that describes the accident: the main road.
+"""Selection of the main road among the `lieux` rows of an accident.
 
-The official description says that `lieux` describes "le lieu principal de l'accident même si celui-ci s'est déroulé à
-une intersection", yet since 2019 the files hold one row per road, in no stated order: taking the first is a draw.
+By the official description `lieux` is "le lieu principal de l'accident même si celui-ci s'est déroulé à une
+intersection", but since 2019 the files have one row per road, in no specified order.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# The network's own hierarchy, from the road that carries most and fastest traffic to what is hardly a road.
+# Road categories by descending importance in the network.
 HIERARCHY: Final = (1, 2, 3, 7, 4, 5, 6, 9)
 _RANK: Final = np.full(11, len(HIERARCHY), dtype=np.int64)
 _RANK[list(HIERARCHY)] = np.arange(len(HIERARCHY))
 _CODED: Final = ("catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "vma")
 
 
-def main_rows(accident: NDArray[np.integer], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+def select_main_roads(accident: NDArray[np.integer], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
     """Row of the main road of every accident, in ascending order of accident.
 
     Rule: the highest category of road (motorway, national, departmental, metropolitan, municipal, others); among equals

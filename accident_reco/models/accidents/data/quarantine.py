@@ -1,6 +1,6 @@
-"""What was refused or repaired while reading, told with file, line, value, rule and way out.
+"""Quarantine: refused rows and repaired values, with file, line, value, rule and remediation.
 
-A refused row is not in the data and stays here with its raw text; a repaired row is in the data with one value changed.
+A refused row is not in the data and is kept here with its raw text; a repaired row is in the data with a changed value.
 """
 
 from __future__ import annotations
@@ -12,51 +12,61 @@ from typing import Final
 
 import pandas as pd
 
-COLUMNS: Final = ("an", "source_table", "file", "line", "Num_Acc", "column_name", "value", "rule", "disposition",
-                  "message", "way_out", "raw")  # fmt: skip
+COLUMNS: Final = (
+    *("an", "source_table", "file", "line", "Num_Acc", "column_name", "value", "rule", "disposition"),
+    *("message", "way_out", "raw"),
+)
 
 REFUSED: Final = "refused"
 REPAIRED: Final = "repaired"
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One rule: what it refuses or repairs, what becomes of the row, and what a person can do about it."""
+class QuarantineRule:
+    """One rule: its disposition (refused or repaired), the outcome for the row, and the remediation."""
 
     name: str
     disposition: str
     outcome: str
-    way_out: str
+    remediation: str
 
 
 _CORRECT = "correct the row in the source file and materialize the year again"
-_REPORT = "nothing to do for the platform; report it to the publisher (onisr.dscr@interieur.gouv.fr)"
+_REPORT = "no action needed; report it to the publisher (onisr.dscr@interieur.gouv.fr)"
 
 RULES: Final = MappingProxyType(
     {
         rule.name: rule
         for rule in (
-            Rule("nul_byte", REFUSED, "row kept in quarantine", "download the file again: it was damaged on its way"),
-            Rule("ragged_row", REFUSED, "row kept in quarantine", _CORRECT),
-            Rule("open_quote", REFUSED, "row kept in quarantine", _CORRECT),
-            Rule("stray_quote", REPAIRED, "quotes dropped", _REPORT),
-            Rule("bad_encoding", REPAIRED, "byte read as Windows-1252", _REPORT),
-            Rule("unknown_column", REPAIRED, "column not read", "add it to the codebook and the schema if it matters"),
-            Rule("bad_key", REFUSED, "row kept in quarantine", _CORRECT),
-            Rule("duplicate_key", REFUSED, "first row kept, this one in quarantine", _CORRECT),
-            Rule("orphan", REFUSED, "row kept in quarantine", "add the missing accident to caracteristiques"),
-            Rule("no_vehicle", REPAIRED, "person kept with an unknown vehicle", "add the vehicle to vehicules"),
-            Rule("no_place", REPAIRED, "accident kept with an unknown place", "add the accident to lieux"),
-            Rule("severity", REFUSED, "row kept in quarantine", "a person of unknown severity cannot be learnt from"),
-            Rule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
-            Rule("code", REPAIRED, "read as unknown", _REPORT),
-            Rule("not_a_number", REPAIRED, "read as unknown", _REPORT),
-            Rule("out_of_range", REPAIRED, "read as unknown", _REPORT),
-            Rule("speed_times_ten", REPAIRED, "read as a tenth of it", _REPORT),
-            Rule("swapped_coordinates", REPAIRED, "latitude and longitude exchanged", _REPORT),
-            Rule("impossible_coordinates", REPAIRED, "read as unknown", _REPORT),
-            Rule("impossible_date", REPAIRED, "day read as unknown", _REPORT),
-            Rule("born_later", REPAIRED, "birth year read as unknown", _REPORT),
+            QuarantineRule(
+                "nul_byte", REFUSED, "row kept in quarantine", "download the file again: it was damaged in transfer"
+            ),
+            QuarantineRule("ragged_row", REFUSED, "row kept in quarantine", _CORRECT),
+            QuarantineRule("open_quote", REFUSED, "row kept in quarantine", _CORRECT),
+            QuarantineRule("stray_quote", REPAIRED, "quotes dropped", _REPORT),
+            QuarantineRule("bad_encoding", REPAIRED, "byte read as Windows-1252", _REPORT),
+            QuarantineRule(
+                "unknown_column", REPAIRED, "column not read", "add it to the codebook and the schema if it matters"
+            ),
+            QuarantineRule("bad_key", REFUSED, "row kept in quarantine", _CORRECT),
+            QuarantineRule("duplicate_key", REFUSED, "first row kept, this one in quarantine", _CORRECT),
+            QuarantineRule("orphan", REFUSED, "row kept in quarantine", "add the missing accident to caracteristiques"),
+            QuarantineRule(
+                "no_vehicle", REPAIRED, "road user kept with an unknown vehicle", "add the vehicle to vehicules"
+            ),
+            QuarantineRule("no_place", REPAIRED, "accident kept with an unknown road", "add the accident to lieux"),
+            QuarantineRule(
+                "severity", REFUSED, "row kept in quarantine", "none: rows of unknown severity are not used in training"
+            ),
+            QuarantineRule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
+            QuarantineRule("code", REPAIRED, "read as unknown", _REPORT),
+            QuarantineRule("not_a_number", REPAIRED, "read as unknown", _REPORT),
+            QuarantineRule("out_of_range", REPAIRED, "read as unknown", _REPORT),
+            QuarantineRule("speed_times_ten", REPAIRED, "read as a tenth of it", _REPORT),
+            QuarantineRule("swapped_coordinates", REPAIRED, "latitude and longitude exchanged", _REPORT),
+            QuarantineRule("impossible_coordinates", REPAIRED, "read as unknown", _REPORT),
+            QuarantineRule("impossible_date", REPAIRED, "day read as unknown", _REPORT),
+            QuarantineRule("born_later", REPAIRED, "birth year read as unknown", _REPORT),
         )
     }
 )
@@ -64,7 +74,7 @@ RULES: Final = MappingProxyType(
 
 @dataclass
 class Quarantine:
-    """Collects notes of one year; `frame()` is the quarantine of that year."""
+    """Collects the notes of one year; `to_frame()` is the quarantine of that year."""
 
     year: int = -1
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -81,7 +91,7 @@ class Quarantine:
         num_acc: Iterable[int] | None = None,
         raw: Iterable[str] | None = None,
     ) -> None:
-        """One note per line. `why` completes "file line N: column = value …" and is followed by the rule's outcome."""
+        """Add a note per line; `why` completes "file line N: column = value …", and the rule's outcome follows it."""
         spec = RULES[rule]
         count = len(lines)
         reasons = [why] * count if isinstance(why, str) else why
@@ -90,15 +100,15 @@ class Quarantine:
         for line, value, reason, number, text in zip(lines, values, reasons, numbers, raws, strict=True):
             subject = f"{column} = {value} " if column else ""
             message = f"{file} line {line}: {subject}{reason}; {spec.outcome}."
-            place = (self.year, table, file, int(line), int(number), column, value)
-            self.rows.append((*place, rule, spec.disposition, message, spec.way_out, text))
+            position = (self.year, table, file, int(line), int(number), column, value)
+            self.rows.append((*position, rule, spec.disposition, message, spec.remediation, text))
 
-    def refused(self, table: str) -> int:
-        """How many rows of a table were refused."""
+    def count_refused(self, table: str) -> int:
+        """Number of refused rows of a table."""
         return sum(1 for row in self.rows if row[1] == table and row[8] == REFUSED)
 
-    def frame(self) -> pd.DataFrame:
-        """The notes as a frame of COLUMNS, in the order of table and line."""
+    def to_frame(self) -> pd.DataFrame:
+        """The notes as a frame with `COLUMNS`, by table and line."""
         frame = pd.DataFrame(self.rows, columns=pd.Index(COLUMNS))
         types = {"an": "int16", "line": "int32", "Num_Acc": "int64"}
         frame = frame.astype({name: types.get(name, "object") for name in COLUMNS})

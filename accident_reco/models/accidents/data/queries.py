@@ -1,4 +1,4 @@
-"""Loads years of accident data into the warehouse and tells what is loaded. A year is replaced whole or not at all."""
+"""Accident years in the warehouse: loading, which replaces a year in one transaction, deleting, counting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, delete, func, select, text
+from sqlalchemy import Connection, Table, delete, func, select
 
 from accident_reco.models.accidents.data.tables import (
     accident_years,
@@ -17,7 +17,6 @@ from accident_reco.models.accidents.data.tables import (
     vehicles,
     victims,
 )
-from accident_reco.storage.migrations.accident_views import VIEWS
 from accident_reco.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ BY_YEAR = (quarantine, victims, vehicles, places, accidents)
 
 
 def load_year(warehouse: Warehouse, year: int, frames: Mapping[str, pd.DataFrame], facts: Mapping[str, Any]) -> int:
-    """Replaces a year's rows in one transaction; gives how many were written.
+    """Replace a year's rows in one transaction; returns the number of rows written.
 
     Args:
         frames: canonical `accidents`, `places`, `vehicles`, `victims`, `quarantine` of that year.
-        facts: the rest of the row of `accident_years` (data_source, victims_sha256, refused, repaired, months).
+        facts: other columns of `accident_years` (data_source, victims_sha256, refused, repaired, months).
     """
-    prepared = _columns(year, frames)
+    prepared = _prepare_columns(year, frames)
     written = 0
     with warehouse.begin() as connection:
         for table in BY_YEAR:
@@ -42,36 +41,43 @@ def load_year(warehouse: Warehouse, year: int, frames: Mapping[str, pd.DataFrame
         for table in reversed(BY_YEAR):
             written += _insert(warehouse, connection, table, prepared[table.name])
         connection.execute(delete(accident_years).where(accident_years.c.an == year))
-        row = {"an": year, "accidents": len(frames["accidents"]), "people": len(frames["victims"]),
-               "loaded_at": datetime.now(UTC), **facts}  # fmt: skip
+        row = {
+            "an": year,
+            "accidents": len(frames["accidents"]),
+            "people": len(frames["victims"]),
+            "loaded_at": datetime.now(UTC),
+            **facts,
+        }
         connection.execute(accident_years.insert(), row)
     return written
 
 
-def forget_years(warehouse: Warehouse, years: Iterable[int]) -> None:
-    """Removes whole years."""
+def delete_years(warehouse: Warehouse, years: Iterable[int]) -> None:
+    """Delete all rows of the years, each in one transaction."""
     for year in years:
         with warehouse.begin() as connection:
             for table in (*BY_YEAR, accident_years):
                 connection.execute(delete(table).where(table.c.an == year))
 
 
-def loaded_years(warehouse: Warehouse) -> dict[int, dict[str, Any]]:
+def read_loaded_years(warehouse: Warehouse) -> dict[int, dict[str, Any]]:
     """Rows of `accident_years` by year."""
     with warehouse.connect() as connection:
         rows = connection.execute(select(accident_years).order_by(accident_years.c.an)).mappings()
         return {row["an"]: dict(row) for row in rows}
 
 
-def row_counts(warehouse: Warehouse) -> dict[str, int]:
-    """Rows of every table of accident data."""
+def count_rows(warehouse: Warehouse) -> dict[str, int]:
+    """Table of accident data → number of rows."""
     with warehouse.connect() as connection:
-        return {table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-                for table in (*reversed(BY_YEAR), codebook)}  # fmt: skip
+        return {
+            table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            for table in (*reversed(BY_YEAR), codebook)
+        }
 
 
 def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]]) -> None:
-    """Replaces the codebook: field, code, French, English."""
+    """Replace the codebook by rows of field, code, French, English."""
     listed = list(rows)
     columns = {name: [row[n] for row in listed] for n, name in enumerate(("field", "code", "fr", "en"))}
     with warehouse.begin() as connection:
@@ -79,16 +85,8 @@ def save_codebook(warehouse: Warehouse, rows: Iterable[tuple[str, int, str, str]
         _insert(warehouse, connection, codebook, columns)
 
 
-def read_view(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
-    """Rows of a dashboard view. Raises KeyError for a name that is none of ours."""
-    if name not in VIEWS:
-        raise KeyError(f"{name} is not a view; views are {', '.join(VIEWS)}")
-    with warehouse.connect() as connection:
-        return [dict(row) for row in connection.execute(text(f"SELECT * FROM {name}")).mappings()]  # noqa: S608 - checked
-
-
 def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns: Mapping[str, Any]) -> int:
-    """Inserts columns of plain Python values; on SQLite as prepared tuples, three times as fast as rows by name."""
+    """Insert columns of plain Python values; on SQLite as prepared tuples, three times as fast as rows by name."""
     if not warehouse.is_sqlite:
         return warehouse.append(connection, table, columns)
     quote = connection.dialect.identifier_preparer.quote
@@ -99,33 +97,32 @@ def _insert(warehouse: Warehouse, connection: Connection, table: Table, columns:
     return len(rows)
 
 
-def _columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Any]]]:
+def _prepare_columns(year: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Any]]]:
     """Columns of every table as Python values, unknown as None."""
     prepared = {}
     for table in BY_YEAR:
         frame = frames[table.name]
         count = len(frame)
-        made: dict[str, list[Any]] = {}
+        columns: dict[str, list[Any]] = {}
         for column in table.c:
             if column.name == "rang" and column.name not in frame:
-                ranks = _ranks(frame, table)
-                made["rang"] = ranks
+                columns["rang"] = _number_rows(frame, table)
             elif column.name == "an":
-                made["an"] = [year] * count
+                columns["an"] = [year] * count
             else:
-                made[column.name] = _plain(frame[column.name])
-        prepared[table.name] = made
+                columns[column.name] = _to_python_values(frame[column.name])
+        prepared[table.name] = columns
     return prepared
 
 
-def _ranks(frame: pd.DataFrame, table: Table) -> list[int]:
+def _number_rows(frame: pd.DataFrame, table: Table) -> list[int]:
     if table is quarantine:
         return list(range(1, len(frame) + 1))
     return (frame.groupby("Num_Acc", sort=False).cumcount() + 1).tolist()
 
 
-def _plain(column: pd.Series[Any]) -> list[Any]:
-    """Python values; -1 (codes), NaN and None become None, Num_Acc keeps every number but -1."""
+def _to_python_values(column: pd.Series[Any]) -> list[Any]:
+    """Python values of a column; -1 in integers, NaN and None become None."""
     if column.dtype.kind in "iu":
         values = column.to_numpy()
         unknown = values == -1

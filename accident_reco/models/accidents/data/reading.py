@@ -1,7 +1,7 @@
-"""Bytes of a published CSV to raw columns of text with line numbers: encodings, separators, damaged lines.
+"""From the bytes of a published CSV to raw text columns with line numbers: encodings, separators, damaged lines.
 
-Every physical line is one row (BAAC values hold no line breaks), so a line number is always exact. What a value means
-is not decided here.
+Every physical line is one row (BAAC values contain no line breaks), so line numbers are exact. Values are parsed in
+`values`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTIONAL, official_name
+from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTIONAL, to_official_name
 
-# Nearly as many distinct values as rows: dictionary encoding would only cost.
-_PLAIN = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
+# Columns with nearly as many distinct values as rows, which are not dictionary-encoded.
+_UNENCODED = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
 
 
 class UnreadableFile(ValueError):
-    """The file as a whole cannot be read as the table it should be; the message says what was found and expected."""
+    """A file is not a file of its table; the message states what was found and what was expected."""
 
 
 @dataclass
@@ -45,9 +45,9 @@ class RawTable:
 
 
 def decode(data: bytes) -> tuple[bytes, list[int]]:
-    """UTF-8 text with LF line ends, and the lines on which single bytes were not UTF-8 and read as Windows-1252.
+    """UTF-8 text with LF line ends, and the numbers of lines with bytes that were not UTF-8 and read as Windows-1252.
 
-    Takes UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
+    Accepts UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
     """
     bad_lines: list[int] = []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -62,25 +62,26 @@ def decode(data: bytes) -> tuple[bytes, list[int]]:
         data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("utf-8", errors="surrogateescape")
-        strangers = sum("\udc80" <= letter <= "\udcff" for letter in text)
-        others = sum(letter > "\x7f" for letter in text) - strangers
-        if others > strangers:
+        invalid = sum("\udc80" <= letter <= "\udcff" for letter in text)
+        valid = sum(letter > "\x7f" for letter in text) - invalid
+        if valid > invalid:
             bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
-            text = "".join(_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+            text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
             data = text.encode()
         else:
             data = data.decode("cp1252", errors="replace").encode()
     return data, bad_lines
 
 
-def _cp1252(surrogate: str) -> str:
+def _decode_cp1252(surrogate: str) -> str:
     return bytes([ord(surrogate) - 0xDC00]).decode("cp1252", errors="replace")
 
 
 def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTable:
-    """The rows of a file that have the right shape; every other line is noted as refused.
+    """The rows of a file with as many fields as its header; every other line is added to `notes` as refused.
 
-    Raises UnreadableFile for an empty file or a header that is not this table's.
+    Raises:
+        UnreadableFile: the file is empty or its header is not that of the table.
     """
     text, recoded = decode(data)
     if not text.endswith(b"\n"):
@@ -88,7 +89,7 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     buffer = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(buffer == 10)
     starts = np.concatenate([[0], ends + 1]).astype(np.int64)
-    header, separator, names = _header(text[: ends[0]], table, file, notes)
+    header, separator, names = _parse_header(text[: ends[0]], table, file, notes)
     if recoded:
         notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
 
@@ -102,32 +103,36 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
         _refuse(raw, "nul_byte", np.flatnonzero(broken) + 1, "holds a NUL byte", notes)
     replaced: dict[int, bytes] = {}
     if b'"' in text:
-        # Parity survives the wrap-around of uint8, which makes this several times faster than counting.
+        # uint8 keeps the parity when it wraps around, which is several times faster than counting.
         quotes = np.add.reduceat((buffer == 34).view(np.uint8), starts[:-1], dtype=np.uint8)
         odd = (quotes & 1).astype(bool) & keep
         if odd.any():
-            replaced = _mend_quotes(raw, np.flatnonzero(odd), separator, len(header), keep, notes)
+            replaced = _repair_quotes(raw, np.flatnonzero(odd), separator, len(header), keep, notes)
 
-    body = _body(text, starts, keep, replaced)
+    body = _join_lines(text, starts, keep, replaced)
     try:
         parsed = _parse(body, separator, header, names)
     except pa.ArrowInvalid:
         _drop_ragged(raw, keep, replaced, separator, len(header), notes)
-        parsed = _parse(_body(text, starts, keep, replaced), separator, header, names)
+        parsed = _parse(_join_lines(text, starts, keep, replaced), separator, header, names)
     raw.line = (np.flatnonzero(keep) + 1).astype(np.int32)
     raw.columns = parsed
     return raw
 
 
-def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
-    """Cells of the header, the separator, and which cell holds which canonical column."""
+def _parse_header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
+    """Cells of the header, the separator, and cell → canonical column.
+
+    Raises:
+        UnreadableFile: a column is missing or named twice.
+    """
     first = line.decode("utf-8", errors="replace")
     separator = max(";,\t", key=first.count)
     header = next(csv.reader([first], delimiter=separator), [])
     known = {*COLUMNS[table], *OLD_ONLY.get(table, ())}
     names: dict[str, str] = {}
     for cell in header:
-        name = official_name(cell)
+        name = to_official_name(cell)
         if name is None or name not in known:
             notes.add("unknown_column", table, file, [1], "", [""], f"has a column {cell!r} that no {table} file has")
         elif name in names.values():
@@ -144,22 +149,26 @@ def _header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list
     return header, separator, names
 
 
-def _mend_quotes(
+def _repair_quotes(
     raw: RawTable, odd: NDArray[np.intp], separator: str, width: int, keep: NDArray[np.bool_], notes: Quarantine
 ) -> dict[int, bytes]:
-    """Rows with an odd number of quotes: without quotes they have the right number of fields, or they are refused."""
-    mended: dict[int, bytes] = {}
+    """Remove the quotes of rows with an odd number of them; refuse rows with a wrong number of fields after that.
+
+    Returns row → repaired line.
+    """
+    repaired: dict[int, bytes] = {}
     for index in odd:
         plain = raw.text[raw.starts[index] : raw.starts[index + 1]].replace(b'"', b"")
         if plain.count(separator.encode()) == width - 1:
-            mended[int(index)] = plain
-    refused = np.array([index for index in odd if int(index) not in mended], dtype=np.intp)
+            repaired[int(index)] = plain
+    refused = np.array([index for index in odd if int(index) not in repaired], dtype=np.intp)
     keep[refused] = False
     _refuse(raw, "open_quote", refused + 1, "has a quote that is not closed", notes)
-    lines = [index + 1 for index in mended]
-    notes.add("stray_quote", raw.table, raw.file, lines, "", [""] * len(lines), "has a quote too many", None,
-              raw.raw(lines))  # fmt: skip
-    return mended
+    lines = [index + 1 for index in repaired]
+    notes.add(
+        "stray_quote", raw.table, raw.file, lines, "", [""] * len(lines), "has a quote too many", None, raw.raw(lines)
+    )
+    return repaired
 
 
 def _drop_ragged(
@@ -184,8 +193,8 @@ def _refuse(raw: RawTable, rule: str, lines: NDArray[np.intp], why: str | list[s
     notes.add(rule, raw.table, raw.file, rows, "", [""] * len(rows), why, None, raw.raw(rows))
 
 
-def _body(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
-    """The accepted lines, the header left out, in stretches as long as possible."""
+def _join_lines(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
+    """The accepted lines without the header, joined from stretches that are as long as possible."""
     breaks = np.flatnonzero(~keep).tolist() + list(replaced)
     parts, begin = [], 1
     for index in sorted(breaks):
@@ -199,7 +208,7 @@ def _parse(body: bytes, separator: str, header: list[str], names: dict[str, str]
     positions = [f"{n}" for n in range(len(header))]
     at = {positions[n]: names[cell] for n, cell in enumerate(header) if cell in names}
     coded = pa.dictionary(pa.int32(), pa.string())
-    types = {position: pa.string() if name in _PLAIN else coded for position, name in at.items()}
+    types = {position: pa.string() if name in _UNENCODED else coded for position, name in at.items()}
     if not body:
         return {name: pa.array([], types[position]) for position, name in at.items()}
     table = pacsv.read_csv(

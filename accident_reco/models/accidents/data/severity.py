@@ -1,4 +1,4 @@
-"""The target of the model: who was killed or hospitalised. The one place of this rule for arrays."""
+"""The target of the model, killed or hospitalised, for arrays of `grav` codes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Raw text columns to canonical values: one function per kind, each telling which rows it could not take and why.
+"""Parsers from raw text columns to canonical values, with the rows that are invalid and the reason.
 
-Every distinct text is judged once (columns arrive dictionary-encoded) and the verdict is spread over the rows.
+Columns are dictionary-encoded: every distinct text is parsed once.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import LETTERS, UNKNOWN, Field
 
-# Written for "not filled in" somewhere: blank, dot, minus one, a dash, and words of the publisher's software.
-_NOTHING = frozenset(
+# Notations of missing values in published files: blank, dot, minus one, dash, and error texts of spreadsheets.
+_MISSING = frozenset(
     {"", ".", "-", "-1", "-1.0", "N/A", "n/a", "null", "NULL", "#VALEURMULTI", "#ERREUR", "#VALEUR!", "#N/A"}
 )
 _SPACES = dict.fromkeys(map(ord, " \u00a0\u202f\t"))
 
-Verdict = tuple[float, str, str]  # value, rule that was applied ("" = none), reason
+Parsed = tuple[float, str, str]
+"""Value, rule of the quarantine that applies ("": none), reason."""
 
 
 @dataclass
-class Values:
-    """A canonical column and, per distinct odd text, the rule, the reason and the rows it concerns."""
+class ParsedColumn:
+    """A canonical column, shape (n,), and (text, rule, reason, rows) for every distinct invalid text."""
 
     values: NDArray[Any]
-    odd: list[tuple[str, str, str, NDArray[np.intp]]]  # text, rule, reason, rows
+    problems: list[tuple[str, str, str, NDArray[np.intp]]]
 
 
-def number_of(text: str) -> float | None:
-    """The number in a published cell, None when it is none; a decimal comma and grouping spaces are taken."""
+def parse_number(text: str) -> float | None:
+    """The number of a published cell, decimal comma and grouping spaces included; None if it is none."""
     try:
         value = float(text.translate(_SPACES).replace(",", "."))
     except ValueError:
@@ -43,14 +44,14 @@ def number_of(text: str) -> float | None:
     return value if isfinite(value) else None
 
 
-def judge_code(field: Field) -> Callable[[str], Verdict]:
-    """Verdict on a code. Zero and blank mean "not filled in" where the codebook has no code 0 (official rule)."""
+def build_code_parser(field: Field) -> Callable[[str], Parsed]:
+    """Parser of a code. Zero and blank mean missing where the codebook has no code 0 (official rule)."""
 
-    def judge(text: str) -> Verdict:
-        if text in _NOTHING:
+    def parse(text: str) -> Parsed:
+        if text in _MISSING:
             return UNKNOWN, "", ""
         value: float | None = LETTERS.get(text) if field.name == "actp" else None
-        value = number_of(text) if value is None else value
+        value = parse_number(text) if value is None else value
         if value is not None and field.accepts(value):
             return value, "", ""
         if value == 0:
@@ -59,52 +60,52 @@ def judge_code(field: Field) -> Callable[[str], Verdict]:
             return UNKNOWN, "not_a_number", f"is not a number; {field.en.lower()} takes {field.allowed}"
         return UNKNOWN, "code", f"is not in {field.allowed}"
 
-    return judge
+    return parse
 
 
-def judge_number(field: Field, scale: float = 1.0, offset: float = 0.0) -> Callable[[str], Verdict]:
-    """Verdict on a number within the field's range, after `value * scale + offset`. Zero below the range is unknown."""
-    nothing = float("nan") if field.real else UNKNOWN
+def build_number_parser(field: Field, scale: float = 1.0, offset: float = 0.0) -> Callable[[str], Parsed]:
+    """Parser of a number in the field's range after `value * scale + offset`; zero outside of it is missing."""
+    missing = float("nan") if field.real else UNKNOWN
 
-    def judge(text: str) -> Verdict:
-        if text in _NOTHING:
-            return nothing, "", ""
-        value = number_of(text)
+    def parse(text: str) -> Parsed:
+        if text in _MISSING:
+            return missing, "", ""
+        value = parse_number(text)
         if value is None or (not field.real and value != int(value)):
-            return nothing, "not_a_number", f"is not a {'' if field.real else 'whole '}number"
+            return missing, "not_a_number", f"is not a {'' if field.real else 'whole '}number"
         if value == 0 and not field.accepts(0):
-            return nothing, "", ""
-        # Rounded so that 57 decimetres are 5.7 m and not 5.700000000000001.
+            return missing, "", ""
+        # Rounded: 57 decimetres are 5.7 m, not 5.700000000000001.
         value = round(value * scale + offset, 6)
         if field.accepts(value):
             return value, "", ""
-        return nothing, "out_of_range", f"is not in {field.allowed}"
+        return missing, "out_of_range", f"is not in {field.allowed}"
 
-    return judge
+    return parse
 
 
 _USUAL_LIMITS = frozenset({10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130})
 
 
-def judge_speed(field: Field) -> Callable[[str], Verdict]:
-    """Verdict on vma. Ten times a usual limit (900, 500) is a slip of the keyboard and read as the limit."""
-    plain = judge_number(field)
+def build_speed_parser(field: Field) -> Callable[[str], Parsed]:
+    """Parser of vma. Ten times a usual limit (900, 500) is a typing error and read as the limit."""
+    parse_number_in_range = build_number_parser(field)
 
-    def judge(text: str) -> Verdict:
-        verdict = plain(text)
-        value = number_of(text)
-        if verdict[1] == "out_of_range" and value is not None and value / 10 in _USUAL_LIMITS:
+    def parse(text: str) -> Parsed:
+        parsed = parse_number_in_range(text)
+        value = parse_number(text)
+        if parsed[1] == "out_of_range" and value is not None and value / 10 in _USUAL_LIMITS:
             return value / 10, "speed_times_ten", f"is ten times a usual limit ({field.allowed})"
-        return verdict
+        return parsed
 
-    return judge
+    return parse
 
 
-def judge_time(text: str) -> Verdict:
-    """Verdict on hrmn: `07:40` (since 2019), `1445`, `745` or `5` (before), as the integer HHMM."""
-    if text in _NOTHING:
+def parse_time(text: str) -> Parsed:
+    """Parse hrmn, `07:40` (since 2019), `1445`, `745` or `5` (before), as the integer HHMM."""
+    if text in _MISSING:
         return UNKNOWN, "", ""
-    value = number_of(text.replace(":", "") if text.count(":") == 1 else text)
+    value = parse_number(text.replace(":", "") if text.count(":") == 1 else text)
     if value is None or value != int(value):
         return UNKNOWN, "not_a_number", "is not a time"
     if not (0 <= value <= 2359 and value % 100 < 60):
@@ -112,35 +113,37 @@ def judge_time(text: str) -> Verdict:
     return value, "", ""
 
 
-def judge_year(text: str) -> Verdict:
-    """Verdict on an: four digits, or the two of the files up to 2018 (`5` is 2005)."""
-    value = number_of(text)
+def parse_year(text: str) -> Parsed:
+    """Parse an: four digits, or the two of the files up to 2018 (`5` is 2005)."""
+    value = parse_number(text)
     if value is None or value != int(value):
         return UNKNOWN, "not_a_number", "is not a year"
     value = value + 2000 if value < 100 else value
     return (value, "", "") if 2005 <= value <= 2099 else (UNKNOWN, "out_of_range", "is not a year since 2005")
 
 
-def spread(column: pa.DictionaryArray, judge: Callable[[str], Verdict], dtype: str) -> Values:
-    """The verdicts of a dictionary-encoded column, one value per row."""
+def parse_column(column: pa.DictionaryArray, parse: Callable[[str], Parsed], dtype: str) -> ParsedColumn:
+    """Parsed values of a dictionary-encoded column, one per row."""
     texts = column.dictionary.to_pylist()
     indices = column.indices.to_numpy(zero_copy_only=False)
-    verdicts = [judge(text.strip()) for text in texts]
-    table = np.array([verdict[0] for verdict in verdicts], dtype=dtype)
+    parsed = [parse(text.strip()) for text in texts]
+    table = np.array([value for value, _, _ in parsed], dtype=dtype)
     values = table[indices] if len(table) else np.empty(0, dtype=dtype)
-    odd = []
-    for position, (_, rule, reason) in enumerate(verdicts):
+    problems = []
+    for position, (_, rule, reason) in enumerate(parsed):
         if rule:
             rows = np.flatnonzero(indices == position)
             if len(rows):
-                odd.append((texts[position], rule, reason, rows))
-    return Values(values, odd)
+                problems.append((texts[position], rule, reason, rows))
+    return ParsedColumn(values, problems)
 
 
-def plain_text(column: pa.Array, compact: bool = False, width: int = 0) -> NDArray[np.object_]:
-    """Text trimmed, blanks and the literals for "nothing" as None.
+def clean_text(column: pa.Array, compact: bool = False, width: int = 0) -> NDArray[np.object_]:
+    """Trimmed text, shape (n,), missing values as None.
 
-    `compact` removes every space inside as well, `width` gives leading zeros back that a spreadsheet took.
+    Args:
+        compact: remove all spaces inside as well.
+        width: pad with leading zeros, which spreadsheets remove.
     """
     coded = column if isinstance(column, pa.DictionaryArray) else None
     source = column.dictionary if coded is not None else column
@@ -148,7 +151,7 @@ def plain_text(column: pa.Array, compact: bool = False, width: int = 0) -> NDArr
     if compact:
         for space in ("\u00a0", "\u202f", " "):
             trimmed = pc.replace_substring(trimmed, space, "")
-    empty = pc.is_in(trimmed, value_set=pa.array(sorted(_NOTHING)))
+    empty = pc.is_in(trimmed, value_set=pa.array(sorted(_MISSING)))
     if width:
         trimmed = pc.utf8_lpad(trimmed, width, "0")
     found = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed).to_numpy(zero_copy_only=False)
@@ -157,29 +160,29 @@ def plain_text(column: pa.Array, compact: bool = False, width: int = 0) -> NDArr
     return found[coded.indices.to_numpy(zero_copy_only=False)] if len(found) else np.empty(0, dtype=object)
 
 
-def accident_numbers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Num_Acc as integers, and the rows where it is not a 12-digit number of a year since 2005 (value -1 there)."""
+def parse_accident_numbers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Num_Acc as integers, shape (n,), and the rows without a 12-digit number of a year since 2005 (value -1)."""
     trimmed = pc.utf8_trim_whitespace(column)
     try:
         numbers = trimmed.cast(pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        found = (number_of(text) for text in trimmed.to_pylist())
+        found = (parse_number(text) for text in trimmed.to_pylist())
         numbers = np.array([int(n) if n is not None and n == int(n) else -1 for n in found], dtype=np.int64)
     wrong = (numbers < 200_500_000_000) | (numbers > 209_999_999_999)
     return np.where(wrong, -1, numbers), np.flatnonzero(wrong)
 
 
-def degrees(column: pa.Array, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Coordinates as degrees (text × scale), NaN where not filled in, and the rows that hold no number."""
+def parse_degrees(column: pa.Array, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Coordinates in degrees (text × scale), shape (n,), NaN where missing, and the rows that are no number."""
     trimmed = pc.utf8_trim_whitespace(column)
     trimmed = pc.replace_substring(trimmed, ",", ".")
-    empty = pc.is_in(trimmed, value_set=pa.array(sorted(_NOTHING)))
+    empty = pc.is_in(trimmed, value_set=pa.array(sorted(_MISSING)))
     filled = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
     try:
         values = filled.cast(pa.float64()).to_numpy(zero_copy_only=False)
         wrong = np.empty(0, dtype=np.intp)
     except pa.ArrowInvalid:
-        found = [None if text is None else number_of(text) for text in filled.to_pylist()]
+        found = [None if text is None else parse_number(text) for text in filled.to_pylist()]
         values = np.array([np.nan if value is None else value for value in found], dtype=np.float64)
         wrong = np.flatnonzero(np.isnan(values) & ~empty.to_numpy(zero_copy_only=False))
     values = values.astype(np.float64) * scale

@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/accidents/features"""
+"""Features of a road user: numpy only, one code for training, batch scoring and serving."""

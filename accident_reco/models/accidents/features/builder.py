@@ -1,8 +1,8 @@
-"""The feature builder: BAAC columns in, float32 matrix out. One function for training, batch scoring and serving.
+"""The feature builder: BAAC columns → float32 matrix. One function for training, batch scoring and serving.
 
-A column is a numpy array by its official name; integers use -1 for unknown, floats NaN, text None or "". A column that
-is absent is unknown everywhere. In the matrix unknown is NaN, always. What a feature set contains is decided here and
-nowhere else; what was learnt from data (where accidents happen) is in the `FeatureSpec` of the bundle.
+A column is a numpy array by its official name; missing values are -1 in integers, NaN in floats, None or "" in text. A
+column that is absent is missing in every row. In the matrix, missing values are always NaN. Feature sets are defined
+here only; what is learnt from data (where accidents happen) is in the `FeatureSpec` of the bundle.
 """
 
 from __future__ import annotations
@@ -16,131 +16,154 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.calendar import day_slots, day_table
+from accident_reco.models.accidents.features.calendar import build_day_table, find_day_slots
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, N_KINDS, PEDESTRIAN
-from accident_reco.models.accidents.features.location_features import COORDINATES, PLACE_FEATURES, Places
-from accident_reco.models.accidents.features.lookups import BIT, HOUR, SECU_BITS, SPEED, collision_table, vehicle_kind
+from accident_reco.models.accidents.features.location_features import COORDINATES, LOCATION_FEATURES, LocationStatistics
+from accident_reco.models.accidents.features.lookups import (
+    BIT,
+    HOUR,
+    SECU_BITS,
+    SPEED,
+    build_collision_table,
+    classify_known_vehicles,
+)
 
 FORMAT: Final = 1
 BIRTH_YEARS: Final = ("driver_an_nais", "other_an_nais")
 
-# Codes that are features as they are. Trees split them as numbers: codes are few, and a tree isolates one in two cuts.
+# Codes that are features themselves. Trees split them as numbers: there are few, and two splits isolate any of them.
 _CALL_CODES: Final[tuple[str, ...]] = (
-    "catu", "sexe", "trajet", "place", "locp", "actp", "etatp", "catv", "motor", "senc", "col", "lum", "atm", "agg",
-    "int", "catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "mois",
+    *("catu", "sexe", "trajet", "place", "locp", "actp", "etatp", "catv", "motor", "senc", "col", "lum", "atm", "agg"),
+    *("int", "catr", "circ", "nbv", "vosp", "prof", "plan", "surf", "infra", "situ", "mois"),
     *(name for name in CONTEXT_COLUMNS if name not in BIRTH_YEARS),
-)  # fmt: skip
-_AFTERWARDS: Final[tuple[str, ...]] = ("obs", "obsm", "choc", "manv")
-CODES: Final[dict[str, tuple[str, ...]]] = {"call": _CALL_CODES, "full": (*_CALL_CODES, *_AFTERWARDS)}
+)
+_CODES_AFTER_RECORDING: Final[tuple[str, ...]] = ("obs", "obsm", "choc", "manv")
+CODES: Final[dict[str, tuple[str, ...]]] = {"call": _CALL_CODES, "full": (*_CALL_CODES, *_CODES_AFTER_RECORDING)}
 
 DERIVED: Final[tuple[str, ...]] = (
-    "age", "driver_age", "other_age", "hour", "weekday", "day_type", "speed_limit", *PLACE_FEATURES,
-    "kind", "opponent", "log_mass_ratio", "speed_change",
-    "unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined",
-)  # fmt: skip
+    *("age", "driver_age", "other_age", "hour", "weekday", "day_type", "speed_limit"),
+    *LOCATION_FEATURES,
+    *("kind", "opponent", "log_mass_ratio", "speed_change"),
+    *("unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined"),
+)
 # Raw columns behind the derived features, besides codes.
 _DERIVED_FROM: Final[tuple[str, ...]] = (
-    "an", "jour", "hrmn", "an_nais", "vma", "secu1", "secu2", "secu3", *BIRTH_YEARS,
-)  # fmt: skip
+    *("an", "jour", "hrmn", "an_nais", "vma", "secu1", "secu2", "secu3"),
+    *BIRTH_YEARS,
+)
 FLOAT_COLUMNS: Final[tuple[str, ...]] = COORDINATES
 TEXT_COLUMNS: Final[tuple[str, ...]] = ("dep", "com")
 
 # Codes and numbers that the derived features are computed from, as one block of integers.
 _NUMBERS: Final[tuple[str, ...]] = (
-    "an", "mois", "jour", "hrmn", "vma", "catv", "catu", "other_kind", "secu1", "secu2", "secu3",
-    "an_nais", "driver_an_nais", "other_an_nais",
-)  # fmt: skip
-
-FEATURE_SETS: Final = tuple(CODES)
+    *("an", "mois", "jour", "hrmn", "vma", "catv", "catu", "other_kind", "secu1", "secu2", "secu3"),
+    *("an_nais", "driver_an_nais", "other_an_nais"),
+)
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Which features a model takes, with what was learnt from its training rows. JSON in the bundle (`features.json`).
+    """Features of a model, with statistics of its training rows (`features.json` of the bundle).
 
     Args:
         feature_set: `call` (known when the call comes in) or `full` (adds obstacle, impact and manoeuvre).
         year: last year of the training rows, assumed where `an` is unknown.
-        places: communes, departments and where accidents happen, from the training rows.
-        only: the features of a model that older code trained, which knew fewer; empty: all of the set.
+        locations: accident counts and coordinates of the training rows.
+        subset: features of a model that was trained by older code with fewer of them; empty: all of the set.
     """
 
     feature_set: str = "call"
     year: int = 2024
-    places: Places = field(default_factory=Places)
-    only: tuple[str, ...] = ()
+    locations: LocationStatistics = field(default_factory=LocationStatistics)
+    subset: tuple[str, ...] = ()
 
     @cached_property
     def codes(self) -> tuple[str, ...]:
-        """Raw columns that are features as they are."""
+        """Raw columns that are features themselves."""
         return CODES[self.feature_set]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the matrix's columns, in order."""
-        return self.only or self.built
+        """Names of the columns of the matrix, in order."""
+        return self.subset or self.all_names
 
     @cached_property
-    def built(self) -> tuple[str, ...]:
-        """Everything that this code builds for the set, in order."""
+    def all_names(self) -> tuple[str, ...]:
+        """Names of all features that this code builds for the set, in order."""
         return (*self.codes, *DERIVED)
 
     @cached_property
-    def taken(self) -> list[int]:
-        """Where `names` are among what is built."""
-        return [self.built.index(name) for name in self.names]
+    def kept(self) -> list[int]:
+        """Positions of `names` in `all_names`."""
+        return [self.all_names.index(name) for name in self.names]
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Name of a feature → its column in the matrix."""
+        """Name of a feature → index of its column in the matrix."""
         return {name: index for index, name in enumerate(self.names)}
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Raw columns that the features are made of: what a caller may give."""
+        """Raw columns that the features are built from: the inputs of the model."""
         return (*self.codes, *_DERIVED_FROM, *FLOAT_COLUMNS, *TEXT_COLUMNS)
 
     @classmethod
     def learn(cls, columns: Mapping[str, NDArray[Any]], feature_set: str = "call") -> FeatureSpec:
-        """The spec for training rows (needs `Num_Acc`); labels are not looked at."""
+        """The spec of training rows, which have `Num_Acc`; labels are not used.
+
+        Raises:
+            ValueError: there is no such feature set.
+        """
         if feature_set not in CODES:
             raise ValueError(f"feature set {feature_set!r} is not one of {', '.join(CODES)}")
         _, first = np.unique(columns["Num_Acc"], return_index=True)
         accidents = {name: columns[name][first] for name in ("com", "dep", "lat", "long", "an") if name in columns}
         year = int(accidents["an"].max()) if len(first) and "an" in accidents else cls.year
-        return cls(feature_set, year, Places.learn(accidents))
+        return cls(feature_set, year, LocationStatistics.learn(accidents))
 
     def to_json(self) -> bytes:
         """`features.json`: the same bytes for the same spec."""
         document = {
-            "format": FORMAT, "feature_set": self.feature_set, "names": self.names, "columns": self.columns,
-            "year": self.year, **asdict(self.places),
-        }  # fmt: skip
+            "format": FORMAT,
+            "feature_set": self.feature_set,
+            "names": self.names,
+            "columns": self.columns,
+            "year": self.year,
+            **asdict(self.locations),
+        }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> FeatureSpec:
-        """Read `features.json`. Raises ValueError when it names features that this code does not build."""
+        """The spec of a `features.json`.
+
+        Raises:
+            ValueError: it has another format or names features that this code does not build.
+        """
         raw = json.loads(content)
         if raw.get("format") != FORMAT or raw.get("feature_set") not in CODES:
             raise ValueError(f"features.json: format {raw.get('format')!r}, feature set {raw.get('feature_set')!r}")
-        spec = cls(raw["feature_set"], raw["year"], Places.from_document(raw))
+        spec = cls(raw["feature_set"], raw["year"], LocationStatistics.from_document(raw))
         names = tuple(raw["names"])
-        if unheard := sorted(set(names) - set(spec.built)):
-            raise ValueError(f"features.json names what this code does not build: {', '.join(unheard)}; retrain")
-        return spec if names == spec.built else replace(spec, only=names)
+        if unknown := sorted(set(names) - set(spec.all_names)):
+            raise ValueError(
+                f"features.json names features that this code does not build: {', '.join(unknown)}; fix: retrain"
+            )
+        return spec if names == spec.all_names else replace(spec, subset=names)
 
 
 def build_features(
-    columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, *, seen: bool = False
+    columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, *, training_rows: bool = False
 ) -> NDArray[np.float32]:
-    """Feature matrix (n, len(spec.names)), float32, C-contiguous, NaN = unknown.
+    """Feature matrix (n, len(spec.names)), float32, C-contiguous, NaN = missing.
 
-    `seen` says that the rows are those the spec was learnt from: counts of accidents then leave the row's own one out,
-    or a commune with one accident would look different in training than ever after.
+    Args:
+        columns: raw columns, each of shape (n,).
+        training_rows: whether the spec was learnt from these rows; counts of accidents then exclude the row's own
+            accident, since it would be missing from the counts of any other row.
     """
     n = len(next(iter(columns.values())))
-    out = np.full((len(spec.built), n), np.nan, dtype=np.float32)
+    out = np.full((len(spec.all_names), n), np.nan, dtype=np.float32)
     codes = spec.codes
     for index, name in enumerate(codes):
         if name in columns:
@@ -158,20 +181,22 @@ def build_features(
     at = len(codes)
     out[at : at + 3] = np.where(births > 0, an - births, np.nan)
     out[at + 3] = HOUR[np.minimum(hrmn, 2400)]
-    out[at + 4 : at + 6] = day_table()[:, day_slots(an, mois, jour)]
+    out[at + 4 : at + 6] = build_day_table()[:, find_day_slots(an, mois, jour)]
     speed = SPEED[np.minimum(vma, 131)]
     out[at + 6] = speed
     at += 7
-    out[at : at + len(PLACE_FEATURES)] = spec.places.features(columns, n, seen)
-    at += len(PLACE_FEATURES)
-    # own kind, opponent's kind, log mass ratio, share of the speed that is lost
-    collision = collision_table()[:, (catu == PEDESTRIAN) * 1, vehicle_kind(catv), np.minimum(other_kind, N_KINDS)]
+    out[at : at + len(LOCATION_FEATURES)] = spec.locations.features(columns, n, training_rows)
+    at += len(LOCATION_FEATURES)
+    # Own kind, opponent's kind, log mass ratio, share of the speed that is lost.
+    collision = build_collision_table()[
+        :, (catu == PEDESTRIAN) * 1, classify_known_vehicles(catv), np.minimum(other_kind, N_KINDS)
+    ]
     collision[3] *= speed
     out[at : at + 4] = collision
     bits = SECU_BITS[np.minimum(secu1, 10)] | SECU_BITS[np.minimum(secu2, 10)] | SECU_BITS[np.minimum(secu3, 10)]
     out[at + 4 : at + 12] = (bits & BIT) != 0
     if (nothing := bits == 0).any():
         out[at + 4 : at + 12, nothing] = np.nan
-    if spec.only:
-        out = out[spec.taken]
+    if spec.subset:
+        out = out[spec.kept]
     return np.ascontiguousarray(out.T)

@@ -1,4 +1,4 @@
-"""Weekday and French public holidays of a date, from a table made once: no date library on the request path.
+"""Weekday and French public holidays of a date, from a precomputed table: no date library in requests.
 
 Public holidays are those of metropolitan France (Code du travail, art. L3133-1). Easter follows the anonymous
 Gregorian algorithm (Meeus, Astronomical Algorithms, ch. 8).
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 FIRST_YEAR: Final = 2000
 LAST_YEAR: Final = 2059
-# Positions -1, 0 and one beyond the last are there too, and empty: looking up is cheaper than asking.
+# With empty slots for -1, 0 and one beyond the last, so that lookups need no conditions.
 _MONTHS: Final = 15
 _DAYS: Final = 34
 
 
-def easter(year: int) -> date:
+def compute_easter(year: int) -> date:
     """Easter Sunday of `year` in the Gregorian calendar."""
     a, (b, c) = year % 19, divmod(year, 100)
     d, e = divmod(b, 4)
@@ -33,23 +33,23 @@ def easter(year: int) -> date:
     return date(year, month, day + 1)
 
 
-def public_holidays(year: int) -> frozenset[date]:
+def get_public_holidays(year: int) -> frozenset[date]:
     """The eleven public holidays of metropolitan France in `year`."""
-    sunday = easter(year)
+    sunday = compute_easter(year)
     moving = {sunday + timedelta(days=days) for days in (1, 39, 50)}
     fixed = {(1, 1), (5, 1), (5, 8), (7, 14), (8, 15), (11, 1), (11, 11), (12, 25)}
     return frozenset(moving | {date(year, month, day) for month, day in fixed})
 
 
 @cache
-def day_table() -> NDArray[np.float32]:
-    """Weekday (0 = Monday) and day type (0 ordinary, 1 eve of a public holiday, 2 public holiday) of every slot.
+def build_day_table() -> NDArray[np.float32]:
+    """Weekday (0 = Monday) and day type (0 ordinary, 1 eve of a public holiday, 2 public holiday), shape (2, slots).
 
-    Shape (2, slots); slots of days that do not exist are NaN.
+    Slots of dates that do not exist are NaN.
     """
     table = np.full((2, LAST_YEAR - FIRST_YEAR + 3, _MONTHS, _DAYS), np.nan, dtype=np.float32)
     for year in range(FIRST_YEAR, LAST_YEAR + 1):
-        holidays = public_holidays(year) | {date(year + 1, 1, 1)}
+        holidays = get_public_holidays(year) | {date(year + 1, 1, 1)}
         eves = {day - timedelta(days=1) for day in holidays}
         day = date(year, 1, 1)
         while day.year == year:
@@ -61,7 +61,7 @@ def day_table() -> NDArray[np.float32]:
     return flat
 
 
-def day_slots(an: NDArray[np.int64], mois: NDArray[np.int64], jour: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Columns of `day_table` for dates given as BAAC columns (-1 = unknown); impossible parts lead to NaN slots."""
+def find_day_slots(an: NDArray[np.int64], mois: NDArray[np.int64], jour: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Slot in `build_day_table` of each date, shape (n,), from BAAC columns (-1 = unknown); NaN slots if invalid."""
     year = np.minimum(np.maximum(an, FIRST_YEAR - 1), LAST_YEAR + 1) - (FIRST_YEAR - 1)
     return (year * _MONTHS + np.minimum(mois, 13) + 1) * _DAYS + np.minimum(jour, 32) + 1

@@ -1,7 +1,7 @@
-"""What one road user's record cannot say alone: who and what else took part in the accident.
+"""Context columns of a road user: the other users and vehicles of the accident.
 
-Pure numpy, one function for the yearly merge and for a request's nested accidents. Severity (`grav`) never enters:
-a context column is something a caller can know while the accident is being reported.
+Pure numpy, one function for the yearly merge and for nested accidents of a request. Severity (`grav`) is not used:
+context is known when the accident is reported.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ DRIVER: Final = 1
 
 # Kinds of vehicle, ordered so that the highest code among several is the heaviest party.
 KINDS: Final[tuple[str, ...]] = (
-    "none", "other", "personal mobility device", "bicycle", "moped", "motorcycle", "quad or microcar",
-    "car", "van", "agricultural or special", "bus or coach", "heavy goods vehicle", "train or tram",
-)  # fmt: skip
+    *("none", "other", "personal mobility device", "bicycle", "moped", "motorcycle", "quad or microcar"),
+    *("car", "van", "agricultural or special", "bus or coach", "heavy goods vehicle", "train or tram"),
+)
 _CATV_BY_KIND: Final[dict[int, tuple[int, ...]]] = {
     2: (50, 60),
     3: (1, 80),
@@ -40,7 +40,7 @@ N_KINDS: Final = len(KINDS)
 _GROUP_OF_KIND: Final = np.array([4, 4, 2, 2, 1, 1, 4, 3, 3, 4, 4, 4, 4])
 
 
-def _kind_table() -> NDArray[np.int64]:
+def _build_kind_table() -> NDArray[np.int64]:
     table = np.ones(101, dtype=np.int64)
     for kind, codes in _CATV_BY_KIND.items():
         table[list(codes)] = kind
@@ -49,22 +49,31 @@ def _kind_table() -> NDArray[np.int64]:
 
 
 # Index 0..99 is catv; index 100 (also reached by catv = -1 through negative indexing) is "other".
-_KIND_OF_CATV: Final = _kind_table()
+_KIND_OF_CATV: Final = _build_kind_table()
 
 CONTEXT_COLUMNS: Final[tuple[str, ...]] = (
-    "nb_users", "nb_vehicles", "nb_pedestrians", "nb_occupants", "nb_cycles", "nb_two_wheeled", "nb_light", "nb_heavy",
-    "other_kind", "driver_an_nais", "driver_sexe", "other_an_nais", "other_sexe", "nb_unknown_users",
-    "others_vulnerable", "others_riding", "others_cycling", "others_in_cars", "others_unprotected",
+    *(
+        "nb_users",
+        "nb_vehicles",
+        "nb_pedestrians",
+        "nb_occupants",
+        "nb_cycles",
+        "nb_two_wheeled",
+        "nb_light",
+        "nb_heavy",
+    ),
+    *("other_kind", "driver_an_nais", "driver_sexe", "other_an_nais", "other_sexe", "nb_unknown_users"),
+    *("others_vulnerable", "others_riding", "others_cycling", "others_in_cars", "others_unprotected"),
     "vehicle_unprotected",
-)  # fmt: skip
+)
 
 
-def kind_of_catv(catv: IntArray) -> NDArray[np.int64]:
-    """Kind of vehicle (index into `KINDS`) for official `catv` codes; -1 and unheard-of codes give 1 ("other")."""
+def classify_vehicles(catv: IntArray) -> NDArray[np.int64]:
+    """Kind of vehicle (index into `KINDS`) of official `catv` codes, shape (n,); 1 ("other") for -1 and other codes."""
     return _KIND_OF_CATV[np.minimum(catv, 100)]
 
 
-def accident_context(
+def build_accident_context(
     user_accident: IntArray,
     user_vehicle: IntArray,
     users: Mapping[str, IntArray],
@@ -72,12 +81,13 @@ def accident_context(
     vehicles: Mapping[str, IntArray],
     n_accidents: int,
 ) -> dict[str, NDArray[np.int32]]:
-    """Context columns of every user, in the order of the users.
+    """Context columns of every user, each of shape (users,), in the order of the users.
 
-    `user_accident` and `vehicle_accident` are positions 0..n_accidents-1; `user_vehicle` is the position of the user's
-    vehicle in the vehicle arrays (for a pedestrian: the vehicle that hit them), -1 when there is none. `users` may hold
-    `catu`, `sexe`, `an_nais`, `secu1`, `secu2`, `secu3`; `vehicles` may hold `catv`; other columns are ignored, and a
-    column that is absent is unknown (-1) everywhere. Vehicles without users count: a parked car is a party too.
+    Args:
+        user_accident, vehicle_accident: positions 0 … n_accidents - 1.
+        user_vehicle: position of the user's vehicle (for a pedestrian: of the vehicle that hit them), -1: none.
+        users: may have `catu`, `sexe`, `an_nais`, `secu1`, `secu2`, `secu3`; an absent column is unknown (-1).
+        vehicles: may have `catv`. Vehicles without users count, such as parked cars.
 
     Columns (int32, -1 = unknown):
     nb_users, nb_vehicles, nb_pedestrians: in the accident; nb_occupants: users in the same vehicle, no pedestrians;
@@ -85,7 +95,7 @@ def accident_context(
     other_kind: heaviest vehicle besides the user's own, index into `KINDS`, 0 = no other vehicle;
     driver_an_nais, driver_sexe: driver of the user's own vehicle (for a pedestrian: of the vehicle that hit them);
     other_an_nais, other_sexe: first user outside the user's own vehicle (for a pedestrian: the driver who hit them);
-    nb_unknown_users: users whose sex and birth year are both unknown, as of people who fled;
+    nb_unknown_users: users whose sex and birth year are both unknown, as of those who fled;
     others_vulnerable, others_riding, others_cycling, others_in_cars: users besides this one who are on foot or on two
     wheels, on a moped or motorcycle, on a cycle, in a car or van;
     others_unprotected: users besides this one known to wear neither belt nor helmet; vehicle_unprotected: those of them
@@ -95,7 +105,7 @@ def accident_context(
     unknown = np.full(n_users, -1, dtype=np.int64)
     catu, sexe, an_nais = (users.get(name, unknown) for name in ("catu", "sexe", "an_nais"))
     catv = vehicles.get("catv")
-    kind = np.ones(n_vehicles, dtype=np.int64) if catv is None else kind_of_catv(catv)
+    kind = np.ones(n_vehicles, dtype=np.int64) if catv is None else classify_vehicles(catv)
 
     by_kind = np.bincount(vehicle_accident * N_KINDS + kind, minlength=n_accidents * N_KINDS)
     by_kind = by_kind.reshape(n_accidents, N_KINDS)
@@ -107,7 +117,7 @@ def accident_context(
     else:
         nb_unknown = unknown
 
-    # Position -1 (no vehicle) is sent to one extra slot behind the vehicles.
+    # Position -1 (no vehicle) is mapped to an extra slot behind the vehicles.
     slot = np.where(user_vehicle < 0, n_vehicles, user_vehicle)
     seated = np.bincount(slot[~on_foot], minlength=n_vehicles + 1)
     own_kind = np.append(kind, 0)[slot]
@@ -123,38 +133,51 @@ def accident_context(
     driver[slot[drives[::-1]]] = drives[::-1]
     driver[n_vehicles] = -1
     own_driver = driver[slot]
-    other = _first_other(user_accident, np.where(on_foot, -1 - np.arange(n_users), slot), n_accidents)
+    other = _find_first_other(user_accident, np.where(on_foot, -1 - np.arange(n_users), slot), n_accidents)
     other = np.where(on_foot & (own_driver >= 0), own_driver, other)
 
     sum_of = by_kind[user_accident]
     nb_occupants = np.where(user_vehicle < 0, -1, seated[slot])
-    people = _others(user_accident, n_accidents, on_foot, own_kind)
-    bare = ~on_foot & _unprotected(users)
-    bare_others, bare_aboard = unknown, unknown
+    others_by_group = _count_others(user_accident, n_accidents, on_foot, own_kind)
+    unprotected = ~on_foot & _is_unprotected(users)
+    others_unprotected, vehicle_unprotected = unknown, unknown
     if "secu1" in users:
-        bare_others = np.bincount(user_accident[bare], minlength=n_accidents)[user_accident] - bare
-        bare_aboard = np.bincount(slot[bare], minlength=n_vehicles + 1)[slot] - bare
-        bare_aboard = np.where(user_vehicle < 0, -1, bare_aboard)
+        others_unprotected = np.bincount(user_accident[unprotected], minlength=n_accidents)[user_accident] - unprotected
+        vehicle_unprotected = np.bincount(slot[unprotected], minlength=n_vehicles + 1)[slot] - unprotected
+        vehicle_unprotected = np.where(user_vehicle < 0, -1, vehicle_unprotected)
     columns = (
-        nb_users[user_accident], sum_of.sum(axis=1), nb_pedestrians[user_accident], nb_occupants,
-        sum_of[:, 2:4].sum(axis=1), sum_of[:, 4:6].sum(axis=1), sum_of[:, 6:9].sum(axis=1), sum_of[:, 9:].sum(axis=1),
-        other_kind, _pick(an_nais, own_driver), _pick(sexe, own_driver), _pick(an_nais, other), _pick(sexe, other),
-        nb_unknown, *people, bare_others, bare_aboard,
-    )  # fmt: skip
+        nb_users[user_accident],
+        sum_of.sum(axis=1),
+        nb_pedestrians[user_accident],
+        nb_occupants,
+        sum_of[:, 2:4].sum(axis=1),
+        sum_of[:, 4:6].sum(axis=1),
+        sum_of[:, 6:9].sum(axis=1),
+        sum_of[:, 9:].sum(axis=1),
+        other_kind,
+        _take_or_unknown(an_nais, own_driver),
+        _take_or_unknown(sexe, own_driver),
+        _take_or_unknown(an_nais, other),
+        _take_or_unknown(sexe, other),
+        nb_unknown,
+        *others_by_group,
+        others_unprotected,
+        vehicle_unprotected,
+    )
     return {name: column.astype(np.int32) for name, column in zip(CONTEXT_COLUMNS, columns, strict=True)}
 
 
-def _others(
+def _count_others(
     accident: IntArray, n_accidents: int, on_foot: NDArray[np.bool_], own_kind: IntArray
 ) -> tuple[IntArray, ...]:
-    """Users of the same accident besides oneself: vulnerable, riding, cycling, in a car or van."""
+    """Other users of the accident, shape (n,) each: vulnerable, riding, cycling, in a car or van."""
     group = np.where(on_foot, 0, _GROUP_OF_KIND[own_kind])
     counts = np.bincount(accident * 5 + group, minlength=n_accidents * 5).reshape(n_accidents, 5)[accident]
     counts[np.arange(len(accident)), group] -= 1
     return counts[:, :3].sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]
 
 
-def _unprotected(users: Mapping[str, IntArray]) -> NDArray[np.bool_]:
+def _is_unprotected(users: Mapping[str, IntArray]) -> NDArray[np.bool_]:
     """Users whose safety equipment is known and holds neither belt (1), helmet (2) nor child seat (3)."""
     known: NDArray[np.bool_] = np.zeros(1, dtype=bool)
     worn: NDArray[np.bool_] = np.zeros(1, dtype=bool)
@@ -166,21 +189,21 @@ def _unprotected(users: Mapping[str, IntArray]) -> NDArray[np.bool_]:
     return known & ~worn
 
 
-def _pick(values: IntArray, position: IntArray) -> IntArray:
+def _take_or_unknown(values: IntArray, position: IntArray) -> IntArray:
     """`values[position]`, -1 where the position is negative."""
     return np.where(position < 0, -1, values[position]) if len(values) else np.asarray(values)
 
 
-def _first_other(accident: IntArray, party: IntArray, n_accidents: int) -> NDArray[np.int64]:
-    """For every user the first user of the same accident who belongs to another party, -1 when there is none.
+def _find_first_other(accident: IntArray, party: IntArray, n_accidents: int) -> NDArray[np.int64]:
+    """Position of the first user of the same accident in another party, shape (n,), -1: none.
 
-    Either the accident's first user (when of another party) or the first user whose party differs from that one's.
+    Either the first user of the accident (if of another party) or the first user of another party than that one.
     """
     n = len(accident)
     first = np.full(n_accidents, -1, dtype=np.int64)
     first[accident[::-1]] = np.arange(n - 1, -1, -1)
     leader = first[accident]
-    apart = np.flatnonzero(party != party[leader])
+    different = np.flatnonzero(party != party[leader])
     second = np.full(n_accidents, -1, dtype=np.int64)
-    second[accident[apart[::-1]]] = apart[::-1]
+    second[accident[different[::-1]]] = different[::-1]
     return np.where(party != party[leader], leader, second[accident])

@@ -1,6 +1,6 @@
-"""Where an accident happened, as numbers: coordinates, diagonals, how many accidents happen around, the commune's size.
+"""Location features: coordinates, diagonals, accident counts in the surroundings and in the commune.
 
-What is learnt from training rows are places and counts of accidents, never how badly people were hurt there.
+Statistics of the training rows are coordinates and accident counts, never severities.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-PLACE_FEATURES: Final[tuple[str, ...]] = (
-    "lat", "long", "department", "commune_accidents", "to_northeast", "to_northwest",
-    "accidents_here", "accidents_near", "accidents_around",
-)  # fmt: skip
+LOCATION_FEATURES: Final[tuple[str, ...]] = (
+    *("lat", "long", "department", "commune_accidents", "to_northeast", "to_northwest"),
+    *("accidents_here", "accidents_near", "accidents_around"),
+)
 COORDINATES: Final = ("lat", "long")
-# Those that count training accidents.
-COUNTS: Final = ("commune_accidents", "accidents_here", "accidents_near", "accidents_around")
+# Features that count training accidents.
+COUNT_FEATURES: Final = ("commune_accidents", "accidents_here", "accidents_near", "accidents_around")
 
 # Side of a cell in degrees: 280 m from south to north, about 200 m from west to east in France.
-CELL: Final = 0.0025
-# How many cells a square has on a side; accidents are counted in three by three squares around a place.
-SQUARES: Final = (1, 4, 20)
-_SIDES: Final = np.array(SQUARES)[:, None, None]
-# Keys are (size, row, column) as one number: more columns than the globe has cells, and a margin for its neighbours.
+CELL_DEGREES: Final = 0.0025
+# Cells per side of a square; accidents are counted in three by three squares around a location.
+SQUARE_SIDES: Final = (1, 4, 20)
+_SIDES: Final = np.array(SQUARE_SIDES)[:, None, None]
+# Keys encode (size, row, column) in one number: the width is the number of cells around the globe and a margin.
 _WIDTH: Final = 2**18
-_LEVEL: Final = _WIDTH * np.arange(len(SQUARES))[:, None] * _WIDTH
-# Added to coordinates, so that rows and columns are never below 1, and the largest that coordinates can be.
-_ORIGIN: Final = np.array([[90.0], [180.0]]) + max(SQUARES) * CELL
+_LEVEL: Final = _WIDTH * np.arange(len(SQUARE_SIDES))[:, None] * _WIDTH
+# Offset that makes rows and columns at least 1, and the maximum of the coordinates.
+_ORIGIN: Final = np.array([[90.0], [180.0]]) + max(SQUARE_SIDES) * CELL_DEGREES
 _FARTHEST: Final = np.array([[90.0], [180.0]])
-# A degree of longitude is this much of a degree of latitude in the middle of France.
+# Length of a degree of longitude in degrees of latitude, in the middle of France.
 _DEGREE_EAST: Final = 0.7
 _CORSICA: Final = {"2A": 20.0, "2B": 20.5}
 
 
 @dataclass(frozen=True)
-class Places:
-    """What the training rows say of places.
+class LocationStatistics:
+    """Coordinates and accident counts of the training rows.
 
     Args:
-        communes: INSEE code → (accidents in the training rows, latitude, longitude).
-        departments: department → (latitude, longitude) of its accidents' centre.
-        cells: cell of `CELL` degrees (its key as text) → accidents in the training rows.
-        accidents: in all training rows; counts become features per 100,000 of these.
+        communes: INSEE code → (accidents, latitude, longitude of their centre).
+        departments: department → (latitude, longitude) of the centre of its accidents.
+        cells: key of a cell of `CELL_DEGREES` degrees, as text → accidents.
+        accidents: number of all training accidents; count features are per 100,000 of these.
     """
 
     communes: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
@@ -54,35 +54,35 @@ class Places:
     accidents: int = 0
 
     @classmethod
-    def learn(cls, accidents: Mapping[str, NDArray[Any]]) -> Places:
-        """From one row per training accident; columns that are absent are unknown."""
+    def learn(cls, accidents: Mapping[str, NDArray[Any]]) -> LocationStatistics:
+        """Statistics of columns with one row per training accident; absent columns are unknown."""
         rows = len(next(iter(accidents.values()))) if accidents else 0
         lat, long = (accidents.get(name, np.full(rows, np.nan)) for name in COORDINATES)
-        departments = {name: (at, on) for name, (_, at, on) in _centres(accidents.get("dep"), lat, long).items()}
-        at, known = _cells(lat, long)
-        keys, counts = np.unique(_keys(at[:, known]), return_counts=True)
+        departments = {name: (at, on) for name, (_, at, on) in _find_centres(accidents.get("dep"), lat, long).items()}
+        at, known = _find_cells(lat, long)
+        keys, counts = np.unique(_encode_cells(at[:, known]), return_counts=True)
         cells = {str(key): count for key, count in zip(keys.tolist(), counts.tolist(), strict=True)}
-        return cls(_centres(accidents.get("com"), lat, long), departments, cells, rows)
+        return cls(_find_centres(accidents.get("com"), lat, long), departments, cells, rows)
 
     @classmethod
-    def from_document(cls, raw: Mapping[str, Any]) -> Places:
-        """Out of JSON."""
+    def from_document(cls, raw: Mapping[str, Any]) -> LocationStatistics:
+        """Statistics of a parsed `features.json`."""
         return cls(
             {code: tuple(place) for code, place in raw["communes"].items()},
             {code: tuple(place) for code, place in raw["departments"].items()},
-            raw.get("cells", {}),  # not there in bundles of older code, whose models do not ask for them
+            raw.get("cells", {}),  # absent in bundles of older code, whose models do not use them
             raw["accidents"],
         )
 
-    def features(self, columns: Mapping[str, NDArray[Any]], n: int, seen: bool) -> NDArray[np.float32]:
-        """`PLACE_FEATURES` of every row, shape (9, n); NaN = unknown.
+    def features(self, columns: Mapping[str, NDArray[Any]], n: int, training_rows: bool) -> NDArray[np.float32]:
+        """`LOCATION_FEATURES` of every row, shape (9, n); NaN = missing.
 
-        Unknown coordinates fall back to the commune's centre, then to the department's; what happens around is then
-        unknown all the same. `seen`: rows are those learnt from, and no count holds the row's own accident.
+        Unknown coordinates are replaced by the centre of the commune, else of the department; the counts around are
+        missing then. `training_rows`: the statistics were learnt from these rows; counts exclude the own accident.
         """
-        out = np.full((len(PLACE_FEATURES), n), np.nan, dtype=np.float32)
+        out = np.full((len(LOCATION_FEATURES), n), np.nan, dtype=np.float32)
         if all(name in columns for name in COORDINATES):
-            out[6:] = self._around(columns["lat"], columns["long"], seen)
+            out[6:] = self._around(columns["lat"], columns["long"], training_rows)
         for row, name in enumerate(COORDINATES):
             if name in columns:
                 out[row] = columns[name]
@@ -90,29 +90,31 @@ class Places:
         nowhere = (0.0, np.nan, np.nan)
         if com is not None:
             places = [self.communes.get(code, nowhere) if code else (np.nan, np.nan, np.nan) for code in com.tolist()]
-            learnt = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
-            # Counts first, so that a commune of n accidents has one and the same size, seen or not.
-            out[3] = np.maximum(learnt[0] - np.float32(seen), 0) * self._scale
-            out[:2] = np.where(np.isnan(out[:2]), learnt[1:], out[:2])
+            centre = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
+            # Subtracted before scaling, so that a count is the same number for training rows and others.
+            out[3] = np.maximum(centre[0] - np.float32(training_rows), 0) * self._scale
+            out[:2] = np.where(np.isnan(out[:2]), centre[1:], out[:2])
         if dep is not None:
             codes = dep.tolist()
-            out[2] = [department_number(code) for code in codes]
+            out[2] = [parse_department(code) for code in codes]
             if np.isnan(out[:2]).any():
                 centres = np.array([self.departments.get(code, nowhere[1:]) for code in codes], dtype=np.float32).T
                 out[:2] = np.where(np.isnan(out[:2]), centres, out[:2])
-        # Trees cut along axes; the country's roads and regions do not lie along them.
+        # Trees split along axes; roads and regions do not follow them.
         east = np.float32(_DEGREE_EAST) * out[1]
         out[4], out[5] = out[0] + east, out[0] - east
         return out
 
-    def _around(self, lat: NDArray[np.floating], long: NDArray[np.floating], seen: bool) -> NDArray[np.float32]:
-        """Accidents in three by three squares around every place, per 100,000, by `SQUARES`; shape (3, n)."""
-        cells, known = _cells(lat, long)
+    def _around(
+        self, lat: NDArray[np.floating], long: NDArray[np.floating], training_rows: bool
+    ) -> NDArray[np.float32]:
+        """Accidents in three by three squares around every location, per 100,000, by `SQUARE_SIDES`; shape (3, n)."""
+        cells, known = _find_cells(lat, long)
         keys, counts = self._neighbourhoods
-        wanted = _keys(cells // _SIDES) + _LEVEL
+        wanted = _encode_cells(cells // _SIDES) + _LEVEL
         found = np.searchsorted(keys, wanted)
         number = counts[found] * (keys[found] == wanted)
-        if seen:
+        if training_rows:
             number = np.maximum(number - 1, 0)
         return np.where(known, number * self._scale, np.float32(np.nan))
 
@@ -127,36 +129,38 @@ class Places:
         amount = np.array(list(self.cells.values()), dtype=np.int64)
         squares = np.stack(np.divmod(keys, _WIDTH)) // _SIDES
         steps = [np.array([[down], [right]]) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-        around = np.concatenate([_keys(squares + step) + _LEVEL for step in steps], axis=1)
+        around = np.concatenate([_encode_cells(squares + step) + _LEVEL for step in steps], axis=1)
         found, place = np.unique(around, return_inverse=True)
-        counts = np.bincount(place.ravel(), weights=np.tile(amount, len(steps) * len(SQUARES)), minlength=len(found))
-        # An end mark, which no place has: what is beyond the last key is found here.
+        counts = np.bincount(
+            place.ravel(), weights=np.tile(amount, len(steps) * len(SQUARE_SIDES)), minlength=len(found)
+        )
+        # A sentinel key that no location has, for lookups beyond the last key.
         return np.append(found, np.iinfo(np.int64).max), np.append(counts, 0).astype(np.float32)
 
 
-def department_number(code: str | None) -> float:
-    """Department as a number: "01" → 1, "2A" → 20, "2B" → 20.5, "974" → 974, anything else unknown (NaN)."""
+def parse_department(code: str | None) -> float:
+    """Department as a number: "01" → 1, "2A" → 20, "2B" → 20.5, "974" → 974, otherwise NaN."""
     if not code:
         return np.nan
     return float(code) if code.isdecimal() else _CORSICA.get(code, np.nan)
 
 
-def _cells(lat: NDArray[np.floating], long: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Row and column of the cell of every place, shape (2, n), and whether it is a place on the globe, shape (n,)."""
+def _find_cells(lat: NDArray[np.floating], long: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row and column of the cell of every location, shape (2, n), and whether its coordinates are valid, shape (n,)."""
     at = np.stack([lat, long])
     known: NDArray[np.bool_] = np.all(np.abs(at) <= _FARTHEST, axis=0)
-    return ((np.where(known, at, 0.0) + _ORIGIN) // CELL).astype(np.int64), known
+    return ((np.where(known, at, 0.0) + _ORIGIN) // CELL_DEGREES).astype(np.int64), known
 
 
-def _keys(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(…, 2, n) → (…, n)."""
+def _encode_cells(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows and columns of cells, shape (…, 2, n) → keys, shape (…, n)."""
     return cells[..., 0, :] * _WIDTH + cells[..., 1, :]
 
 
-def _centres(
+def _find_centres(
     codes: NDArray[Any] | None, lat: NDArray[np.floating], long: NDArray[np.floating]
 ) -> dict[str, tuple[int, float, float]]:
-    """Code → (accidents, median latitude, median longitude), sorted by code; unknown codes are left out."""
+    """Code → (accidents, median latitude, median longitude), sorted by code, without unknown codes."""
     if codes is None:
         return {}
     names, inverse = np.unique(np.array([code or "" for code in codes.tolist()], dtype=str), return_inverse=True)

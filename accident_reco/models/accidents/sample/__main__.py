@@ -1,4 +1,4 @@
-"""Writes made-up yearly files to a directory: `python -m accident_reco.models.accidents.sample 2005-2024 DIRECTORY`."""
+"""Writes sample files to a directory: `python -m accident_reco.models.accidents.sample 2005-2024 DIRECTORY`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def main() -> int:
     """Exit code 0, or 2 with the usage for wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.models.accidents.sample", description=__doc__)
     parser.add_argument("years", type=parse_years, help="such as 2005-2024 or 2019,2022")
-    parser.add_argument("directory", type=Path, help="made if it does not exist; files of the same name are replaced")
+    parser.add_argument(
+        "directory", type=Path, help="created if it does not exist; files of the same name are replaced"
+    )
     parser.add_argument("--people", type=int, default=10_000, help="road users per year, about (default 10000)")
     parser.add_argument("--seed", type=int, default=20, help="the same seed gives the same bytes (default 20)")
     chosen = parser.parse_args()

@@ -1,6 +1,6 @@
-"""How badly each person of a sample is hurt: an ordered logit whose weights were fitted on the published year 2024.
+"""Severities of a sample: an ordered logit whose weights were fitted on the published year 2024.
 
-Rounded maximum-likelihood estimates; an ordered logit with these weights ranks the real people of 2024 with AUC 0.84.
+Rounded maximum-likelihood estimates; an ordered logit with these weights has a ROC AUC of 0.84 on the year 2024.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 Column = NDArray[np.integer]
 
 CUTS: Final = (0.2, 3.21, 5.68)
-# Until 2017 more injured counted as hospitalised (the definition was applied otherwise): a lower second cut.
+# Until 2017 more injured counted as hospitalised (another definition): a lower second cut.
 CUTS_UNTIL_2017: Final = (0.2, 2.35, 5.4)
-# Below 1 the outcome follows the circumstances more closely than in life, so that small samples are learnable too.
+# Below 1 the severity depends more on the circumstances than in real data, so that small samples are learnable too.
 NOISE: Final = 0.9
 
 _FRAGILE: Final = (1, 2, 30, 31, 32, 33, 34, 35, 36, 41, 42, 43, 50, 60, 80)
 _HEAVY: Final = (13, 14, 15, 16, 17, 20, 21, 37, 38, 39, 40)
 
 
-def propensity(p: Mapping[str, Column], speed: Column) -> NDArray[np.float64]:
-    """Latent severity of every person from their merged columns and context; `speed` is the limit in km/h."""
+def compute_propensity(p: Mapping[str, Column], speed: Column) -> NDArray[np.float64]:
+    """Latent severity of every user, shape (n,), from merged columns and context; `speed` is the limit in km/h."""
     catv, walks, other = p["catv"], p["catu"] == 3, p["other_kind"]
     rides = ~walks
     fragile = walks | np.isin(catv, _FRAGILE)
@@ -88,7 +88,7 @@ def draw_severity(
     fled: NDArray[np.bool_],
     year: int,
 ) -> NDArray[np.int64]:
-    """grav of every person. Whoever fled is unharmed; every accident hurts someone (else it is not in the BAAC)."""
+    """grav of every user, shape (n,); unharmed for those who fled. Every accident has an injured user, as in BAAC."""
     cuts = CUTS_UNTIL_2017 if year < 2018 else CUTS
     grav = np.array([1, 4, 3, 2])[np.searchsorted(cuts, latent + NOISE * rng.logistic(size=len(latent)))]
     grav[fled] = 1

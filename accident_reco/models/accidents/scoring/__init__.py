@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/accidents/scoring"""
+"""Scoring and explaining with a trained version: numpy and onnxruntime only. Training is in `training`."""

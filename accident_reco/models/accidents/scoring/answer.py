@@ -1,4 +1,4 @@
-"""The answer for one road user, stated once: JSON, CSV, tensors, batch scores and documentation come from `FIELDS`.
+"""Fields of the answer for one road user: JSON, CSV, tensors, batch scores and documentation are built from `FIELDS`.
 
 A new field of an answer is one entry of `FIELDS`.
 """
@@ -20,11 +20,11 @@ class AnswerField:
     """One field of an answer.
 
     Args:
-        column: scored rows → array of shape (n,).
+        column: answer → array of shape (n,).
         kind: type in JSON.
-        tensor: datatype in the Open Inference Protocol; None: not a tensor.
+        tensor: datatype in the Open Inference Protocol; None: no output tensor.
         in_json, in_batch: whether JSON and CSV answers, and batch scores, have the field.
-        bounds: least and largest value, for the documentation.
+        bounds: minimum and maximum, for the documentation.
     """
 
     name: str
@@ -49,21 +49,21 @@ FIELDS: Final[tuple[AnswerField, ...]] = (
     AnswerField(
         "severity",
         "`grave` (killed or hospitalised) when the probability reaches the threshold, else `light`",
-        lambda answer: np.where(answer.grave, "grave", "light"),
+        lambda answer: np.where(answer.severe, "grave", "light"),
         Literal["grave", "light"],
         in_batch=False,
     ),
     AnswerField(
         "grave",
         "Whether the probability reaches the threshold",
-        lambda answer: answer.grave,
+        lambda answer: answer.severe,
         bool,
         "BOOL",
         in_json=False,
     ),
     AnswerField(
         "uncertain",
-        "Neither class can be excluded at the coverage that the model states",
+        "Neither class can be excluded at the model's coverage",
         lambda answer: answer.uncertain,
         bool,
         "BOOL",
@@ -74,13 +74,13 @@ TENSORS: Final = tuple(field for field in FIELDS if field.tensor)
 PREDICTION_ID: Final = "prediction_id"
 
 
-def answer_rows(answer: Answer, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """One dict per row, with its prediction id, as JSON and CSV answers have it."""
+def build_answer_rows(answer: Answer, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """One dict per row with its prediction id, for JSON and CSV answers."""
     names = (PREDICTION_ID, *(field.name for field in JSON_FIELDS))
     columns = [field.column(answer).tolist() for field in JSON_FIELDS]
     return [dict(zip(names, row, strict=True)) for row in zip(ids, *columns, strict=True)]
 
 
-def answer_columns(answer: Answer) -> dict[str, NDArray[Any]]:
-    """Columns of batch scores."""
+def build_answer_columns(answer: Answer) -> dict[str, NDArray[Any]]:
+    """Columns of batch scores by name, each of shape (n,)."""
     return {field.name: field.column(answer) for field in FIELDS if field.in_batch}

@@ -1,8 +1,8 @@
-"""Why a prediction: exact tree SHAP values in numpy, said in BAAC's columns. No library, no sampling.
+"""Explanations of predictions: exact tree SHAP values in numpy, by BAAC column. No library, no sampling.
 
 Path-dependent Shapley values (Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9). For a leaf whose path tests d
-distinct features, feature i gets value·(oᵢ - zᵢ)·∫₀¹ Πⱼ≠ᵢ (zⱼ(1-u) + oⱼu) du: oⱼ says whether the row passes all tests
-on j, zⱼ is the share of training rows that do, and the integral is the Shapley weighting (∫uᵏ(1-u)ᵈ⁻¹⁻ᵏdu =
+distinct features, feature i gets value·(oᵢ - zᵢ)·∫₀¹ Πⱼ≠ᵢ (zⱼ(1-u) + oⱼu) du: oⱼ is 1 where the row passes all tests
+on j, else 0, zⱼ is the share of training rows that do, and the integral is the Shapley weighting (∫uᵏ(1-u)ᵈ⁻¹⁻ᵏdu =
 k!(d-1-k)!/d!). The integrand is a polynomial of degree d-1: Gauss-Legendre quadrature with ⌈d/2⌉ nodes is exact.
 """
 
@@ -14,37 +14,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FeatureSpec
-from accident_reco.models.accidents.features.location_features import PLACE_FEATURES
+from accident_reco.models.accidents.features.location_features import LOCATION_FEATURES
 from accident_reco.models.accidents.scoring.trees import Trees
 
-# Beyond this many leaves Shapley values take too long for a request, and path attribution answers instead.
-SHAP_LEAVES: Final = 60_000
+# With more leaves Shapley values take too long for a request, and path attribution is used instead.
+MAX_SHAP_LEAVES: Final = 60_000
 
-# Derived features → the BAAC or context column that a reader knows them by; any other feature is its own column.
-COLUMN_OF: Final[dict[str, str]] = {
-    "age": "an_nais", "driver_age": "driver_an_nais", "other_age": "other_an_nais", "hour": "hrmn", "weekday": "jour",
-    "day_type": "jour", "speed_limit": "vma", "kind": "catv", "opponent": "other_kind",
-    "log_mass_ratio": "other_kind", "speed_change": "vma", "unequipped": "secu1", "belt": "secu1", "helmet": "secu1",
-    "child_seat": "secu1", "vest": "secu1", "airbag": "secu1", "gloves": "secu1", "equipment_undetermined": "secu1",
-    **dict.fromkeys(PLACE_FEATURES, "com"),
-}  # fmt: skip
+# Derived feature → the BAAC or context column that it is attributed to; any other feature is a column itself.
+SOURCE_COLUMN: Final[dict[str, str]] = {
+    "age": "an_nais",
+    "driver_age": "driver_an_nais",
+    "other_age": "other_an_nais",
+    "hour": "hrmn",
+    "weekday": "jour",
+    "day_type": "jour",
+    "speed_limit": "vma",
+    "kind": "catv",
+    "opponent": "other_kind",
+    "log_mass_ratio": "other_kind",
+    "speed_change": "vma",
+    "unequipped": "secu1",
+    "belt": "secu1",
+    "helmet": "secu1",
+    "child_seat": "secu1",
+    "vest": "secu1",
+    "airbag": "secu1",
+    "gloves": "secu1",
+    "equipment_undetermined": "secu1",
+    **dict.fromkeys(LOCATION_FEATURES, "com"),
+}
 
 
 class Explainer:
-    """Attributes the margin of single rows to features; contributions and `expected` add up to the margin."""
+    """Attributes the margin of single rows to features; `expected` plus all contributions is the margin."""
 
     def __init__(self, trees: Trees, spec: FeatureSpec) -> None:
         self.spec = spec
         self._trees = trees
-        self.method = "tree_shap" if len(trees.value) <= SHAP_LEAVES else "path"
-        self._columns = tuple(dict.fromkeys(COLUMN_OF.get(name, name) for name in spec.names))
+        self.method = "tree_shap" if len(trees.value) <= MAX_SHAP_LEAVES else "path"
+        self._columns = tuple(dict.fromkeys(SOURCE_COLUMN.get(name, name) for name in spec.names))
         position = {name: index for index, name in enumerate(self._columns)}
-        self._column_of_feature = np.array([position[COLUMN_OF.get(name, name)] for name in spec.names])
+        self._column_of_feature = np.array([position[SOURCE_COLUMN.get(name, name)] for name in spec.names])
         self.expected = float(trees.base[0] + (trees.value * trees.leaf_cover).sum())
         if self.method == "tree_shap":
-            self._groups = _paths_by_length(trees)
+            self._groups = _group_paths_by_length(trees)
         else:
-            self._node_value = _node_values(trees)
+            self._node_value = _compute_node_values(trees)
 
     def contributions(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Contribution of every feature to the margin of one row of the feature matrix, shape (features,)."""
@@ -55,13 +70,13 @@ class Explainer:
             total += group.contributions(row, len(total))
         return total
 
-    def by_column(self, row: NDArray[np.float32]) -> dict[str, float]:
-        """Contributions summed by the column that a reader knows, largest effect first."""
+    def contributions_by_column(self, row: NDArray[np.float32]) -> dict[str, float]:
+        """Column → sum of the contributions of its features, largest effect first."""
         sums = np.bincount(self._column_of_feature, weights=self.contributions(row), minlength=len(self._columns))
         return {self._columns[i]: float(sums[i]) for i in np.argsort(-np.abs(sums), kind="stable")}
 
     def _path_contributions(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Change of the expected margin at every test on the row's paths (Saabas 2014): exact sums, not Shapley."""
+        """Change of the expected margin at every test on the row's paths (Saabas 2014); sums are exact, not Shapley."""
         trees, total = self._trees, np.zeros(len(self.spec.names))
         at = trees.roots.astype(np.int64)
         while len(at):
@@ -96,7 +111,7 @@ class _PathGroup:
         passes |= np.isnan(values) & self._missing
         step = passes.astype(np.float32) - self._share
         integral = np.zeros_like(self._share)
-        # In place: fresh arrays for every node would cost more than the arithmetic.
+        # In place: new arrays for every node would cost more than the arithmetic.
         term, product = np.empty_like(step), np.empty(step.shape[1], dtype=np.float32)
         for node, weight in zip(self._nodes, self._weights, strict=True):
             np.multiply(step, node, out=term)
@@ -110,9 +125,9 @@ class _PathGroup:
         return sums.astype(np.float64)
 
 
-def _paths_by_length(trees: Trees) -> list[_PathGroup]:
-    """Every leaf's path with the tests on one feature merged, grouped by the number of distinct features."""
-    leaf, feature, above, upto, missing, share = _merged_tests(trees)
+def _group_paths_by_length(trees: Trees) -> list[_PathGroup]:
+    """Paths of all leaves, tests on the same feature merged, grouped by the number of distinct features."""
+    leaf, feature, above, upto, missing, share = _merge_tests(trees)
     length = np.bincount(leaf, minlength=len(trees.value))
     groups = []
     for d in np.unique(length[length > 0]):
@@ -124,9 +139,9 @@ def _paths_by_length(trees: Trees) -> list[_PathGroup]:
     return groups
 
 
-def _merged_tests(trees: Trees) -> tuple[NDArray[Any], ...]:
+def _merge_tests(trees: Trees) -> tuple[NDArray[Any], ...]:
     """Flat arrays by (leaf, feature): interval (above, upto], whether missing passes, share of rows that pass."""
-    parent, came_low = _parents(trees)
+    parent, came_low = _find_parents(trees)
     n_nodes = len(trees.feature)
     cover = np.concatenate([trees.node_cover, trees.leaf_cover])
     # Children are numbered nodes first, then leaves.
@@ -138,10 +153,16 @@ def _merged_tests(trees: Trees) -> tuple[NDArray[Any], ...]:
         inside = node >= 0
         here, leaf, node, low = here[inside], leaf[inside], node[inside], low[inside]
         threshold = trees.threshold[node]
-        steps.append((
-            leaf, trees.feature[node], np.where(low, -np.inf, threshold), np.where(low, threshold, np.inf),
-            trees.missing_low[node] == low, cover[here] / cover[node],
-        ))  # fmt: skip
+        steps.append(
+            (
+                leaf,
+                trees.feature[node],
+                np.where(low, -np.inf, threshold),
+                np.where(low, threshold, np.inf),
+                trees.missing_low[node] == low,
+                cover[here] / cover[node],
+            )
+        )
         here = node
     leaf, feature, above, upto, missing, share = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     order = np.lexsort((feature, leaf))
@@ -157,7 +178,7 @@ def _merged_tests(trees: Trees) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _parents(trees: Trees) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _find_parents(trees: Trees) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Parent node of every node and leaf (-1 for a root), and whether it is the low child."""
     n_nodes = len(trees.feature)
     parent = np.full(n_nodes + len(trees.value), -1, dtype=np.int64)
@@ -169,9 +190,9 @@ def _parents(trees: Trees) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return parent, came_low
 
 
-def _node_values(trees: Trees) -> NDArray[np.float64]:
+def _compute_node_values(trees: Trees) -> NDArray[np.float64]:
     """Expected margin of the training rows that reach each node: mean of its leaves by cover."""
-    parent, _ = _parents(trees)
+    parent, _ = _find_parents(trees)
     n_nodes = len(trees.feature)
     weighted = np.zeros(n_nodes)
     here, amount = n_nodes + np.arange(len(trees.value)), trees.value * trees.leaf_cover

@@ -1,7 +1,7 @@
-"""Answers with one bundle: numpy and onnxruntime only. Used by the predict service and by batch scoring alike.
+"""Scoring with one bundle, for the predict service and batch scoring: numpy and onnxruntime only.
 
-Every row is scored by the same sequence of operations whatever the size of the batch, so one record and a million give
-the same bits: a single thread adds the trees in their order, and calibration works on each margin alone.
+Every row is scored by the same sequence of operations whatever the size of the batch, so its result is the same bit for
+bit: a single thread adds the trees in their order, and calibration works on each margin separately.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
-CHUNK: Final = 8192
-DIGITS: Final = 6
+CHUNK_ROWS: Final = 8192
+PROBABILITY_DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What turns a margin into an answer (`decision.json`).
+class DecisionRule:
+    """From margin to probability, class and uncertainty (`decision.json`).
 
     Args:
-        x, y: knots of the calibration curve, margin → probability of a grave injury; linear between, constant beyond.
-        threshold: from this probability on, the class is grave.
-        uncertain_from, uncertain_to: between these, neither class can be excluded at the stated coverage.
-        coverage: share of people of either class whose true class is not excluded.
+        x, y: knots of the calibration curve, margin → probability of a severe injury; linear between, constant beyond.
+        threshold: minimum probability of the class "severe".
+        uncertain_from, uncertain_to: between these probabilities neither class can be excluded at `coverage`.
+        coverage: share of each class whose true class is not excluded.
     """
 
     x: NDArray[np.float64]
@@ -47,20 +47,29 @@ class Rule:
     coverage: float
 
     def probability(self, margin: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probability of each margin, shape (n,), to six digits: everybody is told the same number."""
-        return np.round(np.interp(margin, self.x, self.y), DIGITS)
+        """Calibrated probability of each margin, shape (n,), rounded to six digits as in every answer."""
+        return np.round(np.interp(margin, self.x, self.y), PROBABILITY_DIGITS)
 
     def to_json(self) -> bytes:
         """`decision.json`: the same bytes for the same rule."""
         document = {
-            "format": DECISION_FORMAT, "x": self.x.tolist(), "y": self.y.tolist(), "threshold": self.threshold,
-            "uncertain_from": self.uncertain_from, "uncertain_to": self.uncertain_to, "coverage": self.coverage,
-        }  # fmt: skip
+            "format": DECISION_FORMAT,
+            "x": self.x.tolist(),
+            "y": self.y.tolist(),
+            "threshold": self.threshold,
+            "uncertain_from": self.uncertain_from,
+            "uncertain_to": self.uncertain_to,
+            "coverage": self.coverage,
+        }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> Rule:
-        """Read `decision.json`. Raises ValueError for another format."""
+    def from_json(cls, content: bytes) -> DecisionRule:
+        """The rule of a `decision.json`.
+
+        Raises:
+            ValueError: it has another format.
+        """
         raw = json.loads(content)
         if raw.pop("format", None) != DECISION_FORMAT:
             raise ValueError(f"decision.json is not of format {DECISION_FORMAT}")
@@ -69,17 +78,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Answer:
-    """Per row: probability of a grave injury (killed or hospitalised), class at the threshold, whether to doubt it."""
+    """Per row, shape (n,): probability of being killed or hospitalised, class at the threshold, uncertainty flag."""
 
     probability: NDArray[np.float64]
-    grave: NDArray[np.bool_]
+    severe: NDArray[np.bool_]
     uncertain: NDArray[np.bool_]
 
 
 class AccidentScorer:
-    """One version, ready to answer. Thread-safe: nothing changes after construction."""
+    """One version, ready to score. Thread-safe: immutable after construction."""
 
-    def __init__(self, session: Any, spec: FeatureSpec, rule: Rule, trees: bytes | None = None) -> None:
+    def __init__(self, session: Any, spec: FeatureSpec, rule: DecisionRule, trees: bytes | None = None) -> None:
         self._session = session
         self._trees = trees
         self.spec = spec
@@ -87,16 +96,18 @@ class AccidentScorer:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], manifest: Any = None) -> AccidentScorer:
-        """Scorer of a bundle's files; `manifest`, where given, must state the inputs that the files take.
+        """Scorer of a bundle's files.
 
-        Raises ValueError when the parts do not fit each other, or when a prediction on nothing known is no probability.
+        Raises:
+            ValueError: the files or the signature of `manifest`, if it is passed, do not fit each other, or a
+                prediction with all inputs unknown is not a probability.
         """
-        spec, rule = FeatureSpec.from_json(files[FEATURES_FILE]), Rule.from_json(files[DECISION_FILE])
+        spec, rule = FeatureSpec.from_json(files[FEATURES_FILE]), DecisionRule.from_json(files[DECISION_FILE])
         if manifest is not None:
             stated = [entry["name"] for entry in manifest.signature["inputs"]]
             if stated != list(spec.columns):
                 raise ValueError("the manifest's signature names other inputs than features.json")
-        scorer = cls(_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE))
+        scorer = cls(open_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE))
         width = scorer._session.get_inputs()[0].shape[1]
         if width != len(spec.names):
             raise ValueError(f"model.onnx takes {width} features, features.json builds {len(spec.names)}")
@@ -107,59 +118,64 @@ class AccidentScorer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Raw columns that a caller may give; each may be absent."""
+        """Raw input columns; each of them is optional."""
         return self.spec.columns
 
     @property
     def threshold(self) -> float:
-        """Probability from which the class is grave."""
+        """Minimum probability of the class "severe"."""
         return self.rule.threshold
 
     def margin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the trees say of each row of a feature matrix, shape (n,)."""
-        if len(features) <= CHUNK:
+        """Margin of the trees for each row of a feature matrix, shape (n,)."""
+        if len(features) <= CHUNK_ROWS:
             return self._session.run(None, {"features": features})[0].reshape(-1)
-        parts = [self.margin(features[start : start + CHUNK]) for start in range(0, len(features), CHUNK)]
+        parts = [self.margin(features[start : start + CHUNK_ROWS]) for start in range(0, len(features), CHUNK_ROWS)]
         return np.concatenate(parts)
 
     def probability(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Calibrated probability of a grave injury for every row of raw columns, shape (n,)."""
+        """Calibrated probability of a severe injury for every row of raw columns, shape (n,)."""
         return self.rule.probability(self.margin(build_features(columns, self.spec)))
 
     def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answer:
-        """Probability, class and doubt for every row of raw columns."""
+        """Probability, class and uncertainty for every row of raw columns."""
         return self.answer_for(self.probability(columns))
 
     def answer_for(self, probability: NDArray[np.float64]) -> Answer:
-        """Class and doubt for probabilities that are already computed."""
+        """Class and uncertainty for probabilities of shape (n,)."""
         rule = self.rule
         uncertain = (probability >= rule.uncertain_from) & (probability < rule.uncertain_to)
         return Answer(probability, probability >= rule.threshold, uncertain)
 
-    def explain(self, columns: Mapping[str, NDArray[Any]], most: int = 5) -> list[list[Factor]]:
-        """For every row the `most` strongest factors, strongest first. Raises ValueError when the bundle cannot."""
-        from accident_reco.models.accidents.scoring.factors import top_factors
+    def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[list[Factor]]:
+        """The `max_factors` strongest factors of every row, strongest first.
+
+        Raises:
+            ValueError: the bundle has no trees.
+        """
+        from accident_reco.models.accidents.scoring.factors import select_top_factors
 
         features = build_features(columns, self.spec)
-        by_column = self.explainer.by_column
-        return [top_factors(by_column(features[row]), columns, row, most) for row in range(len(features))]
+        explain = self.explainer.contributions_by_column
+        return [select_top_factors(explain(features[row]), columns, row, max_factors) for row in range(len(features))]
 
     @cached_property
     def explainer(self) -> Explainer:
-        """Explains single predictions; built on first use, since most servers are never asked."""
+        """Explainer of this version; built on first use, since most servers never explain."""
         from accident_reco.models.accidents.scoring.explanations import Explainer
         from accident_reco.models.accidents.scoring.trees import Trees
 
         if self._trees is None:
-            raise ValueError(f"this version carries no {TREES_FILE}: it cannot explain")
+            raise ValueError(f"this version has no {TREES_FILE}, which explanations need")
         return Explainer(Trees.from_npz(self._trees), self.spec)
 
 
-def _session(model: bytes) -> Any:
+def open_session(model: bytes) -> Any:
+    """An onnxruntime session of a model file, single-threaded and deterministic."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # One thread: the order of additions is fixed, and a request never wakes a pool.
+    # One thread: the order of additions is fixed, and a request never waits for a thread pool.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3

@@ -1,8 +1,8 @@
-"""A tree ensemble as plain arrays: what forests and boosters are turned into before export and explanation.
+"""A tree ensemble as plain arrays, to which forests and boosters are converted before export and explanation.
 
-Rule of a node: a value x goes to `low` when x <= threshold, to `high` otherwise, and a missing one where `missing_low`
-says. Thresholds are float32 rounded down, so that the comparison of float32 features decides exactly as the library's
-comparison with its float64 threshold. Children >= 0 are nodes, < 0 are leaves (~child).
+At a node, a value x goes to `low` when x <= threshold, otherwise to `high`; a missing one goes to `low` where
+`missing_low` is set. Thresholds are float32 rounded down, so that comparisons of float32 features give the same result
+as the library's with its float64 threshold. Children >= 0 are nodes, < 0 are leaves (~child).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Trees:
     base: NDArray[np.float64]
 
     def margin(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Sum over trees in float64, shape (n,): slow and plain, the reference that exports are tested against."""
+        """Sum over trees in float64, shape (n,): a slow reference implementation that exports are tested against."""
         total = np.full(len(x), self.base[0])
         rows = np.arange(len(x))
         for root in self.roots:
@@ -67,7 +67,11 @@ class Trees:
 
     @classmethod
     def from_npz(cls, content: bytes) -> Trees:
-        """Read what `to_npz` wrote. Raises ValueError on anything that would need unpickling."""
+        """The trees of a file that `to_npz` wrote.
+
+        Raises:
+            ValueError: it contains pickled objects.
+        """
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls(**{part.name: arrays[part.name] for part in fields(cls)})
 
@@ -97,30 +101,30 @@ def join(parts: Sequence[Trees], scale: float) -> Trees:
     )
 
 
-def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Largest float32 not above each threshold: x <= t holds for the same float32 x."""
+def round_down_to_float32(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Largest float32 not above each threshold t, so that x <= t holds for the same float32 x."""
     rounded = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def from_forest(forest: Any) -> Trees:
-    """Trees of a fitted scikit-learn RandomForestRegressor of one output; the margin is what it predicts."""
-    parts = [_from_sklearn(estimator.tree_) for estimator in forest.estimators_]
+    """Trees of a fitted scikit-learn RandomForestRegressor of one output, whose margin is its prediction."""
+    parts = [_from_sklearn_tree(estimator.tree_) for estimator in forest.estimators_]
     return join(parts, 1.0 / len(parts))
 
 
-def _from_sklearn(tree: Any) -> Trees:
+def _from_sklearn_tree(tree: Any) -> Trees:
     inner = tree.children_left >= 0
-    # Nodes and leaves are numbered apart, each in the library's order.
+    # Nodes and leaves are numbered separately, each in the library's order.
     number = np.where(inner, np.cumsum(inner) - 1, ~(np.cumsum(~inner) - 1)).astype(np.int32)
     value = tree.value[:, 0, 0]
     cover = tree.weighted_n_node_samples / tree.weighted_n_node_samples[0]
     if not inner.any():
-        return _single_leaf(float(value[0]))
+        return _build_single_leaf(float(value[0]))
     return Trees(
         roots=np.zeros(1, dtype=np.int32),
         feature=tree.feature[inner].astype(np.int32),
-        threshold=float32_below(tree.threshold[inner]),
+        threshold=round_down_to_float32(tree.threshold[inner]),
         low=number[tree.children_left[inner]],
         high=number[tree.children_right[inner]],
         missing_low=tree.missing_go_to_left[inner].astype(bool),
@@ -131,19 +135,27 @@ def _from_sklearn(tree: Any) -> Trees:
     )
 
 
-def _single_leaf(value: float) -> Trees:
-    """A tree that never splits, written as a node whose two children are the same leaf twice."""
+def _build_single_leaf(value: float) -> Trees:
+    """A tree without a split, as a node with two leaves of the same value."""
     return Trees(
-        roots=np.zeros(1, dtype=np.int32), feature=np.zeros(1, dtype=np.int32), threshold=np.zeros(1, dtype=np.float32),
-        low=np.array([-1], dtype=np.int32), high=np.array([-2], dtype=np.int32), missing_low=np.ones(1, dtype=bool),
-        node_cover=np.ones(1), value=np.full(2, value, dtype=np.float32), leaf_cover=np.full(2, 0.5), base=np.zeros(1),
-    )  # fmt: skip
+        roots=np.zeros(1, dtype=np.int32),
+        feature=np.zeros(1, dtype=np.int32),
+        threshold=np.zeros(1, dtype=np.float32),
+        low=np.array([-1], dtype=np.int32),
+        high=np.array([-2], dtype=np.int32),
+        missing_low=np.ones(1, dtype=bool),
+        node_cover=np.ones(1),
+        value=np.full(2, value, dtype=np.float32),
+        leaf_cover=np.full(2, 0.5),
+        base=np.zeros(1),
+    )
 
 
 def from_lightgbm(model_text: str) -> Trees:
     """Trees of a LightGBM model, binary or cross-entropy, from `Booster.model_to_string()`; the margin is the log-odds.
 
-    Raises ValueError for a model that this reader does not cover (categorical splits, linear leaves).
+    Raises:
+        ValueError: the model has categorical splits or linear leaves, which are not supported.
     """
     parts = [_from_lightgbm_block(block) for block in model_text.split("\nTree=")[1:]]
     return join(parts, 1.0)
@@ -152,14 +164,14 @@ def from_lightgbm(model_text: str) -> Trees:
 def _from_lightgbm_block(block: str) -> Trees:
     entries = dict(line.split("=", 1) for line in block.split("\n\n")[0].splitlines() if "=" in line)
     if int(entries["num_cat"]) or int(entries.get("is_linear", "0")):
-        raise ValueError("categorical splits and linear leaves are not covered by this reader")
+        raise ValueError("categorical splits and linear leaves are not supported")
 
     def numbers(name: str, kind: Any) -> NDArray[Any]:
         return np.array(entries[name].split(), dtype=kind)
 
     values = numbers("leaf_value", np.float64)
     if int(entries["num_leaves"]) == 1:
-        return _single_leaf(float(values[0]))
+        return _build_single_leaf(float(values[0]))
     threshold = numbers("threshold", np.float64)
     decision = numbers("decision_type", np.int64)
     # A feature without missing values in training treats NaN as zero (LightGBM, "Handle missing value").
@@ -168,7 +180,7 @@ def _from_lightgbm_block(block: str) -> Trees:
     return Trees(
         roots=np.zeros(1, dtype=np.int32),
         feature=numbers("split_feature", np.int32),
-        threshold=float32_below(threshold),
+        threshold=round_down_to_float32(threshold),
         low=numbers("left_child", np.int32),
         high=numbers("right_child", np.int32),
         missing_low=missing_low,

@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/accidents/serving"""
+"""HTTP endpoints, tensors and feedback of the accident model; `plugin` registers them with the platform."""

@@ -1,4 +1,4 @@
-"""Shapes of the accident endpoints' answers, for the documentation; the fields of a row are `scoring.answer.FIELDS`."""
+"""Schemas of the accident endpoints' answers, for the documentation; fields of a row are in `scoring.answer.FIELDS`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from serving.predict.answers import Served
 
 
 class FactorAnswer(BaseModel):
-    """One reason for a probability."""
+    """One factor of a probability."""
 
-    column: str = Field(description="BAAC or context column that the reason is about")
-    name: str = Field(description="What the column is, in words")
-    value: int | float | str | None = Field(description="Value in the request; null: unknown, which is a reason too")
-    words: str = Field(description="The value in the codebook's words")
-    effect: float = Field(description="Push on the log-odds (Shapley value); above 0 towards killed or hospitalised")
+    column: str = Field(description="BAAC or context column of the factor")
+    name: str = Field(description="Description of the column")
+    value: int | float | str | None = Field(description="Value in the request; null: unknown, which has an effect too")
+    words: str = Field(description="Description of the value from the codebook")
+    effect: float = Field(description="Effect on the log-odds (Shapley value); above 0 towards killed or hospitalised")
 
 
-def _shape(field: AnswerField) -> Any:
+def _build_field(field: AnswerField) -> Any:
     low, high = field.bounds or (None, None)
     return field.kind, Field(description=field.description, ge=low, le=high)
 
@@ -29,7 +29,7 @@ UserPrediction = create_model(
     "UserPrediction",
     __doc__="The answer for one road user.",
     prediction_id=(str, Field(description="Id to send feedback about")),
-    **{field.name: _shape(field) for field in JSON_FIELDS},
+    **{field.name: _build_field(field) for field in JSON_FIELDS},
     factors=(list[FactorAnswer] | None, Field(None, description="With `explain=true`: the strongest first")),
 )
 
@@ -46,13 +46,13 @@ class AccidentPrediction(BaseModel):
 
 
 class AccidentsAnswer(Served):
-    """Answer of `POST /predict/accidents`: `predictions` for the short form, `accidents` for the full one."""
+    """Answer of `POST /predict/accidents`: `predictions` for `records`, `accidents` for whole accidents."""
 
-    threshold: float = Field(description="Probability from which the class is `grave`")
+    threshold: float = Field(description="Minimum probability of the class `grave`")
     context: Literal["full", "partial"] = Field(
-        description="`partial`: what is known of the other parties of the accident is incomplete"
+        description="`partial`: information about the other parties of the accident is incomplete"
     )
-    warnings: list[str] = Field(description="Values that were read differently than they may have been meant")
+    warnings: list[str] = Field(description="Values that were not interpreted literally")
     predictions: list[UserPrediction] | None = Field(  # type: ignore[valid-type]
         None, description="Short form: in the order of the records"
     )

@@ -1,4 +1,4 @@
-"""Turns validated requests into the scorer's columns: official name → numpy array, unknown as -1, NaN or None."""
+"""From validated requests to the scorer's columns: official name → numpy array, unknown as -1, NaN or None."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from pydantic import BaseModel
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, accident_context
-from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, build_accident_context
 
 Columns = dict[str, NDArray[Any]]
-# How a column's values become an array; whole numbers of 32 bits where nothing else is said.
+# Kind of array of a column; 32-bit integers by default.
 _KIND: Final = (
     dict.fromkeys(schema.TEXT, "text")
     | dict.fromkeys(schema.REAL, "real")
-    | {"hrmn": "spelt", "actp": "spelt", "Num_Acc": "wide"}
+    | {"hrmn": "notation", "actp": "notation", "Num_Acc": "int64"}
 )
-# -1 is unknown where it is no possible value: a latitude of -1 exists, a width of -1 does not.
-_NEVER_MINUS_ONE: Final = frozenset(n for n in schema.REAL if not codebook.field(n).accepts(codebook.UNKNOWN))
+# Reals in which -1 means unknown since it is no valid value: a width, but not a latitude.
+_MINUS_ONE_IS_UNKNOWN: Final = frozenset(n for n in schema.REAL if not codebook.get_field(n).accepts(codebook.UNKNOWN))
 
 
 @dataclass
-class Parties:
+class ScoringRows:
     """Rows to score, one per road user.
 
-    `inputs` are the rows as the caller said them, for the log; `accident` is each row's accident, -1 in the short form.
+    Args:
+        columns: raw columns, each of shape (n,).
+        inputs: the rows as requested, for the log.
+        accident: position of each row's accident in the request, shape (n,); -1 for `records`.
+        context: `full` or `partial`.
     """
 
     columns: Columns
@@ -41,51 +44,51 @@ class Parties:
 
 
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Columns of rows that need not have the same keys; a column that no row has is left out."""
+    """Columns of rows, each of shape (n,); keys may differ between rows, and a missing key is unknown."""
     if len(rows) == 1:
-        return {name: _column(name, [value]) for name, value in rows[0].items()}
+        return {name: _to_array(name, [value]) for name, value in rows[0].items()}
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    return {name: _to_array(name, [row.get(name) for row in rows]) for name in names}
 
 
-def _column(name: str, values: list[Any]) -> NDArray[Any]:
-    kind = _KIND.get(name, "whole")
+def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
+    kind = _KIND.get(name, "int32")
     if kind == "text":
         return np.array(values, dtype=object)
     if kind == "real":
-        return np.array([_real(name, value) for value in values], dtype=np.float64)
-    if kind == "spelt":
-        values = [codebook.canonical(name, value) if isinstance(value, str) else value for value in values]
+        return np.array([_to_real(name, value) for value in values], dtype=np.float64)
+    if kind == "notation":
+        values = [codebook.to_number(name, value) if isinstance(value, str) else value for value in values]
     if None in values:
         values = [-1 if value is None else value for value in values]
-    return np.array(values, dtype=np.int64 if kind == "wide" else np.int32)
+    return np.array(values, dtype=np.int64 if kind == "int64" else np.int32)
 
 
-def _real(name: str, value: Any) -> float:
-    if value is None or (value == codebook.UNKNOWN and name in _NEVER_MINUS_ONE):
+def _to_real(name: str, value: Any) -> float:
+    if value is None or (value == codebook.UNKNOWN and name in _MINUS_ONE_IS_UNKNOWN):
         return float("nan")
     return float(value)
 
 
-def given(model: BaseModel) -> dict[str, Any]:
-    """The fields that the caller named, null ones left out."""
+def get_provided_fields(model: BaseModel) -> dict[str, Any]:
+    """Fields of the request that are set and not null."""
     values = model.__dict__
     return {name: values[name] for name in model.model_fields_set if values[name] is not None}
 
 
-def from_records(records: Iterable[BaseModel]) -> Parties:
-    """The short form: every record is a road user; what it does not say about the others is unknown."""
-    inputs = [given(record) for record in records]
+def from_records(records: Iterable[BaseModel]) -> ScoringRows:
+    """Rows of `records`: one road user each, with the context that the record states."""
+    inputs = [get_provided_fields(record) for record in records]
     columns = to_columns(inputs)
     if not columns:
-        # Nothing is known of anybody, which is a question too.
+        # Records without any field are valid: everything is unknown.
         columns = {"catu": np.full(len(inputs), -1, dtype=np.int32)}
     complete = all(name in columns and bool((columns[name] >= 0).all()) for name in CONTEXT_COLUMNS)
-    return Parties(columns, inputs, np.full(len(inputs), -1, dtype=np.int64), "full" if complete else "partial")
+    return ScoringRows(columns, inputs, np.full(len(inputs), -1, dtype=np.int64), "full" if complete else "partial")
 
 
-def from_accidents(accidents: Sequence[BaseModel]) -> Parties:
-    """The full form: context is computed from everybody and everything in the accident."""
+def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
+    """Rows of whole accidents, with context computed from all of their users and vehicles."""
     vehicles: list[dict[str, Any]] = []
     vehicle_accident: list[int] = []
     users: list[dict[str, Any]] = []
@@ -94,39 +97,41 @@ def from_accidents(accidents: Sequence[BaseModel]) -> Parties:
     warnings: list[str] = []
     shared: list[dict[str, Any]] = []
     for position, accident in enumerate(accidents):
-        said = given(accident)
+        of_all = get_provided_fields(accident)
         by_id: dict[str, int] = {}
-        for vehicle in said.pop("vehicles", ()):
-            fields = given(vehicle)
+        for vehicle in of_all.pop("vehicles", ()):
+            fields = get_provided_fields(vehicle)
             name = fields.pop("id")
             if name in by_id:
-                warnings.append(f"accidents/{position}: two vehicles have the same id; the first counts")
+                warnings.append(f"accidents/{position}: two vehicles have the same id; the first is used")
                 continue
             by_id[name] = len(vehicles)
             vehicles.append(fields)
             vehicle_accident.append(position)
-        for index, user in enumerate(said.pop("users")):
-            fields = given(user)
+        for index, user in enumerate(of_all.pop("users")):
+            fields = get_provided_fields(user)
             name = fields.pop("vehicle", None)
             if name is not None and name not in by_id:
-                warnings.append(f"accidents/{position}/users/{index}: their vehicle is not listed; taken as unknown")
+                warnings.append(
+                    f"accidents/{position}/users/{index}: the vehicle is not listed; it is treated as unknown"
+                )
                 by_id[name] = len(vehicles)
                 vehicles.append({})
                 vehicle_accident.append(position)
             users.append(fields)
             user_accident.append(position)
             user_vehicle.append(-1 if name is None else by_id[name])
-        shared.append(said)
+        shared.append(of_all)
 
     of_accident = np.array(user_accident, dtype=np.int64)
     of_vehicle = np.array(user_vehicle, dtype=np.int64)
     user_columns, vehicle_columns = to_columns(users), to_columns(vehicles)
     columns: Columns = {name: values[of_accident] for name, values in to_columns(shared).items()}
     for name, values in vehicle_columns.items():
-        # Position -1 (nobody's vehicle) reads the unknown that is put behind the last vehicle.
+        # Position -1 (no vehicle) reads the unknown value that is appended after the last vehicle.
         columns[name] = np.append(values, np.array(-1, dtype=values.dtype))[of_vehicle]
     columns |= user_columns
-    columns |= accident_context(
+    columns |= build_accident_context(
         of_accident,
         of_vehicle,
         {name: values.astype(np.int64) for name, values in user_columns.items() if values.dtype.kind == "i"},
@@ -135,18 +140,11 @@ def from_accidents(accidents: Sequence[BaseModel]) -> Parties:
         len(accidents),
     )
     inputs = [
-        # Its place in the request keeps people of one accident together in the log.
-        _as_said(shared[a], vehicles[v] if v >= 0 else {}, user) | {"accident": a}
+        # The position in the request identifies the users of an accident in the log.
+        {**shared[a], **(vehicles[v] if v >= 0 else {}), **user, "accident": a}
         for a, v, user in zip(user_accident, user_vehicle, users, strict=True)
     ]
     for name in CONTEXT_COLUMNS:
         for row, value in zip(inputs, columns[name].tolist(), strict=True):
             row[name] = value
-    return Parties(columns, inputs, of_accident, "full", warnings)
-
-
-def _as_said(accident: Mapping[str, Any], vehicle: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    return {**accident, **vehicle, **user}
-
-
-KNOWN_FIELDS: Final = frozenset((*ACCIDENT_FIELDS, *VEHICLE_FIELDS, *USER_FIELDS, *CONTEXT_COLUMNS))
+    return ScoringRows(columns, inputs, of_accident, "full", warnings)

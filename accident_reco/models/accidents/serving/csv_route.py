@@ -1,4 +1,4 @@
-"""`POST /predict/accidents/csv`: one road user a line, streamed in and out in flat memory."""
+"""`POST /predict/accidents/csv`: one road user per line, streamed in both directions in constant memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from accident_reco.models.accidents.serving.columns import to_columns
-from accident_reco.models.accidents.serving.csv_rows import ANSWER_FIELDS, ANSWER_HEADER, Lines, Row, Table, write_rows
-from accident_reco.models.accidents.serving.routes import MODEL, logged, predictions_of
+from accident_reco.models.accidents.serving.csv_rows import (
+    ANSWER_FIELDS,
+    ANSWER_HEADER,
+    CsvRow,
+    CsvTable,
+    LineSplitter,
+    write_rows,
+)
+from accident_reco.models.accidents.serving.routes import MODEL, build_log_rows, build_predictions
 from serving.common.app import new_router
 from serving.common.problems import Problem, responses
 from serving.common.spool import Spool
@@ -22,23 +29,23 @@ from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 
 PATH: Final = "/predict/accidents/csv"
-ROWS_AT_ONCE: Final = 1000
-# How long a batch waits for the writer of the prediction log to catch up.
-_LOG_PATIENCE_SECONDS: Final = 2.0
+BATCH_ROWS: Final = 1000
+# Maximum wait of a batch for the writer of the prediction log to catch up.
+_MAX_LOG_WAIT_SECONDS: Final = 2.0
 _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/vnd.ms-excel")
 
 
 def router(context: Context) -> APIRouter:
-    """The endpoint."""
+    """Router with the endpoint."""
     routes = new_router("predict", needs=context.guard.needs("predict"))
     predictions = context.metrics.counter("csv_rows", "Lines of uploaded CSV by outcome", ("outcome",))
 
     @routes.post(
         PATH,
         summary="Predict for a CSV of road users",
-        description="First line: official BAAC column names. One road user a line; the answer has one line for each, "
-        "with its line number, the keys that it came with, and the prediction or what is wrong with the line. The "
-        "version that answers is the champion at the first line, for all lines.",
+        description="First line: official BAAC column names. One road user per line; the answer has one line for each, "
+        "with its line number, its keys, and the prediction or the error of the line. All lines are scored by the "
+        "version that is the champion at the first line.",
         response_class=Response,
         responses={
             200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One line for each line"},
@@ -57,21 +64,21 @@ def router(context: Context) -> APIRouter:
             raise Problem(415, "Send CSV, with Content-Type: text/csv.", kind="not-csv")
         champion = context.champion(MODEL)
         upload = _Upload(context, champion, request, predictions)
-        # What is wrong with the header is a proper 422; after it the answer has begun.
+        # Errors of the header are a 422; after it the answer has begun.
         await upload.read_header()
         return _DuplexResponse(
             upload.answer(),
             media_type="text/csv; charset=utf-8",
-            headers={"x-model-version": champion.version, "x-data-source": _ascii(champion.data_source)},
+            headers={"x-model-version": champion.version, "x-data-source": _to_ascii(champion.data_source)},
         )
 
     return routes
 
 
 class _DuplexResponse(StreamingResponse):
-    """Streams out while the request streams in.
+    """Streams the answer while the request is still being received.
 
-    Starlette's own would listen for the client's departure meanwhile and swallow the rest of the upload.
+    Starlette's own response would listen for a disconnect meanwhile and consume the rest of the upload.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +94,17 @@ class _Upload:
         self._request = request
         self._outcomes = outcomes
         self._stream = request.stream()
-        self._lines = Lines()
+        self._lines = LineSplitter()
         self._ahead: list[str] = []
         self._number = 1
-        self._table: Table | None = None
+        self._table: CsvTable | None = None
 
     async def read_header(self) -> None:
-        """Read as far as the first line. Raises Problem 422."""
+        """Read up to the first line.
+
+        Raises:
+            Problem: 422, there is no valid header.
+        """
         async for data in self._stream:
             self._ahead += self._lines.feed(data)
             if self._ahead:
@@ -102,10 +113,10 @@ class _Upload:
             self._ahead += self._lines.feed(b"", last=True)
         if not self._ahead:
             raise Problem(422, "There is no header line.", kind="no-header")
-        self._table = Table(self._ahead.pop(0))
+        self._table = CsvTable(self._ahead.pop(0))
 
     async def answer(self) -> AsyncIterator[bytes]:
-        """The answer's lines; reading the upload goes on whether or not the client reads."""
+        """Lines of the answer; the upload is read whether or not the client reads the answer."""
         spool = Spool()
         task = asyncio.create_task(self._work(spool))
         try:
@@ -122,16 +133,16 @@ class _Upload:
             batch: list[str] = self._ahead
             async for data in self._stream:
                 batch += self._lines.feed(data)
-                while len(batch) >= ROWS_AT_ONCE:
-                    await self._score(batch[:ROWS_AT_ONCE], spool)
-                    batch = batch[ROWS_AT_ONCE:]
+                while len(batch) >= BATCH_ROWS:
+                    await self._score(batch[:BATCH_ROWS], spool)
+                    batch = batch[BATCH_ROWS:]
             batch += self._lines.feed(b"", last=True)
             if batch:
                 await self._score(batch, spool)
         except ClientDisconnect:
             return
         except Problem as problem:
-            # The answer is under way: say it in the last line, then break the stream off, so that nobody misses it.
+            # The answer has begun: its last line reports the error, then the stream is aborted.
             row = [self._number + 1, *([""] * (len(ANSWER_HEADER) - 2)), f"the upload ends here: {problem.detail}"]
             spool.write(write_rows([row]))
             raise
@@ -142,7 +153,7 @@ class _Upload:
         first = self._number + 1
         self._number += len(lines)
         started = time.perf_counter()
-        # In a thread: other requests are answered meanwhile.
+        # In a thread, so that other requests are served meanwhile.
         rows, good, users = await asyncio.to_thread(self._score_now, first, lines)
         inputs = [row.values for row in good]
         answers = iter(users)
@@ -159,7 +170,7 @@ class _Upload:
         if good:
             await self._log(time.perf_counter() - started, inputs, users)
 
-    def _score_now(self, first: int, lines: list[str]) -> tuple[list[Row], list[Row], list[dict[str, Any]]]:
+    def _score_now(self, first: int, lines: list[str]) -> tuple[list[CsvRow], list[CsvRow], list[dict[str, Any]]]:
         assert self._table is not None
         numbered = ((number, line) for number, line in enumerate(lines, first) if line.strip())
         rows = [self._table.row(number, line) for number, line in numbered]
@@ -167,14 +178,14 @@ class _Upload:
         if not good:
             return rows, good, []
         columns = to_columns([row.values or {"catu": None} for row in good])
-        return rows, good, predictions_of(self._champion.model.answer(columns))
+        return rows, good, build_predictions(self._champion.model.answer(columns))
 
     async def _log(self, seconds: float, inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> None:
-        patience = time.monotonic() + _LOG_PATIENCE_SECONDS
-        while self._context.log.is_filling and time.monotonic() < patience:
+        deadline = time.monotonic() + _MAX_LOG_WAIT_SECONDS
+        while self._context.log.is_filling and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        self._context.record(self._champion, self._request, "csv", seconds, **logged(inputs, users))
+        self._context.record(self._champion, self._request, "csv", seconds, **build_log_rows(inputs, users))
 
 
-def _ascii(value: str) -> str:
+def _to_ascii(value: str) -> str:
     return value.encode("ascii", "replace").decode()

@@ -1,4 +1,4 @@
-"""What a label of an accident prediction is: the official severity that turned out to be true."""
+"""Label of an accident prediction: the official severity of the road user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accident_reco.models.accidents.codebook import SEVERE
 
 
 class AccidentFeedback(BaseModel):
-    """The severity that turned out to be true for one prediction."""
+    """The actual severity of one predicted road user."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,23 +27,23 @@ class AccidentFeedback(BaseModel):
 
 
 class FeedbackAnswer(BaseModel):
-    """What is kept."""
+    """The stored label."""
 
     prediction_id: str
     severity: int
     grave: bool = Field(description="Whether the severity is killed or hospitalised (2 or 3)")
-    status: Literal["accepted", "known"] = Field(description="`known`: the same was reported before")
+    status: Literal["accepted", "known"] = Field(description="`known`: the same label was reported before")
 
 
-def _shown(body: AccidentFeedback) -> dict[str, Any]:
+def _build_label_fields(body: AccidentFeedback) -> dict[str, Any]:
     return {"severity": body.severity, "grave": body.severity in SEVERE}
 
 
 LABEL: Final = Label(
     body=AccidentFeedback,
     outcome=lambda body: float(body.severity in SEVERE),
-    shown=_shown,
-    stored=_shown,
+    shown=_build_label_fields,
+    stored=_build_label_fields,
     answer=FeedbackAnswer,
-    summary="Report the severity that turned out to be true",
+    summary="Report the actual severity of a prediction",
 )

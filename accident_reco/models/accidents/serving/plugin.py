@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 
 class AccidentServing(ModelServing):
-    """One probability per road user, from whole accidents, single records, files or tensors."""
+    """Serves one probability per road user, from whole accidents, single records, CSV files or tensors."""
 
     label = LABEL
 
     def load(self, files: Mapping[str, bytes], manifest: Manifest) -> AccidentScorer:
-        """The scorer, after smoke predictions on one and two drivers of whom only the location is known.
+        """The scorer, after smoke predictions of one and two drivers with a location.
 
-        A location, since what is looked up around one is made at the first prediction: before the swap, in no request.
+        The location makes the scorer build its lookup of accident counts now, not in the first request.
         """
         from accident_reco.models.accidents.scoring.scorer import AccidentScorer
 
         scorer = AccidentScorer.from_files(files, manifest)
         if not 0.0 <= scorer.threshold <= 1.0:
-            raise ValueError(f"threshold {scorer.threshold} is no probability")
+            raise ValueError(f"the threshold {scorer.threshold} is not a probability")
         for n in (1, 2):
             driver = {"catu": np.full(n, 1, dtype=np.int32), "lat": np.full(n, 46.5), "long": np.full(n, 2.5)}
             answer = scorer.probability(driver)
             if answer.shape != (n,) or not bool(((answer >= 0) & (answer <= 1)).all()):
-                raise ValueError(f"the smoke prediction of {n} record(s) returned no {n} probabilities")
+                raise ValueError(f"the smoke prediction of {n} record(s) did not return {n} probabilities")
         return scorer
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
@@ -63,15 +63,15 @@ class AccidentServing(ModelServing):
         return AccidentAdapter()
 
     def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        return monitoring.canonical_inputs(inputs)
+        return monitoring.convert_inputs(inputs)
 
     def log_group(self, row: Mapping[str, Any]) -> str | None:
-        return monitoring.accident_of(row)
+        return monitoring.get_accident_key(row)
 
     def partition_window(
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
     ) -> Window | None:
-        return monitoring.year_window(platform, manifest, reference, files, key)
+        return monitoring.load_year_window(platform, manifest, reference, files, key)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
-        return monitoring.new_years(platform, manifest)
+        return monitoring.find_new_years(platform, manifest)

@@ -1,7 +1,7 @@
-"""What callers may say about accidents: BAAC columns by their official names, checked against the codebook.
+"""Request schemas of the accident endpoints: BAAC columns by their official names, validated against the codebook.
 
-Types and descriptions come from the codebook, so the API's documentation lists every code with its words. Turning
-valid requests into the scorer's columns is `accident_columns`' part.
+Types and descriptions come from the codebook, so the API's documentation describes every code. The conversion of valid
+requests to the scorer's columns is in `columns`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MAX_PER_ACCIDENT: Final = 200
 MAX_USERS: Final = 5000
 MAX_TEXT: Final = 200
 MAX_COUNT: Final = 9999
-# Accident numbers are only keys here: any that a 64-bit integer holds.
+# Accident numbers are only keys here; the maximum fits into a 64-bit integer and a JSON number.
 MAX_NUMBER: Final = 10**15
 
-# `grav` is what is predicted; the keys that tie published tables together have no meaning inside one request.
+# Without `grav`, which is predicted, and the keys that join published tables, which nesting replaces.
 ACCIDENT_FIELDS: Final = tuple(n for n in (*schema.CARACTERISTIQUES, *schema.LIEUX) if n in codebook.FIELDS)
 VEHICLE_FIELDS: Final = tuple(n for n in schema.VEHICULES if n not in ("Num_Acc", "id_vehicule", "num_veh"))
 USER_FIELDS: Final = tuple(
@@ -46,12 +46,12 @@ RECORD_FIELDS: Final = tuple(
 )
 
 _LETTERS: Final = ("A", "B")
-_HOUR: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
-_UNKNOWN: Final = "-1 or absent: unknown"
+_TIME_PATTERN: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
+_UNKNOWN_HINT: Final = "-1 or absent: unknown"
 
 
-def _whole(inner: CoreSchema) -> CoreSchema:
-    """Whole numbers that may be written as 2021.0, as JSON allows; true and "1" are no numbers."""
+def _build_integer_schema(inner: CoreSchema) -> CoreSchema:
+    """Schema of integers that may be written as 2021.0, as in JSON; true and "1" are rejected."""
     written_as_float = core_schema.chain_schema(
         [core_schema.float_schema(strict=True), core_schema.no_info_plain_validator_function(_to_int), inner]
     )
@@ -64,17 +64,17 @@ def _to_int(value: float) -> int:
     return int(value)
 
 
-def _minus_one() -> CoreSchema:
+def _build_unknown_schema() -> CoreSchema:
     return core_schema.chain_schema(
         [core_schema.int_schema(strict=True), core_schema.literal_schema([codebook.UNKNOWN])]
     )
 
 
 class BaacValue:
-    """Annotation of one BAAC field: what the codebook accepts, or null; its error names the rule, not the value."""
+    """Annotation of a BAAC field: valid values of the codebook, or null; errors state the rule, not the value."""
 
     def __init__(self, name: str) -> None:
-        self.spec = codebook.field(name)
+        self.spec = codebook.get_field(name)
         self.title = f"{self.spec.en} ({self.spec.fr})"
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -83,7 +83,7 @@ class BaacValue:
         return core_schema.nullable_schema(named)
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [*self._documentation(), {"type": "null"}], "description": self._words()}
+        return {"anyOf": [*self._documentation(), {"type": "null"}], "description": self._describe()}
 
     @property
     def _allowed(self) -> list[int]:
@@ -92,21 +92,21 @@ class BaacValue:
     def _validation(self) -> tuple[CoreSchema, str]:
         spec, name = self.spec, self.spec.name
         rule = f"{name} ({spec.en.lower()}) takes {spec.allowed}, or -1 for unknown"
-        # Strict: JSON's true is not the code 1, and "1" is no number.
+        # Strict: JSON's true is not the code 1, and "1" is not a number.
         integer = core_schema.int_schema(strict=True)
         if spec.codes is not None:
-            code = _whole(core_schema.chain_schema([integer, core_schema.literal_schema(self._allowed)]))
+            code = _build_integer_schema(core_schema.chain_schema([integer, core_schema.literal_schema(self._allowed)]))
             if name == "actp":
                 letter = core_schema.literal_schema(list(_LETTERS))
                 return core_schema.union_schema([code, letter], mode="left_to_right"), rule
             return code, rule
         if name == "Num_Acc":
-            return _whole(
+            return _build_integer_schema(
                 core_schema.int_schema(strict=True, ge=-1, le=MAX_NUMBER)
             ), f"Num_Acc takes -1 to {MAX_NUMBER}"
         if name == "hrmn":
-            clock = core_schema.str_schema(strict=True, pattern=_HOUR)
-            number = _whole(core_schema.int_schema(strict=True, ge=-1, le=2359))
+            clock = core_schema.str_schema(strict=True, pattern=_TIME_PATTERN)
+            number = _build_integer_schema(core_schema.int_schema(strict=True, ge=-1, le=2359))
             return (
                 core_schema.union_schema([number, clock], mode="left_to_right"),
                 'hrmn (local time) takes "17:45" or 1745, or -1 for unknown',
@@ -119,7 +119,9 @@ class BaacValue:
                 strict=True, ge=min(spec.low or 0.0, -1.0), le=spec.high, allow_inf_nan=False
             ), rule
         within = core_schema.int_schema(strict=True, ge=int(spec.low or 0), le=int(spec.high or 0))
-        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
+        return _build_integer_schema(
+            core_schema.union_schema([within, _build_unknown_schema()], mode="left_to_right")
+        ), rule
 
     def _documentation(self) -> list[dict[str, Any]]:
         spec = self.spec
@@ -129,7 +131,7 @@ class BaacValue:
         if spec.name == "Num_Acc":
             return [{"type": "integer", "minimum": -1, "maximum": MAX_NUMBER}]
         if spec.name == "hrmn":
-            return [{"type": "string", "pattern": _HOUR}, {"type": "integer", "minimum": -1, "maximum": 2359}]
+            return [{"type": "string", "pattern": _TIME_PATTERN}, {"type": "integer", "minimum": -1, "maximum": 2359}]
         if spec.kind == "text":
             return [{"type": "string", "maxLength": MAX_TEXT}]
         if spec.kind == "real":
@@ -139,27 +141,27 @@ class BaacValue:
             {"type": "integer", "enum": [codebook.UNKNOWN]},
         ]
 
-    def _words(self) -> str:
+    def _describe(self) -> str:
         spec = self.spec
         if spec.codes is not None:
             words = "; ".join(f"{code} {english}" for code, (_, english) in spec.codes.items())
-            return f"{self.title}: {words}; {_UNKNOWN}"
+            return f"{self.title}: {words}; {_UNKNOWN_HINT}"
         if spec.kind == "text":
             return self.title
         return (
-            f'{self.title}: "17:45" or 1745; {_UNKNOWN}'
+            f'{self.title}: "17:45" or 1745; {_UNKNOWN_HINT}'
             if spec.name == "hrmn"
-            else (f"{self.title}: {spec.allowed}; {_UNKNOWN}")
+            else (f"{self.title}: {spec.allowed}; {_UNKNOWN_HINT}")
         )
 
 
-def context_bounds(name: str) -> tuple[int, int]:
-    """Least and greatest value of a context column, besides -1 for unknown."""
+def get_context_bounds(name: str) -> tuple[int, int]:
+    """Minimum and maximum of a context column; -1 for unknown is valid as well."""
     if name == "other_kind":
         return 0, N_KINDS - 1
     base = name.removeprefix("driver_").removeprefix("other_")
     if base in codebook.FIELDS:
-        spec = codebook.field(base)
+        spec = codebook.get_field(base)
         known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
         return min(known), max(known)
     return 0, MAX_COUNT
@@ -170,12 +172,14 @@ class ContextValue(BaacValue):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.low, self.high = context_bounds(name)
+        self.low, self.high = get_context_bounds(name)
 
     def _validation(self) -> tuple[CoreSchema, str]:
         within = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
         rule = f"{self.name} takes {self.low} to {self.high}, or -1 for unknown"
-        return _whole(core_schema.union_schema([within, _minus_one()], mode="left_to_right")), rule
+        return _build_integer_schema(
+            core_schema.union_schema([within, _build_unknown_schema()], mode="left_to_right")
+        ), rule
 
     def _documentation(self) -> list[dict[str, Any]]:
         return [
@@ -183,16 +187,16 @@ class ContextValue(BaacValue):
             {"type": "integer", "enum": [codebook.UNKNOWN]},
         ]
 
-    def _words(self) -> str:
-        return f"What the nested form computes from the other parties; {_UNKNOWN}"
+    def _describe(self) -> str:
+        return f"Computed from the other parties for whole accidents; {_UNKNOWN_HINT}"
 
 
 class _Strict(BaseModel):
-    # A misspelt field would silently be "unknown": refuse it.
+    # A misspelt field must be an error, or its value would silently be unknown.
     model_config = ConfigDict(extra="forbid")
 
 
-def _fields(names: Iterable[str]) -> dict[str, Any]:
+def _build_fields(names: Iterable[str]) -> dict[str, Any]:
     return {name: (Annotated[Any, BaacValue(name)], None) for name in names}
 
 
@@ -201,40 +205,43 @@ _ID = Annotated[str, Field(min_length=1, max_length=40)]
 Vehicle: type[BaseModel] = create_model(
     "Vehicle",
     __base__=_Strict,
-    __doc__="A vehicle of the accident, whether or not anybody was in it.",
-    id=(_ID, Field(description="Any name that users refer to, unique within the accident")),
-    **_fields(VEHICLE_FIELDS),
+    __doc__="A vehicle of the accident, with or without occupants.",
+    id=(_ID, Field(description="Any name for references from users, unique within the accident")),
+    **_build_fields(VEHICLE_FIELDS),
 )
 
 User: type[BaseModel] = create_model(
     "User",
     __base__=_Strict,
     __doc__="A road user: driver, passenger or pedestrian.",
-    vehicle=(_ID | None, Field(None, description="Their vehicle's id; for a pedestrian the vehicle that hit them")),
-    **_fields(USER_FIELDS),
+    vehicle=(
+        _ID | None,
+        Field(None, description="Id of the user's vehicle; for a pedestrian of the vehicle that hit them"),
+    ),
+    **_build_fields(USER_FIELDS),
 )
 
-# Class statements cannot be generated; what varies is the codebook's, what is fixed is written here.
+# Fixed fields, and those that are generated from the codebook.
 _ACCIDENT: dict[str, Any] = {
     "vehicles": (list[Vehicle], Field(default_factory=list, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
     "users": (list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
-    **_fields(ACCIDENT_FIELDS),
+    **_build_fields(ACCIDENT_FIELDS),
 }
-_RECORD: dict[str, Any] = _fields(RECORD_FIELDS) | {
+_RECORD: dict[str, Any] = _build_fields(RECORD_FIELDS) | {
     name: (Annotated[Any, ContextValue(name)], None) for name in CONTEXT_COLUMNS
 }
 
 Accident: type[BaseModel] = create_model(
-    "Accident", __base__=_Strict, __doc__="One accident with everybody and everything that took part.", **_ACCIDENT
+    "Accident", __base__=_Strict, __doc__="One accident with all of its users and vehicles.", **_ACCIDENT
 )
 
 Record: type[BaseModel] = create_model(
-    "Record", __base__=_Strict, __doc__="One road user with what is known of accident and vehicle.", **_RECORD
+    "Record", __base__=_Strict, __doc__="One road user with known fields of accident and vehicle.", **_RECORD
 )
 
 
 class AccidentsRequest(_Strict):
-    """The full form: whole accidents."""
+    """Whole accidents."""
 
     accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} accidents, at most {MAX_USERS} users together"
@@ -242,22 +249,22 @@ class AccidentsRequest(_Strict):
 
 
 class RecordsRequest(_Strict):
-    """The short form: single road users, context unknown unless given."""
+    """Single road users, with unknown context unless it is stated."""
 
     records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} road users"
     )
 
 
-def _form(value: Any) -> str:
-    """Which form a body has: that of the key it holds."""
+def _select_form(value: Any) -> str:
+    """Tag of the form of a body, by its key."""
     if isinstance(value, dict):
         return "form:accidents" if "accidents" in value else "form:records"
     return "form:accidents" if isinstance(value, AccidentsRequest) else "form:records"
 
 
-# Parts of a location that begin with "form:" are ours, not the caller's: error answers leave them out.
+# Error answers omit parts of a location that begin with "form:", since they are not in the request.
 PredictRequest = Annotated[
     Annotated[AccidentsRequest, Tag("form:accidents")] | Annotated[RecordsRequest, Tag("form:records")],
-    Discriminator(_form),
+    Discriminator(_select_form),
 ]

@@ -1,4 +1,4 @@
-"""`POST /predict/accidents`: how gravely each road user is hurt, from whole accidents or single records."""
+"""`POST /predict/accidents`: probability that each road user is killed or hospitalised."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, answer_rows
+from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, build_answer_rows
 from accident_reco.models.accidents.scoring.scorer import Answer
 from accident_reco.models.accidents.serving.answers import AccidentsAnswer
-from accident_reco.models.accidents.serving.columns import Parties, from_accidents, from_records
+from accident_reco.models.accidents.serving.columns import ScoringRows, from_accidents, from_records
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
@@ -24,23 +24,35 @@ from serving.predict.prediction_log import new_id
 
 MODEL: Final = "accidents"
 MAX_EXPLAINED: Final = 100
-Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, in words")]
+Explain = Annotated[bool, Query(description="Add the strongest factors of each probability")]
 _EXAMPLE: Final = {
-    "accidents": [{
-        "an": 2024, "mois": 6, "jour": 14, "hrmn": "17:45", "lum": 1, "agg": 1, "int": 1, "atm": 1, "col": 3,
-        "catr": 3, "vma": 80, "dep": "59",
-        "vehicles": [{"id": "A", "catv": 7}, {"id": "B", "catv": 33}],
-        "users": [
-            {"vehicle": "A", "catu": 1, "place": 1, "sexe": 1, "an_nais": 1980, "secu1": 1},
-            {"vehicle": "B", "catu": 1, "place": 1, "sexe": 1, "an_nais": 2001, "secu1": 2},
-        ],
-    }],
-}  # fmt: skip
+    "accidents": [
+        {
+            "an": 2024,
+            "mois": 6,
+            "jour": 14,
+            "hrmn": "17:45",
+            "lum": 1,
+            "agg": 1,
+            "int": 1,
+            "atm": 1,
+            "col": 3,
+            "catr": 3,
+            "vma": 80,
+            "dep": "59",
+            "vehicles": [{"id": "A", "catv": 7}, {"id": "B", "catv": 33}],
+            "users": [
+                {"vehicle": "A", "catu": 1, "place": 1, "sexe": 1, "an_nais": 1980, "secu1": 1},
+                {"vehicle": "B", "catu": 1, "place": 1, "sexe": 1, "an_nais": 2001, "secu1": 2},
+            ],
+        }
+    ],
+}
 _SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1, "an_nais": 2001, "an": 2024}]}
 
 
 def router(context: Context) -> APIRouter:
-    """The endpoint, over the slot of the accident model."""
+    """Router with the endpoint, served by the champion."""
     routes = new_router("predict", needs=context.guard.needs("predict"))
 
     @routes.post(
@@ -70,40 +82,42 @@ def router(context: Context) -> APIRouter:
             accidents: list[Any] = body.accidents
             n = sum(len(accident.users) for accident in accidents)
             if n > MAX_USERS:
-                raise Problem(422, f"The accidents have {n} users together; at most {MAX_USERS} per call.",
-                              kind="too-many-users")  # fmt: skip
-            parties = from_accidents(accidents)
+                raise Problem(
+                    422, f"The accidents have {n} users together; at most {MAX_USERS} per call.", kind="too-many-users"
+                )
+            rows = from_accidents(accidents)
         else:
-            parties = from_records(body.records)
-        scored = champion.model.answer(parties.columns)
-        users = predictions_of(scored)
+            rows = from_records(body.records)
+        scored = champion.model.answer(rows.columns)
+        users = build_predictions(scored)
         if explain:
-            await _explain(champion, parties, users)
-        answer = _answer(champion, parties, scored, users)
-        context.record(champion, request, "json", time.perf_counter() - started, **logged(parties.inputs, users))
+            await _add_factors(champion, rows, users)
+        answer = _build_answer(champion, rows, scored, users)
+        context.record(champion, request, "json", time.perf_counter() - started, **build_log_rows(rows.inputs, users))
         return json_response(answer)
 
     return routes
 
 
-async def _explain(champion: Champion[Any], parties: Parties, users: list[dict[str, Any]]) -> None:
-    """Add the strongest factors to each answer, off the event loop: milliseconds per user."""
+async def _add_factors(champion: Champion[Any], rows: ScoringRows, users: list[dict[str, Any]]) -> None:
+    """Add the strongest factors to each answer, in a thread, since they take milliseconds per user."""
     if len(users) > MAX_EXPLAINED:
-        raise Problem(422, f"{len(users)} users cannot be explained in one call; at most {MAX_EXPLAINED}.",
-                      kind="too-many-users")  # fmt: skip
-    found = await run_in_threadpool(champion.model.explain, parties.columns)
+        raise Problem(
+            422, f"{len(users)} users cannot be explained in one call; at most {MAX_EXPLAINED}.", kind="too-many-users"
+        )
+    found = await run_in_threadpool(champion.model.explain, rows.columns)
     for user, factors in zip(users, found, strict=True):
         user["factors"] = [asdict(factor) for factor in factors]
 
 
-def predictions_of(scored: Answer) -> list[dict[str, Any]]:
-    """The answer for each row, with prediction ids of one call."""
-    call = new_id()
-    return answer_rows(scored, [f"{call}-{row}" for row in range(len(scored.probability))])
+def build_predictions(scored: Answer) -> list[dict[str, Any]]:
+    """The answer for each row, with prediction ids `<request>-<row>`."""
+    prefix = new_id()
+    return build_answer_rows(scored, [f"{prefix}-{row}" for row in range(len(scored.probability))])
 
 
-def logged(inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """What `Context.record` keeps of the rows of a call."""
+def build_log_rows(inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Arguments of `Context.record` for the rows of a request."""
     return {
         "ids": [user[PREDICTION_ID] for user in users],
         "inputs": inputs,
@@ -112,23 +126,25 @@ def logged(inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> dict[st
     }
 
 
-def _answer(champion: Champion[Any], parties: Parties, scored: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
+def _build_answer(
+    champion: Champion[Any], rows: ScoringRows, scored: Any, users: list[dict[str, Any]]
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "model": MODEL,
         "version": champion.version,
         "data_source": champion.data_source,
         "threshold": float(champion.model.threshold),
-        "context": parties.context,
-        "warnings": parties.warnings,
+        "context": rows.context,
+        "warnings": rows.warnings,
     }
-    if parties.accident[0] < 0:
+    if rows.accident[0] < 0:
         answer["predictions"] = users
         return answer
-    n_accidents = int(parties.accident[-1]) + 1
-    safe = np.ones(n_accidents)
-    np.multiply.at(safe, parties.accident, 1.0 - scored.probability)
-    accidents = [{"any_grave_probability": p, "users": []} for p in (1.0 - safe).round(6).tolist()]
-    for position, user in zip(parties.accident.tolist(), users, strict=True):
+    n_accidents = int(rows.accident[-1]) + 1
+    none_severe = np.ones(n_accidents)
+    np.multiply.at(none_severe, rows.accident, 1.0 - scored.probability)
+    accidents = [{"any_grave_probability": p, "users": []} for p in (1.0 - none_severe).round(6).tolist()]
+    for position, user in zip(rows.accident.tolist(), users, strict=True):
         accidents[position]["users"].append(user)
     answer["accidents"] = accidents
     return answer

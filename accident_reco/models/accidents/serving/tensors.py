@@ -1,4 +1,4 @@
-"""The accident model over the Open Inference Protocol v2: every BAAC column is an optional tensor."""
+"""Adapter of the accident model to the Open Inference Protocol v2: every BAAC column is an optional tensor."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
 from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, TENSORS
-from accident_reco.models.accidents.serving.request import MAX_USERS, context_bounds
-from accident_reco.models.accidents.serving.routes import predictions_of
+from accident_reco.models.accidents.serving.request import MAX_USERS, get_context_bounds
+from accident_reco.models.accidents.serving.routes import build_predictions
 from serving.predict.model_slot import Champion
 from serving.predict.tensors import TensorSpec, refuse
 from serving.predict.v2 import Scored
 
 
 class AccidentAdapter:
-    """One road user a row; every BAAC column is an optional tensor, absent and -1 are unknown."""
+    """One road user per row; absent tensors and -1 are unknown."""
 
     platform = "onnx_accident_reco"
     max_rows = MAX_USERS
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
-        """The raw columns of the version that serves."""
-        return {name: TensorSpec(name, _datatype(name)) for name in champion.model.columns}
+        """Input tensors: the raw columns of the champion."""
+        return {name: TensorSpec(name, _get_datatype(name)) for name in champion.model.columns}
 
     def outputs(self) -> list[TensorSpec]:
-        """The fields of an answer, and the id to send feedback about."""
+        """Output tensors: the fields of an answer and the prediction id."""
         fields = [TensorSpec(field.name, str(field.tensor)) for field in TENSORS]
         return [*fields, TensorSpec(PREDICTION_ID, "BYTES")]
 
     def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
-        """Check the codes, score."""
-        ready = {name: _checked(name, values) for name, values in columns.items()}
+        """Validate the columns and score them.
+
+        Raises:
+            Problem: 422, a value is invalid.
+        """
+        ready = {name: _validate(name, values) for name, values in columns.items()}
         answer = champion.model.answer(ready)
-        users = predictions_of(answer)
+        users = build_predictions(answer)
         ids = [user[PREDICTION_ID] for user in users]
         names, rows = list(ready), zip(*(values.tolist() for values in ready.values()), strict=True)
         outputs = {field.name: (str(field.tensor), field.column(answer)) for field in TENSORS}
@@ -52,12 +56,16 @@ class AccidentAdapter:
         )
 
 
-def _datatype(name: str) -> str:
+def _get_datatype(name: str) -> str:
     return "BYTES" if name in schema.TEXT else "FP64" if name in schema.REAL else "INT32"
 
 
-def _checked(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Canonical column of a tensor. Raises Problem 422 naming the field and its rule."""
+def _validate(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Canonical column of a tensor, shape (n,).
+
+    Raises:
+        Problem: 422, with the field and its rule.
+    """
     if name in schema.TEXT:
         if values.dtype != np.object_:
             raise refuse(f"Input {name} takes BYTES.")
@@ -67,10 +75,10 @@ def _checked(name: str, values: NDArray[Any]) -> NDArray[Any]:
     wide = values.astype(np.float64)
     unknown = np.isnan(wide) | (wide == codebook.UNKNOWN)
     if name in CONTEXT_COLUMNS:
-        low, high = context_bounds(name)
+        low, high = get_context_bounds(name)
         good, allowed = (wide >= low) & (wide <= high), f"{low} to {high}"
     else:
-        spec = codebook.field(name)
+        spec = codebook.get_field(name)
         allowed = spec.allowed
         if spec.codes is not None:
             good = np.isin(wide, list(spec.codes))

@@ -1,11 +1,11 @@
-"""What every source of yearly files offers, and how a yearly file is known by its name. No storage, no Dagster."""
+"""The protocol of sources of yearly files, and the recognition of yearly files by name. No storage, no Dagster."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from accident_reco.models.accidents.codebook import TABLES
 
@@ -16,12 +16,12 @@ _NAME = re.compile(
 
 
 class SourceError(RuntimeError):
-    """A source cannot give what was asked; the message says what was looked for, where, and what to do."""
+    """A source cannot provide a year or a file; the message states what was searched, where, and the fix."""
 
 
 @dataclass
 class Fetched:
-    """One published file as it came: its name, where from, and a stream at its beginning."""
+    """One published file: name, address, content as a stream at its beginning, hash and size in bytes."""
 
     name: str
     url: str
@@ -31,30 +31,38 @@ class Fetched:
 
 
 class Source(Protocol):
-    """Where yearly files come from. `data_source` is what assets, cards and answers carry."""
+    """A source of yearly files; `data_source` is its name in assets, cards and answers."""
 
     data_source: str
 
     def years(self) -> list[int]:
-        """Complete years at hand, ascending. Raises SourceError when there is none."""
+        """Available complete years, ascending.
+
+        Raises:
+            SourceError: there is none.
+        """
 
     def fingerprint(self, year: int) -> str:
         """Changes when the files of a year change; cheap, reads no file."""
 
-    def certain(self) -> bool:
-        """Whether `years` and `fingerprint` are current; if not, what is stored already is not doubted."""
+    def is_current(self) -> bool:
+        """Whether `years` and `fingerprint` are current; if not, stored files are kept."""
 
     def fetch(self, year: int, table: str) -> Fetched:
-        """One file. Raises SourceError when the year or the table is not at hand."""
+        """One file.
+
+        Raises:
+            SourceError: the year or the table is not available.
+        """
 
     def notes(self) -> list[str]:
-        """What a person should know about what was found, such as incomplete years that are left out."""
+        """Warnings, such as incomplete years that are skipped."""
 
 
-def table_and_year(name: str) -> tuple[str, int, bool] | None:
-    """Table and year of a file name, and whether the name is the publisher's own; None for other files.
+def parse_file_name(name: str) -> tuple[str, int, bool] | None:
+    """Table and year of a file name, and whether it is exactly the publisher's name; None for other files.
 
-    Takes every spelling seen: `caracteristiques_2016.csv`, `carcteristiques-2021.csv`, `caract-2024.csv`.
+    Accepts all published spellings: `caracteristiques_2016.csv`, `carcteristiques-2021.csv`, `caract-2024.csv`.
     """
     match = _NAME.match(name)
     if match is None:
@@ -64,11 +72,11 @@ def table_and_year(name: str) -> tuple[str, int, bool] | None:
     return table, int(match["year"]), match["rest"] == ""
 
 
-def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
-    """Paths by year and table, the publisher's own names first, then the shorter path."""
+def group_by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
+    """Paths by year and table, the publisher's exact names first, then shorter paths."""
     found: dict[int, dict[str, list[tuple[bool, int, str]]]] = {}
     for path in names:
-        known = table_and_year(path.rstrip("/").rsplit("/", 1)[-1])
+        known = parse_file_name(path.rstrip("/").rsplit("/", 1)[-1])
         if known is not None:
             table, year, own = known
             found.setdefault(year, {}).setdefault(table, []).append((not own, len(path), path))
@@ -78,8 +86,8 @@ def by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
     }
 
 
-def complete(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str, str]], list[str]]:
-    """Years that have all four tables, and a note for everything that is left out."""
+def select_complete_years(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """Years with all four tables, and a warning for each year or file that is skipped."""
     years, notes = {}, []
     for year, tables in found.items():
         missing = [table for table in TABLES if table not in tables]
@@ -93,6 +101,4 @@ def complete(found: dict[int, dict[str, list[str]]]) -> tuple[dict[int, dict[str
     return years, notes
 
 
-def looked_for() -> str:
-    """What a directory has to hold, in words."""
-    return "caract…-YYYY.csv, lieux-YYYY.csv, vehicules-YYYY.csv and usagers-YYYY.csv of one year"
+EXPECTED_FILES: Final = "caract…-YYYY.csv, lieux-YYYY.csv, vehicules-YYYY.csv and usagers-YYYY.csv of one year"

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, by_year, complete, looked_for
+from accident_reco.models.accidents.sources.base import (
+    EXPECTED_FILES,
+    Fetched,
+    SourceError,
+    group_by_year,
+    select_complete_years,
+)
 from accident_reco.storage.download import CHUNK, Downloader, DownloadError, spool
 
 MAX_FILES = 100_000
@@ -18,7 +24,7 @@ MAX_PAGES = 200
 
 
 class DirectorySource:
-    """A place that holds published files, at any depth. Years that lack one of the four files are left out."""
+    """A directory with published files at any depth. Years without all four files are skipped."""
 
     data_source = "directory"
 
@@ -36,12 +42,12 @@ class DirectorySource:
 
     @cached_property
     def _listing(self) -> dict[str, str]:
-        """Path → what changes when the file does (size and time; for http the path alone)."""
+        """Path → size and time of the file, which change with it; empty for http."""
         if self._http:
             return dict.fromkeys(self._pages(), "")
         fs, root = self._fs
         if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {looked_for()}")
+            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {EXPECTED_FILES}")
         found = {}
         for path, info in fs.find(root, detail=True).items():
             if path.lower().endswith(".csv"):
@@ -77,10 +83,10 @@ class DirectorySource:
 
     @cached_property
     def _found(self) -> tuple[dict[int, dict[str, str]], list[str]]:
-        years, notes = complete(by_year(self._listing))
+        years, notes = select_complete_years(group_by_year(self._listing))
         if not years:
             seen = "; ".join(notes) or "no such file at all"
-            raise SourceError(f"no complete year in {self.location}: looked for {looked_for()}, at any depth; {seen}")
+            raise SourceError(f"no complete year in {self.location}: looked for {EXPECTED_FILES}, at any depth; {seen}")
         return years, notes
 
     def years(self) -> list[int]:
@@ -88,7 +94,7 @@ class DirectorySource:
         return list(self._found[0])
 
     def notes(self) -> list[str]:
-        """Years and files that are left out."""
+        """Years and files that are skipped."""
         return list(self._found[1])
 
     def fingerprint(self, year: int) -> str:
@@ -96,8 +102,8 @@ class DirectorySource:
         files = sorted(self._files(year).values())
         return hashlib.sha256("\n".join(f"{path} {self._listing[path]}" for path in files).encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
-        """Always: the files themselves were looked at."""
+    def is_current(self) -> bool:
+        """Always: the files themselves are listed."""
         return True
 
     def fetch(self, year: int, table: str) -> Fetched:
@@ -112,17 +118,18 @@ class DirectorySource:
             return Fetched(name, path, got.stream, got.sha256, got.size)
         fs, _ = self._fs
         with fs.open(path, "rb") as file:
-            stream, sha256, size = spool(_chunks(file))
+            stream, sha256, size = spool(_read_chunks(file))
         return Fetched(name, fs.unstrip_protocol(path), stream, sha256, size)
 
     def _files(self, year: int) -> dict[str, str]:
         years = self._found[0]
         if year not in years:
-            raise SourceError(f"{year} is not in {self.location}: complete years there are "
-                              f"{', '.join(map(str, years))}")  # fmt: skip
+            raise SourceError(
+                f"{year} is not in {self.location}: complete years there are {', '.join(map(str, years))}"
+            )
         return years[year]
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk

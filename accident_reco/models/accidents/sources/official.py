@@ -1,4 +1,4 @@
-"""The source `official`: the yearly files on data.gouv.fr, found through its API, by name and not by position."""
+"""The source `official`: yearly files on data.gouv.fr, found by name through its API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, table_and_year
+from accident_reco.models.accidents.sources.base import Fetched, SourceError, parse_file_name
 from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
 
 API: Final = "https://www.data.gouv.fr/api/1/datasets/"
@@ -20,19 +20,39 @@ SLUG: Final = "bases-de-donnees-annuelles-des-accidents-corporels-de-la-circulat
 HOSTS: Final = ("data.gouv.fr",)
 FIRST_SLUG: Final = 2019
 
-# Stable links, in the order of the tables, for when the API does not answer: a known year can still be fetched.
+# Stable links in the order of the tables, used when the API is unavailable.
 STABLE_IDS: Final[dict[int, tuple[str, str, str, str]]] = {
-    2023: ("104dbb32-704f-4e99-a71e-43563cb604f2", "8bef19bf-a5e4-46b3-b5f9-a145da4686bc",
-           "146a42f5-19f0-4b3e-a887-5cd8fbef057b", "68848e2a-28dd-4efc-9d5f-d512f7dbe66f"),
-    2022: ("5fc299c0-4598-4c29-b74c-6a67b0cc27e7", "a6ef711a-1f03-44cb-921a-0ce8ec975995",
-           "c9742921-4427-41e5-81bc-f13af8bc31a0", "62c20524-d442-46f5-bfd8-982c59763ec8"),
-    2021: ("85cfdc0c-23e4-4674-9bcd-79a970d7269b", "8a4935aa-38cd-43af-bf10-0209d6d17434",
-           "0bb5953a-25d8-46f8-8c25-b5c2f5ba905e", "ba5a1956-7e82-41b7-a602-89d7dd484d7a"),
-    2020: ("07a88205-83c1-4123-a993-cba5331e8ae0", "e85c41f7-d4ea-4faf-877f-ab69a620ce21",
-           "a66be22f-c346-49af-b196-71df24702250", "78c45763-d170-4d51-a881-e3147802d7ee"),
-    2019: ("e22ba475-45a3-46ac-a0f7-9ca9ed1e283a", "2ad65965-36a1-4452-9c08-61a6c874e3e6",
-           "780cd335-5048-4bd6-a841-105b44eb2667", "36b1b7b3-84b4-4901-9163-59ae8a9e3028"),
-}  # fmt: skip
+    2023: (
+        "104dbb32-704f-4e99-a71e-43563cb604f2",
+        "8bef19bf-a5e4-46b3-b5f9-a145da4686bc",
+        "146a42f5-19f0-4b3e-a887-5cd8fbef057b",
+        "68848e2a-28dd-4efc-9d5f-d512f7dbe66f",
+    ),
+    2022: (
+        "5fc299c0-4598-4c29-b74c-6a67b0cc27e7",
+        "a6ef711a-1f03-44cb-921a-0ce8ec975995",
+        "c9742921-4427-41e5-81bc-f13af8bc31a0",
+        "62c20524-d442-46f5-bfd8-982c59763ec8",
+    ),
+    2021: (
+        "85cfdc0c-23e4-4674-9bcd-79a970d7269b",
+        "8a4935aa-38cd-43af-bf10-0209d6d17434",
+        "0bb5953a-25d8-46f8-8c25-b5c2f5ba905e",
+        "ba5a1956-7e82-41b7-a602-89d7dd484d7a",
+    ),
+    2020: (
+        "07a88205-83c1-4123-a993-cba5331e8ae0",
+        "e85c41f7-d4ea-4faf-877f-ab69a620ce21",
+        "a66be22f-c346-49af-b196-71df24702250",
+        "78c45763-d170-4d51-a881-e3147802d7ee",
+    ),
+    2019: (
+        "e22ba475-45a3-46ac-a0f7-9ca9ed1e283a",
+        "2ad65965-36a1-4452-9c08-61a6c874e3e6",
+        "780cd335-5048-4bd6-a841-105b44eb2667",
+        "36b1b7b3-84b4-4901-9163-59ae8a9e3028",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +66,17 @@ class Resource:
 
 
 class OfficialSource:
-    """Everything that the dataset lists, years with four files. `api` and `stable` differ in tests only."""
+    """Years of the dataset with four files. `api` and `stable` are other addresses in tests only."""
 
     data_source = "official"
 
     def __init__(
-        self, downloader: Downloader | None = None, api: str = API, stable: str = STABLE,
+        self,
+        downloader: Downloader | None = None,
+        api: str = API,
+        stable: str = STABLE,
         latest: Callable[[], int] = lambda: datetime.now(UTC).year,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._downloader = downloader or Downloader(allowed=HOSTS)
         self._api, self._stable, self._latest = api, stable, latest
         self._notes: list[str] = []
@@ -67,19 +90,21 @@ class OfficialSource:
             self._listing_failed = True
             self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
             return {
-                year: {table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
-                       for table, key in zip(TABLES, keys, strict=True)}
+                year: {
+                    table: Resource(f"{table}-{year}.csv", self._stable + key, "", "")
+                    for table, key in zip(TABLES, keys, strict=True)
+                }
                 for year, keys in sorted(STABLE_IDS.items())
-            }  # fmt: skip
+            }
         found: dict[int, dict[str, Resource]] = {}
         for entry in listed:
-            resource = _resource(entry)
-            known = table_and_year(resource.name) if resource is not None else None
+            resource = _parse_resource(entry)
+            known = parse_file_name(resource.name) if resource is not None else None
             if resource is None or known is None or not known[2]:
                 continue
             table, year, _ = known
             before = found.setdefault(year, {}).get(table)
-            # A corrected file may be listed beside the one it replaces: the later one counts.
+            # A corrected file may be listed beside the one it replaces: the later one is used.
             if before is None or before.modified < resource.modified:
                 found[year][table] = resource
         for year in sorted(found):
@@ -90,7 +115,12 @@ class OfficialSource:
         return dict(sorted(found.items()))
 
     def _listed(self) -> list[dict[str, Any]]:
-        """Resources of the newest edition of the dataset: its slug ends in the last year published."""
+        """Resources of the newest edition of the dataset, whose slug ends in the last published year.
+
+        Raises:
+            DownloadError: there is no edition, or the API is unavailable.
+            ValueError: the answer has another format.
+        """
         failure: DownloadError | None = None
         for year in range(self._latest(), FIRST_SLUG - 1, -1):
             url = self._api + SLUG.format(year=year) + "/"
@@ -115,7 +145,7 @@ class OfficialSource:
         return list(self._resources)
 
     def notes(self) -> list[str]:
-        """Years that are left out, and whether the API answered."""
+        """Years that are skipped, and whether the API was unavailable."""
         return list(self._notes) if self._resources is not None else []
 
     def fingerprint(self, year: int) -> str:
@@ -124,41 +154,42 @@ class OfficialSource:
         parts = [f"{files[table].url} {files[table].checksum} {files[table].modified}" for table in TABLES]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
-        """False when the API did not answer: the stable links say nothing of corrections."""
+    def is_current(self) -> bool:
+        """False if the API is unavailable, since stable links do not show corrections."""
         return bool(self._resources) and not self._listing_failed
 
     def fetch(self, year: int, table: str) -> Fetched:
-        """One file, held to its published checksum."""
+        """One file, verified by its published checksum."""
         resource = self._files(year)[table]
         try:
-            got = self._downloader.get(resource.url, lambda body: _mismatch(body, resource.checksum))
+            got = self._downloader.get(resource.url, lambda body: _find_checksum_mismatch(body, resource.checksum))
         except DownloadError as error:
             raise SourceError(f"{table} of {year} cannot be fetched: {error}") from error
         return Fetched(resource.name, resource.url, got.stream, got.sha256, got.size)
 
     def _files(self, year: int) -> dict[str, Resource]:
         if year not in self.years():
-            raise SourceError(f"{year} is not published with all four files; published are "
-                              f"{', '.join(map(str, self.years()))}")  # fmt: skip
+            raise SourceError(
+                f"{year} is not published with all four files; published are {', '.join(map(str, self.years()))}"
+            )
         return self._resources[year]
 
 
-def _resource(entry: dict[str, Any]) -> Resource | None:
+def _parse_resource(entry: dict[str, Any]) -> Resource | None:
     url = entry.get("url")
     if not isinstance(url, str):
         return None
     names = [str(entry.get("title") or "").strip(), url.rsplit("/", 1)[-1]]
-    name = next((name for name in names if table_and_year(name)), None)
+    name = next((name for name in names if parse_file_name(name)), None)
     if name is None:
         return None
     checksum = entry.get("checksum")
-    told = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
-    return Resource(name, url, told.lower(), str(entry.get("last_modified") or ""))
+    published = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
+    return Resource(name, url, published.lower(), str(entry.get("last_modified") or ""))
 
 
-def _mismatch(body: Download, checksum: str) -> str | None:
-    """What is wrong with a body against its published checksum; None when it fits or none is published."""
+def _find_checksum_mismatch(body: Download, checksum: str) -> str | None:
+    """The difference of a body's checksum to the published one; None if they are equal or none is published."""
     algorithm, _, expected = checksum.partition(":")
     if algorithm not in ("md5", "sha1", "sha256", "sha512") or not expected:
         return None

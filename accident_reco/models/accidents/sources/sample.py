@@ -1,4 +1,4 @@
-"""The source `sample`: files made on the spot, for any year since 2005."""
+"""The source `sample`: generated files for any year since 2005."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from accident_reco.models.accidents.data.victims import RawFile
 from accident_reco.models.accidents.sources.base import Fetched, SourceError
 from accident_reco.storage.download import spool
 
-# Raise it when the generator's output changes, so that sample years are seen as corrected.
+# Increase it when the generator's output changes, so that sample years count as corrected.
 GENERATOR = 1
 FIRST_YEAR = 2005
 
 
 class SampleSource:
-    """Made-up years. `years` is what a first start ingests; any other year since 2005 is made when asked for."""
+    """Generated years. `years` are ingested at the first start; any other year since 2005 can be fetched."""
 
     data_source = "sample"
 
@@ -30,38 +30,41 @@ class SampleSource:
         return list(self._years)
 
     def fingerprint(self, year: int) -> str:
-        """Hash of what determines the files."""
+        """Hash of the arguments that determine the files."""
         return hashlib.sha256(f"{GENERATOR}:{year}:{self.people}:{self.seed}".encode()).hexdigest()[:16]
 
-    def certain(self) -> bool:
-        """Always: nobody else has to be asked."""
+    def is_current(self) -> bool:
+        """Always: files are generated."""
         return True
 
     def fetch(self, year: int, table: str) -> Fetched:
-        """One file of a made-up year."""
+        """One file of a sample year."""
         latest = datetime.now(UTC).year
         if not FIRST_YEAR <= year <= latest or table not in TABLES:
-            raise SourceError(f"sample data is made for {', '.join(TABLES)} from {FIRST_YEAR} to {latest}, "
-                              f"not for {table} {year}")  # fmt: skip
-        file = _year(year, self.people, self.seed)[table]
+            raise SourceError(f"sample data is {', '.join(TABLES)} of {FIRST_YEAR} to {latest}, not {table} of {year}")
+        file = _generate_year(year, self.people, self.seed)[table]
         stream, sha256, size = spool([file.data])
         return Fetched(file.name, f"sample://{self.seed}/{self.people}/{file.name}", stream, sha256, size)
 
     def notes(self) -> list[str]:
-        """Nothing is left out."""
+        """No warnings."""
         return []
 
 
 @lru_cache(maxsize=1)
-def _year(year: int, people: int, seed: int) -> dict[str, RawFile]:
-    # The four files of a year are drawn together and asked for one by one.
+def _generate_year(year: int, people: int, seed: int) -> dict[str, RawFile]:
+    # The four files of a year are generated together and fetched one by one.
     from accident_reco.models.accidents.sample import sample_year
 
     return sample_year(year, people, seed)
 
 
 def parse_years(text: str) -> list[int]:
-    """`2021-2024`, `2019,2021-2023` or `2024` as years. Raises ValueError with the rule."""
+    """`2021-2024`, `2019,2021-2023` or `2024` as ascending years.
+
+    Raises:
+        ValueError: the text is no such list.
+    """
     years: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{4})\s*(?:-\s*(\d{4})\s*)?", part)

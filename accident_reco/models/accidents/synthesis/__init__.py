@@ -1,1 +1,1 @@
-"""Synthetic road users: a sequential synthesizer, the constraints its people keep, and how good they are."""
+"""Synthetic road users: a sequential synthesizer, the constraints on its rows, and the quality of the result."""

@@ -1,4 +1,4 @@
-"""What no road user of an accident can be, synthetic or not. Each rule is one vectorised predicate with a name."""
+"""Constraints on a road user's columns, real or synthetic: named vectorised predicates that find violations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import DRIVER, PEDESTRIAN, kind_of_catv
+from accident_reco.models.accidents.features.context import DRIVER, PEDESTRIAN, classify_vehicles
 
 Columns = Mapping[str, NDArray[Any]]
-Rule = Callable[[Columns], NDArray[np.bool_]]
+Constraint = Callable[[Columns], NDArray[np.bool_]]
 
 MOTORWAY: Final = 1
 PEDESTRIAN_SEAT: Final = 10
@@ -19,7 +19,7 @@ BICYCLE_KIND, DEVICE_KIND, CAR_KIND = 3, 2, 7
 BELT, HELMET = 1, 2
 
 
-def _age(c: Columns) -> NDArray[np.int64]:
+def _compute_age(c: Columns) -> NDArray[np.int64]:
     return np.where(c["an_nais"] > 0, c["an"].astype(np.int64) - c["an_nais"], -1)
 
 
@@ -27,7 +27,7 @@ def _wears(c: Columns, code: int) -> NDArray[np.bool_]:
     return (c["secu1"] == code) | (c["secu2"] == code) | (c["secu3"] == code)
 
 
-RULES: Final[dict[str, Rule]] = {
+CONSTRAINTS: Final[dict[str, Constraint]] = {
     "a pedestrian has no seat": lambda c: (
         (c["catu"] == PEDESTRIAN) & (c["place"] >= 0) & (c["place"] != PEDESTRIAN_SEAT)
     ),
@@ -37,15 +37,18 @@ RULES: Final[dict[str, Rule]] = {
     "a driver sits at the wheel": lambda c: (c["catu"] == DRIVER) & (c["place"] > 1),
     "a bicycle is on no motorway": lambda c: (
         (c["catr"] == MOTORWAY)
-        & np.isin(kind_of_catv(c["catv"]), (BICYCLE_KIND, DEVICE_KIND))
+        & np.isin(classify_vehicles(c["catv"]), (BICYCLE_KIND, DEVICE_KIND))
         & (c["catu"] != PEDESTRIAN)
     ),
     "a cyclist wears no belt": lambda c: (
-        (kind_of_catv(c["catv"]) == BICYCLE_KIND) & (c["catu"] != PEDESTRIAN) & _wears(c, BELT)
+        (classify_vehicles(c["catv"]) == BICYCLE_KIND) & (c["catu"] != PEDESTRIAN) & _wears(c, BELT)
     ),
-    "nobody is born after the accident": lambda c: (c["an_nais"] > 0) & (c["an_nais"] > c["an"]),
+    "no birth after the accident": lambda c: (c["an_nais"] > 0) & (c["an_nais"] > c["an"]),
     "no child drives a car": lambda c: (
-        (c["catu"] == DRIVER) & (kind_of_catv(c["catv"]) == CAR_KIND) & (_age(c) >= 0) & (_age(c) < 10)
+        (c["catu"] == DRIVER)
+        & (classify_vehicles(c["catv"]) == CAR_KIND)
+        & (_compute_age(c) >= 0)
+        & (_compute_age(c) < 10)
     ),
     "a pedestrian's accident counts a pedestrian": lambda c: (c["catu"] == PEDESTRIAN) & (c["nb_pedestrians"] == 0),
     "an accident has at least its own user": lambda c: c["nb_users"] < 1,
@@ -53,11 +56,11 @@ RULES: Final[dict[str, Rule]] = {
 }
 
 
-def broken(columns: Columns) -> dict[str, NDArray[np.bool_]]:
-    """For each rule the rows that break it."""
-    return {name: rule(columns) for name, rule in RULES.items()}
+def find_violations(columns: Columns) -> dict[str, NDArray[np.bool_]]:
+    """Constraint → rows that violate it, shape (n,)."""
+    return {name: constraint(columns) for name, constraint in CONSTRAINTS.items()}
 
 
-def valid(columns: Columns) -> NDArray[np.bool_]:
-    """Rows that keep every rule."""
-    return ~np.logical_or.reduce(list(broken(columns).values()))
+def is_valid(columns: Columns) -> NDArray[np.bool_]:
+    """Whether each row satisfies every constraint, shape (n,)."""
+    return ~np.logical_or.reduce(list(find_violations(columns).values()))

@@ -1,12 +1,15 @@
-"""The model card of a version: deterministic Markdown, part of the bundle. No times, no run ids."""
+"""The model card of a version: deterministic Markdown, part of the bundle, without times and run ids.
+
+Its text is part of the version id: the same inputs give another version when it changes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accident_reco.models.accidents.training.evaluation import Report, SliceResult
-from accident_reco.models.accidents.training.metrics import confusion
+from accident_reco.models.accidents.training.evaluation import HoldoutReport, SliceResult
+from accident_reco.models.accidents.training.metrics import count_confusion
 
 TEMPLATE = """# Accident severity model
 
@@ -57,31 +60,43 @@ Loss of ROC AUC when a column is shuffled: {importances}.
 """
 
 
-def card(
-    report: Report, label: Sequence[int], facts: Mapping[str, Any], data_source: str, feature_set: str,
-    miss_cost: float, coverage: float,
-) -> bytes:  # fmt: skip
-    """`card.md` of a version."""
+def render_card(
+    report: HoldoutReport,
+    label: Sequence[int],
+    facts: Mapping[str, Any],
+    data_source: str,
+    feature_set: str,
+    miss_cost: float,
+    coverage: float,
+) -> bytes:
+    """`card.md` of a version, UTF-8."""
     metrics = report.metrics
-    counts = confusion(label, report.probability, metrics["threshold"])
+    counts = count_confusion(label, report.probability, metrics["threshold"])
     shown = [name for name in metrics if name not in ("threshold", "holdout_people", "prevalence")]
     top = ", ".join(f"{name} {loss:.4f}" for name, loss in list(report.importances.items())[:12])
     warning = "" if data_source == "official" else ", made up for trying things out" if data_source == "sample" else ""
     text = TEMPLATE.format(
         when="when the call comes in" if feature_set == "call" else "after the scene was recorded",
-        data_source=data_source, warning=warning,
+        data_source=data_source,
+        warning=warning,
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-        people=len(label), grave=metrics["prevalence"],
+        people=len(label),
+        grave=metrics["prevalence"],
         metrics="\n".join(f"| {name} | {metrics[name]:.4f} |" for name in shown),
-        threshold=metrics["threshold"], miss_cost=miss_cost, accuracy=metrics["accuracy"],
-        majority=metrics["majority_accuracy"], coverage=coverage,
-        slices="\n".join(_row(row) for row in report.slices), later=_later(metrics),
-        importances=top or "not measured", **counts,
-    )  # fmt: skip
+        threshold=metrics["threshold"],
+        miss_cost=miss_cost,
+        accuracy=metrics["accuracy"],
+        majority=metrics["majority_accuracy"],
+        coverage=coverage,
+        slices="\n".join(_format_slice(row) for row in report.slices),
+        later=_format_out_of_time(metrics),
+        importances=top or "not measured",
+        **counts,
+    )
     return text.encode()
 
 
-def _later(metrics: Mapping[str, float]) -> str:
+def _format_out_of_time(metrics: Mapping[str, float]) -> str:
     if "roc_auc_out_of_time" not in metrics:
         return " (not measured: too few months or people)"
     return (
@@ -90,8 +105,8 @@ def _later(metrics: Mapping[str, float]) -> str:
     )
 
 
-def _row(row: SliceResult) -> str:
+def _format_slice(row: SliceResult) -> str:
     return (
-        f"| {row.dimension}: {row.part} | {row.people:,} | {row.grave:.1%} | {row.mean_probability:.1%} | "
+        f"| {row.dimension}: {row.part} | {row.rows:,} | {row.severe_share:.1%} | {row.mean_probability:.1%} | "
         f"{row.roc_auc:.3f} | {row.low:.3f}-{row.high:.3f} | {row.average_precision:.3f} |"
     )

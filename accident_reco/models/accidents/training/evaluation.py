@@ -1,13 +1,12 @@
-"""What the frozen holdout says of a scorer: metrics, slices with intervals by accident, gaps, against another version.
+"""Evaluation of a scorer on the frozen holdout: metrics, slices, missing values, and comparison with another version.
 
-Only real people of held-out accidents enter; synthetic rows never do.
+Uses real road users of held-out accidents only, never synthetic rows; confidence intervals resample accidents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -28,40 +27,44 @@ from accident_reco.models.accidents.training.metrics import (
     expected_calibration_error,
     roc_auc,
 )
-from accident_reco.models.accidents.training.slices import slices
-from accident_reco.models.accidents.training.training_rows import Columns, columns_of, mask_fields, severe_label
+from accident_reco.models.accidents.training.slices import iterate_slices
+from accident_reco.models.accidents.training.training_rows import Columns, extract_columns, mask_fields, severe_label
 
-GAPS: Final = (0.1, 0.3, 0.5)
-DRAWS: Final = 200
-# Slices that the gate looks at: few and large, or one of many is worse by chance.
+MISSING_RATES: Final = (0.1, 0.3, 0.5)
+BOOTSTRAP_DRAWS: Final = 200
+# Slices of the gate: few and large, since one of many would be worse by chance.
 GATE_DIMENSIONS: Final = ("catu", "sexe", "agg", "lum", "vehicle", "age")
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Real people of held-out accidents, with their label."""
+    """Real road users of held-out accidents: raw columns and label, each of shape (n,)."""
 
     columns: Columns
     label: NDArray[np.int8]
 
     @classmethod
-    def of(cls, victims: pd.DataFrame) -> Holdout:
-        """The holdout rows of a victims frame. Raises ValueError when there are none or one class is absent."""
-        rows = columns_of(victims[in_holdout(victims["Num_Acc"].to_numpy())])
+    def from_victims(cls, victims: pd.DataFrame) -> Holdout:
+        """The holdout rows of a victims frame.
+
+        Raises:
+            ValueError: there are none, or one class is absent.
+        """
+        rows = extract_columns(victims[in_holdout(victims["Num_Acc"].to_numpy())])
         label = severe_label(rows["grav"])
         if not len(label) or label.min() == label.max():
-            raise ValueError(f"the holdout of {len(label)} people does not hold both classes; ingest more data")
+            raise ValueError(f"the holdout of {len(label)} road users does not contain both classes; ingest more data")
         return cls(rows, label)
 
 
 @dataclass(frozen=True)
 class SliceResult:
-    """One part of the holdout; `low` and `high` bound the ROC AUC at 95 % over accidents."""
+    """Metrics of one part of the holdout; `low` and `high` are the 95 % interval of the ROC AUC."""
 
     dimension: str
     part: str
-    people: int
-    grave: float
+    rows: int
+    severe_share: float
     mean_probability: float
     roc_auc: float
     low: float
@@ -70,8 +73,8 @@ class SliceResult:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Everything that was measured for a version."""
+class HoldoutReport:
+    """Evaluation of a version on the holdout; `probability` has shape (n,)."""
 
     metrics: dict[str, float]
     slices: list[SliceResult]
@@ -79,28 +82,32 @@ class Report:
     importances: dict[str, float] = field(default_factory=dict)
 
 
-def report(scorer: AccidentScorer, holdout: Holdout, seed: int, *, with_importances: bool = True) -> Report:
-    """Score the holdout and measure it from every side."""
+def evaluate_holdout(
+    scorer: AccidentScorer, holdout: Holdout, seed: int, *, with_importances: bool = True
+) -> HoldoutReport:
+    """Score the holdout and compute metrics, slices and, by default, permutation importances."""
     probability = scorer.probability(holdout.columns)
     metrics = evaluate(holdout.label, probability, scorer.threshold)
-    metrics |= with_gaps(scorer, holdout, seed)
-    metrics |= doubt(scorer, holdout.label, probability)
-    importances = permutation_importances(scorer, holdout, seed) if with_importances else {}
-    return Report(metrics, slice_table(holdout, probability, seed), probability, importances)
+    metrics |= evaluate_missing_values(scorer, holdout, seed)
+    metrics |= evaluate_uncertainty(scorer, holdout.label, probability)
+    importances = compute_permutation_importances(scorer, holdout, seed) if with_importances else {}
+    return HoldoutReport(metrics, evaluate_slices(holdout, probability, seed), probability, importances)
 
 
-def with_gaps(scorer: AccidentScorer, holdout: Holdout, seed: int) -> dict[str, float]:
-    """ROC AUC when a share of all fields is unknown, each field of each row drawn alone."""
+def evaluate_missing_values(scorer: AccidentScorer, holdout: Holdout, seed: int) -> dict[str, float]:
+    """ROC AUC at each missing rate, every field of every row masked independently."""
     results = {}
-    for share in GAPS:
-        generator = np.random.default_rng([seed, int(share * 100)])
-        gaps = mask_fields(holdout.columns, scorer.columns, share, generator)
-        results[f"roc_auc_unknown_{share * 100:.0f}"] = roc_auc(holdout.label, scorer.probability(gaps))
+    for rate in MISSING_RATES:
+        generator = np.random.default_rng([seed, int(rate * 100)])
+        masked = mask_fields(holdout.columns, scorer.columns, rate, generator)
+        results[f"roc_auc_unknown_{rate * 100:.0f}"] = roc_auc(holdout.label, scorer.probability(masked))
     return results
 
 
-def doubt(scorer: AccidentScorer, label: NDArray[np.int8], probability: NDArray[np.float64]) -> dict[str, float]:
-    """How often the conformal flag says uncertain, and how often the true class was not excluded (per class)."""
+def evaluate_uncertainty(
+    scorer: AccidentScorer, label: NDArray[np.int8], probability: NDArray[np.float64]
+) -> dict[str, float]:
+    """Share of rows flagged as uncertain, and coverage of the true class, overall and per class."""
     rule = scorer.rule
     kept = np.where(label == 1, probability >= rule.uncertain_from, probability <= rule.uncertain_to)
     return {
@@ -111,50 +118,63 @@ def doubt(scorer: AccidentScorer, label: NDArray[np.int8], probability: NDArray[
     }
 
 
-def slice_table(holdout: Holdout, probability: NDArray[np.float64], seed: int) -> list[SliceResult]:
-    """Every slice with its ROC AUC and a bootstrap interval over accidents."""
+def evaluate_slices(holdout: Holdout, probability: NDArray[np.float64], seed: int) -> list[SliceResult]:
+    """Metrics of every slice that contains both classes."""
     results = []
-    for dimension, part, mask in slices(holdout.columns):
-        label, chance = holdout.label[mask], probability[mask]
+    for dimension, part, mask in iterate_slices(holdout.columns):
+        label = holdout.label[mask]
         if label.min() == label.max():
             continue
-        results.append(slice_of(dimension, part, label, chance, holdout.columns["Num_Acc"][mask], seed))
+        results.append(
+            evaluate_slice(dimension, part, label, probability[mask], holdout.columns["Num_Acc"][mask], seed)
+        )
     return results
 
 
-def slice_of(
-    dimension: str, part: str, label: NDArray[np.int8], probability: NDArray[np.float64], num_acc: NDArray[np.int64],
+def evaluate_slice(
+    dimension: str,
+    part: str,
+    label: NDArray[np.int8],
+    probability: NDArray[np.float64],
+    num_acc: NDArray[np.int64],
     seed: int,
-) -> SliceResult:  # fmt: skip
-    """What is measured of one part of the holdout, given its rows; both classes must be among them."""
-    low, high = auc_interval(label, probability, num_acc, seed)
+) -> SliceResult:
+    """Metrics of one part of the holdout from its rows, shape (n,), which contain both classes."""
+    low, high = bootstrap_auc_interval(label, probability, num_acc, seed)
     return SliceResult(
-        dimension, part, len(label), float(label.mean()), float(probability.mean()), roc_auc(label, probability),
-        low, high, average_precision(label, probability),
-    )  # fmt: skip
+        dimension,
+        part,
+        len(label),
+        float(label.mean()),
+        float(probability.mean()),
+        roc_auc(label, probability),
+        low,
+        high,
+        average_precision(label, probability),
+    )
 
 
-def auc_interval(
+def bootstrap_auc_interval(
     label: NDArray[np.int8], probability: NDArray[np.float64], num_acc: NDArray[np.int64], seed: int
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap of the ROC AUC, drawing whole accidents."""
+    """95 % percentile bootstrap interval (low, high) of the ROC AUC, resampling whole accidents."""
     _, group = np.unique(num_acc, return_inverse=True)
     statistic, generator = roc_auc_statistic(label, probability), np.random.default_rng(seed)
     groups = int(group.max()) + 1
     values = []
-    for _ in range(DRAWS):
+    for _ in range(BOOTSTRAP_DRAWS):
         weights = np.bincount(generator.integers(0, groups, groups), minlength=groups).astype(float)[group]
         values.append(statistic(weights))
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
-def permutation_importances(
-    scorer: AccidentScorer, holdout: Holdout, seed: int, people: int = 6_000
+def compute_permutation_importances(
+    scorer: AccidentScorer, holdout: Holdout, seed: int, max_rows: int = 6_000
 ) -> dict[str, float]:
-    """Loss of ROC AUC when one raw column is shuffled among people, largest first."""
+    """Column → loss of ROC AUC when that raw column is permuted, largest first."""
     generator = np.random.default_rng(seed)
-    chosen = generator.permutation(len(holdout.label))[:people]
+    chosen = generator.permutation(len(holdout.label))[:max_rows]
     columns = {name: holdout.columns[name][chosen] for name in scorer.columns if name in holdout.columns}
     label = holdout.label[chosen]
     if label.min() == label.max():
@@ -168,36 +188,33 @@ def permutation_importances(
 
 
 def compare(candidate: AccidentScorer, champion: AccidentScorer, holdout: Holdout, seed: int) -> Comparison:
-    """Candidate against champion on the same held-out people: ROC AUC overall, log likelihood by slice."""
+    """Candidate against champion on the same holdout rows: ROC AUC overall, log likelihood by slice."""
     ours, theirs = candidate.probability(holdout.columns), champion.probability(holdout.columns)
     accidents = holdout.columns["Num_Acc"]
     gain = paired_bootstrap(
-        accidents, roc_auc_statistic(holdout.label, ours), roc_auc_statistic(holdout.label, theirs),
-        higher_is_better=True, seed=seed,
-    )  # fmt: skip
-    likelihoods = [_log_likelihood(holdout.label, chance) for chance in (ours, theirs)]
+        accidents,
+        roc_auc_statistic(holdout.label, ours),
+        roc_auc_statistic(holdout.label, theirs),
+        higher_is_better=True,
+        seed=seed,
+    )
+    likelihoods = [_compute_log_likelihood(holdout.label, probability) for probability in (ours, theirs)]
     parts = []
-    for dimension, part, mask in slices(holdout.columns):
+    for dimension, part, mask in iterate_slices(holdout.columns):
         if dimension not in GATE_DIMENSIONS:
             continue
         better, worse = (mean_statistic(values[mask]) for values in likelihoods)
-        interval = paired_bootstrap(accidents[mask], better, worse, higher_is_better=True, draws=DRAWS, seed=seed)
+        interval = paired_bootstrap(
+            accidents[mask], better, worse, higher_is_better=True, draws=BOOTSTRAP_DRAWS, seed=seed
+        )
         parts.append(SliceGain(f"{dimension}: {part}", int(mask.sum()), interval))
-    now = {
+    champion_metrics = {
         "ece": expected_calibration_error(holdout.label, theirs),
         "brier": float(np.mean((theirs - holdout.label) ** 2)),
     }
-    return Comparison(len(holdout.label), len(np.unique(accidents)), gain, parts, now)
+    return Comparison(len(holdout.label), len(np.unique(accidents)), gain, parts, champion_metrics)
 
 
-def _log_likelihood(label: NDArray[np.int8], probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    chance = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.where(label == 1, np.log(chance), np.log1p(-chance))
-
-
-def headline(metrics: Mapping[str, Any]) -> str:
-    """One line for logs and asset pages."""
-    return (
-        f"ROC AUC {metrics['roc_auc']:.4f}, average precision {metrics['average_precision']:.4f}, "
-        f"ECE {metrics['ece']:.4f}, accuracy {metrics['accuracy']:.3f} (majority {metrics['majority_accuracy']:.3f})"
-    )
+def _compute_log_likelihood(label: NDArray[np.int8], probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.where(label == 1, np.log(p), np.log1p(-p))

@@ -1,8 +1,8 @@
-"""Writes a tree ensemble as ONNX.
+"""Export of a tree ensemble to ONNX.
 
-One writer for forests and boosters, straight from `Trees`: converters of the libraries take minutes and twice the bytes
-for the same nodes, and neither keeps scikit-learn's treatment of missing values. The graph is a single `TreeEnsemble`
-(ai.onnx.ml 5): features (n, k) float32 in, margin (n, 1) float32 out.
+One writer for forests and boosters, directly from `Trees`: the converters of the libraries take minutes and twice the
+bytes for the same nodes, and lose scikit-learn's treatment of missing values. The graph is a single `TreeEnsemble`
+(ai.onnx.ml 5): features (n, k) float32 → margin (n, 1) float32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SUM: Final = 1
 
 
 def to_onnx(trees: Trees, n_features: int) -> bytes:
-    """The model file; the same bytes for the same trees."""
+    """The ONNX model file; the same bytes for the same trees."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -36,46 +36,56 @@ def to_onnx(trees: Trees, n_features: int) -> bytes:
 
     low, low_is_leaf = children(trees.low)
     high, high_is_leaf = children(trees.high)
-    # The constant rides on the leaves of the first tree: one node, no rounding step of its own.
+    # The constant is added to the leaves of the first tree: one node, no separate rounding step.
     values = trees.value.astype(np.float64)
     if trees.base[0]:
-        values[_leaves_of_first_tree(trees)] += trees.base[0]
+        values[_find_leaves_of_first_tree(trees)] += trees.base[0]
     node = helper.make_node(
-        "TreeEnsemble", [INPUT], [OUTPUT], domain="ai.onnx.ml",
-        n_targets=1, aggregate_function=_SUM, post_transform=0,
+        "TreeEnsemble",
+        [INPUT],
+        [OUTPUT],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        aggregate_function=_SUM,
+        post_transform=0,
         tree_roots=trees.roots.tolist(),
         nodes_featureids=trees.feature.tolist(),
         nodes_splits=tensor("splits", trees.threshold),
         nodes_modes=helper.make_tensor(
             "modes", TensorProto.UINT8, [len(trees.feature)], bytes([_BRANCH_LEQ]) * len(trees.feature), raw=True
         ),
-        nodes_truenodeids=low, nodes_trueleafs=low_is_leaf,
-        nodes_falsenodeids=high, nodes_falseleafs=high_is_leaf,
+        nodes_truenodeids=low,
+        nodes_trueleafs=low_is_leaf,
+        nodes_falsenodeids=high,
+        nodes_falseleafs=high_is_leaf,
         nodes_missing_value_tracks_true=trees.missing_low.astype(int).tolist(),
         leaf_targetids=[0] * len(values),
         leaf_weights=tensor("weights", values.astype(np.float32)),
-    )  # fmt: skip
+    )
     graph = helper.make_graph(
-        [node], "accident_severity",
+        [node],
+        "accident_severity",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", n_features])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", 1])],
-    )  # fmt: skip
+    )
     model = helper.make_model(
-        graph, producer_name="accident_reco", ir_version=_IR_VERSION,
+        graph,
+        producer_name="accident_reco",
+        ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid("ai.onnx.ml", _AI_ONNX_ML), helper.make_opsetid("", _AI_ONNX)],
-    )  # fmt: skip
+    )
     return model.SerializeToString(deterministic=True)
 
 
-def margins(trees: Trees, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Margin of every row, by the runtime that serves: much faster than `Trees.margin`, the same within rounding."""
-    from accident_reco.models.accidents.scoring.scorer import _session
+def compute_margins(trees: Trees, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Margin of every row, shape (n,), by onnxruntime: much faster than `Trees.margin`, equal up to rounding."""
+    from accident_reco.models.accidents.scoring.scorer import open_session
 
-    session = _session(to_onnx(trees, x.shape[1]))
+    session = open_session(to_onnx(trees, x.shape[1]))
     return session.run(None, {INPUT: np.ascontiguousarray(x)})[0].reshape(-1).astype(np.float64)
 
 
-def _leaves_of_first_tree(trees: Trees) -> NDArray[np.int64]:
+def _find_leaves_of_first_tree(trees: Trees) -> NDArray[np.int64]:
     stop = int(trees.roots[1]) if len(trees.roots) > 1 else len(trees.feature)
     child = np.concatenate([trees.low[:stop], trees.high[:stop]])
     return ~child[child < 0].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Metrics of a severity model by their contract names. Plain numpy on labels and probabilities."""
+"""Metrics of a severity model, named as in the manifest. Plain numpy on labels and probabilities of shape (n,)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     return average_precision_statistic(y, p)(np.ones(len(np.asarray(y))))
 
 
-def calibration_bins(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE_BINS) -> tuple[Array, Array, Array]:
-    """Mean probability, observed rate and rows of equally filled bins (Nguyen & O'Connor 2015), empty ones left out.
+def compute_calibration_bins(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE_BINS) -> tuple[Array, Array, Array]:
+    """Mean probability, observed rate and number of rows of equally filled, non-empty bins (Nguyen & O'Connor 2015).
 
     Rows of equal probability may fall into two bins; with calibrated trees these are few.
     """
@@ -40,47 +40,47 @@ def calibration_bins(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE_BINS) -
 
 
 def expected_calibration_error(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
-    """Mean distance between probability and observed rate over equally filled bins, weighted by rows."""
-    mean, rate, rows = calibration_bins(y, p)
+    """Mean absolute difference of probability and observed rate over equally filled bins, weighted by rows."""
+    mean, rate, rows = compute_calibration_bins(y, p)
     return float((np.abs(mean - rate) * rows).sum() / rows.sum())
 
 
 def log_loss(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     """Mean negative log-likelihood."""
-    chance = np.clip(np.asarray(p, dtype=float), 1e-12, 1 - 1e-12)
+    probabilities = np.clip(np.asarray(p, dtype=float), 1e-12, 1 - 1e-12)
     labels = np.asarray(y, dtype=float)
-    return float(-(labels * np.log(chance) + (1 - labels) * np.log1p(-chance)).mean())
+    return float(-(labels * np.log(probabilities) + (1 - labels) * np.log1p(-probabilities)).mean())
 
 
-def confusion(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, int]:
+def count_confusion(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, int]:
     """Counts at a threshold: `tp`, `fp`, `fn`, `tn`."""
-    truth, said = np.asarray(y) == 1, np.asarray(p) >= threshold
+    actual, predicted = np.asarray(y) == 1, np.asarray(p) >= threshold
     return {
-        "tp": int((truth & said).sum()),
-        "fp": int((~truth & said).sum()),
-        "fn": int((truth & ~said).sum()),
-        "tn": int((~truth & ~said).sum()),
+        "tp": int((actual & predicted).sum()),
+        "fp": int((~actual & predicted).sum()),
+        "fn": int((actual & ~predicted).sum()),
+        "tn": int((~actual & ~predicted).sum()),
     }
 
 
 def evaluate(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, float]:
-    """All headline metrics of real holdout rows, contract names first."""
+    """All metrics of a set of rows by name, those of the manifest first."""
     labels, probabilities = np.asarray(y), np.asarray(p, dtype=float)
-    counts = confusion(labels, probabilities, threshold)
+    counts = count_confusion(labels, probabilities, threshold)
     rows = max(len(labels), 1)
-    grave = float(labels.mean())
+    prevalence = float(labels.mean())
     return {
         "roc_auc": roc_auc(labels, probabilities),
         "average_precision": average_precision(labels, probabilities),
         "brier": float(((probabilities - labels) ** 2).mean()),
         "ece": expected_calibration_error(labels, probabilities),
         "accuracy": (counts["tp"] + counts["tn"]) / rows,
-        "majority_accuracy": max(grave, 1 - grave),
+        "majority_accuracy": max(prevalence, 1 - prevalence),
         "accuracy_at_half": float(((probabilities >= 0.5) == (labels == 1)).mean()),
         "log_loss": log_loss(labels, probabilities),
         "recall": counts["tp"] / max(counts["tp"] + counts["fn"], 1),
         "precision": counts["tp"] / max(counts["tp"] + counts["fp"], 1),
         "threshold": float(threshold),
-        "prevalence": grave,
+        "prevalence": prevalence,
         "holdout_people": float(len(labels)),
     }

@@ -1,4 +1,4 @@
-"""Parts of the holdout that a model must not fail: who, in what, where, in which light. No scoring here."""
+"""Slices of the holdout by road user, vehicle, place, light and time, for evaluation and gate. Scores nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import KINDS, kind_of_catv
+from accident_reco.models.accidents.features.context import KINDS, classify_vehicles
 
 _NAMES: Final[dict[str, dict[int, str]]] = {
     "catu": {1: "driver", 2: "passenger", 3: "pedestrian"},
@@ -19,21 +19,23 @@ _NAMES: Final[dict[str, dict[int, str]]] = {
     "catr": {1: "motorway", 2: "national road", 3: "departmental road", 4: "communal road", 7: "metropolitan road"},
 }
 _AGES: Final = (0, 15, 25, 45, 65, 75, 200)
-LARGEST_DEPARTMENTS: Final = 12
+MAX_DEPARTMENTS: Final = 12
 
 
-def slices(columns: Mapping[str, NDArray[Any]], fewest: int = 200) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    """(dimension, part, mask) for every part with at least `fewest` people."""
-    for dimension, part, mask in _all_slices(columns):
-        if int(mask.sum()) >= fewest:
+def iterate_slices(
+    columns: Mapping[str, NDArray[Any]], min_rows: int = 200
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """(dimension, part, mask of shape (n,)) of every part with at least `min_rows` rows."""
+    for dimension, part, mask in _iterate_all_slices(columns):
+        if int(mask.sum()) >= min_rows:
             yield dimension, part, mask
 
 
-def _all_slices(columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def _iterate_all_slices(columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     for column, names in _NAMES.items():
         for code, words in names.items():
             yield column, words, columns[column] == code
-    kind = kind_of_catv(columns["catv"])
+    kind = classify_vehicles(columns["catv"])
     for position, words in enumerate(KINDS):
         yield "vehicle", words, (kind == position) & (columns["catu"] != 3)
     age = np.where(columns["an_nais"] > 0, columns["an"].astype(np.int64) - columns["an_nais"], -1)
@@ -41,18 +43,18 @@ def _all_slices(columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str,
         yield "age", f"{low}-{high - 1}" if high < 200 else f"{low}+", (age >= low) & (age < high)
     yield "age", "unknown", age < 0
     departments, count = np.unique([code or "" for code in columns["dep"].tolist()], return_counts=True)
-    for code in departments[np.argsort(-count, kind="stable")][:LARGEST_DEPARTMENTS]:
+    for code in departments[np.argsort(-count, kind="stable")][:MAX_DEPARTMENTS]:
         yield "dep", str(code), columns["dep"] == code
-    months = months_of(columns)
+    months = compute_months(columns)
     for month in np.unique(months):
-        yield "month", month_name(month), months == month
+        yield "month", format_month(month), months == month
 
 
-def months_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Month of every row as a number, 202409."""
+def compute_months(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Month of every row as an integer such as 202409, shape (n,)."""
     return columns["an"].astype(np.int64) * 100 + columns["mois"]
 
 
-def month_name(month: int) -> str:
+def format_month(month: int) -> str:
     """202409 → 2024-09."""
     return f"{month // 100}-{month % 100:02d}"

@@ -1,4 +1,4 @@
-"""The people a model may learn from: stored victims of the configured source, of comparable years, not too many."""
+"""The road users that training and evaluation use: stored victims of the configured source and of comparable years."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.lifecycle.holdout import in_holdout
-from accident_reco.models.accidents.data.duplicates import Contents, excluded_duplicates
-from accident_reco.models.accidents.data.raw_store import comparable_years, current_years, load_frame
+from accident_reco.models.accidents.data.duplicates import AccidentContents, find_excluded_accidents
+from accident_reco.models.accidents.data.raw_store import load_current_years, load_frame, select_comparable_years
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
@@ -23,7 +23,7 @@ KEYS: Final = ("Num_Acc", "id_usager")
 
 @dataclass(frozen=True)
 class Population:
-    """Victims frame (keys and model columns), where it comes from, and the duplicates that are not part of it."""
+    """Victims frame (keys and model columns), its origin, and the numbers of excluded duplicates, shape (m,)."""
 
     victims: pd.DataFrame
     data_source: str
@@ -32,37 +32,37 @@ class Population:
     excluded: NDArray[np.int64]
 
 
-def population(store: ObjectStore, settings: AccidentSettings) -> Population:
-    """Every road user that training and evaluation may use; the holdout is part of it, and every accident is there
-    once: of duplicates under several numbers `duplicates.excluded_duplicates` leaves at most one.
+def load_population(store: ObjectStore, settings: AccidentSettings) -> Population:
+    """Road users of training and holdout; of accidents published several times at most one is left.
 
-    Raises ValueError when no year of the configured source is stored.
+    Raises:
+        ValueError: no year of the configured source is stored.
     """
     data_source = open_source(settings).data_source
-    stored = current_years(store, data_source)
+    stored = load_current_years(store, data_source)
     if not stored:
         raise ValueError(f"no year of {data_source} accidents is stored; ingest one first")
-    years = comparable_years(stored)
+    years = select_comparable_years(stored)
     victims = pd.concat([load_frame(store, "victims", year)[[*KEYS, *COLUMNS]] for year in years], ignore_index=True)
-    excluded = excluded_duplicates(Contents.of(victims))
+    excluded = find_excluded_accidents(AccidentContents.from_victims(victims))
     if len(excluded):
         victims = victims[~np.isin(victims["Num_Acc"].to_numpy(), excluded)].reset_index(drop=True)
-    people = bounded(victims, settings.accidents_max_people)
-    return Population(people, data_source, sources_of(stored, years), years, excluded)
+    victims = limit_rows(victims, settings.accidents_max_people)
+    return Population(victims, data_source, list_sources(stored, years), years, excluded)
 
 
-def bounded(victims: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most about `most` people outside of the holdout: whole accidents, the same ones for the same bound."""
+def limit_rows(victims: pd.DataFrame, max_rows: int) -> pd.DataFrame:
+    """The holdout and about `max_rows` other rows at most: whole accidents, chosen by the hash of their number."""
     numbers = victims["Num_Acc"].to_numpy()
     held_out = in_holdout(numbers)
-    free = int(np.count_nonzero(~held_out))
-    if free <= most:
+    available = int(np.count_nonzero(~held_out))
+    if available <= max_rows:
         return victims
-    return victims[held_out | in_holdout(numbers, share=most / free, salt=SAMPLE_SALT)].reset_index(drop=True)
+    return victims[held_out | in_holdout(numbers, share=max_rows / available, salt=SAMPLE_SALT)].reset_index(drop=True)
 
 
-def sources_of(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:
-    """The published files behind these years, for a version's lineage."""
+def list_sources(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:
+    """Name and sha256 of the published files of these years, for a version's lineage."""
     return [
         {"name": record["name"], "sha256": record["sha256"]}
         for year in years

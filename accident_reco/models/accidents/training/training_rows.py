@@ -1,4 +1,4 @@
-"""Rows that a model is trained on: label, splits by accident, random masking. No fitting here."""
+"""Training rows: label, splits by accident, random masking. Fits nothing."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ Columns = dict[str, NDArray[Any]]
 VALIDATION_SALT: Final = 0x7A11_DA7E
 
 
-def columns_of(frame: pd.DataFrame) -> Columns:
-    """Column name → array, as the feature builder takes them."""
+def extract_columns(frame: pd.DataFrame) -> Columns:
+    """Column name → array of shape (n,), as the feature builder takes them."""
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
 def take(columns: Mapping[str, NDArray[Any]], rows: NDArray[Any]) -> Columns:
-    """Some rows (mask or positions) of every column."""
+    """Rows of every column, by mask or by positions."""
     return {name: values[rows] for name, values in columns.items()}
 
 
 def severe_label(grav: NDArray[np.integer]) -> NDArray[np.int8]:
-    """Label: 1 = killed or hospitalised, 0 = slightly injured or unharmed."""
+    """Label of each `grav` code, shape (n,): 1 = killed or hospitalised, 0 = slightly injured or unharmed."""
     return is_severe(grav).astype(np.int8)
 
 
 def in_validation(num_acc: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Training accidents set aside for calibration, thresholds and choices; never part of the holdout."""
+    """Whether each accident is a validation accident (calibration, choices), shape (n,); none is in the holdout."""
     return in_holdout(num_acc, share=share, salt=VALIDATION_SALT) & ~in_holdout(num_acc)
 
 
-def unknown_like(values: NDArray[Any]) -> Any:
-    """What unknown is in a column of this dtype: -1, NaN or None."""
+def get_missing_value(values: NDArray[Any]) -> Any:
+    """Marker of missing values in a column of this dtype: -1, NaN or None."""
     if values.dtype.kind == "f":
         return np.nan
     return -1 if values.dtype.kind in "iu" else None
@@ -52,22 +52,22 @@ def mask_fields(
     share: float | NDArray[np.floating],
     generator: np.random.Generator,
 ) -> Columns:
-    """A copy in which every field named is unknown with probability `share` (one for all rows or one per row).
+    """A copy in which every value of the named columns is missing with probability `share` (one, or one per row).
 
-    Each field of each row is drawn alone: a caller's gaps follow no pattern that we could foresee.
+    Values are masked independently, since the pattern of missing values in requests is not known in advance.
     """
     masked = dict(columns)
     for name in names:
         if name not in columns:
             continue
         values = columns[name].copy()
-        values[generator.random(len(values)) < share] = unknown_like(values)
+        values[generator.random(len(values)) < share] = get_missing_value(values)
         masked[name] = values
     return masked
 
 
-def masked_copy(columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, most: float, seed: int) -> Columns:
-    """Every row once more, each with its own share of unknown fields, uniform in 0 … `most`."""
+def mask_rows(columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, max_fraction: float, seed: int) -> Columns:
+    """A copy of all rows with simulated missing values; the fraction of each row is uniform in 0 … `max_fraction`."""
     generator = np.random.default_rng(seed)
     rows = len(next(iter(columns.values())))
-    return mask_fields(columns, spec.columns, generator.uniform(0, most, rows), generator)
+    return mask_fields(columns, spec.columns, generator.uniform(0, max_fraction, rows), generator)

@@ -1,4 +1,4 @@
-"""A small made-up population with a learnable relation, quick enough for unit tests."""
+"""A small synthetic population with a learnable relation, quick enough for unit tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from accident_reco.models.accidents.features.context import accident_context
+from accident_reco.models.accidents.features.context import build_accident_context
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
 
-PLACES = (("75", "75056", 48.85, 2.35), ("59", "59350", 50.63, 3.06), ("13", "13055", 43.30, 5.37),
-          ("23", "23096", 46.17, 1.87))  # fmt: skip
+PLACES = (
+    ("75", "75056", 48.85, 2.35),
+    ("59", "59350", 50.63, 3.06),
+    ("13", "13055", 43.30, 5.37),
+    ("23", "23096", 46.17, 1.87),
+)
 
 
 @cache
-def population(accidents: int = 1200, seed: int = 0) -> pd.DataFrame:
-    """Victims frame with all model columns: two-wheelers and pedestrians on fast roads are hurt, belts protect."""
+def build_population(accidents: int = 1200, seed: int = 0) -> pd.DataFrame:
+    """Victims frame with all model columns; two-wheelers, pedestrians, speed and a missing belt raise severity."""
     rng = np.random.default_rng(seed)
     vehicles = rng.integers(1, 3, accidents)
     vehicle_accident = np.repeat(np.arange(accidents), vehicles)
@@ -37,30 +41,51 @@ def population(accidents: int = 1200, seed: int = 0) -> pd.DataFrame:
     columns: dict[str, np.ndarray] = {
         "Num_Acc": (202_300_000_000 + user_accident).astype(np.int64),
         "id_usager": np.array([f"{i}" for i in range(n)], dtype=object),
-        "catu": catu, "catv": own, "secu1": belt, "secu2": np.full(n, -1, dtype=np.int16),
-        "secu3": np.full(n, -1, dtype=np.int16), "vma": vma[user_accident],
+        "catu": catu,
+        "catv": own,
+        "secu1": belt,
+        "secu2": np.full(n, -1, dtype=np.int16),
+        "secu3": np.full(n, -1, dtype=np.int16),
+        "vma": vma[user_accident],
         "place": np.where(catu == 3, 10, np.where(catu == 1, 1, 2)).astype(np.int16),
-        "an": np.full(n, 2023, dtype=np.int16), "an_nais": rng.integers(1935, 2010, n).astype(np.int16),
+        "an": np.full(n, 2023, dtype=np.int16),
+        "an_nais": rng.integers(1935, 2010, n).astype(np.int16),
         "sexe": np.where(rng.random(n) < 0.03, -1, rng.integers(1, 3, n)).astype(np.int16),
         "dep": np.array([PLACES[i][0] for i in place], dtype=object)[user_accident],
         "com": np.array([PLACES[i][1] for i in place], dtype=object)[user_accident],
         "lat": (np.array([PLACES[i][2] for i in place]) + rng.normal(0, 0.05, accidents))[user_accident],
         "long": (np.array([PLACES[i][3] for i in place]) + rng.normal(0, 0.05, accidents))[user_accident],
         "hrmn": (rng.integers(0, 24, accidents) * 100 + rng.integers(0, 60, accidents)).astype(np.int16)[user_accident],
-    }  # fmt: skip
-    highest = {"mois": 12, "jour": 28, "lum": 5, "agg": 2, "int": 9, "atm": 9, "col": 7, "catr": 4, "circ": 4,
-               "plan": 4, "prof": 4, "surf": 9}  # fmt: skip
+    }
+    highest = {
+        "mois": 12,
+        "jour": 28,
+        "lum": 5,
+        "agg": 2,
+        "int": 9,
+        "atm": 9,
+        "col": 7,
+        "catr": 4,
+        "circ": 4,
+        "plan": 4,
+        "prof": 4,
+        "surf": 9,
+    }
     for name in COLUMNS:
         if name not in columns and name != "grav":
             values = rng.integers(1, highest.get(name, 3) + 1, accidents)
             columns[name] = np.where(rng.random(accidents) < 0.05, -1, values).astype(np.int16)[user_accident]
     columns["catr"] = np.where((own == 1) & (columns["catr"] == 1), 3, columns["catr"]).astype(np.int16)
     users = {name: columns[name] for name in ("catu", "sexe", "an_nais", "secu1")}
-    columns |= accident_context(user_accident, user_vehicle, users, vehicle_accident, {"catv": catv}, accidents)
+    columns |= build_accident_context(user_accident, user_vehicle, users, vehicle_accident, {"catv": catv}, accidents)
     danger = (
-        -3.2 + 1.6 * (catu == 3) + 1.8 * np.isin(own, (1, 33)) * (catu != 3) + 0.025 * (columns["vma"] - 50)
-        + 0.8 * ((catu != 3) & (belt == 0)) + 0.015 * (2023 - columns["an_nais"] - 40)
-    )  # fmt: skip
-    grave = rng.random(n) < 1 / (1 + np.exp(-danger))
-    columns["grav"] = np.where(grave, rng.choice([2, 3, 3, 3], n), rng.choice([1, 4], n)).astype(np.int16)
+        -3.2
+        + 1.6 * (catu == 3)
+        + 1.8 * np.isin(own, (1, 33)) * (catu != 3)
+        + 0.025 * (columns["vma"] - 50)
+        + 0.8 * ((catu != 3) & (belt == 0))
+        + 0.015 * (2023 - columns["an_nais"] - 40)
+    )
+    severe = rng.random(n) < 1 / (1 + np.exp(-danger))
+    columns["grav"] = np.where(severe, rng.choice([2, 3, 3, 3], n), rng.choice([1, 4], n)).astype(np.int16)
     return pd.DataFrame(columns)

@@ -1,0 +1,54 @@
+"""Configuration of a training: rows, weights, calibration. Parameters of the candidates are in `parameters`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accident_reco.models.accidents.settings import AccidentSettings
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How training rows are built and weighted, and how a candidate is calibrated.
+
+    Args:
+        feature_set: `call` or `full`.
+        synthetic_weight: weight of a synthetic row relative to a real one.
+        masked_weight: weight of a row with simulated missing values relative to the same row without.
+        min_row_weight: rows of a lower weight are subsampled and get this weight: the same total weight in less time.
+        max_missing_fraction: each real row is repeated with up to this fraction of its fields missing; 0: never.
+        soft_label_weight: weight of the soft label of a real row against its recorded label; 0: recorded labels only.
+        validation_share: share of the training accidents that calibrate and choose.
+        miss_cost: cost of a missed severe injury in false alarms.
+        coverage: coverage of the conformal bounds, per class.
+        refit: whether the final trees are fitted on the validation rows too, after calibration.
+        seed, jobs: random seed and number of threads.
+    """
+
+    feature_set: str = "call"
+    synthetic_weight: float = 0.05
+    masked_weight: float = 0.4
+    min_row_weight: float = 0.5
+    max_missing_fraction: float = 0.8
+    soft_label_weight: float = 0.5
+    validation_share: float = 0.1
+    miss_cost: float = 4.0
+    coverage: float = 0.9
+    refit: bool = True
+    seed: int = 20
+    jobs: int = 2
+
+    @classmethod
+    def from_settings(cls, settings: AccidentSettings) -> TrainingConfig:
+        """The configuration that the settings state."""
+        return cls(
+            feature_set=settings.accidents_feature_set,
+            synthetic_weight=settings.accidents_synthetic_weight,
+            masked_weight=settings.accidents_masked_weight,
+            max_missing_fraction=settings.accidents_mask_most,
+            soft_label_weight=settings.accidents_teacher_share,
+            miss_cost=settings.accidents_miss_cost,
+            coverage=settings.accidents_coverage,
+            seed=settings.seed,
+            jobs=settings.training_jobs,
+        )
