@@ -12,7 +12,7 @@ from accident_reco.drift.plot import distance_plot
 from accident_reco.drift.run_check import NothingToCompare, Question, run_check
 from accident_reco.drift.verdict import FeatureVerdict
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import latest_report
+from accident_reco.storage.drift_reports import latest_report
 
 GROUP = "drift"
 

@@ -22,8 +22,8 @@ from accident_reco.lifecycle.retrain_policy import Source
 from accident_reco.lifecycle.retrain_requests import Considered, Trigger, consider, policy_of
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests
+from accident_reco.storage import drift_reports, promotions
+from accident_reco.storage.work_requests import advance_request, open_requests
 
 REQUEST_TAG = "accident_reco/request_id"
 PAGE = 50
@@ -85,7 +85,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
         said = []
         for model in models:
             for storage_id, report_id in _reports_after(context.instance, model, seen.get(model, 0)):
-                row = loop.report(platform.warehouse, report_id) if report_id else None
+                row = drift_reports.report(platform.warehouse, report_id) if report_id else None
                 trigger = None if row is None else trigger_of_report(row, source)
                 if row is not None and trigger is not None:
                     answer = _ask(context, platform, trigger, until=row["computed_at"])
@@ -201,10 +201,10 @@ def _decision(
 
     A run that was killed after it moved the pointer has promoted, although its retry finds that the candidate serves.
     """
-    if loop.decision_of_run(platform.warehouse, run.run_id) is None:
+    if promotions.decision_of_run(platform.warehouse, run.run_id) is None:
         sweep(platform.models, platform.warehouse, request["model"])
     runs = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request["id"]}))
-    found = [loop.decision_of_run(platform.warehouse, each.run_id) for each in runs]
+    found = [promotions.decision_of_run(platform.warehouse, each.run_id) for each in runs]
     return next((decided for decided in found if decided is not None and decided[0]), found[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import close_notification, open_notification
+from accident_reco.storage.notifications import create_notification, record_delivery
 from accident_reco.storage.warehouse import Warehouse
 
 TIMEOUT_S = 5.0
@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 
 def notify(settings: Settings, warehouse: Warehouse, kind: str, subject: str, text: str) -> str:
     """`sent`, `failed`, `recorded` (no address is set) or `known` (told before). A dead webhook stops nothing."""
-    if not open_notification(warehouse, kind, subject, text):
+    if not create_notification(warehouse, kind, subject, text):
         return "known"
     if not settings.notify_url:
         return "recorded"
@@ -24,5 +24,5 @@ def notify(settings: Settings, warehouse: Warehouse, kind: str, subject: str, te
         delivered = "sent" if answer.is_success else "failed"
     except httpx.HTTPError:
         delivered = "failed"
-    close_notification(warehouse, kind, subject, delivered)
+    record_delivery(warehouse, kind, subject, delivered)
     return delivered

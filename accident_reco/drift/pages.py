@@ -10,7 +10,7 @@ from accident_reco.drift.html_report import draw_page
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.reference import ReferenceProfile
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import forget_page, pages_beyond, save_page
+from accident_reco.storage.drift_reports import delete_html_key, html_keys_beyond, save_html_key
 from accident_reco.storage.objects import ObjectStore, StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -37,24 +37,24 @@ def write_page(
     try:
         page = draw_page(report, reference, window, settings.drift_sample_rows)
     except ValueError as error:
-        return save_page(warehouse, report.id, None, _reason(error))
+        return save_html_key(warehouse, report.id, None, _reason(error))
     try:
         objects.write(key, page)
     except MISSING as error:
         with suppress(*MISSING):
             if len(pending.list(folder)) < settings.drift_pages_kept:
                 pending.write(key, page)
-        return save_page(warehouse, report.id, None, _reason(error))
-    recorded = save_page(warehouse, report.id, key)
+        return save_html_key(warehouse, report.id, None, _reason(error))
+    recorded = save_html_key(warehouse, report.id, key)
     # The verdict and its report are complete: what follows is tidied up by the next check where the store fails now.
     with suppress(*MISSING):
         for waiting in pending.list(folder):
             objects.write(waiting, pending.read(waiting))
-            save_page(warehouse, waiting.rsplit("/", 1)[-1].removesuffix(".html"), waiting)
+            save_html_key(warehouse, waiting.rsplit("/", 1)[-1].removesuffix(".html"), waiting)
             pending.delete(waiting)
-        for report_id, old in pages_beyond(warehouse, model, settings.drift_pages_kept):
+        for report_id, old in html_keys_beyond(warehouse, model, settings.drift_pages_kept):
             objects.delete(old)
-            forget_page(warehouse, report_id)
+            delete_html_key(warehouse, report_id)
     return recorded
 
 

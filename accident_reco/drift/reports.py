@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from accident_reco.storage.loop import LOG_WINDOW, latest_report
+from accident_reco.storage.drift_reports import LOG_WINDOW, latest_report
 from accident_reco.storage.warehouse import Warehouse
 
 NOW_WINDOW: Final = "now"

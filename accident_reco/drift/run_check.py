@@ -15,7 +15,7 @@ from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.loop import LOG_WINDOW, save_report
+from accident_reco.storage.drift_reports import LOG_WINDOW, save_report
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 

@@ -14,7 +14,7 @@ from accident_reco.contract import Model, Platform
 from accident_reco.lifecycle.retrain_policy import Source
 from accident_reco.lifecycle.retrain_requests import Trigger
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage import loop as loop
+from accident_reco.storage import alerts, drift_reports, retrain_decisions
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -24,7 +24,7 @@ DRIFT_ALERTS = frozenset({"DatasetDrift"})
 
 def trigger_of_report(row: Mapping[str, Any], source: Source) -> Trigger | None:
     """The trigger that a report is for `drift` or `performance`; None when it shows neither, or is no log window."""
-    if row["window_name"] != loop.LOG_WINDOW:
+    if row["window_name"] != drift_reports.LOG_WINDOW:
         return None
     if source == "drift" and row["status"] == "drift":
         return Trigger(row["model"], "drift", row["id"], row["reason"], row["version"])
@@ -36,7 +36,7 @@ def trigger_of_report(row: Mapping[str, Any], source: Source) -> Trigger | None:
 
 def trigger_of_alerts(objects: ObjectStore, warehouse: Warehouse, request: Mapping[str, Any]) -> Trigger:
     """The trigger that alerts are which made or joined a queued request; one of other evidence than drift is enough."""
-    names = {request["detail"].get("labels", {}).get("alertname"), *loop.alerts_of(warehouse, request["id"])}
+    names = {request["detail"].get("labels", {}).get("alertname"), *alerts.alert_names(warehouse, request["id"])}
     champion = ModelStore(objects).pointer(request["model"]) if names <= DRIFT_ALERTS else None
     version = champion.version if champion else None
     return Trigger(request["model"], "alert", request["id"], request["reason"], version, request["id"])
@@ -54,6 +54,6 @@ def trigger_of_new_data(model: Model, platform: Platform, now: datetime) -> Trig
     if isinstance(found, str):
         return found
     prefix = f"{hashlib.sha256(found.identity.encode()).hexdigest()[:16]}:{champion[1].version}"
-    if loop.acted_on(platform.warehouse, model.name, "data", prefix):
+    if retrain_decisions.is_handled(platform.warehouse, model.name, "data", prefix):
         return f"{found.evidence}: handled"
     return Trigger(model.name, "data", f"{prefix}:{now:%Y%m%dT%H}", found.evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.lifecycle import save_metrics
+from accident_reco.storage.model_metrics import save_metrics
 from accident_reco.storage.warehouse import Warehouse
 
 

@@ -20,9 +20,9 @@ from accident_reco.lifecycle.retrain_policy import (
     may_ask_again,
 )
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.storage import drift_reports, retrain_decisions, work_requests
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_work
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def consider(
         until: leave drift reports after this time out, for a trigger that is looked at late.
         busy: a training that runs without a request (a person started it by hand).
     """
-    known = loop.decision_on(warehouse, trigger.model, trigger.source, trigger.id)
+    known = retrain_decisions.find_decision(warehouse, trigger.model, trigger.source, trigger.id)
     if known is not None:
         return Considered(known["action"], known["rule"], known["reason"], known["request_id"], new=False)
-    queued = loop.request_by_key(warehouse, _dedupe_key(trigger)) if trigger.request_id is None else None
+    queued = work_requests.request_by_key(warehouse, _dedupe_key(trigger)) if trigger.request_id is None else None
     if queued is not None:
         # An earlier look was cut off after it had queued the training: what it decided stands.
         decision = RetrainDecision("train", "trigger", queued["reason"], {"source": trigger.source})
@@ -120,13 +120,13 @@ def state_of(
     """What the policy has to know; a trigger that is a request itself is not in its own way."""
     windows = None
     if trigger.version is not None:
-        windows = loop.recent_verdicts(warehouse, trigger.model, trigger.version, until, policy.window)
-    losses, last_loss_at = loop.losses_in_a_row(warehouse, trigger.model)
+        windows = drift_reports.recent_verdicts(warehouse, trigger.model, trigger.version, until, policy.window)
+    losses, last_loss_at = work_requests.consecutive_rejections(warehouse, trigger.model)
     since = now - max(BUDGET_WINDOW, policy.cooldown)
     return RetrainState(
         windows=windows,
-        training=loop.open_training(warehouse, trigger.model, trigger.request_id) or busy,
-        started=loop.automatic_trainings(warehouse, trigger.model, since, trigger.request_id),
+        training=work_requests.open_training(warehouse, trigger.model, trigger.request_id) or busy,
+        started=work_requests.automatic_trainings(warehouse, trigger.model, since, trigger.request_id),
         losses=losses,
         last_loss_at=last_loss_at,
     )
@@ -134,7 +134,7 @@ def state_of(
 
 def held_back(warehouse: Warehouse, request: str, model: str, now: datetime) -> bool:
     """Whether the policy turned an alert's request down and may by now be asked again."""
-    decided = loop.decision_on(warehouse, model, "alert", request)
+    decided = retrain_decisions.find_decision(warehouse, model, "alert", request)
     if decided is None:
         return False
     until = decided["detail"].get("until")
@@ -159,5 +159,5 @@ def _record(
         "request_id": request_id,
         "decided_at": now.astimezone(UTC),
     }
-    kept = loop.record_decision(warehouse, row)
+    kept = retrain_decisions.record_decision(warehouse, row)
     return Considered(kept["action"], kept["rule"], kept["reason"], kept["request_id"], new=True)

@@ -17,7 +17,7 @@ from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import assembly
 from accident_reco.models.movies.training.candidates import temporal_parts
 from accident_reco.models.movies.training.fitting import KINDS
-from accident_reco.storage.loop import decision_of_run
+from accident_reco.storage.promotions import decision_of_run
 from accident_reco_tests.defs.movie_world import World
 
 

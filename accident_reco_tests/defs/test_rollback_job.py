@@ -13,14 +13,9 @@ from accident_reco.lifecycle.intents import MoveInterrupted, move
 from accident_reco.lifecycle.promotion import promote as promote_by_gate
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, move_aliases, prepare_experiment
-from accident_reco.storage.lifecycle import (
-    has_metrics,
-    promotion_history,
-    request_work,
-    rolled_back_versions,
-    work_request,
-)
-from accident_reco.storage.loop import decision_of_run, losses_in_a_row
+from accident_reco.storage.model_metrics import has_metrics
+from accident_reco.storage.promotions import decision_of_run, promotion_history, rolled_back_versions
+from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
 from accident_reco_tests.defs.small_loop import tick
 
 pytestmark = [
@@ -233,4 +228,4 @@ def test_a_training_request_whose_run_was_killed_after_the_move_ends_as_promoted
     ended = work_request(platform.warehouse, asked["id"])
     assert ended is not None
     assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
-    assert losses_in_a_row(platform.warehouse, "accidents") == (0, None)
+    assert consecutive_rejections(platform.warehouse, "accidents") == (0, None)

@@ -21,7 +21,7 @@ from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.serving.plugin import AccidentServing
 from accident_reco.models.movies.model import MODEL as MOVIES
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import latest_report, recent_verdicts
+from accident_reco.storage.drift_reports import latest_report, recent_verdicts
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.accidents.republished import republished

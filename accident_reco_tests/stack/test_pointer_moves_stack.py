@@ -14,8 +14,8 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.promotions import promotion_history, rolled_back_versions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.pointer_machine import BETTER, POLICY, Command, Model, World, machine

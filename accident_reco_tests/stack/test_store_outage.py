@@ -20,7 +20,7 @@ from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.model import MODEL
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.defs.small_loop import promote as promote_profile
@@ -152,7 +152,7 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     monkeypatch.setattr(pages, "draw_page", draw_and_lose_the_store)
     row = run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run").row
     monkeypatch.setattr(pages, "draw_page", draw)
-    kept = loop.latest_report(warehouse, "accidents")
+    kept = drift_reports.latest_report(warehouse, "accidents")
     assert (kept["id"], kept["status"], kept["report_key"]) == (row["id"], "drift", None)
     assert "could not be written" in kept["document"]["page_problem"]
 
@@ -161,7 +161,7 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
         lambda: _is_readable(lambda: platform.models.champion("accidents") is not None), 20
     )  # it answers before it has found its volumes again
     run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run")
-    for report in loop.reports(warehouse, "accidents"):
+    for report in drift_reports.reports(warehouse, "accidents"):
         assert report["document"]["page_problem"] is None
         assert b'<section class="verdict red">' in objects.read(report["report_key"])
     children.kill("s3")

@@ -7,9 +7,11 @@ import pytest
 
 from accident_reco.lifecycle.retrain_policy import RetrainPolicy
 from accident_reco.lifecycle.retrain_requests import Trigger, consider
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests, record_promotion, request_work, work_request
+from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions, work_requests
+from accident_reco.storage.promotions import record_promotion
+from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, open_requests, request_work, work_request
 
 POLICY = RetrainPolicy(needed=2, window=3, cooldown=timedelta(0), backoff=timedelta(hours=1))
 
@@ -30,7 +32,7 @@ def save(warehouse: Warehouse, status: str, *, version: str = "v1", window: str 
         "drifted": 11, "drifted_share": 0.55, "document": {}, "run_id": "run",
         "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
     }  # fmt: skip
-    loop.save_report(warehouse, row)
+    drift_reports.save_report(warehouse, row)
     return str(row["id"])
 
 
@@ -55,7 +57,11 @@ def test_second_red_window_queues_one_training(warehouse) -> None:
     assert request["id"] == answers[1].request_id
     assert request["source"] == "drift"
     assert request["reason"] == "11 of 20 features drifted"
-    assert {row["rule"] for row in loop.decisions(warehouse, "accidents")} == {"hysteresis", "trigger", "single_flight"}
+    assert {row["rule"] for row in retrain_decisions.decisions(warehouse, "accidents")} == {
+        "hysteresis",
+        "trigger",
+        "single_flight",
+    }
 
 
 def test_a_trigger_is_decided_once(warehouse) -> None:
@@ -97,7 +103,7 @@ def test_partitions_and_thin_windows_do_not_count(warehouse) -> None:
     save(warehouse, "drift", minutes=-5)
     save(warehouse, "drift", window="partition:2019", minutes=-4)
     save(warehouse, "insufficient_data", minutes=-3)
-    assert loop.recent_verdicts(warehouse, "accidents", "v1") == [True]
+    assert drift_reports.recent_verdicts(warehouse, "accidents", "v1") == [True]
     answer = consider(warehouse, POLICY, on_report(save(warehouse, "drift")), now=now())
     assert answer.action == "train"
 
@@ -108,7 +114,7 @@ def test_the_same_rows_are_no_second_witness(warehouse) -> None:
     reports = [save(warehouse, "drift", minutes=minute) for minute in (-4, -3, -2, -1)]
     with warehouse.begin() as connection:
         connection.execute(loop.drift_reports.update().values(until=newest))
-    assert loop.recent_verdicts(warehouse, "accidents", "v1") == [True]
+    assert drift_reports.recent_verdicts(warehouse, "accidents", "v1") == [True]
     assert consider(warehouse, POLICY, on_report(reports[-1]), now=now()).rule == "hysteresis"
 
 
@@ -117,7 +123,7 @@ def test_a_late_look_sees_what_was_there_then(warehouse) -> None:
     save(warehouse, "drift", minutes=-3)
     report = save(warehouse, "drift", minutes=-2)
     save(warehouse, "stable", minutes=-1)
-    seen = loop.report(warehouse, report)
+    seen = drift_reports.report(warehouse, report)
     assert seen is not None
     answer = consider(warehouse, POLICY, on_report(report), now=now(), until=seen["computed_at"])
     assert answer.action == "train"
@@ -139,7 +145,7 @@ def test_lost_candidates_back_off_until_a_promotion(warehouse) -> None:
         warehouse, model="accidents", version="v2", previous="v1", action="promote", promoted=True, reason="won",
         detail={}, run_id="r",
     )  # fmt: skip
-    assert loop.losses_in_a_row(warehouse, "accidents") == (0, None)
+    assert work_requests.consecutive_rejections(warehouse, "accidents") == (0, None)
     assert consider(warehouse, POLICY, on_report(save(warehouse, "drift", minutes=1)), now=soon).action == "train"
 
 
@@ -157,8 +163,8 @@ def test_requests_of_people_and_turned_down_alerts_cost_nothing(warehouse) -> No
     assert kept is not None
     assert kept["outcome"] == "automatic retraining is off"
     since = datetime.now(UTC) - timedelta(days=1)
-    assert loop.automatic_trainings(warehouse, "accidents", since) == []
-    assert loop.losses_in_a_row(warehouse, "accidents") == (0, None)
+    assert work_requests.automatic_trainings(warehouse, "accidents", since) == []
+    assert work_requests.consecutive_rejections(warehouse, "accidents") == (0, None)
 
 
 def test_a_training_that_ended_without_a_decision_counts(warehouse) -> None:
@@ -169,7 +175,7 @@ def test_a_training_that_ended_without_a_decision_counts(warehouse) -> None:
         )
         advance_request(warehouse, request["id"], "done", run_id=run_id, outcome="the run ended without a decision")
     since = datetime.now(UTC) - timedelta(days=1)
-    assert len(loop.automatic_trainings(warehouse, "accidents", since)) == 1
+    assert len(work_requests.automatic_trainings(warehouse, "accidents", since)) == 1
     cool = RetrainPolicy(needed=1, window=1, cooldown=timedelta(hours=6), daily_budget=9)
     assert consider(warehouse, cool, on_report(save(warehouse, "drift")), now=now()).rule == "cooldown"
     once = RetrainPolicy(needed=1, window=1, cooldown=timedelta(0), daily_budget=1)
@@ -190,26 +196,31 @@ def test_old_pages_are_forgotten_and_figures_kept(warehouse) -> None:
     ids = [save(warehouse, "stable", minutes=minute) for minute in range(4)]
     with warehouse.begin() as connection:
         connection.execute(loop.drift_reports.update().values(report_key=loop.drift_reports.c.id + ".html"))
-    beyond = loop.pages_beyond(warehouse, "accidents", keep=1)
+    beyond = drift_reports.html_keys_beyond(warehouse, "accidents", keep=1)
     assert sorted(beyond) == sorted((i, f"{i}.html") for i in ids[:3])
     for report_id, _ in beyond:
-        loop.forget_page(warehouse, report_id)
-    assert loop.pages_beyond(warehouse, "accidents", keep=1) == []
-    assert [row["report_key"] for row in loop.reports(warehouse, "accidents")] == [f"{ids[3]}.html", None, None, None]
+        drift_reports.delete_html_key(warehouse, report_id)
+    assert drift_reports.html_keys_beyond(warehouse, "accidents", keep=1) == []
+    assert [row["report_key"] for row in drift_reports.reports(warehouse, "accidents")] == [
+        f"{ids[3]}.html",
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_notification_is_told_once(warehouse) -> None:
     """A failed run that the sensor sees twice is one message."""
-    assert loop.open_notification(warehouse, "run_failure", "run-1", "it failed")
-    assert not loop.open_notification(warehouse, "run_failure", "run-1", "it failed")
-    loop.close_notification(warehouse, "run_failure", "run-1", "sent")
+    assert notifications.create_notification(warehouse, "run_failure", "run-1", "it failed")
+    assert not notifications.create_notification(warehouse, "run_failure", "run-1", "it failed")
+    notifications.record_delivery(warehouse, "run_failure", "run-1", "sent")
 
 
 def test_an_alert_is_remembered(warehouse) -> None:
     """The same firing sent again finds itself."""
     row = {"id": "a" * 64, "model": "accidents", "name": "ModelDrift", "summary": "", "request_id": "r1"}
-    assert loop.remember_alert(warehouse, row)
-    assert not loop.remember_alert(warehouse, row | {"request_id": "r2"})
-    seen = loop.seen_alert(warehouse, "a" * 64)
+    assert alerts.save_alert(warehouse, row)
+    assert not alerts.save_alert(warehouse, row | {"request_id": "r2"})
+    seen = alerts.find_alert(warehouse, "a" * 64)
     assert seen is not None
     assert seen["request_id"] == "r1"

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.settings import Settings, SettingsError, unknown_settings
-from accident_reco.storage.lifecycle import advance_request, request_work, work_request
 from accident_reco.storage.objects import ObjectExists, ObjectNotFound, StoreError, SwapConflict, open_store
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, request_work, work_request
 from accident_reco_tests.contention import count_together
 
 

@@ -17,9 +17,8 @@ from starlette.responses import Response
 from accident_reco.lifecycle.intents import MoveInterrupted, first_line
 from accident_reco.lifecycle.rollback import Plan, plan, roll_back
 from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion
-from accident_reco.storage.lifecycle import advance_request, request_work
-from accident_reco.storage.loop import request_by_key
 from accident_reco.storage.objects import StoreError
+from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
 from serving.common import logs
 from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
