@@ -195,7 +195,7 @@ class Model:
 
             return promote(models, owner, self.candidate(command.content or b""), compare, POLICY, run_id)
         version = self.candidate(command.content).version if command.content is not None else None
-        return roll_back(models, services, self.name, version=version, asked_by="ada", run_id=run_id)
+        return roll_back(models, services, self.name, version=version, requested_by="ada", run_id=run_id)
 
     def new_run(self, command: Command) -> str:
         """An id that tells promotions, rollbacks to a named version and default rollbacks apart."""

@@ -16,10 +16,10 @@ from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
-from accident_reco.drift.triggers import trigger_of_alerts, trigger_of_new_data, trigger_of_report
+from accident_reco.drift.triggers import build_alert_trigger, build_report_trigger, find_new_data_trigger
 from accident_reco.lifecycle.promotion import sweep
-from accident_reco.lifecycle.retrain_policy import Source
-from accident_reco.lifecycle.retrain_requests import Considered, Trigger, consider, policy_of
+from accident_reco.lifecycle.retrain_policy import RetrainPolicy, Source
+from accident_reco.lifecycle.retrain_requests import Trigger, TriggerOutcome, evaluate_trigger
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
 from accident_reco.storage import drift_reports, promotions
@@ -34,11 +34,11 @@ IN_PROGRESS = [
 ]  # fmt: skip
 
 
-def _ask(context: dg.SensorEvaluationContext, platform: Platform, trigger: Trigger, **late: Any) -> Considered:
+def _ask(context: dg.SensorEvaluationContext, platform: Platform, trigger: Trigger, **late: Any) -> TriggerOutcome:
     """Put a trigger to the retrain policy; a suggestion is told to people."""
-    answer = consider(
+    answer = evaluate_trigger(
         platform.warehouse,
-        policy_of(platform.settings),
+        RetrainPolicy.from_settings(platform.settings),
         trigger,
         now=datetime.now(UTC),
         busy=_training_by_hand(context.instance, trigger.model),
@@ -86,7 +86,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
         for model in models:
             for storage_id, report_id in _reports_after(context.instance, model, seen.get(model, 0)):
                 row = drift_reports.report(platform.warehouse, report_id) if report_id else None
-                trigger = None if row is None else trigger_of_report(row, source)
+                trigger = None if row is None else build_report_trigger(row, source)
                 if row is not None and trigger is not None:
                     answer = _ask(context, platform, trigger, until=row["computed_at"])
                     said.append(f"{model} report {report_id[:8]}: {answer.action}, {answer.reason}")
@@ -112,7 +112,7 @@ def _data_sensor(models: Sequence[str], settings: Settings) -> dg.SensorDefiniti
         """Ask the policy once per piece of news, and again each hour while it waits."""
         said = []
         for model in models:
-            found = trigger_of_new_data(get_model(platform.settings, model), platform, datetime.now(UTC))
+            found = find_new_data_trigger(get_model(platform.settings, model), platform, datetime.now(UTC))
             if isinstance(found, Trigger):
                 answer = _ask(context, platform, found)
                 said.append(f"{model}: {found.evidence}: {answer.action}, {answer.reason}")
@@ -150,7 +150,7 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
         for request in waiting:
             if request["source"] != "alert":
                 return _start(request, platform.settings)
-            answer = _ask(context, platform, trigger_of_alerts(platform.objects, platform.warehouse, request))
+            answer = _ask(context, platform, build_alert_trigger(platform.objects, platform.warehouse, request))
             if answer.action == "train":
                 return _start(request, platform.settings)
             advance_request(platform.warehouse, request["id"], "done", outcome=answer.reason)

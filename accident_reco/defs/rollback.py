@@ -56,7 +56,7 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform
         get_model(platform.settings, config.model)
         outcome = roll_back(
             platform.models, platform.warehouse, config.model,
-            version=config.version, asked_by=config.asked_by, run_id=context.run.run_id,
+            version=config.version, requested_by=config.asked_by, run_id=context.run.run_id,
         )  # fmt: skip
     except UnknownModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from None

@@ -1,4 +1,4 @@
-"""Metrics of the stored versions as rows of the warehouse, for dashboards."""
+"""Copies metrics of the stored versions to the warehouse, for dashboards."""
 
 from __future__ import annotations
 

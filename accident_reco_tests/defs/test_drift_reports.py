@@ -81,4 +81,4 @@ def test_no_champion_is_a_failure_with_one_sentence(definitions, instance, platf
     result = dg.materialize([asset], instance=instance, resources=definitions.resources, raise_on_error=False)
     assert not result.success
     (failure,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    assert "no movies version was promoted yet" in str(failure.event_specific_data)
+    assert "movies has no champion yet" in str(failure.event_specific_data)

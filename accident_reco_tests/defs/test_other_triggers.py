@@ -88,7 +88,7 @@ def test_new_ratings_are_noticed_once(instance, platform, monkeypatch) -> None:
     models = few.models
     read_until = int(time.time() * 1000) - 60_000
     champion = Bundle("movies", {}, {}, {}, {"ratings_received_until": read_until})
-    models.point(models.write(champion), seen=None, run_id="r", reason="first")
+    models.point(models.write(champion), expected=None, run_id="r", reason="first")
     rate(few, 5_000, 40, read_until)
     rate(few, 1, 30, read_until + 1)
     rate(few, 1_000, 500, read_until + 2, simulated=True)

@@ -79,7 +79,7 @@ def test_rollbacks_of_other_ways_are_recorded(definitions, instance, platform) -
         log_alone(uri, TrackedRun("accidents", version, {}, {}, {VERSION_TAG: version}))
     first, second = versions
     move_aliases(uri, "accidents", second, first)
-    roll_back(platform.models, platform.warehouse, "accidents", version=None, asked_by="ada", run_id="cli")
+    roll_back(platform.models, platform.warehouse, "accidents", version=None, requested_by="ada", run_id="cli")
 
     looked = tick(definitions, instance, "rollbacks_elsewhere")
     (request,) = looked.run_requests
@@ -127,7 +127,7 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
         )
     with pytest.raises(MoveInterrupted):
         move(
-            platform.models, platform.warehouse, manifest, action=action, seen=seen, decision=decision,
+            platform.models, platform.warehouse, manifest, action=action, expected=seen, decision=decision,
             run_id=run_id, requested_by="ada",
         )  # fmt: skip
     with platform.warehouse.begin() as connection:
@@ -183,7 +183,7 @@ def test_a_promotion_whose_run_was_killed_is_recorded_once_it_has_ended(definiti
         "promote", True, second, started.run_id,
     )  # fmt: skip
     assert has_metrics(platform.warehouse, "accidents", first)
-    roll_back(platform.models, platform.warehouse, "accidents", version=second, asked_by="ada", run_id="cli")
+    roll_back(platform.models, platform.warehouse, "accidents", version=second, requested_by="ada", run_id="cli")
     looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
     newer = promotion_history(platform.warehouse, "accidents")[0]["id"]
     assert [request.run_key for request in looked.run_requests] == [f"rolled-back:{newer}"]

@@ -37,7 +37,7 @@ def champion(settings, warehouse) -> str:
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {"data_source": "sample"})
     models = ModelStore(open_store(settings.store))
     manifest = models.write(bundle)
-    models.point(manifest, seen=None, run_id="r", reason="first")
+    models.point(manifest, expected=None, run_id="r", reason="first")
     return manifest.version
 
 

@@ -93,10 +93,10 @@ def test_two_promotions_from_one_view_make_one_champion(store: ObjectStore) -> N
     """The server itself refuses the slower of two: conditional writes, not our luck."""
     models = ModelStore(store)
     one, two = models.write(_bundle(b"one")), models.write(_bundle(b"two"))
-    first = models.point(one, seen=None, run_id="r1", reason="first")
+    first = models.point(one, expected=None, run_id="r1", reason="first")
     with pytest.raises(SwapConflict):
-        models.point(two, seen=None, run_id="r2", reason="late")
-    models.point(two, seen=first, run_id="r3", reason="after reading")
+        models.point(two, expected=None, run_id="r2", reason="late")
+    models.point(two, expected=first, run_id="r3", reason="after reading")
     with pytest.raises(SwapConflict):
-        models.point(one, seen=first, run_id="r4", reason="stale")
+        models.point(one, expected=first, run_id="r4", reason="stale")
     assert models.champion("accidents")[0].version == two.version

@@ -95,7 +95,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked")
     models = ModelStore(open_store(settings.store))
     manifest = models.write(Bundle("movies", {"arrays.npz": b"x"}, {}, {"rmse": 0.87, "note": "text"}, {}))
-    models.point(manifest, seen=None, run_id="r", reason="first")
+    models.point(manifest, expected=None, run_id="r", reason="first")
 
     @dg.asset
     def made() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from accident_reco.contract import Task
-from accident_reco.drift.check import check, reference_of
-from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
+from accident_reco.drift.check import check, load_reference
+from accident_reco.drift.html_report import MAX_BYTES, content_security_policy, render_html_report, sample_values
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
-from accident_reco.drift.window import Labelled, Window, window_of_log
+from accident_reco.drift.window import Labelled, Window, build_log_window
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.reference import Kind, NumericColumn, build_reference, reference_bytes
 from accident_reco.settings import Settings
@@ -47,7 +47,7 @@ def manifest_and_reference():
     )  # fmt: skip
     files = {"reference.json": reference_bytes(profile)}
     bundle = Bundle("accidents", files, {}, {"roc_auc": 0.8}, {"data_source": "sample"})
-    return bundle.manifest("2026-01-01T00:00:00.000+00:00"), reference_of(files)
+    return bundle.manifest("2026-01-01T00:00:00.000+00:00"), load_reference(files)
 
 
 def logged(rng: np.random.Generator, rows: int, shift: int = 0, **extra: object) -> list[dict[str, object]]:
@@ -76,13 +76,13 @@ def test_unmoved_traffic_is_stable_and_moved_traffic_drifts(manifest_and_referen
         CLASSIFICATION,
         manifest,
         reference,
-        window_of_log(logged(rng, 1_500), reference, group_of=by_accident),
+        build_log_window(logged(rng, 1_500), reference, group_of=by_accident),
         settings(tmp_path),
         run_id="r",
     )
     assert (same.row["status"], same.row["groups"], same.row["rows"]) == ("stable", 750, 1_500)
-    moved_window = window_of_log(logged(rng, 1_500, shift=1), reference, group_of=by_accident)
-    before = window_of_log(logged(rng, 1_500), reference, group_of=by_accident)
+    moved_window = build_log_window(logged(rng, 1_500, shift=1), reference, group_of=by_accident)
+    before = build_log_window(logged(rng, 1_500), reference, group_of=by_accident)
     moved = check(CLASSIFICATION, manifest, reference, moved_window, settings(tmp_path), previous=before, run_id="r")
     assert moved.row["status"] == "drift"
     assert moved.row["version"] == manifest.version
@@ -105,7 +105,7 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
         {"id": "c", "request_id": "r1", "at": NOW, "score": 0.2, "inputs": {"hrmn": "x", "catu": "3"}},
         {"id": "d", "request_id": "r2", "at": NOW, "score": 0.2, "inputs": "damaged"},
     ]
-    window = window_of_log(rows, reference, group_of=by_accident)
+    window = build_log_window(rows, reference, group_of=by_accident)
     assert set(window.columns) == {"hrmn", "catu"}
     np.testing.assert_array_equal(window.columns["hrmn"], [1430, np.nan, np.nan, np.nan])
     assert window.columns["catu"].tolist() == [1, -1, 3, -1]
@@ -116,10 +116,10 @@ def test_logged_inputs_become_columns_whatever_callers_sent(manifest_and_referen
 def test_no_traffic_is_insufficient_data(manifest_and_reference, tmp_path) -> None:
     """An empty log is never green, and draws a page all the same."""
     manifest, reference = manifest_and_reference
-    window = window_of_log([], reference)
+    window = build_log_window([], reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     assert report.row["status"] == "insufficient_data"
-    page = draw_page(report, reference, window, 1_000).decode()
+    page = render_html_report(report, reference, window, 1_000).decode()
     assert "Insufficient data: no verdict" in page
     assert 'class="verdict grey"' in page
 
@@ -166,8 +166,8 @@ def test_the_profile_remembers_its_distribution(manifest_and_reference) -> None:
     _, reference = manifest_and_reference
     column = reference.columns["hrmn"]
     assert isinstance(column, NumericColumn)
-    assert np.median(sample_of(column, 999)) == pytest.approx(1200, abs=60)
-    shares = np.unique(sample_of(reference.columns["catu"], 1_000).astype(str), return_counts=True)
+    assert np.median(sample_values(column, 999)) == pytest.approx(1200, abs=60)
+    shares = np.unique(sample_values(reference.columns["catu"], 1_000).astype(str), return_counts=True)
     assert dict(zip(*shares, strict=True))["1"] == pytest.approx(700, abs=30)
 
 
@@ -178,9 +178,9 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     rows = logged(rng, 1_200, shift=1)
     for row in rows[:600]:
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
-    window = window_of_log(rows, reference, group_of=by_accident)
+    window = build_log_window(rows, reference, group_of=by_accident)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
-    page = draw_page(report, reference, window, 1_000)
+    page = render_html_report(report, reference, window, 1_000)
     text = page.decode()
     assert len(page) < MAX_BYTES
     body = text.index("<body>")
@@ -188,11 +188,11 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     assert "alert(1)" not in text.replace("&lt;/script&gt;&lt;script&gt;alert(1)", "")
     assert len(re.findall(r"<script", text)) <= 5
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text[:body] + text[-5_000:])
-    policy = page_policy(page)
+    policy = content_security_policy(page)
     assert "script-src 'sha256-" in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
     assert "connect-src 'none'" in policy
-    bare = draw_page(report, reference, window, 0).decode()
+    bare = render_html_report(report, reference, window, 0).decode()
     assert '<section class="verdict red"><h1>Drift</h1>' in bare
     assert "<script" not in bare
 

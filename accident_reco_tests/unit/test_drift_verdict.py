@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accident_reco.drift.verdict import judge
+from accident_reco.drift.verdict import evaluate_drift
 from accident_reco.lifecycle.reference import Kind, build_reference, read_reference
 
 NUMERIC, CATEGORICAL = 20, 8
@@ -48,8 +48,8 @@ def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped:
         columns, group = sample(rng, rows, grouped=grouped, width=width)
         reference = read_reference(build_reference(columns, {name: KINDS[name] for name in columns}, group))
         columns, group = sample(rng, rows, grouped=grouped, width=width)
-        verdict = judge(reference, columns, group)
-        assert verdict.judged == width
+        verdict = evaluate_drift(reference, columns, group)
+        assert verdict.evaluated == width
         alarms += verdict.status == "drift"
         warnings += verdict.status == "warning"
     assert alarms == 0
@@ -71,7 +71,7 @@ def test_a_small_shift_of_a_third_of_the_features_is_found(reference_rows: int, 
     reference = read_reference(build_reference(columns, KINDS, group))
     for _ in range(checks):
         columns, group = sample(rng, 2_000, shift=0.3, shifted=len(truly), grouped=grouped)
-        verdict = judge(reference, columns, group)
+        verdict = evaluate_drift(reference, columns, group)
         assert verdict.status == "warning"
         assert verdict.reason.startswith(f"{len(verdict.drifted)} of 28 features drifted")
         for name in verdict.drifted:
@@ -105,9 +105,9 @@ def reference():
     ("rows", "moved", "status", "words"),
     [
         (2_000, 0, "stable", "none of 10 features drifted"),
-        (2_000, 1, "warning", "1 of 10 features drifted (10%), under the threshold of 50%: f0"),
+        (2_000, 1, "warning", "1 of 10 features drifted (10%), below the threshold of 50%: f0"),
         (2_000, 4, "warning", "4 of 10 features drifted (40%)"),
-        (2_000, 5, "drift", "5 of 10 features drifted (50%), at or over the threshold of 50%: f0, f1, f2, f3, f4"),
+        (2_000, 5, "drift", "5 of 10 features drifted (50%), at or above the threshold of 50%: f0, f1, f2, f3, f4"),
         (2_000, 10, "drift", "f7 and 2 more"),
         (499, 10, "insufficient_data", "499 rows, at least 500 are needed"),
         (0, 0, "insufficient_data", "0 rows, at least 500 are needed"),
@@ -115,15 +115,15 @@ def reference():
 )
 def test_table_of_verdicts(reference, rows: int, moved: int, status: str, words: str) -> None:
     """Status and the reason that people read, by the share of moved features; too few rows is never green."""
-    verdict = judge(reference, columns_of(np.random.default_rng(8), rows, moved))
+    verdict = evaluate_drift(reference, columns_of(np.random.default_rng(8), rows, moved))
     assert verdict.status == status
     assert words in verdict.reason
-    assert verdict.alarming == (status == "drift")
+    assert verdict.has_drifted == (status == "drift")
 
 
 def test_many_rows_of_few_users_are_insufficient(reference) -> None:
     """2,000 ratings of ten users say little about all users, however far they moved."""
-    verdict = judge(reference, columns_of(np.random.default_rng(9), 2_000, 10), np.repeat(np.arange(10), 200))
+    verdict = evaluate_drift(reference, columns_of(np.random.default_rng(9), 2_000, 10), np.repeat(np.arange(10), 200))
     assert verdict.status == "insufficient_data"
     assert verdict.reason == "2000 rows of 10 groups, at least 30 groups are needed"
 
@@ -133,39 +133,41 @@ def test_fields_that_are_left_out_warn_and_do_not_alarm(reference) -> None:
     columns = columns_of(np.random.default_rng(10), 2_000)
     for name in ("f0", "f1", "f2", "f3"):
         columns[name] = np.full(2_000, np.nan)
-    verdict = judge(reference, columns)
+    verdict = evaluate_drift(reference, columns)
     assert verdict.status == "warning"
-    assert verdict.reason == "the share of unknown values changed in f0, f1, f2, f3"
-    assert verdict.judged == 6
+    assert verdict.reason == "the missing rate changed in f0, f1, f2, f3"
+    assert verdict.evaluated == 6
     for name in columns:
         columns[name] = np.full(2_000, np.nan)
-    nothing = judge(reference, columns)
+    nothing = evaluate_drift(reference, columns)
     assert nothing.status == "insufficient_data"
-    assert nothing.reason == "0 of 10 features have known values worth 100 independent rows"
+    assert nothing.reason == "0 of 10 features have 100 effective rows of known values"
 
 
 def test_a_column_that_the_window_lacks_is_not_judged(reference) -> None:
     """A log of an older version without a feature: the rest is judged, more than half must be there."""
     columns = columns_of(np.random.default_rng(11), 2_000, 4)
     some = {name: columns[name] for name in ("f0", "f1", "f2", "f3", "f4", "f5")}
-    verdict = judge(reference, some)
+    verdict = evaluate_drift(reference, some)
     assert verdict.status == "drift"
-    assert verdict.judged == 6
+    assert verdict.evaluated == 6
     few = {name: columns[name] for name in ("f0", "f1")}
-    assert judge(reference, few).status == "insufficient_data"
+    assert evaluate_drift(reference, few).status == "insufficient_data"
 
 
 def test_predictions_and_labels_that_move_warn(reference) -> None:
     """Equal inputs with other answers or other outcomes: named, with what moved."""
     rng = np.random.default_rng(12)
     columns = columns_of(rng, 2_000)
-    verdict = judge(reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64))
+    verdict = evaluate_drift(
+        reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64)
+    )
     assert verdict.status == "warning"
-    assert "the predictions moved: mean 0.1971 → 0.6" in verdict.reason
-    assert "the labels moved: " in verdict.reason
+    assert "the predictions drifted: mean 0.1971 → 0.6" in verdict.reason
+    assert "the labels drifted: " in verdict.reason
     assert verdict.prediction is not None
     assert verdict.prediction.drifted
-    same = judge(reference, columns, score=rng.beta(2, 8, 2_000), label=rng.integers(0, 2, 900))
+    same = evaluate_drift(reference, columns, score=rng.beta(2, 8, 2_000), label=rng.integers(0, 2, 900))
     assert same.status == "stable"
 
 
@@ -174,7 +176,7 @@ def test_a_tail_counts_by_its_stability_index(reference) -> None:
     rng = np.random.default_rng(13)
     base = np.where(rng.random(50_000) < 0.002, 1, 0)
     profile = read_reference(build_reference({"x": base}, {"x": "categorical"}))
-    moved = judge(profile, {"x": np.where(rng.random(5_000) < 0.075, 1, 0)})
+    moved = evaluate_drift(profile, {"x": np.where(rng.random(5_000) < 0.075, 1, 0)})
     comparison = moved.features[0].comparison
     assert comparison.distance < 0.08
     assert comparison.psi >= 0.2

@@ -148,7 +148,7 @@ def test_nothing_moves_while_the_database_is_away(model: Model) -> None:
     old, bad = versions(model, b"one", b"two")
     away = Warehouse("postgresql+psycopg2://x:y@127.0.0.1:9/none")
     with pytest.raises(SQLAlchemyError):
-        roll_back(model.models, away, model.name, version=None, asked_by="ada", run_id="cli")
+        roll_back(model.models, away, model.name, version=None, requested_by="ada", run_id="cli")
     assert serving(model) == bad
     model.run(Command("roll_back"))
     assert (serving(model), barred(model)) == (old, [bad])

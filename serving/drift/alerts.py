@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accident_reco.lifecycle.bundle import canonical_json
-from accident_reco.lifecycle.retrain_requests import held_back
+from accident_reco.lifecycle.retrain_requests import may_request_again
 from accident_reco.storage import alerts, work_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import request_work
@@ -124,7 +124,7 @@ def take(warehouse: Warehouse, models: Collection[str], notification: Notificati
 def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]:
     identity = alert.identity(model)
     seen = alerts.find_alert(warehouse, identity)
-    if seen is not None and not held_back(warehouse, seen["request_id"], model, datetime.now(UTC)):
+    if seen is not None and not may_request_again(warehouse, seen["request_id"], model, datetime.now(UTC)):
         return "replayed", seen["request_id"]
     outcome, request_id = "joined", work_requests.open_training(warehouse, model)
     name = alert.labels.get("alertname", "alert")[:128]

@@ -114,7 +114,7 @@ async def _computed(context: Context, model: str) -> dict[str, Any]:
 
 
 def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
-    from accident_reco.drift.html_report import page_policy
+    from accident_reco.drift.html_report import content_security_policy
 
     warehouse = context.warehouse
     row = newest_report(warehouse, model) if report_id is None else drift_reports.report(warehouse, report_id)
@@ -128,7 +128,7 @@ def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, s
         page = context.objects().read(row["report_key"])
     except ObjectNotFound:
         raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
-    return page, page_policy(page)
+    return page, content_security_policy(page)
 
 
 async def _read(context: Context, function: Any, *arguments: Any) -> Any:

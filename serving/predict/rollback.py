@@ -117,7 +117,7 @@ def _plan(context: Context, model: str, version: str | None) -> Plan:
     except (OSError, RuntimeError, ValueError):
         raise Problem(503, "The model store cannot be read now.", kind="store-down",
                       headers={"Retry-After": "5"}) from None  # fmt: skip
-    if planned.target == planned.seen.version and planned.completed is None:
+    if planned.target == planned.expected.version and planned.completed is None:
         raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
     return planned
 
@@ -127,7 +127,7 @@ def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str
     try:
         outcome = planned.completed or roll_back(
             context.open_models(), context.warehouse, row["model"],
-            version=planned.target, asked_by=row["requested_by"], run_id=f"api:{row['id']}",
+            version=planned.target, requested_by=row["requested_by"], run_id=f"api:{row['id']}",
         )  # fmt: skip
         status, reason = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
         advance_request(context.warehouse, row["id"], status, outcome=reason)
