@@ -68,8 +68,11 @@ def test_killed_at_any_upload_exactly_one_champion_loads(
     database = warehouse.url.render_as_string(hide_password=False)
     process = subprocess.Popen(
         [sys.executable, "-c", PROMOTE, store.url, database],
-        env=os.environ | {"PYTHONPATH": str(root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     served = []
     with process:
         for step in range(1, 12):

@@ -54,10 +54,14 @@ def test_no_move_escapes_the_audit(world: World) -> None:
     run_state_machine_as_test(
         machine(lambda: world),
         settings=settings(
-            max_examples=30, stateful_step_count=12, deadline=None, database=None, phases=[Phase.generate],
+            max_examples=30,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
-    )  # fmt: skip
+    )
 
 
 def test_a_rollback_killed_before_its_audit_is_completed_by_the_next(world: World) -> None:

@@ -42,9 +42,14 @@ def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.
 def manifest_and_reference():
     rng = np.random.default_rng(1)
     profile = build_reference(
-        people(rng, 4_000), KINDS, np.repeat(np.arange(2_000), 2), score=rng.beta(2, 8, 4_000),
-        label=rng.integers(0, 2, 4_000), model="accidents", data_source="sample",
-    )  # fmt: skip
+        people(rng, 4_000),
+        KINDS,
+        np.repeat(np.arange(2_000), 2),
+        score=rng.beta(2, 8, 4_000),
+        label=rng.integers(0, 2, 4_000),
+        model="accidents",
+        data_source="sample",
+    )
     files = {"reference.json": reference_bytes(profile)}
     bundle = Bundle("accidents", files, {}, {"roc_auc": 0.8}, {"data_source": "sample"})
     return bundle.manifest("2026-01-01T00:00:00.000+00:00"), load_reference(files)
@@ -55,13 +60,19 @@ def logged(rng: np.random.Generator, rows: int, shift: int = 0, **extra: object)
     score = rng.beta(2, 8, rows)
     return [
         {
-            "id": f"p{i}", "request_id": f"r{i // 2}", "at": NOW - timedelta(seconds=i), "version": "v1",
+            "id": f"p{i}",
+            "request_id": f"r{i // 2}",
+            "at": NOW - timedelta(seconds=i),
+            "version": "v1",
             "score": float(score[i]),
-            "inputs": {name: values[i].item() if hasattr(values[i], "item") else values[i]
-                       for name, values in columns.items()} | {"accident": 0} | extra,
+            "inputs": {
+                name: values[i].item() if hasattr(values[i], "item") else values[i] for name, values in columns.items()
+            }
+            | {"accident": 0}
+            | extra,
         }
         for i in range(rows)
-    ]  # fmt: skip
+    ]
 
 
 def settings(tmp_path) -> Settings:

@@ -37,9 +37,14 @@ def sample(
 
 @pytest.mark.parametrize(
     ("rows", "checks", "width", "grouped"),
-    [(1_000, 100, 28, False), (1_000, 80, 28, True), (10_000, 14, 28, True), (100_000, 4, 28, True),
-     (1_000_000, 2, 10, False)],
-)  # fmt: skip
+    [
+        (1_000, 100, 28, False),
+        (1_000, 80, 28, True),
+        (10_000, 14, 28, True),
+        (100_000, 4, 28, True),
+        (1_000_000, 2, 10, False),
+    ],
+)
 def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped: bool) -> None:
     """200 windows drawn like their reference, 10^3 to 10^6 rows: no dataset alarm, hardly ever a drifted feature."""
     rng = np.random.default_rng(rows + grouped)
@@ -95,10 +100,15 @@ def reference():
     columns = columns_of(rng, 5_000)
     return read_reference(
         build_reference(
-            columns, dict.fromkeys(columns, "numeric"), np.repeat(np.arange(2_500), 2),
-            score=rng.beta(2, 8, 5_000), label=rng.integers(0, 2, 5_000), model="accidents", data_source="sample",
+            columns,
+            dict.fromkeys(columns, "numeric"),
+            np.repeat(np.arange(2_500), 2),
+            score=rng.beta(2, 8, 5_000),
+            label=rng.integers(0, 2, 5_000),
+            model="accidents",
+            data_source="sample",
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,11 @@ def test_unknown_is_one_rule() -> None:
         )
     )
     assert {name: column.missing for name, column in reference.columns.items()} == {
-        "vma": 1, "lat": 2, "catu": 1, "dep": 2,
-    }  # fmt: skip
+        "vma": 1,
+        "lat": 2,
+        "catu": 1,
+        "dep": 2,
+    }
     vma, catu, dep = reference.columns["vma"], reference.columns["catu"], reference.columns["dep"]
     assert isinstance(vma, NumericColumn)
     assert vma.grid.tolist() == [50, 80]
