@@ -13,6 +13,7 @@ from sqlalchemy import text
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.registry import database_access
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.promotions import promotion_history, rolled_back_versions
@@ -38,7 +39,7 @@ def warehouses(postgres: Postgres) -> Iterator[tuple[Warehouse, Warehouse]]:
     ensure_databases(postgres.url().render_as_string(hide_password=False), [owner_url], [services_url])
     owner, services = Warehouse(owner_url), Warehouse(services_url)
     owner.upgrade()
-    grant(owner, {"services": "moves_services"})
+    grant(owner, {"services": "moves_services"}, database_access(Settings.load()))
     yield owner, services
     owner.close()
     services.close()
