@@ -1,7 +1,8 @@
-"""The sensors of the closed loop. They find triggers, ask the retrain policy, and turn queued requests into runs.
+"""The sensors of the closed loop. They find triggers, evaluate them, and turn queued requests into runs.
 
-Two stages: reports, new data and alerts become at most one queued request each (`evaluate_trigger`); one sensor per model alone
-starts runs, under run keys of the requests. Killed anywhere in a tick, the next ends with the same requests and runs.
+Two stages: reports, new data and alerts become at most one queued request each (`evaluate_trigger`); one sensor per
+model alone starts runs, under run keys of the requests. Killed anywhere in a tick, the next ends with the same requests
+and runs.
 """
 
 import json

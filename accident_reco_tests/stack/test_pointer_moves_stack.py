@@ -126,7 +126,7 @@ def test_a_rollback_that_could_not_be_audited_stays_queued_and_is_completed(
             answer = client.post("/models/accidents/rollback", json={"reason": "the new one is bad"})
             assert (answer.status_code, answer.json()["status"]) == (202, "queued"), answer.text
     finally:
-        grant(world.owner, {"services": "moves_services"})
+        grant(world.owner, {"services": "moves_services"}, database_access(Settings.load()))
     models = ModelStore(open_store(world.store_url))
     (row,) = sweep(models, world.owner, "accidents")
     assert (row["run_id"], row["promoted"], row["version"]) == (f"api:{answer.json()['id']}", True, old)
