@@ -1,10 +1,10 @@
-"""What a model is: everything the platform asks of it, member by member.
+"""The contract of a model, member by member.
 
-A model is a package that declares one instance of `Model` under the entry point group `accident_reco.models`. Importing
+A model is a package that declares an instance of `Model` under the entry point group `accident_reco.models`. Importing
 that instance must be cheap (no server, no Dagster, no training library): the two halves, `serving()` and `training()`,
-import what they need when they are called, so that a server never loads a training stack.
+import their libraries when called, so that a server never loads a training stack.
 
-Does not hold how models are found (`registry`) nor what is done with them (`lifecycle`, `drift`, `defs`, `serving`).
+Models are found by `registry` and used by `lifecycle`, `drift`, `defs` and `serving`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
 
 
 class Platform(Protocol):
-    """What a model gets from the platform: settings and the opened stores. Dagster's resource is one of these."""
+    """Settings and opened stores, as models get them. Dagster's resource is one implementation."""
 
     @property
     def settings(self) -> Settings:
@@ -74,7 +74,7 @@ class Platform(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What kind of prediction a model makes, and which metric decides.
+    """Kind of prediction and deciding metric of a model.
 
     Args:
         kind: chooses the metrics of live performance, those of `LIVE_METRICS`.
@@ -118,16 +118,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Label:
-    """What turned out to be true about a prediction, as `POST /feedback/{model}` accepts it.
+    """The outcome of a prediction, as `POST /feedback/{model}` accepts it.
 
     Args:
-        body: request body besides `prediction_id`, such as `severity: int`; its fields are kept as the label.
-        outcome: a valid body → the number that live performance compares the score with: 0 or 1 for a classification,
-            the value for a regression.
-        shown: a valid body → fields of the answer; by default those of the body.
-        stored: a valid body → further columns of the feedback table, for readers that know them.
-        answer: shape of the answer in the documentation; by default the body with `prediction_id` and `status`.
-        summary: one line for the documentation.
+        body: request body besides `prediction_id`, such as `severity: int`; its fields are stored as the label.
+        outcome: a valid body → number that the score is compared with: 0 or 1 for a classification, the value for a
+            regression.
+        shown: a valid body → fields of the response; by default those of the body.
+        stored: a valid body → further columns of the feedback table.
+        answer: model of the response for the documentation; by default the body with `prediction_id` and `status`.
+        summary: summary of the endpoint for the documentation.
     """
 
     body: type[BaseModel]
@@ -140,11 +140,11 @@ class Label:
 
 @dataclass(frozen=True)
 class NewData:
-    """Data that the champion has not been trained on.
+    """Data that the champion was not trained on.
 
     Args:
-        identity: the same for the same data; a decision is made once per identity.
-        evidence: one sentence, such as "files that the champion has not seen: 2024".
+        identity: key of the data; there is one decision per identity.
+        evidence: description, such as "files that the champion was not trained on: 2024".
     """
 
     identity: str
@@ -152,14 +152,14 @@ class NewData:
 
 
 class ModelServing(ABC):
-    """What serves and monitors a model. Imports no training library."""
+    """Serving and monitoring of a model. Imports no training library."""
 
     @abstractmethod
     def load(self, files: Mapping[str, bytes], manifest: Manifest) -> Any:
-        """A version that is ready to answer, from verified files; it has made a smoke prediction.
+        """Load a version from verified files and test it by a smoke prediction. Returns the model's own object.
 
         Raises:
-            ValueError: the files do not fit each other, or the smoke prediction is no valid answer.
+            ValueError: the files are inconsistent, or the smoke prediction is not valid.
         """
 
     @abstractmethod
@@ -167,34 +167,34 @@ class ModelServing(ABC):
         """HTTP endpoints of the predict service; those that answer predictions are at or below `/predict/<model>`."""
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
-        """Path → limits of endpoints that take more than others, such as file uploads."""
+        """Path → limits of endpoints that differ from the default, such as file uploads."""
         return {}
 
     @abstractmethod
     def inference(self) -> InferenceAdapter:
-        """The model over the Open Inference Protocol v2: its tensors and how to answer with them."""
+        """Adapter to the Open Inference Protocol v2: tensors and prediction."""
 
     label: ClassVar[Label | None] = None
-    """What a label of a prediction looks like; None where feedback comes in another way (ratings)."""
+    """Label of a prediction; None for a model without `POST /feedback/{model}`."""
 
     def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Logged raw inputs as the reference profile names them, codes as numbers."""
+        """Logged raw inputs by the names of the reference profile, codes as numbers."""
         return inputs
 
     def log_group(self, row: Mapping[str, Any]) -> str | None:
-        """Key of the dependent rows that a row of the log belongs to, such as an accident; None: it stands alone."""
+        """Key of the group of dependent rows of a row of the log; None for an independent row."""
         return None
 
     def windows(
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes]
     ) -> Windows | None:
-        """The latest window of data and the one before it; None: the prediction log is the data."""
+        """The latest window of data and the one before it; None: windows of the prediction log."""
         return None
 
     def partition_window(
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
     ) -> Window | None:
-        """A stored partition (a year) as a window, labels included; None where the model has no partitions.
+        """A stored partition (such as a year) as a window with labels; None for a model without partitions.
 
         Raises:
             ObjectNotFound: the partition is not stored.
@@ -202,7 +202,7 @@ class ModelServing(ABC):
         return None
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
-        """Data that the champion has not seen, or one sentence why there is none."""
+        """Data that the champion was not trained on, or the reason why there is none."""
         return "new data is not watched"
 
 
@@ -211,7 +211,7 @@ class ModelServing(ABC):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to train the model: an entry in its table becomes an asset.
+    """A kind of trained model, with an asset of its own.
 
     Args:
         asset: name of the asset, such as `forest_model`.
@@ -289,33 +289,33 @@ Frames = Mapping[str, "pd.DataFrame"]
 
 
 class ModelTraining(ABC):
-    """What trains a model. May import Dagster and training libraries, inside of functions where they are heavy.
+    """Training of a model. May import Dagster and training libraries, inside functions where they are slow to import.
 
-    The platform makes the assets of each candidate, `candidate_model`, `production_model` and `drift_report`, their
-    checks, the jobs `train_<model>` and `report_<model>_drift`, and the sensors. The model brings the assets before
-    these (`definitions`) and the functions that they call.
+    The platform defines the assets of each candidate, `candidate_model`, `production_model` and `drift_report`, their
+    checks, the jobs `train_<model>` and `report_<model>_drift`, and the sensors. The model defines the assets upstream
+    of these (`definitions`) and the functions that they call.
     """
 
     candidates: ClassVar[Mapping[str, Candidate]]
-    """Kind → candidate, in the order of preference between equals."""
+    """Kind → candidate, in order of preference where they are equal."""
 
     prepared: ClassVar[tuple[str, ...]]
-    """Assets of the model that a training materializes first, in order: training rows, features."""
+    """Assets of the model that a training materializes first, in order, such as training rows and features."""
 
     fit_inputs: ClassVar[tuple[str, ...]]
-    """Of `prepared`, those whose frames `fit` gets."""
+    """Those of `prepared` whose frames are passed to `fit`."""
 
     evaluate_inputs: ClassVar[tuple[str, ...]] = ()
-    """Of `prepared`, those whose frames `evaluate` gets."""
+    """Those of `prepared` whose frames are passed to `evaluate`."""
 
     compare_inputs: ClassVar[tuple[str, ...]] = ()
-    """Of `prepared`, those whose frames `compare` gets."""
+    """Those of `prepared` whose frames are passed to `compare`."""
 
     fit_deps: ClassVar[tuple[str, ...]] = ()
-    """Further assets of the model that `fit` reads by itself."""
+    """Further assets of the model that `fit` reads itself."""
 
     evaluate_deps: ClassVar[tuple[str, ...]] = ()
-    """Further assets of the model that `evaluate` and `compare` read by themselves."""
+    """Further assets of the model that `evaluate` and `compare` read themselves."""
 
     fit_check: ClassVar[tuple[str, str]]
     """Name and description of the blocking check of a candidate's bundle, whose outcome `fit` returns."""
@@ -332,7 +332,7 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
-        """Train one candidate. The same frames, settings and seed give the same version."""
+        """Train one candidate; deterministic for frames, settings and seed."""
 
     @abstractmethod
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
@@ -340,49 +340,49 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def gate_policy(self, settings: Settings) -> GatePolicy:
-        """What a candidate must reach to be promoted."""
+        """Conditions of a promotion."""
 
     @abstractmethod
     def compare(
         self, candidate: Bundle, manifest: Manifest, files: Mapping[str, bytes], frames: Frames, platform: Platform
     ) -> Comparison:
-        """The candidate against the champion (`manifest`, `files`) on the same holdout rows."""
+        """Compare the candidate with the champion (`manifest`, `files`) on the same holdout rows."""
 
     @abstractmethod
     def data_source(self, settings: Settings) -> str:
-        """Where the training data comes from as configured: `sample`, `official` or `directory`."""
+        """Source of the training data as configured: `sample`, `official` or `directory`."""
 
     def data_problems(self, platform: Platform) -> Sequence[str]:
-        """Blocking checks that the stored training data fails now; each of them rejects a candidate."""
+        """Blocking checks that the stored training data fails; any rejects a candidate."""
         return ()
 
     def data_version(self, platform: Platform) -> str:
-        """Identity of the stored training data: a training follows when an ingestion has changed it."""
+        """Identity of the stored training data; a training starts after an ingestion that changes it."""
         return ""
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
-        """What to run before a training so that the data is complete; decided step by step."""
+        """Runs that complete the data before a training, each decided after the previous one."""
         return iter(())
 
     def missing_outputs(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
-        """What to run after a training so that everything follows the champion, such as batch scores."""
+        """Runs that follow a training, such as batch scores of the champion."""
         return iter(())
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         """Write the exact inputs of a candidate into a folder, for `restore_inputs`.
 
         Raises:
-            DatasetError: what is stored is no longer what the candidate was trained on.
+            DatasetError: the stored data is no longer that of the candidate's training.
         """
         from accident_reco.lifecycle.dataset import save_frames
 
         save_frames(self.prepared, candidate, platform, folder)
 
-    def restore_inputs(self, folder: Path, platform: Platform) -> None:  # noqa: B027 - nothing to do by default
-        """Bring inputs that are not objects back into an empty home; objects are there already."""
+    def restore_inputs(self, folder: Path, platform: Platform) -> None:  # noqa: B027 - by default all inputs are objects
+        """Restore inputs that are not objects into an empty home; objects are already restored."""
 
     def restored_settings(self, folder: Path) -> Mapping[str, str]:
-        """Settings by field name under which restored inputs are found."""
+        """Settings by field name that refer to restored inputs."""
         return {}
 
 
@@ -390,36 +390,36 @@ class ModelTraining(ABC):
 
 
 class DemoScenario(ABC):
-    """A model in the demonstration of the closed loop: a first champion, traffic like its data, traffic that moved."""
+    """A model in the demonstration of the closed loop: a first champion, traffic like its data, traffic with drift."""
 
     first: int
     """Period (year) of the first data."""
 
     moved: int
-    """Period whose traffic has moved."""
+    """Period of the traffic with drift."""
 
     size: int
     """Rows of a period, by default."""
 
     what_moves: str
-    """What is different in the moved period, in words."""
+    """Description of the drift."""
 
     path: str
-    """Endpoint that answers predictions."""
+    """Path of the endpoint for predictions."""
 
     probe: ClassVar[Mapping[str, Any]]
-    """A small valid request body, to see which version answers."""
+    """A small valid request body, to find the version that is served."""
 
     weak: ClassVar[Mapping[str, Any]]
-    """Settings under which a training makes a worse model."""
+    """Settings of a training with a worse result."""
 
     @abstractmethod
     def settings(self, source: Path) -> dict[str, Any]:
-        """Settings of the demonstration; published files appear in `source`."""
+        """Settings of the demonstration; `source` is the directory of published files."""
 
     @abstractmethod
     def first_jobs(self) -> Sequence[tuple[str, str | None]]:
-        """Jobs that make the first champion, each with its partition."""
+        """Jobs of the first champion, each with its partition."""
 
     @abstractmethod
     def write_first(self, source: Path, size: int) -> None:
@@ -427,7 +427,7 @@ class DemoScenario(ABC):
 
     @abstractmethod
     def write_moved(self, source: Path, size: int) -> None:
-        """Publish the moved period."""
+        """Publish the period with drift."""
 
     @abstractmethod
     def is_ingested(self, settings: Settings, period: int) -> bool:
@@ -435,26 +435,26 @@ class DemoScenario(ABC):
 
     @abstractmethod
     def requests(self, settings: Settings, period: int, count: int, seed: int) -> Iterator[dict[str, Any]]:
-        """Bodies of requests with `count` predictions together, like the data of a period."""
+        """Request bodies with `count` predictions in total, like the data of a period."""
 
 
 # The model
 
 
 class Model(ABC):
-    """One model of the platform. The instance that the entry point names is all that others know of it."""
+    """One model of the platform: the instance that its entry point names."""
 
     name: ClassVar[str]
-    """Name in paths, asset keys, object keys, metrics and settings: `accidents`. Lower case, [a-z][a-z0-9_]*."""
+    """Name in paths, asset keys, object keys, metrics and settings; [a-z][a-z0-9_]*, at most 32 characters."""
 
     title: ClassVar[str]
-    """What it is, for pages and dashboards: "Severity of road accidents"."""
+    """Title for pages and dashboards."""
 
     description: ClassVar[str]
-    """What it predicts from what, in one sentence."""
+    """Prediction and inputs, in one sentence."""
 
     drift_question: ClassVar[str]
-    """What its drift report answers, in one sentence."""
+    """Question that its drift report answers, in one sentence."""
 
     task: ClassVar[Task]
     """Kind of prediction and deciding metric."""
@@ -463,7 +463,7 @@ class Model(ABC):
     """Subclass of `Settings` with the model's own fields, named `<model>_…`."""
 
     access: ClassVar[Mapping[DatabaseRole, Mapping[str, str]]] = {}
-    """Database role → table of the model → rights; what is not named is refused."""
+    """Database role → table of the model → rights; everything else is denied."""
 
     @property
     def owner(self) -> str:

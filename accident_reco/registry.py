@@ -1,6 +1,6 @@
-"""The models of an installation, by name. Finds and validates them; knows none by name.
+"""The models of an installation: found by entry points, selected by `ACCIDENT_RECO_MODELS`, validated.
 
-What a model is, is in `contract`. Models are found by entry points and chosen by `ACCIDENT_RECO_MODELS`.
+Their contract is in `contract`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class ContractError(TypeError):
-    """An installed model does not fulfil the contract; the message names the member and the rule."""
+    """An installed model violates the contract; the message names the member and the rule."""
 
 
 def models(settings: Settings) -> Mapping[str, Model]:
     """The models of this installation, by name, in the order of `ACCIDENT_RECO_MODELS`.
 
     Raises:
-        ContractError: one of them does not fulfil the contract.
+        ContractError: one of them violates the contract.
     """
     return {name: _load(name) for name in settings.model_names}
 
@@ -48,7 +48,7 @@ def get_model(settings: Settings, name: str) -> Model:
     """One model of this installation.
 
     Raises:
-        UnknownModelError: it is not part of the installation; the message lists what is.
+        UnknownModelError: it is not part of the installation; the message lists the models that are.
     """
     if name not in settings.model_names:
         raise UnknownModelError(f"there is no model {name!r}; models are {', '.join(settings.model_names)}")
@@ -56,12 +56,12 @@ def get_model(settings: Settings, name: str) -> Model:
 
 
 def all_models() -> Mapping[str, Model]:
-    """Every installed model, chosen or not."""
+    """Every installed model, selected or not."""
     return {name: _load(name) for name in plugins.installed_names()}
 
 
 def database_access(settings: Settings) -> dict[str, dict[str, str]]:
-    """Database role → table → rights, of the platform and of the chosen models."""
+    """Database role → table → rights, of the platform and of the selected models."""
     access = {role: dict(rights) for role, rights in ACCESS.items()}
     for model in models(settings).values():
         for role, rights in model.access.items():
@@ -70,7 +70,7 @@ def database_access(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def warehouse_tables(settings: Settings) -> list[Table]:
-    """Tables of the chosen models."""
+    """Tables of the selected models."""
     return [table for model in models(settings).values() for table in model.tables()]
 
 

@@ -7,15 +7,14 @@ It runs on any store and database; `World` says on which.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import IO, Any
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import Connection, select
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
@@ -23,116 +22,16 @@ from accident_reco.lifecycle.intents import MoveInterrupted, Outcome
 from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
-from accident_reco.storage.lifecycle import open_intents, promotion_history, rolled_back_versions
-from accident_reco.storage.objects import ObjectStore, StoreError, open_store
+from accident_reco.storage.objects import StoreError, open_store
+from accident_reco.storage.promotions import open_intents, promotion_history, rolled_back_versions
 from accident_reco.storage.tables.lifecycle import promotion_intents
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.fault_points import Fault, Killed, WatchedStore, WatchedWarehouse, kill
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)
 BETTER = Comparison(100, 50, Interval(0.1, 0.05, 0.15))
 WORSE = Comparison(100, 50, Interval(-0.1, -0.15, -0.05))
 _models = count()
-
-
-class Killed(BaseException):
-    """The process ended here: no handler of the code under test may catch it."""
-
-
-@dataclass
-class Fault:
-    """Something that happens once, when the `at`-th point (before a read, before or after a write) is reached."""
-
-    at: int = 0
-    action: Callable[[Fault], None] = lambda _fault: None
-    reached: int = 0
-    down: str = ""
-
-    def reach(self) -> None:
-        self.reached += 1
-        if self.reached == self.at:
-            self.action(self)
-
-
-class WatchedStore(ObjectStore):
-    """A real store with points at reads of a pointer and around writes; keeps the pointers that were written."""
-
-    def __init__(self, inner: ObjectStore, fault: Fault, moves: list[bytes]) -> None:
-        super().__init__(inner.url)
-        self.inner, self.fault, self.moves = inner, fault, moves
-
-    def _up(self) -> ObjectStore:
-        if self.fault.down == "store":
-            raise StoreError(f"{self.url} cannot be reached")
-        return self.inner
-
-    def _write(self, write: Callable[[], Any]) -> Any:
-        self._up()
-        self.fault.reach()
-        self._up()
-        answer = write()
-        self.fault.reach()
-        return answer
-
-    def open(self, key: str) -> IO[bytes]:
-        return self._up().open(key)
-
-    def read(self, key: str) -> bytes:
-        return self._up().read(key)
-
-    def read_tagged(self, key: str) -> tuple[bytes, str]:
-        self.fault.reach()
-        return self._up().read_tagged(key)
-
-    def exists(self, key: str) -> bool:
-        return self._up().exists(key)
-
-    def list(self, prefix: str = "") -> list[str]:
-        return self._up().list(prefix)
-
-    def write(self, key: str, data: bytes | IO[bytes]) -> None:
-        self._write(lambda: self.inner.write(key, data))
-
-    def create(self, key: str, data: bytes) -> str:
-        return str(self._write(lambda: self.inner.create(key, data)))
-
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        def swapped() -> str:
-            tag = self.inner.swap(key, data, expected)
-            self.moves.append(data)
-            return tag
-
-        return str(self._write(swapped))
-
-    def delete(self, key: str) -> None:
-        self._write(lambda: self.inner.delete(key))
-
-
-class WatchedWarehouse(Warehouse):
-    """A real database with points before each transaction, and after each that writes."""
-
-    def __init__(self, inner: Warehouse, fault: Fault) -> None:
-        super().__init__(inner.url.render_as_string(hide_password=False))
-        self._engine, self.fault = inner.engine, fault
-
-    def _up(self) -> None:
-        if self.fault.down == "warehouse":
-            raise OperationalError("connect", None, ConnectionError("connection refused"))
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        self._up()
-        self.fault.reach()
-        self._up()
-        with super().begin() as connection:
-            yield connection
-        self.fault.reach()
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        self.fault.reach()
-        self._up()
-        with super().connect() as connection:
-            yield connection
 
 
 @dataclass
@@ -150,7 +49,7 @@ class World:
 
 @dataclass(frozen=True)
 class Command:
-    """What somebody does: promote a candidate, roll back (to `content`, or by itself), sweep."""
+    """A command: promote a candidate, roll back (to `content`, or by default), sweep."""
 
     name: str
     content: bytes | None = None
@@ -195,7 +94,7 @@ class Model:
 
             return promote(models, owner, self.candidate(command.content or b""), compare, POLICY, run_id)
         version = self.candidate(command.content).version if command.content is not None else None
-        return roll_back(models, services, self.name, version=version, asked_by="ada", run_id=run_id)
+        return roll_back(models, services, self.name, version=version, requested_by="ada", run_id=run_id)
 
     def new_run(self, command: Command) -> str:
         """An id that tells promotions, rollbacks to a named version and default rollbacks apart."""
@@ -207,7 +106,7 @@ class Model:
         return promotion_history(self.world.owner, self.name, limit=10_000)[::-1]
 
     def check(self, settled: bool = False) -> None:
-        """What must hold at any time, and with `settled` after a sweep."""
+        """Assert what holds at any time, and with `settled` after a sweep."""
         pointer, opened = self.models.pointer(self.name), open_intents(self.world.owner, self.name)
         with self.world.owner.connect() as connection:
             query = select(promotion_intents.c.pointer).where(promotion_intents.c.model == self.name)
@@ -215,15 +114,15 @@ class Model:
         moves = [chosen[raw] for raw in self.written]
         assert len({str(document) for document in moves}) == len(moves), "a pointer was written twice"
         assert (pointer.document() if pointer else None) == (moves[-1] if moves else None)
-        barred: set[str] = set()
+        blocked: set[str] = set()
         before = None
         for move in moves:
             assert move["previous"] == before
             before, kind = move["version"], move["run_id"].split("-")[0]
             if kind in ("run", "default"):
-                assert before not in barred, f"a version that was rolled back serves again: {move}"
+                assert before not in blocked, f"a version that was rolled back serves again: {move}"
             if kind != "run":
-                barred = (barred | {move["previous"]}) - {before}
+                blocked = (blocked | {move["previous"]}) - {before}
         audited = [
             tuple(row[name] for name in ("version", "previous", "run_id", "reason"))
             for row in self.audit()
@@ -232,14 +131,9 @@ class Model:
         moved = [tuple(move[name] for name in ("version", "previous", "run_id", "reason")) for move in moves]
         assert audited in ([moved] if settled else [moved, moved[:-1]])
         if audited == moved:
-            assert set(rolled_back_versions(self.world.owner, self.name)) == barred
+            assert set(rolled_back_versions(self.world.owner, self.name)) == blocked
         if settled:
             assert opened == []
-
-
-def kill(_fault: Fault) -> None:
-    """An action: the process ends."""
-    raise Killed
 
 
 CONTENTS = [b"one", b"two", b"three"]
@@ -326,7 +220,7 @@ def machine(world: Callable[[], World]) -> type[RuleBasedStateMachine]:
             self.play(Command("promote", content), meanwhile=move_once)
 
         def repeat(self) -> None:
-            """The last command again, by the same run or person: an interrupted rollback has its own result."""
+            """Repeat the last command by the same run or user: an interrupted rollback has its own result."""
             if self.last is None:
                 return
             command, run_id = self.last

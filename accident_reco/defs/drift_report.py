@@ -9,10 +9,10 @@ from accident_reco.contract import Model
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.check import DriftReport
 from accident_reco.drift.plot import distance_plot
-from accident_reco.drift.run_check import NothingToCompare, Question, run_check
+from accident_reco.drift.run_check import CheckRequest, NothingToCompare, run_check
 from accident_reco.drift.verdict import FeatureVerdict
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import latest_report
+from accident_reco.storage.drift_reports import latest_report
 
 GROUP = "drift"
 
@@ -48,7 +48,7 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: DriftQuestion, platform: Platform
     ) -> dg.MaterializeResult:
         """Judge the window, keep the report, show it."""
-        question = Question(config.partition, config.against)
+        question = CheckRequest(config.partition, config.against)
         try:
             report = run_check(model, platform, question, context.run.run_id)
         except NothingToCompare as error:

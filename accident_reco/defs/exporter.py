@@ -26,9 +26,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings, SettingsError
-from accident_reco.storage.lifecycle import open_requests
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import open_requests
 
 RECENT_RUNS = 1000
 

@@ -40,7 +40,7 @@ def move_pointer(
     models, warehouse, run_id = platform.models, platform.warehouse, context.run.run_id
     if config.rollback or config.version:
         outcome = roll_back(
-            models, warehouse, candidate.model, version=config.version, asked_by="operator", run_id=run_id
+            models, warehouse, candidate.model, version=config.version, requested_by="operator", run_id=run_id
         )
     else:
         keep = keeper(context, platform, fill)

@@ -20,7 +20,7 @@ from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
+from accident_reco.lifecycle.dataset import STORE, DatasetError, read_recipe
 from accident_reco.registry import get_model
 from accident_reco.settings import PREFIX, Settings, variable
 
@@ -33,7 +33,7 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     Raises:
         DatasetError: the folder holds no inputs of this model.
     """
-    recipe = recipe_of(folder)
+    recipe = read_recipe(folder)
     if recipe["model"] != model:
         raise DatasetError(f"{folder} holds inputs of {recipe['model']}, not of {model}")
     shutil.copytree(folder / STORE, home / "store")
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--to", type=Path, help="write the bundle's files into this new directory")
     chosen = parser.parse_args()
     try:
-        recipe = recipe_of(chosen.folder)
+        recipe = read_recipe(chosen.folder)
         with tempfile.TemporaryDirectory(prefix="reproduce-") as home:
             bundle = reproduce(chosen.model, chosen.folder.resolve(), Path(home))
     except DatasetError as error:

@@ -1,7 +1,8 @@
-"""The sensors of the closed loop. They find triggers, ask the retrain policy, and turn queued requests into runs.
+"""The sensors of the closed loop. They find triggers, evaluate them, and turn queued requests into runs.
 
-Two stages: reports, new data and alerts become at most one queued request each (`consider`); one sensor per model alone
-starts runs, under run keys of the requests. Killed anywhere in a tick, the next ends with the same requests and runs.
+Two stages: reports, new data and alerts become at most one queued request each (`evaluate_trigger`); one sensor per
+model alone starts runs, under run keys of the requests. Killed anywhere in a tick, the next ends with the same requests
+and runs.
 """
 
 import json
@@ -16,14 +17,14 @@ from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
-from accident_reco.drift.triggers import trigger_of_alerts, trigger_of_new_data, trigger_of_report
+from accident_reco.drift.triggers import build_alert_trigger, build_report_trigger, find_new_data_trigger
 from accident_reco.lifecycle.promotion import sweep
-from accident_reco.lifecycle.retrain_policy import Source
-from accident_reco.lifecycle.retrain_requests import Considered, Trigger, consider, policy_of
+from accident_reco.lifecycle.retrain_policy import RetrainPolicy, Source
+from accident_reco.lifecycle.retrain_requests import Trigger, TriggerOutcome, evaluate_trigger
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests
+from accident_reco.storage import drift_reports, promotions
+from accident_reco.storage.work_requests import advance_request, open_requests
 
 REQUEST_TAG = "accident_reco/request_id"
 PAGE = 50
@@ -34,11 +35,11 @@ IN_PROGRESS = [
 ]  # fmt: skip
 
 
-def _ask(context: dg.SensorEvaluationContext, platform: Platform, trigger: Trigger, **late: Any) -> Considered:
+def _ask(context: dg.SensorEvaluationContext, platform: Platform, trigger: Trigger, **late: Any) -> TriggerOutcome:
     """Put a trigger to the retrain policy; a suggestion is told to people."""
-    answer = consider(
+    answer = evaluate_trigger(
         platform.warehouse,
-        policy_of(platform.settings),
+        RetrainPolicy.from_settings(platform.settings),
         trigger,
         now=datetime.now(UTC),
         busy=_training_by_hand(context.instance, trigger.model),
@@ -85,8 +86,8 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
         said = []
         for model in models:
             for storage_id, report_id in _reports_after(context.instance, model, seen.get(model, 0)):
-                row = loop.report(platform.warehouse, report_id) if report_id else None
-                trigger = None if row is None else trigger_of_report(row, source)
+                row = drift_reports.report(platform.warehouse, report_id) if report_id else None
+                trigger = None if row is None else build_report_trigger(row, source)
                 if row is not None and trigger is not None:
                     answer = _ask(context, platform, trigger, until=row["computed_at"])
                     said.append(f"{model} report {report_id[:8]}: {answer.action}, {answer.reason}")
@@ -112,7 +113,7 @@ def _data_sensor(models: Sequence[str], settings: Settings) -> dg.SensorDefiniti
         """Ask the policy once per piece of news, and again each hour while it waits."""
         said = []
         for model in models:
-            found = trigger_of_new_data(get_model(platform.settings, model), platform, datetime.now(UTC))
+            found = find_new_data_trigger(get_model(platform.settings, model), platform, datetime.now(UTC))
             if isinstance(found, Trigger):
                 answer = _ask(context, platform, found)
                 said.append(f"{model}: {found.evidence}: {answer.action}, {answer.reason}")
@@ -150,7 +151,7 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
         for request in waiting:
             if request["source"] != "alert":
                 return _start(request, platform.settings)
-            answer = _ask(context, platform, trigger_of_alerts(platform.objects, platform.warehouse, request))
+            answer = _ask(context, platform, build_alert_trigger(platform.objects, platform.warehouse, request))
             if answer.action == "train":
                 return _start(request, platform.settings)
             advance_request(platform.warehouse, request["id"], "done", outcome=answer.reason)
@@ -201,10 +202,10 @@ def _decision(
 
     A run that was killed after it moved the pointer has promoted, although its retry finds that the candidate serves.
     """
-    if loop.decision_of_run(platform.warehouse, run.run_id) is None:
+    if promotions.decision_of_run(platform.warehouse, run.run_id) is None:
         sweep(platform.models, platform.warehouse, request["model"])
     runs = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request["id"]}))
-    found = [loop.decision_of_run(platform.warehouse, each.run_id) for each in runs]
+    found = [promotions.decision_of_run(platform.warehouse, each.run_id) for each in runs]
     return next((decided for decided in found if decided is not None and decided[0]), found[0])
 
 

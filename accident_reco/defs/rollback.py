@@ -16,9 +16,9 @@ from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.registry import UnknownModelError, get_model
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import OPEN, advance_request, open_requests, promotion, work_request
-from accident_reco.storage.loop import decision_of_run, moves_since
 from accident_reco.storage.objects import StoreError
+from accident_reco.storage.promotions import decision_of_run, moves_since, promotion
+from accident_reco.storage.work_requests import OPEN, advance_request, open_requests, work_request
 
 REQUEST_TAG = "accident_reco/request_id"
 MAX_RUNS = 3
@@ -56,7 +56,7 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform
         get_model(platform.settings, config.model)
         outcome = roll_back(
             platform.models, platform.warehouse, config.model,
-            version=config.version, asked_by=config.asked_by, run_id=context.run.run_id,
+            version=config.version, requested_by=config.asked_by, run_id=context.run.run_id,
         )  # fmt: skip
     except UnknownModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from None

@@ -1,6 +1,6 @@
 """One drift check from end to end: reference of the champion, window, verdict, live performance, as one document.
 
-The only way to a verdict: the asset, the schedule and the service's `?compute=true` all come through `check`.
+Every verdict is computed here: for the asset, the schedule and the service's `?compute=true`.
 """
 
 from __future__ import annotations
@@ -8,40 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from accident_reco.contract import Task
 from accident_reco.drift.performance import LivePerformance, live_performance
-from accident_reco.drift.verdict import FeatureVerdict, Thresholds, Verdict, judge
+from accident_reco.drift.verdict import FeatureVerdict, Thresholds, Verdict, evaluate_drift
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.settings import Settings
+from accident_reco.storage.clock import utc_now
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """A finished check. `row` is what the warehouse keeps, `verdict` what a page is drawn from."""
+    """A finished check. `row` is that of the warehouse; `verdict` is rendered as the HTML report."""
 
     id: str
     verdict: Verdict
     previous: Verdict | None
     performance: LivePerformance
     row: dict[str, Any]
-
-
-def thresholds_of(settings: Settings) -> Thresholds:
-    """The verdict's thresholds as configured."""
-    return Thresholds(
-        share=settings.drift_share,
-        alpha=settings.drift_alpha,
-        distance=settings.drift_distance,
-        psi=settings.drift_psi,
-        min_rows=settings.drift_min_rows,
-        min_groups=settings.drift_min_groups,
-    )
 
 
 def check(
@@ -54,14 +42,14 @@ def check(
     previous: Window | None = None,
     run_id: str,
 ) -> DriftReport:
-    """Judge a window against the champion's reference and, where there is one, against the window before it.
+    """Compare a window with the champion's reference and, where there is one, with the window before it.
 
-    The verdict is the one against the reference (baseline). Against the previous window (consecutive) it only tells
-    whether a change is sudden or has been there for a while.
+    The verdict is the one against the reference (baseline). The comparison with the previous window
+    (consecutive) only shows whether a change is sudden.
     """
-    limits = thresholds_of(settings)
-    verdict = judge(reference, window.columns, window.groups, window.score, window.label, limits)
-    consecutive = None if previous is None else _against_previous(reference, previous, window, limits)
+    thresholds = Thresholds.from_settings(settings)
+    verdict = evaluate_drift(reference, window.columns, window.groups, window.score, window.label, thresholds)
+    consecutive = None if previous is None else _against_previous(reference, previous, window, thresholds)
     performance = live_performance(task, window.labelled, manifest.metrics, settings.retrain_performance_drop)
     report_id = uuid4().hex
     row = {
@@ -76,7 +64,7 @@ def check(
         "reason": verdict.reason,
         "rows": verdict.rows,
         "groups": verdict.groups,
-        "judged": verdict.judged,
+        "judged": verdict.evaluated,
         "drifted": len(verdict.drifted),
         "drifted_share": verdict.drifted_share,
         "prediction_distance": None if verdict.prediction is None else _plain(verdict.prediction.comparison.distance),
@@ -84,7 +72,7 @@ def check(
             "features": [feature_document(feature) for feature in verdict.features],
             "prediction": None if verdict.prediction is None else feature_document(verdict.prediction),
             "label": None if verdict.label is None else feature_document(verdict.label),
-            "thresholds": asdict(limits),
+            "thresholds": asdict(thresholds),
             "previous_window": None if consecutive is None else _brief(consecutive),
             "performance": performance.document(),
             "note": window.note,
@@ -92,18 +80,18 @@ def check(
         },
         "report_key": None,
         "run_id": run_id,
-        "computed_at": datetime.now(UTC),
+        "computed_at": utc_now(),
     }
     return DriftReport(report_id, verdict, consecutive, performance, row)
 
 
-def reference_of(files: Mapping[str, bytes]) -> ReferenceProfile:
+def load_reference(files: Mapping[str, bytes]) -> ReferenceProfile:
     """The profile in a bundle's files. Raises ProfileError, or KeyError for a bundle without one."""
     return read_reference(files[REFERENCE_FILE])
 
 
 def feature_document(feature: FeatureVerdict) -> dict[str, Any]:
-    """One line of the table: what was measured and what was concluded; what is not a number is null."""
+    """JSON of a feature: the comparison and its verdict; numbers that are not finite are null."""
     comparison = asdict(feature.comparison)
     return {name: _plain(value) for name, value in comparison.items()} | {
         "p_adjusted": _plain(feature.p_adjusted),
@@ -114,15 +102,15 @@ def feature_document(feature: FeatureVerdict) -> dict[str, Any]:
 
 
 def _against_previous(
-    reference: ReferenceProfile, previous: Window, window: Window, limits: Thresholds
+    reference: ReferenceProfile, previous: Window, window: Window, thresholds: Thresholds
 ) -> Verdict | None:
-    if previous.rows < limits.min_rows:
+    if previous.rows < thresholds.min_rows:
         return None
     shared = {name: column.kind for name, column in reference.columns.items() if name in previous.columns}
     if not shared:
         return None
     profile = read_reference(build_reference(previous.columns, shared, previous.groups, previous.score))
-    return judge(profile, window.columns, window.groups, window.score, None, limits)
+    return evaluate_drift(profile, window.columns, window.groups, window.score, None, thresholds)
 
 
 def _brief(verdict: Verdict) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The drawn report: our verdict and table on top, Evidently's charts below, one file that asks nothing of the network.
+"""The HTML report: verdict and table on top, Evidently's charts below, one file that loads nothing from the network.
 
-Evidently and pandas are loaded when a page is drawn, not before. The charts are of bounded samples: of the window as it
-is, of the reference as its profile remembers it (no row of people is kept to draw from). The verdict is on all rows.
+Evidently and pandas are imported when a report is rendered. The charts are of bounded samples: rows of the window, and
+values from the reference profile, which holds no rows. The verdict is on all rows.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MAX_BYTES = 10_000_000
 COLOURS = {"stable": "green", "warning": "amber", "drift": "red", "insufficient_data": "grey"}
 HEADLINES = {
     "stable": "No drift",
-    "warning": "Something moved, under the threshold",
+    "warning": "Changes below the threshold",
     "drift": "Drift",
     "insufficient_data": "Insufficient data: no verdict",
 }
 _SCRIPT = re.compile(rb"<script[^>]*>(.*?)</script>", re.DOTALL)
-# What may stand in a chart: texts come from callers, and the charts' data is written into a script.
+# Not allowed in a chart: texts come from clients, and the charts' data is written into a script.
 _UNSAFE = re.compile(r"[^0-9A-Za-zÀ-ÖØ-öø-ÿ .,:_+-]")
 _SHOWN_CHARACTERS = 40
 _SHOWN_CATEGORIES = 30
@@ -50,8 +50,8 @@ _STYLE = """
 """
 
 
-def draw_page(report: DriftReport, reference: ReferenceProfile, window: Window, sample_rows: int) -> bytes:
-    """The page as UTF-8 HTML, smaller than `MAX_BYTES`. Raises ValueError when it is not."""
+def render_html_report(report: DriftReport, reference: ReferenceProfile, window: Window, sample_rows: int) -> bytes:
+    """The report as UTF-8 HTML. Raises ValueError where it is larger than `MAX_BYTES`."""
     top = _verdict_html(report)
     chartable = [name for name in reference.columns if name in window.columns]
     rows = min(sample_rows, window.rows)
@@ -66,12 +66,12 @@ def draw_page(report: DriftReport, reference: ReferenceProfile, window: Window, 
         )
     content = page.encode()
     if len(content) > MAX_BYTES:
-        raise ValueError(f"the drawn report has {len(content)} bytes, at most {MAX_BYTES} are allowed")
+        raise ValueError(f"the HTML report has {len(content)} bytes, at most {MAX_BYTES} are allowed")
     return content
 
 
-def page_policy(page: bytes) -> str:
-    """Content-Security-Policy under which the page works and does nothing else: its scripts by hash, no network."""
+def content_security_policy(page: bytes) -> str:
+    """Content-Security-Policy of a report: its scripts by hash, no network."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in _SCRIPT.findall(page)
     )
@@ -82,8 +82,8 @@ def page_policy(page: bytes) -> str:
     )
 
 
-def sample_of(column: Column, rows: int) -> np.ndarray:
-    """Values as the profile remembers them: evenly over its quantiles, or in proportion to its counts."""
+def sample_values(column: Column, rows: int) -> np.ndarray:
+    """Values with the distribution of a profile's column, shape (rows,): quantiles, or categories by their counts."""
     known = column.count - column.missing
     if known == 0:
         return np.full(rows, np.nan)
@@ -98,9 +98,9 @@ def sample_of(column: Column, rows: int) -> np.ndarray:
 def _charts(
     report: DriftReport, reference: ReferenceProfile, window: Window, names: list[str], sample_rows: int
 ) -> str:
-    """Evidently's page."""
+    """Evidently's HTML report."""
     with warnings.catch_warnings():
-        # Evidently's own warnings (empty bins, deprecated calls of its dependencies) are no news of ours.
+        # Evidently's warnings (empty bins, deprecated calls of its dependencies) do not concern the platform.
         warnings.simplefilter("ignore")
         import pandas as pd
         from evidently import DataDefinition, Dataset, Report
@@ -110,7 +110,7 @@ def _charts(
         kinds = {name: reference.columns[name].kind for name in names}
         before = pd.DataFrame(
             {
-                name: _chart_values(reference.columns[name], sample_of(reference.columns[name], sample_rows))
+                name: _chart_values(reference.columns[name], sample_values(reference.columns[name], sample_rows))
                 for name in names
             }
         )
@@ -121,15 +121,15 @@ def _charts(
             categorical_columns=[name for name in drawable if kinds[name] == "categorical"],
         )
         limits = report.verdict.thresholds
-        drawn = Report([DataDriftPreset(drift_share=limits.share, num_method="ks", cat_method="chisquare")]).run(
+        snapshot = Report([DataDriftPreset(drift_share=limits.share, num_method="ks", cat_method="chisquare")]).run(
             current_data=Dataset.from_pandas(now[drawable], data_definition=definition),
             reference_data=Dataset.from_pandas(before[drawable], data_definition=definition),
         )
-        return str(drawn.get_html_str(as_iframe=False))
+        return str(snapshot.get_html_str(as_iframe=False))
 
 
 def _chart_values(column: Column, values: np.ndarray) -> pd.Series[Any]:
-    """A series that Evidently draws: numbers, or few and harmless category names."""
+    """A series for Evidently: numbers, or a limited number of category names without markup."""
     import pandas as pd
 
     if isinstance(column, NumericColumn):
@@ -164,10 +164,10 @@ def _verdict_html(report: DriftReport) -> str:
     if report.previous is not None:
         lines.append(f"Against the window before: {_text(report.previous.reason)}")
     lines.append(
-        "The verdict is on all rows of the window, by effect size and certainty, people of one group counted together. "
-        "Evidently's charts below are of bounded samples, and its tests there look at p-values alone."
+        "The verdict is on all rows of the window, by effect size and significance, for dependent rows of a group. "
+        "Evidently's charts below are of bounded samples, and its tests use p-values alone."
     )
-    said = "".join(f"<p>{line}</p>" for line in lines)
+    paragraphs = "".join(f"<p>{line}</p>" for line in lines)
     head = "".join(
         f"<th>{name}</th>"
         for name in (
@@ -176,22 +176,22 @@ def _verdict_html(report: DriftReport) -> str:
             "distance",
             "PSI",
             "adjusted p",
-            "unknown before → now",
-            "what moved",
+            "missing before → now",
+            "change",
             "verdict",
         )
     )
     features = [*verdict.features, *(extra for extra in (verdict.prediction, verdict.label) if extra is not None)]
     table = "".join(_feature_html(feature) for feature in sorted(features, key=_by_distance))
     return (
-        f'<section class="verdict {COLOURS[verdict.status]}"><h1>{HEADLINES[verdict.status]}</h1>{said}</section>'
+        f'<section class="verdict {COLOURS[verdict.status]}"><h1>{HEADLINES[verdict.status]}</h1>{paragraphs}</section>'
         f'<section class="features"><table><thead><tr>{head}</tr></thead><tbody>{table}</tbody></table></section>'
     )
 
 
 def _feature_html(feature: FeatureVerdict) -> str:
     comparison = feature.comparison
-    verdict = {True: "drifted", False: "as before", None: "not judged"}[feature.drifted]
+    verdict = {True: "drifted", False: "no drift", None: "not evaluated"}[feature.drifted]
     shown = ((comparison.distance, ".3f"), (comparison.psi, ".3f"), (feature.p_adjusted, ".2g"))
     numbers = tuple("–" if np.isnan(value) else format(value, style) for value, style in shown)
     return (

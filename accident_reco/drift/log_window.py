@@ -1,25 +1,26 @@
-"""The prediction log as windows of a drift check: the newest rows of the last hours, and as many before them."""
+"""Windows of the prediction log for a drift check: the newest rows of the last hours, and as many before them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from accident_reco.contract import ModelServing, Platform
-from accident_reco.drift.window import Windows, window_of_log
+from accident_reco.drift.window import Windows, build_log_window
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile
+from accident_reco.storage.clock import utc_now
 from accident_reco.storage.prediction_log import labelled_predictions, prediction_window
 
 
 def window_start(platform: Platform) -> datetime:
-    """Oldest time (UTC) that a drift check looks at."""
-    return datetime.now(UTC) - timedelta(hours=platform.settings.drift_window_hours)
+    """Start (UTC) of the data of a drift check."""
+    return utc_now() - timedelta(hours=platform.settings.drift_window_hours)
 
 
 def log_windows(platform: Platform, serving: ModelServing, manifest: Manifest, reference: ReferenceProfile) -> Windows:
-    """Logged predictions of a model; live performance is measured on those of its champion alone."""
+    """Windows of a model's logged predictions; live performance is that of its champion alone."""
     since, size = window_start(platform), platform.settings.drift_window_rows
     rows = prediction_window(platform.warehouse, manifest.model, since=since, limit=2 * size)
     labelled = labelled_predictions(platform.warehouse, manifest.model, since=since, limit=10 * size)
@@ -28,8 +29,8 @@ def log_windows(platform: Platform, serving: ModelServing, manifest: Manifest, r
     current = [_scored_by(row, manifest.version) for row in rows[:size]]
     before = rows[size:]
     return Windows(
-        window_of_log(current, reference, of_champion, serving.log_group),
-        window_of_log(before, reference, group_of=serving.log_group) if before else None,
+        build_log_window(current, reference, of_champion, serving.log_group),
+        build_log_window(before, reference, group_of=serving.log_group) if before else None,
     )
 
 
@@ -39,5 +40,5 @@ def _readable(row: dict[str, Any], serving: ModelServing) -> dict[str, Any]:
 
 
 def _scored_by(row: dict[str, Any], version: str) -> dict[str, Any]:
-    """Scores of other versions are no scores of this one."""
+    """Without the score where another version computed it."""
     return row if row["version"] == version else row | {"score": None}

@@ -1,4 +1,4 @@
-"""How well the champion does on labels that came in: contract metrics with bounds, and whether they are worse."""
+"""Live performance of the champion: metrics on reported labels with confidence intervals, compared with training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from accident_reco.lifecycle.gate import (
 )
 
 MIN_LABELS = 200
-"""Fewer labels say nothing: an AUC of 200 rows with 40 positives is known to about ± 0.08."""
+"""Minimum labels: the standard error of an AUC of 200 rows with 40 positives is about 0.04."""
 MIN_OF_EACH_CLASS = 20
 DRAWS = 200
 ECE_BINS = 15
@@ -28,7 +28,7 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class LivePerformance:
-    """Metrics on live labels, each `{"value", "low", "high", "at_training"}`, and what the deciding one says."""
+    """Metrics on live labels, each `{"value", "low", "high", "at_training"}`, and the result for the deciding one."""
 
     labels: int
     metrics: Mapping[str, Mapping[str, float | None]]
@@ -48,11 +48,11 @@ class LivePerformance:
 def live_performance(
     task: Task, labelled: Labelled | None, at_training: Mapping[str, Any], tolerance: float
 ) -> LivePerformance:
-    """Measure and compare with the champion's metrics on its holdout.
+    """Compute metrics on live labels and compare them with the champion's on its holdout.
 
-    Performance has dropped when even the favourable end of the 95 % interval of the deciding live metric of the task is
-    worse than at training by more than `tolerance`: many labels are needed to say so, chance says it seldom. Targets of
-    a regression have any unit: there `tolerance` is a share of the metric at training.
+    Performance has dropped when the favourable end of the 95 % interval of the deciding live metric is worse than at
+    training by more than `tolerance`: many labels are needed for that. Targets of a regression have any unit: there
+    `tolerance` is a share of the metric at training.
     """
     labels = 0 if labelled is None else len(labelled.score)
     if labelled is None or labels < MIN_LABELS:
@@ -60,7 +60,7 @@ def live_performance(
     statistics = STATISTICS[task.kind](labelled)
     if statistics is None:
         return LivePerformance(
-            labels, {}, False, f"fewer than {MIN_OF_EACH_CLASS} labels of one class among {labels}: too few to measure"
+            labels, {}, False, f"fewer than {MIN_OF_EACH_CLASS} labels of one class among {labels}: insufficient"
         )
     metrics = {}
     for name, statistic in statistics.items():
@@ -85,7 +85,7 @@ def _compare(
     metric = metrics[name]
     value, low, high, before = metric["value"], metric["low"], metric["high"], metric["at_training"]
     if value is None or low is None or high is None or before is None:
-        return False, f"{name} cannot be compared with the one at training"
+        return False, f"{name} cannot be compared with that at training"
     shown = f"{name} {value:.3f} [{low:.3f}, {high:.3f}] on {labels} labels, {before:.3f} at training"
     worse = before - high if LIVE_METRICS[task.kind][name] else low - before
     is_relative = task.kind == "regression"
@@ -95,6 +95,7 @@ def _compare(
 
 
 def classification_statistics(labelled: Labelled) -> dict[str, Statistic] | None:
+    """Metrics of a classification; None where one class has too few labels."""
     truth, score = labelled.truth, labelled.score
     if min(truth.sum(), (1 - truth).sum()) < MIN_OF_EACH_CLASS:
         return None
@@ -107,6 +108,7 @@ def classification_statistics(labelled: Labelled) -> dict[str, Statistic] | None
 
 
 def error_statistics(labelled: Labelled) -> dict[str, Statistic]:
+    """Metrics of a regression or ranking."""
     errors = labelled.truth - labelled.score
     return {"rmse": rmse_statistic(errors), "mae": mean_statistic(np.abs(errors))}
 
@@ -120,14 +122,14 @@ STATISTICS: Final[Mapping[TaskKind, Callable[[Labelled], dict[str, Statistic] | 
 
 
 def calibration_error_statistic(truth: np.ndarray, score: np.ndarray, bins: int = ECE_BINS) -> Statistic:
-    """Weighted expected calibration error over equally filled bins (Nguyen and O'Connor 2015), cut once."""
+    """Weighted expected calibration error over bins of equal size (Nguyen and O'Connor 2015)."""
     order = np.argsort(score, kind="stable")
     bin_of = np.empty(len(score), dtype=np.int64)
     bin_of[order] = np.arange(len(score)) * bins // len(score)
 
     def statistic(weights: np.ndarray) -> float:
-        gap = np.bincount(bin_of, weights=weights * (score - truth), minlength=bins)
-        return float(np.abs(gap).sum() / weights.sum())
+        difference = np.bincount(bin_of, weights=weights * (score - truth), minlength=bins)
+        return float(np.abs(difference).sum() / weights.sum())
 
     return statistic
 

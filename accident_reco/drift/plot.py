@@ -1,4 +1,4 @@
-"""The picture of a verdict: how far each feature moved, against the threshold. matplotlib, loaded when it draws."""
+"""Plot of a verdict: the distance of each feature and the threshold. matplotlib is imported when called."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import io
 
 from accident_reco.drift.verdict import Verdict
 
-MOST_BARS = 25
+MAX_BARS = 25
 
 
 def distance_plot(verdict: Verdict) -> bytes:
-    """PNG: one bar per feature, farthest first; red have drifted, grey were not judged."""
+    """PNG with a bar per feature, largest distance first; red: drifted, grey: not evaluated."""
     from matplotlib.figure import Figure
 
     known = [feature for feature in verdict.features if feature.comparison.distance == feature.comparison.distance]
-    shown = sorted(known, key=lambda feature: -feature.comparison.distance)[:MOST_BARS]
+    shown = sorted(known, key=lambda feature: -feature.comparison.distance)[:MAX_BARS]
     figure = Figure(figsize=(7, 0.8 + 0.24 * max(len(shown), 1)), layout="constrained")
     axes = figure.subplots()
     colours = {True: "#b42318", False: "#1a7f37", None: "#8c959f"}

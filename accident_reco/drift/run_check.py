@@ -7,74 +7,74 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accident_reco.contract import Model, Platform
-from accident_reco.drift.check import DriftReport, check, reference_of
+from accident_reco.drift.check import DriftReport, check, load_reference
+from accident_reco.drift.html_report_store import write_html_report
 from accident_reco.drift.log_window import log_windows
-from accident_reco.drift.pages import write_page
 from accident_reco.drift.reports import NOW_WINDOW
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.loop import LOG_WINDOW, save_report
+from accident_reco.storage.drift_reports import LOG_WINDOW, save_report
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 
 class NothingToCompare(LookupError):
-    """There is no champion, no reference profile or no such year; the message says which and what to do."""
+    """There is no champion, no reference profile or no such partition; the message has the fix."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What to judge: the log, or a stored partition, against the champion's reference or against another partition."""
+class CheckRequest:
+    """The window to check: live data, or a stored partition, against the champion's reference or another partition."""
 
     partition: int | None = None
     against: int | None = None
     requested_by_api: bool = False
 
 
-def run_check(model: Model, platform: Platform, question: Question, run_id: str) -> DriftReport:
-    """Judge the window, record the verdict, then render its HTML report; `row` of the result is what was recorded.
+def run_check(model: Model, platform: Platform, request: CheckRequest, run_id: str) -> DriftReport:
+    """Check a window, record the verdict, then write its HTML report. Returns the report with the recorded `row`.
 
-    Without the HTML report (the store went away meanwhile) the verdict stands: `page_problem` in its document has the
-    reason, and the next check writes the report.
+    Where the HTML report fails, the verdict stands: `page_problem` in its document has the reason, and the next check
+    writes the report.
 
     Raises:
-        NothingToCompare: there is nothing to judge or to judge it by.
+        NothingToCompare: window or reference do not exist.
         StoreError: the champion cannot be read; nothing was recorded.
     """
     settings, objects, warehouse = platform.settings, platform.objects, platform.warehouse
-    manifest, files, reference = champion_of(objects, model.name)
+    manifest, files, reference = load_champion(objects, model.name)
     serving = model.serving()
     previous: Window | None = None
-    if question.partition is not None:
-        window = _partition(model, platform, manifest, reference, files, question.partition)
-        if question.against is not None:
-            reference = _profile_of(model, platform, manifest, reference, files, question.against)
-            window = replace(window, note=f"against {question.against} instead of the champion's reference")
+    if request.partition is not None:
+        window = _partition(model, platform, manifest, reference, files, request.partition)
+        if request.against is not None:
+            reference = _build_profile(model, platform, manifest, reference, files, request.against)
+            window = replace(window, note=f"against {request.against} instead of the champion's reference")
     else:
-        both = serving.windows(platform, manifest, reference, files) or log_windows(
+        windows = serving.windows(platform, manifest, reference, files) or log_windows(
             platform, serving, manifest, reference
         )
-        window, previous = both.current, both.previous
+        window, previous = windows.current, windows.previous
     report = check(model.task, manifest, reference, window, settings, previous=previous, run_id=run_id)
-    if question.requested_by_api and window.name == LOG_WINDOW:
+    if request.requested_by_api and window.name == LOG_WINDOW:
         report.row["window_name"] = NOW_WINDOW
     save_report(warehouse, report.row)
-    report.row.update(write_page(settings, objects, warehouse, report, reference, window))
+    report.row.update(write_html_report(settings, objects, warehouse, report, reference, window))
     return report
 
 
-def champion_of(objects: ObjectStore, model: str) -> tuple[Manifest, dict[str, bytes], ReferenceProfile]:
-    """Manifest, files and reference profile of what serves. Raises NothingToCompare."""
+def load_champion(objects: ObjectStore, model: str) -> tuple[Manifest, dict[str, bytes], ReferenceProfile]:
+    """Manifest, files and reference profile of the champion. Raises NothingToCompare."""
     models = ModelStore(objects)
     champion = models.champion(model)
     if champion is None:
-        raise NothingToCompare(f"no {model} version was promoted yet: there is no reference to compare with")
+        raise NothingToCompare(f"{model} has no champion yet, and therefore no reference to compare with")
     _, manifest = champion
     if REFERENCE_FILE not in manifest.files:
         raise NothingToCompare(f"{model} {manifest.version} has no reference profile; train a new version")
     files = models.files(manifest)
-    return manifest, files, reference_of(files)
+    return manifest, files, load_reference(files)
 
 
 def _partition(
@@ -90,11 +90,11 @@ def _partition(
     except ObjectNotFound:
         raise NothingToCompare(f"{key} is not in the store; materialize it first") from None
     if window is None:
-        raise NothingToCompare(f"{model.name} has no partitions; leave the partition out")
+        raise NothingToCompare(f"{model.name} has no partitions; omit the partition")
     return window
 
 
-def _profile_of(
+def _build_profile(
     model: Model,
     platform: Platform,
     manifest: Manifest,

@@ -1,8 +1,8 @@
-"""How far a window's column is from the reference, and how sure that is: two-sample tests with their effect sizes.
+"""Two-sample tests of a window's column against the reference, with effect sizes.
 
-Numeric columns: Kolmogorov-Smirnov; categorical columns: chi-square. Each compares the *known* values; a change in how
-many are unknown is measured apart, because it asks for a repair where the data comes from, not for a new model. Rows of
-one group are dependent: p-values are taken at the effective number of rows. Pure; numpy and scipy.special only.
+Numeric columns: Kolmogorov-Smirnov; categorical columns: chi-square. Both compare the known values; the missing rate is
+compared separately, because its change calls for a repair of the data source, not for a new model. Rows of one group
+are dependent: p-values are computed for the effective number of rows. Pure; numpy and scipy.special only.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from accident_reco.lifecycle.columns import (
 from accident_reco.lifecycle.reference import CategoricalColumn, Column, NumericColumn
 
 PSI_BINS = 10
-LEAST_EXPECTED = 5.0
+MIN_EXPECTED_COUNT = 5.0
 """Categories with a smaller expected count are pooled: below it the chi-square approximation fails (Cochran 1954)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One column of the window against the reference. Shares and distances are in [0, 1]; PSI has no upper end."""
+    """One column of the window against the reference. Shares and distances are in [0, 1]; PSI is not bounded."""
 
     name: str
     kind: Literal["numeric", "categorical"]
@@ -38,7 +38,7 @@ class Comparison:
     rows: int
     """Rows of the window whose value is known."""
     effective_rows: float
-    """As many independent rows would tell as much."""
+    """Number of independent rows with the same variance."""
     statistic: float
     p_value: float
     distance: float
@@ -48,23 +48,23 @@ class Comparison:
     missing_current: float
     missing_p_value: float
     change: str
-    """What moved, for a person."""
+    """The change in words."""
 
     @property
     def missing_change(self) -> float:
-        """By how much the share of unknown values rose or fell."""
+        """Absolute change of the missing rate."""
         return abs(self.missing_current - self.missing_reference)
 
 
 def compare(name: str, reference: Column, values: np.ndarray, groups: Groups | None = None) -> Comparison:
-    """Compare the window's `values` (1-d, unknown by the platform's rule) with the reference's column."""
+    """Compare the window's `values` (shape (n,), missing values as in `columns`) with the reference's column."""
     if isinstance(reference, NumericColumn):
         return _compare_numeric(name, reference, numeric(values), groups)
     return _compare_categorical(name, reference, categories(values), groups)
 
 
 def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
-    """Adjusted p-values (step-up, Benjamini and Hochberg 1995); NaN stays NaN and does not count."""
+    """Adjusted p-values (step-up, Benjamini and Hochberg 1995); NaN stays NaN and is not counted."""
     adjusted = np.full(len(p_values), np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     if len(tested) == 0:
@@ -94,10 +94,18 @@ def _compare_numeric(name: str, reference: NumericColumn, values: np.ndarray, gr
     effect = numeric_design_effect(values, grid, None if groups is None else groups.probe())
     effective = rows / effect
     return Comparison(
-        name, "numeric", "ks", rows, effective, distance,
-        kolmogorov_p_value(distance, effective, reference.effective_rows), distance,
-        _numeric_psi(reference, at_or_below, rows), *missing, _numeric_change(reference, present),
-    )  # fmt: skip
+        name,
+        "numeric",
+        "ks",
+        rows,
+        effective,
+        distance,
+        kolmogorov_p_value(distance, effective, reference.effective_rows),
+        distance,
+        _numeric_psi(reference, at_or_below, rows),
+        *missing,
+        _numeric_change(reference, present),
+    )
 
 
 def _compare_categorical(
@@ -113,8 +121,8 @@ def _compare_categorical(
     labels: list[object] = [*reference.values, "other categories"]
     novel = codes == listed
     if reference.other == 0 and novel.any():
-        # New values stay apart: one cell for all that the reference happened to miss would alarm on chance alone.
-        # Apart, rare ones are pooled by the counts of both samples, which favours neither.
+        # New values stay separate categories: one category for all of them would be significant by chance. Rare ones
+        # are pooled by the counts of both samples, which favours neither.
         distinct, place = np.unique(values[novel], return_inverse=True)
         codes[novel] = listed + place.reshape(-1)
         labels[listed:] = distinct.tolist()
@@ -129,11 +137,18 @@ def _compare_categorical(
     statistic, p_value = chi_square(counts / effect, reference_counts * (reference.effective_rows / reference_rows))
     shares, reference_shares = counts / rows, reference_counts / reference_rows
     return Comparison(
-        name, "categorical", "chi2", rows, effective, statistic, p_value,
+        name,
+        "categorical",
+        "chi2",
+        rows,
+        effective,
+        statistic,
+        p_value,
         0.5 * float(np.abs(shares - reference_shares).sum()),
-        population_stability_index(counts, reference_counts), *missing,
+        population_stability_index(counts, reference_counts),
+        *missing,
         _categorical_change(labels, shares, reference_shares),
-    )  # fmt: skip
+    )
 
 
 def kolmogorov_p_value(distance: float, rows: float, reference_rows: float) -> float:
@@ -147,14 +162,14 @@ def kolmogorov_p_value(distance: float, rows: float, reference_rows: float) -> f
 def chi_square(counts: np.ndarray, reference_counts: np.ndarray) -> tuple[float, float]:
     """Statistic and p-value of homogeneity of two samples; rare categories are pooled, one category left gives p = 1.
 
-    Counts may be fractions: divided by their design effects they make it Rao and Scott's first-order corrected test.
+    Counts may be fractions: divided by design effects, it is Rao and Scott's first-order corrected test.
     """
     from scipy.special import chdtrc
 
     total, reference_total = counts.sum(), reference_counts.sum()
     pooled = counts + reference_counts
-    expected_least = pooled * min(total, reference_total) / (total + reference_total)
-    rare = expected_least < LEAST_EXPECTED
+    smallest_expected = pooled * min(total, reference_total) / (total + reference_total)
+    rare = smallest_expected < MIN_EXPECTED_COUNT
     if rare.any():
         counts = np.append(counts[~rare], counts[rare].sum())
         reference_counts = np.append(reference_counts[~rare], reference_counts[rare].sum())
@@ -189,9 +204,9 @@ def _numeric_psi(reference: NumericColumn, at_or_below: np.ndarray, rows: int) -
 def _missing(
     reference_missing: int, reference_count: int, missing: int, count: int, groups: Groups | None
 ) -> tuple[float, float, float]:
-    """Shares of unknown values, reference and window, and the p-value of their being one.
+    """Missing rates of reference and window, and the p-value of their equality.
 
-    Whole accidents come without a field, so a group counts as one row here.
+    Values are often missing in all rows of a group, so a group counts as one row.
     """
     share, reference_share = (missing / count if count else 1.0), reference_missing / reference_count
     if count == 0:

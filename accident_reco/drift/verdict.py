@@ -1,4 +1,4 @@
-"""Decides whether a window has drifted, and says why. Pure: no storage, no clock; callers pass the thresholds."""
+"""Drift verdicts: whether a window has drifted, with the reason. Pure: no storage, no clock."""
 
 from __future__ import annotations
 
@@ -11,35 +11,48 @@ import numpy as np
 from accident_reco.drift.statistics import Comparison, benjamini_hochberg, compare
 from accident_reco.lifecycle.columns import Groups
 from accident_reco.lifecycle.reference import ReferenceProfile
+from accident_reco.settings import Settings
 
 Status = Literal["stable", "warning", "drift", "insufficient_data"]
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a difference counts. Distances are differences in probability, the same scale for both kinds of column."""
+    """Minimum differences. Distances are differences in probability, on one scale for both kinds of column."""
 
     share: float = 0.5
-    """A dataset has drifted when at least this share of its judged features has."""
+    """Minimum share of drifted features among the evaluated ones of a drifted dataset."""
     alpha: float = 0.01
-    """False discoveries accepted among the features called drifted (Benjamini-Hochberg)."""
+    """False discovery rate of drifted features (Benjamini-Hochberg)."""
     distance: float = 0.08
-    """Least KS distance or total variation of a drifted feature."""
+    """Minimum KS distance or total variation of a drifted feature."""
     psi: float = 0.2
-    """Or its least population stability index: a tail can move far without moving much probability."""
+    """Minimum population stability index (alternative to the distance: tails may move far with little probability)."""
     missing: float = 0.1
-    """Least change in the share of unknown values that is worth a warning."""
+    """Minimum change of the missing rate that is a warning."""
     min_rows: int = 500
     """Fewer rows than this: insufficient data."""
     min_effective_rows: int = 100
-    """A feature whose known values tell less than this many independent rows is not judged."""
+    """A feature with fewer effective rows of known values is not evaluated."""
     min_groups: int = 30
-    """Fewer accidents or users than this: insufficient data."""
+    """Fewer groups of dependent rows than this: insufficient data."""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Thresholds:
+        """The thresholds as configured."""
+        return cls(
+            share=settings.drift_share,
+            alpha=settings.drift_alpha,
+            distance=settings.drift_distance,
+            psi=settings.drift_psi,
+            min_rows=settings.drift_min_rows,
+            min_groups=settings.drift_min_groups,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureVerdict:
-    """A comparison with its judgement; `drifted` is None where the feature has too few known rows."""
+    """A comparison with its verdict; `drifted` is None where the feature has too few known values."""
 
     comparison: Comparison
     p_adjusted: float
@@ -50,28 +63,29 @@ class FeatureVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement of one window against one reference."""
+    """The verdict on one window against one reference."""
 
     status: Status
     reason: str
     rows: int
     groups: int | None
-    judged: int
+    evaluated: int
+    """Number of features with enough data."""
     drifted: tuple[str, ...]
     drifted_share: float
-    """Drifted features over judged ones; 0 where none was judged."""
+    """Share of drifted features among the evaluated ones; 0 where there are none."""
     features: tuple[FeatureVerdict, ...]
     prediction: FeatureVerdict | None
     label: FeatureVerdict | None
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
-    def alarming(self) -> bool:
-        """The dataset has drifted: the only status that asks the retrain policy for something."""
+    def has_drifted(self) -> bool:
+        """Whether the dataset has drifted: the only status that triggers the retrain policy."""
         return self.status == "drift"
 
 
-def judge(
+def evaluate_drift(
     reference: ReferenceProfile,
     columns: Mapping[str, np.ndarray],
     groups: np.ndarray | None = None,
@@ -79,38 +93,45 @@ def judge(
     label: np.ndarray | None = None,
     thresholds: Thresholds | None = None,
 ) -> Verdict:
-    """Judge a window: `columns` by the reference's names, 1-d and of one length; a column that is absent is not judged.
+    """Compare a window with a reference.
 
-    `groups` is the accident or the user of each row, `score` the model's answer, `label` what came in where it came in
-    (any length: only its distribution is compared, as of independent rows when its length differs).
+    Args:
+        columns: arrays of shape (rows,) by the reference's names; absent columns are not evaluated.
+        groups: group key of each row.
+        score: the model's scores.
+        label: known labels of any number of rows; of another number than the window's they count as independent.
     """
-    limits = thresholds or Thresholds()
+    thresholds = thresholds or Thresholds()
     rows = max((len(values) for values in columns.values()), default=0)
-    grouped = Groups.of(groups) if rows else None
+    grouped = Groups.from_keys(groups) if rows else None
     names = [name for name in reference.columns if name in columns]
     comparisons = [compare(name, reference.columns[name], np.asarray(columns[name]), grouped) for name in names]
-    features = _judge_features(comparisons, limits)
-    judged = [feature for feature in features if feature.drifted is not None]
-    drifted = tuple(feature.comparison.name for feature in judged if feature.drifted)
-    share = len(drifted) / len(judged) if judged else 0.0
+    features = _evaluate_features(comparisons, thresholds)
+    evaluated = [feature for feature in features if feature.drifted is not None]
+    drifted = tuple(feature.comparison.name for feature in evaluated if feature.drifted)
+    share = len(drifted) / len(evaluated) if evaluated else 0.0
     prediction = None
     if score is not None and reference.score is not None and len(score):
         of_score = grouped if len(score) == rows else None
-        prediction = _judge_features([compare("score", reference.score, np.asarray(score), of_score)], limits)[0]
+        prediction = _evaluate_features([compare("score", reference.score, np.asarray(score), of_score)], thresholds)[0]
     target = None
     if label is not None and reference.label is not None and len(label):
         of_label = grouped if len(label) == rows else None
-        target = _judge_features([compare("label", reference.label, np.asarray(label), of_label)], limits)[0]
+        target = _evaluate_features([compare("label", reference.label, np.asarray(label), of_label)], thresholds)[0]
     number = None if grouped is None else grouped.number
     status, reason = _status(
-        rows, number, len(reference.columns), len(judged), drifted, share, features, prediction, target, limits
+        rows, number, len(reference.columns), len(evaluated), drifted, share, features, prediction, target, thresholds
     )
-    return Verdict(status, reason, rows, number, len(judged), drifted, share, features, prediction, target, limits)
+    return Verdict(
+        status, reason, rows, number, len(evaluated), drifted, share, features, prediction, target, thresholds
+    )
 
 
-def _judge_features(comparisons: list[Comparison], limits: Thresholds) -> tuple[FeatureVerdict, ...]:
-    """Effect size and adjusted p-value together; features with too little data take no part in the adjustment."""
-    enough = np.array([each.effective_rows >= limits.min_effective_rows for each in comparisons], dtype=bool)
+def _evaluate_features(comparisons: list[Comparison], thresholds: Thresholds) -> tuple[FeatureVerdict, ...]:
+    """Effect size and adjusted p-value together; features with too little data are not part of the adjustment."""
+    enough = np.array(
+        [comparison.effective_rows >= thresholds.min_effective_rows for comparison in comparisons], dtype=bool
+    )
     p_values = np.array([comparison.p_value for comparison in comparisons], dtype=np.float64)
     adjusted = benjamini_hochberg(np.where(enough, p_values, np.nan))
     missing_adjusted = benjamini_hochberg(np.array([comparison.missing_p_value for comparison in comparisons]))
@@ -118,65 +139,71 @@ def _judge_features(comparisons: list[Comparison], limits: Thresholds) -> tuple[
     for position, comparison in enumerate(comparisons):
         drifted: bool | None = None
         if enough[position]:
-            large = comparison.distance >= limits.distance or comparison.psi >= limits.psi
-            drifted = bool(large and adjusted[position] <= limits.alpha)
-        missing = bool(comparison.missing_change >= limits.missing and missing_adjusted[position] <= limits.alpha)
-        reason = _feature_reason(comparison, float(adjusted[position]), drifted, missing, limits)
+            large = comparison.distance >= thresholds.distance or comparison.psi >= thresholds.psi
+            drifted = bool(large and adjusted[position] <= thresholds.alpha)
+        missing = bool(
+            comparison.missing_change >= thresholds.missing and missing_adjusted[position] <= thresholds.alpha
+        )
+        reason = _feature_reason(comparison, float(adjusted[position]), drifted, missing, thresholds)
         verdicts.append(FeatureVerdict(comparison, float(adjusted[position]), drifted, missing, reason))
     return tuple(verdicts)
 
 
 def _feature_reason(
-    comparison: Comparison, p_adjusted: float, drifted: bool | None, missing: bool, limits: Thresholds
+    comparison: Comparison, p_adjusted: float, drifted: bool | None, missing: bool, thresholds: Thresholds
 ) -> str:
-    unknown = f"unknown {comparison.missing_reference:.1%} → {comparison.missing_current:.1%}"
+    missing_rates = f"missing {comparison.missing_reference:.1%} → {comparison.missing_current:.1%}"
     if drifted is None:
-        text = f"not judged: known values worth {comparison.effective_rows:.0f} < {limits.min_effective_rows} rows"
-        return f"{text}; {unknown}"
+        needed = thresholds.min_effective_rows
+        text = f"not evaluated: {comparison.effective_rows:.0f} effective rows of known values, {needed} are needed"
+        return f"{text}; {missing_rates}"
     sizes = f"distance {comparison.distance:.3f}, PSI {comparison.psi:.3f}, adjusted p {p_adjusted:.2g}"
     text = f"{comparison.change} ({sizes})" if drifted else sizes
-    return f"{text}; {unknown}" if missing else text
+    return f"{text}; {missing_rates}" if missing else text
 
 
 def _status(
     rows: int,
     groups: int | None,
     columns: int,
-    judged: int,
+    evaluated: int,
     drifted: tuple[str, ...],
     share: float,
     features: tuple[FeatureVerdict, ...],
     prediction: FeatureVerdict | None,
     label: FeatureVerdict | None,
-    limits: Thresholds,
+    thresholds: Thresholds,
 ) -> tuple[Status, str]:
-    if rows < limits.min_rows:
-        return "insufficient_data", f"{rows} rows, at least {limits.min_rows} are needed"
-    if groups is not None and groups < limits.min_groups:
-        return "insufficient_data", f"{rows} rows of {groups} groups, at least {limits.min_groups} groups are needed"
-    if judged * 2 < columns or judged == 0:
+    if rows < thresholds.min_rows:
+        return "insufficient_data", f"{rows} rows, at least {thresholds.min_rows} are needed"
+    if groups is not None and groups < thresholds.min_groups:
         return (
             "insufficient_data",
-            f"{judged} of {columns} features have known values worth {limits.min_effective_rows} independent rows",
+            f"{rows} rows of {groups} groups, at least {thresholds.min_groups} groups are needed",
         )
-    summary = f"{len(drifted)} of {judged} features drifted ({share:.0%})"
-    if share >= limits.share:
-        return "drift", f"{summary}, at or over the threshold of {limits.share:.0%}: {_listed(drifted)}"
+    if evaluated * 2 < columns or evaluated == 0:
+        return (
+            "insufficient_data",
+            f"{evaluated} of {columns} features have {thresholds.min_effective_rows} effective rows of known values",
+        )
+    summary = f"{len(drifted)} of {evaluated} features drifted ({share:.0%})"
+    if share >= thresholds.share:
+        return "drift", f"{summary}, at or above the threshold of {thresholds.share:.0%}: {_join_names(drifted)}"
     notes = []
     if drifted:
-        notes.append(f"{summary}, under the threshold of {limits.share:.0%}: {_listed(drifted)}")
-    unknown = tuple(feature.comparison.name for feature in features if feature.missing_drifted)
-    if unknown:
-        notes.append(f"the share of unknown values changed in {_listed(unknown)}")
+        notes.append(f"{summary}, below the threshold of {thresholds.share:.0%}: {_join_names(drifted)}")
+    missing = tuple(feature.comparison.name for feature in features if feature.missing_drifted)
+    if missing:
+        notes.append(f"the missing rate changed in {_join_names(missing)}")
     if prediction is not None and prediction.drifted:
-        notes.append(f"the predictions moved: {prediction.comparison.change}")
+        notes.append(f"the predictions drifted: {prediction.comparison.change}")
     if label is not None and label.drifted:
-        notes.append(f"the labels moved: {label.comparison.change}")
+        notes.append(f"the labels drifted: {label.comparison.change}")
     if notes:
         return "warning", "; ".join(notes)
-    return "stable", f"none of {judged} features drifted"
+    return "stable", f"none of {evaluated} features drifted"
 
 
-def _listed(names: tuple[str, ...], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _join_names(names: tuple[str, ...], limit: int = 8) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,4 +1,4 @@
-"""What a drift check looks at: rows of the prediction log, new ratings or a partition, as columns. No queries here."""
+"""Windows of a drift check: rows of the prediction log, of new data or of a partition, as columns. No queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accident_reco.lifecycle.reference import Column, ReferenceProfile
 
 @dataclass(frozen=True)
 class Labelled:
-    """Answers whose truth came in: what live performance is measured on. Arrays of one length."""
+    """Scores with their outcomes, for live performance. Arrays of one length."""
 
     score: np.ndarray
     truth: np.ndarray
@@ -49,14 +49,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """The window to judge and, where there are rows for it, the one before it."""
+    """The window to check and, where it has rows, the one before it."""
 
     current: Window
     previous: Window | None
 
 
-def column_of(values: Sequence[Any], column: Column) -> np.ndarray:
-    """JSON values of one column as the profile reads them; absent, null, "" and invalid values are missing.
+def parse_column(values: Sequence[Any], column: Column) -> np.ndarray:
+    """JSON values as a column of the profile's type; absent, null, "" and invalid values are missing values.
 
     -1 is missing among codes and texts, a number among numbers: a model where it is not one translates it (`log_row`).
     """
@@ -69,20 +69,20 @@ def column_of(values: Sequence[Any], column: Column) -> np.ndarray:
     return texts
 
 
-def columns_of_inputs(inputs: Sequence[Mapping[str, Any]], reference: ReferenceProfile) -> dict[str, np.ndarray]:
+def build_columns(inputs: Sequence[Mapping[str, Any]], reference: ReferenceProfile) -> dict[str, np.ndarray]:
     """Logged raw inputs as columns of the reference.
 
-    A column that no row has is left out: a service that does not send it is no news about the world.
+    Columns without any value are omitted: a field that clients do not send has not drifted.
     """
     columns = {}
     for name, column in reference.columns.items():
         values = [row.get(name) for row in inputs]
         if any(value is not None for value in values):
-            columns[name] = column_of(values, column)
+            columns[name] = parse_column(values, column)
     return columns
 
 
-def window_of_log(
+def build_log_window(
     rows: Iterable[Mapping[str, Any]],
     reference: ReferenceProfile,
     labelled: Iterable[Mapping[str, Any]] = (),
@@ -92,8 +92,8 @@ def window_of_log(
     """Rows of the prediction log (newest first) as a window.
 
     Args:
-        labelled: rows with `outcome`, which live performance is measured on.
-        group_of: a row → key of the dependent rows that it belongs to; None where it stands alone.
+        labelled: rows with `score` and `outcome`, for live performance.
+        group_of: a row → key of its group of dependent rows; None for an independent row.
     """
     kept = list(rows)
     inputs = [row["inputs"] if isinstance(row["inputs"], Mapping) else {} for row in kept]
@@ -107,7 +107,7 @@ def window_of_log(
         )
     return Window(
         name,
-        columns_of_inputs(inputs, reference),
+        build_columns(inputs, reference),
         _group_keys(kept, group_of) if kept else None,
         np.array([np.nan if row["score"] is None else row["score"] for row in kept], dtype=np.float64),
         None if live is None else _label_column(live.truth, reference.label),

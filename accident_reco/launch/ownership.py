@@ -17,8 +17,8 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from accident_reco.launch.processes import LaunchError
-from accident_reco.lifecycle.store import now
 from accident_reco.settings import Settings, variable
+from accident_reco.storage.clock import iso_now
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.ownership import Installation, claim_database, claim_store, owner_of_database
 
@@ -35,7 +35,7 @@ def this_installation(settings: Settings) -> Installation:
         with suppress(FileExistsError), kept.open("x", encoding="utf-8") as file:
             file.write(secrets.token_hex(8))
     identity = settings.installation_id or kept.read_text(encoding="utf-8").strip()
-    return Installation(identity, str(settings.home), socket.gethostname(), now())
+    return Installation(identity, str(settings.home), socket.gethostname(), iso_now())
 
 
 def require_unowned(settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""What both models share: holdout, bundle, gate, publish, rollback, retrain policy. Plain Python."""
+"""The life of a version in any model: holdout, bundle, gate, promotion, rollback, retraining, tracking. No Dagster."""

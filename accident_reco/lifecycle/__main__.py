@@ -1,5 +1,5 @@
-"""`python -m accident_reco.lifecycle rollback accidents`: an older version serves again, within a second or two.
-`python -m accident_reco.lifecycle push`: inputs of promoted versions that wait go to their remote."""
+"""Rolls a model back (`python -m accident_reco.lifecycle rollback <model>`), or pushes inputs of promoted versions to
+their remote (`python -m accident_reco.lifecycle push`)."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when the pointer moved, 1 when it did not, 2 for a wrong setting or command, 3 for a rollback that is
-    recorded and was interrupted: it is completed later.
+    """Run a command. Returns the exit code: 0 done, 1 not done, 2 for a wrong setting or command, 3 for a rollback that
+    was recorded and interrupted; it is completed later.
     """
     parser = argparse.ArgumentParser(prog="python -m accident_reco.lifecycle", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    back = commands.add_parser("rollback", help="let an older version serve again")
+    back = commands.add_parser("rollback", help="make an older version the champion")
     back.add_argument("model", help="model name")
-    back.add_argument("--version", help="version to serve; by default the last one that was not rolled back itself")
-    commands.add_parser("push", help="send inputs of promoted versions that their remote lacks")
-    chosen = parser.parse_args(arguments)
+    back.add_argument(
+        "--version", help="version to roll back to; by default the latest one that was not rolled back itself"
+    )
+    commands.add_parser("push", help="push inputs of promoted versions that their remote lacks")
+    options = parser.parse_args(arguments)
     try:
         settings = Settings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if chosen.command == "push":
+    if options.command == "push":
         return _push(settings)
-    if chosen.model not in settings.model_names:
-        parser.error(f"there is no model {chosen.model!r}; models are {', '.join(settings.model_names)}")
-    return _roll_back(settings, chosen.model, chosen.version)
+    if options.model not in settings.model_names:
+        parser.error(f"there is no model {options.model!r}; models are {', '.join(settings.model_names)}")
+    return _roll_back(settings, options.model, options.version)
 
 
 def _push(settings: Settings) -> int:
     if not settings.dvc_remote:
-        sys.stderr.write(f"{variable('dvc_remote')} names no remote: inputs are not kept\n")
+        sys.stderr.write(f"{variable('dvc_remote')} is empty: inputs are not versioned\n")
         return 2
     try:
         problem = Datasets(settings).push()
     except DatasetError as error:
         problem = str(error)
-    sys.stdout.write(f"{problem or 'everything is there'}\n")
+    sys.stdout.write(f"{problem or 'the remote is complete'}\n")
     return 1 if problem else 0
 
 
@@ -58,9 +60,13 @@ def _roll_back(settings: Settings, model: str, version: str | None) -> int:
     warehouse = Warehouse(settings.database)
     try:
         outcome = roll_back(
-            ModelStore(open_store(settings.store)), warehouse, model, version=version,
-            asked_by=f"{getpass.getuser()} (command line)", run_id="cli",
-        )  # fmt: skip
+            ModelStore(open_store(settings.store)),
+            warehouse,
+            model,
+            version=version,
+            requested_by=f"{getpass.getuser()} (command line)",
+            run_id="cli",
+        )
     except MoveInterrupted as error:
         sys.stderr.write(f"{error}\n")
         return 3

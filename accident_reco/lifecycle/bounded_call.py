@@ -1,7 +1,6 @@
-"""A function call that ends in time, whatever it waits for: in a process of its own, killed at the end of its budget.
+"""A function call with a time limit: in a process of its own, which is killed at the limit.
 
-Time-outs of a client restart with every byte that its peer drips, and differ for each library below it; a thread cannot
-be ended at all.
+Timeouts of clients restart with every received byte, and differ between libraries; a thread cannot be killed.
 """
 
 from __future__ import annotations
@@ -19,22 +18,24 @@ T = TypeVar("T")
 
 
 class OutOfTime(TimeoutError):
-    """The call did not end within its budget."""
+    """The call did not end within its time limit."""
 
 
 class CallFailed(RuntimeError):
-    """The call raised an error of a library, or its process died; the message says which."""
+    """The call raised an error of a library, or its process died; the message has the cause."""
 
 
 def call_within(
     seconds: float, environ: Mapping[str, str], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """What `function` returns. It and its arguments must be picklable; `environ` are variables for it where
-    this process has none of that name.
+    """Call `function` in another process and return its result; arguments and result must be picklable.
+
+    Args:
+        environ: environment variables for the call, where this process does not set them.
 
     Raises:
-        OutOfTime: it was killed after `seconds`.
-        CallFailed: what the function raised, as text; an error class of this package comes as itself.
+        OutOfTime: the call was killed after `seconds`.
+        CallFailed: the error of the function as text; errors of this package are raised as they are.
     """
     if seconds <= 0:
         raise OutOfTime("no time is left")
@@ -58,11 +59,11 @@ def call_within(
 def _main() -> None:
     import importlib
 
-    # Libraries print to stdout; it belongs to the result.
+    # Libraries print to stdout, which is for the result.
     result, outcome = os.dup(1), None
     os.dup2(2, 1)
     seconds, paths, module, name, packed = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own process
-    # Ends this process where the caller was killed and cannot.
+    # Ends this process where the caller was killed before it could.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     sys.path[:] = paths
@@ -74,9 +75,9 @@ def _main() -> None:
         ours = type(error).__module__.partition(".")[0] == "accident_reco"
         outcome = (False, error if ours else CallFailed(f"{type(error).__name__}: {error}"))
     with os.fdopen(result, "wb") as stream:
-        # Called by its module's name: the classes of `__main__` would not be found by the parent.
+        # Through the module's name: the parent cannot unpickle classes of `__main__`.
         stream.write(pickle.dumps(outcome))
-    # Threads of a client that still wait must not keep the result waiting.
+    # Does not wait for threads of a client.
     sys.stderr.flush()
     os._exit(0)
 

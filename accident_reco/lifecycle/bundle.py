@@ -1,4 +1,4 @@
-"""A bundle: all that a server needs to answer with one version. Content-addressed; does not know where it is kept."""
+"""Bundles: everything that a server needs of one version, content-addressed. Storage is in `store`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 FORMAT = 1
 REFERENCE_FILE, CARD_FILE = "reference.json", "card.md"
-"""Files that every bundle holds beside the model's own: reference profile for drift, model card for people."""
+"""Files of every bundle besides the model's own: reference profile for drift, model card."""
 VERSION_CHARACTERS = 16
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte string for a JSON value: sorted keys, no spaces, no NaN."""
+    """A JSON value as bytes, the same for equal values: sorted keys, no spaces. Raises ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
@@ -32,9 +32,9 @@ class Bundle:
         model: model name.
         files: file name → content; no path separators.
         signature: inputs and outputs of the model, JSON.
-        metrics: contract names first (`roc_auc` …), those of the frozen holdout; JSON.
+        metrics: metrics on the frozen holdout by name (`roc_auc` …); JSON.
         lineage: `sources`, `data_source`, `dagster_run_id`, `mlflow_run_id`, `git_commit`; JSON.
-        gate: the decision that let it serve, or refused it; JSON.
+        gate: the decision of the gate on it; JSON.
     """
 
     model: str
@@ -70,7 +70,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says; `raw` is the stored bytes that `manifest_sha256` covers."""
+    """A parsed `manifest.json`; `raw` is its bytes, of which pointers have the digest."""
 
     raw: bytes
     model: str
@@ -84,7 +84,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
-        """Manifest from bytes. Raises ValueError when it is no manifest that this code can read."""
+        """The manifest in stored bytes. Raises ValueError for anything else, and for another format."""
         try:
             document = json.loads(raw)
             if document["format"] != FORMAT:
@@ -96,7 +96,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Digest of the manifest's bytes, which the pointer names."""
+        """Hex digest of the manifest's bytes, as pointers have it."""
         return sha256(self.raw)
 
     @property
@@ -105,17 +105,15 @@ class Manifest:
         return str(self.lineage.get("data_source", "unknown"))
 
     def verify(self, files: Mapping[str, bytes]) -> None:
-        """Raises ValueError naming the first file that is missing or is not what was published."""
-        for name, stated in self.files.items():
+        """Raises ValueError that names the first file that is missing or differs from the published one."""
+        for name, entry in self.files.items():
             if name not in files:
                 raise ValueError(f"{self.model} {self.version}: {name} is missing")
-            if len(files[name]) != stated["size"] or sha256(files[name]) != stated["sha256"]:
-                raise ValueError(
-                    f"{self.model} {self.version}: {name} is not the file that was published (sha256 differs)"
-                )
+            if len(files[name]) != entry["size"] or sha256(files[name]) != entry["sha256"]:
+                raise ValueError(f"{self.model} {self.version}: {name} differs from the published file (sha256)")
         identity = {
             "model": self.model,
-            "files": {name: stated["sha256"] for name, stated in self.files.items()},
+            "files": {name: entry["sha256"] for name, entry in self.files.items()},
             "signature": self.signature,
         }
         if sha256(canonical_json(identity))[:VERSION_CHARACTERS] != self.version:

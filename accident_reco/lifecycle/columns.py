@@ -1,6 +1,6 @@
-"""Columns as statistics see them: one rule for unknown, categories as codes, and what a grouped sample tells.
+"""Columns for statistics: one rule for missing values, categories as codes, design effects of grouped samples.
 
-Used to build reference profiles and to compare windows with them, so that both sides read a column alike. Plain numpy.
+Used to build reference profiles and to compare windows with them, so that both read a column the same way. Plain numpy.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 UNKNOWN_CODE = -1
-
-
 PROBE_ROWS = 20_000
 PROBE_GROUPS = 2_000
-"""How alike rows of one group are is estimated from whole groups, no more than are needed for a steady figure."""
+"""Size of the sample of whole groups that design effects are estimated on; more would not change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,41 +24,41 @@ class Groups:
     index: np.ndarray
     number: int
     largest_design_effect: float
-    """The design effect when all rows of a group are alike (Kish): mean group size, weighted by size; at least 1."""
+    """Design effect if all rows of a group are equal (Kish): mean group size weighted by size; at least 1."""
 
     @classmethod
-    def of(cls, keys: np.ndarray | None) -> Groups | None:
-        """Number the distinct keys (any sortable dtype); None stays None: every row stands for itself."""
+    def from_keys(cls, keys: np.ndarray | None) -> Groups | None:
+        """Groups by distinct keys (any sortable dtype); None for None: rows are independent."""
         if keys is None:
             return None
         distinct, index = np.unique(np.asarray(keys), return_inverse=True)
-        return cls.numbered(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
+        return cls.from_index(index.astype(np.int64, copy=False).reshape(-1), len(distinct))
 
     @classmethod
-    def numbered(cls, index: np.ndarray, number: int) -> Groups:
-        """Groups whose rows are numbered already; numbers without rows weigh nothing."""
+    def from_index(cls, index: np.ndarray, number: int) -> Groups:
+        """Groups from indices in 0 … `number` - 1; indices without rows are allowed."""
         sizes = np.bincount(index, minlength=number).astype(np.float64)
         return cls(index, number, max(_squares(sizes) / max(float(sizes.sum()), 1.0), 1.0))
 
     def where(self, mask: np.ndarray) -> Groups:
-        """The groups of the rows in `mask`."""
-        return self if mask.all() else Groups.numbered(self.index[mask], self.number)
+        """The groups of the rows selected by a boolean `mask`."""
+        return self if mask.all() else Groups.from_index(self.index[mask], self.number)
 
     def probe(self) -> Probe:
-        """Rows to estimate a design effect from (every k-th group, whole), and their groups."""
+        """A sample of whole groups (every k-th), for estimates of design effects."""
         step = min(-(-len(self.index) // PROBE_ROWS), max(self.number // PROBE_GROUPS, 1))
         if step <= 1:
             return slice(None), self
         rows = np.flatnonzero(self.index % step == 0)
-        return rows, Groups.numbered(self.index[rows] // step, -(-self.number // step))
+        return rows, Groups.from_index(self.index[rows] // step, -(-self.number // step))
 
 
 Probe = tuple[np.ndarray | slice, Groups]
-"""Rows of whole groups, and the groups of those rows."""
+"""Indices of rows of whole groups, and the groups of those rows."""
 
 
 def numeric(values: np.ndarray) -> np.ndarray:
-    """Numbers as float64 with NaN for unknown; integers use -1 for unknown, infinities count as unknown."""
+    """Numbers as float64, NaN where missing: -1 in integers, infinities, None and ""."""
     if values.dtype.kind in "iu":
         floats = values.astype(np.float64)
         floats[values == UNKNOWN_CODE] = np.nan
@@ -73,7 +71,7 @@ def numeric(values: np.ndarray) -> np.ndarray:
 
 
 def categories(values: np.ndarray) -> np.ndarray:
-    """Integer codes as int64 with -1 for unknown, or texts as an object array with None for unknown."""
+    """Integer codes as int64, -1 where missing, or texts as an object array, None where missing."""
     if values.dtype.kind in "iub":
         return values.astype(np.int64, copy=False)
     if values.dtype.kind == "f":
@@ -88,7 +86,7 @@ def categories(values: np.ndarray) -> np.ndarray:
 
 
 def category_counts(values: np.ndarray) -> tuple[Counter[Any], int]:
-    """How often each known category occurs in the result of `categories`, and how many rows are unknown."""
+    """Count of each category in the result of `categories`, and number of rows with a missing value."""
     if values.dtype == object:
         counts: Counter[Any] = Counter(values.tolist())
         unknown = counts.pop(None, 0)
@@ -100,7 +98,7 @@ def category_counts(values: np.ndarray) -> tuple[Counter[Any], int]:
 
 
 def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
-    """Each row's position in `known`; len(known) for any other category, len(known) + 1 for unknown."""
+    """Each row's position in `known`; len(known) for any other category, len(known) + 1 where missing."""
     other, unknown = len(known), len(known) + 1
     texts_known = any(isinstance(value, str) for value in known)
     if values.dtype != object and not texts_known:
@@ -113,7 +111,7 @@ def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
             codes[hit] = order[place[hit]]
         codes[values == UNKNOWN_CODE] = unknown
         return codes
-    # Texts on one side only ("75" against 75) meet as texts.
+    # Texts on one side only ("75" and 75) are compared as texts.
     positions: dict[Any, int] = {str(value): position for position, value in enumerate(known)}
     if values.dtype == object:
         positions[None] = unknown
@@ -124,9 +122,9 @@ def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
 
 
 def numeric_design_effect(values: np.ndarray, grid: np.ndarray, probe: Probe | None) -> float:
-    """How much less grouped rows tell about where `values` (NaN = unknown) lie on `grid`; between 1 and Kish's effect.
+    """Design effect of the mean rank of `values` (NaN where missing) on `grid`; between 1 and Kish's effect.
 
-    Variance of the mean rank under grouping over its variance were rows independent: the cluster-robust (linearised)
+    Variance of the mean rank under grouping over its variance for independent rows: the cluster-robust (linearised)
     variance of survey means, the sum over groups of squared sums of deviations over the sum of squared deviations.
     """
     if probe is None:
@@ -147,7 +145,7 @@ def numeric_design_effect(values: np.ndarray, grid: np.ndarray, probe: Probe | N
 
 
 def categorical_design_effect(codes: np.ndarray, size: int, probe: Probe | None) -> float:
-    """The same for codes in 0 … size - 1 (others are unknown): the mean generalised design effect over categories.
+    """Mean generalised design effect over categories, for codes in 0 … size - 1 (others are missing).
 
     Rao and Scott 1981, first order; between 1 and Kish's effect.
     """
@@ -178,5 +176,5 @@ def categorical_design_effect(codes: np.ndarray, size: int, probe: Probe | None)
 
 
 def _squares(values: np.ndarray) -> float:
-    """Sum of squares without BLAS, whose threads cost more than so short a sum and add in no fixed order."""
+    """Sum of squares without BLAS, whose threads cost more than the sum and add in no fixed order."""
     return float(np.square(values).sum())

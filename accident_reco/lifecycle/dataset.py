@@ -1,9 +1,9 @@
-"""Versions of training inputs: what a champion was made of, DVC-tracked in a git repository with an S3 remote.
+"""Versions of the training inputs of promoted versions, tracked by DVC in a git repository with an S3 remote.
 
-DVC runs as a tool of its own beside this environment. It keeps contents under their md5; git keeps which content a
-promotion was made of. Committing is local and comes before the pointer moves; a remote that is away leaves the contents
-in the repository's cache, and the next push sends them too. Keys of the remote are the standard `AWS_*` variables:
-nothing secret is ever written into the repository.
+DVC is a separate program outside this environment. It stores contents under their md5; git records the contents of
+each promotion. The commit is local and precedes the move of the pointer; while the remote is unavailable, contents stay
+in the repository's cache, and the next push includes them. Credentials of the remote are the `AWS_*` variables: no
+secret is written into the repository.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ PUSH_SECONDS: Final = 3600
 
 
 class DatasetError(RuntimeError):
-    """The inputs cannot be kept as a version; the message says why and what to do."""
+    """The inputs cannot be versioned; the message has the cause and the fix."""
 
 
 @dataclass(frozen=True)
 class DatasetVersion:
-    """Inputs as git and DVC know them. `problem` says why they are not on the remote yet; empty when they are."""
+    """Inputs in git and DVC. `problem` is the reason why they are not on the remote; empty where they are."""
 
     md5: str
     revision: str
@@ -61,12 +61,12 @@ class DatasetVersion:
     problem: str
 
     def lineage(self) -> dict[str, str]:
-        """What a manifest says of it."""
+        """The fields in a manifest's lineage."""
         return {"md5": self.md5, "git_revision": self.revision, "path": self.path, "remote": self.remote}
 
 
 def write_recipe(folder: Path, model: str, version: str, settings: Settings, fields: Iterable[str]) -> None:
-    """Beside the data: which version they gave, by which code, with which settings."""
+    """Write `recipe.json` beside the data: version, commit and settings of the training."""
     chosen = {name: getattr(settings, name) for name in sorted(fields)}
     code = settings.git_commit or checkout_commit()
     recipe = {"model": model, "version": version, "code": code, "settings": chosen}
@@ -74,7 +74,7 @@ def write_recipe(folder: Path, model: str, version: str, settings: Settings, fie
 
 
 def copy_objects(store: ObjectStore, keys: Iterable[str], folder: Path) -> None:
-    """Objects as they are, below `folder/store`, which is then a part of an object store."""
+    """Copy objects below `folder/store`, under their keys."""
     for key in keys:
         target = folder / STORE / key
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def copy_objects(store: ObjectStore, keys: Iterable[str], folder: Path) -> None:
 
 
 def save_frames(names: Iterable[str], candidate: Bundle, platform: Platform, folder: Path) -> None:
-    """The default inputs of a model: the stored frames of these assets, and every setting that is not a place."""
+    """Write the default inputs of a model: stored frames of the assets `names`, and the model's settings."""
     keys = [f"assets/{candidate.model}/{name}/all.parquet" for name in names]
     copy_objects(platform.objects, [key for key in keys if platform.objects.exists(key)], folder)
     kind = type(platform.settings)
@@ -92,7 +92,7 @@ def save_frames(names: Iterable[str], candidate: Bundle, platform: Platform, fol
 
 
 class Datasets:
-    """The git repository of the inputs, and its DVC."""
+    """The git repository of the inputs, with DVC."""
 
     def __init__(self, settings: Settings) -> None:
         self.remote = settings.dvc_remote
@@ -104,7 +104,7 @@ class Datasets:
         """Commit what `fill` writes into a folder, tag it `<model>/<version>`, and push.
 
         Raises:
-            DatasetError: git or DVC is missing or fails here; a remote that is away is told in `problem` instead.
+            DatasetError: git or DVC is missing or fails locally; a failing remote is reported in `problem`.
         """
         path = f"{model}/inputs"
         with self._locked():
@@ -129,7 +129,7 @@ class Datasets:
         )
 
     def push(self) -> str:
-        """Send what the remote lacks, of every promotion. Gives the problem, empty when there is none."""
+        """Push what the remote lacks, of every promotion. Returns the problem; empty where there is none."""
         with self._locked():
             self._prepare()
             return self._push()
@@ -148,10 +148,10 @@ class Datasets:
         return ""
 
     def _prepare(self) -> None:
-        """A git repository with DVC in it, its remote as configured. Safe to repeat."""
+        """Create the repository and configure its remote. Idempotent."""
         if not (self.repository / ".git").exists():
             self._git("init", "--quiet", "--initial-branch", "main")
-        # We hold the lock: whoever left this one was killed.
+        # The lock is held: the process that left this file was killed.
         (self.repository / ".git" / "index.lock").unlink(missing_ok=True)
         if not (self.repository / ".dvc" / "config").exists():
             self._dvc("init", "--quiet", "--force")
@@ -160,7 +160,7 @@ class Datasets:
         self._commit(f"Keep contents at {self.remote}")
 
     def _configure(self) -> None:
-        """The remote in DVC's file of settings; asking DVC for it takes seconds each time. What else is there stays."""
+        """Write the remote to DVC's configuration file; the `dvc remote` command takes seconds. Other entries stay."""
         file = self.repository / ".dvc" / "config"
         config = RawConfigParser()
         config.read(file, encoding="utf-8")
@@ -184,18 +184,18 @@ class Datasets:
         program = self._program if Path(self._program).exists() else None if self._named else shutil.which("dvc")
         if program is None:
             raise DatasetError(
-                f"versions of inputs are on ({variable('dvc_remote')}) and there is no {self._program}: "
+                f"inputs are versioned ({variable('dvc_remote')} is set) and there is no {self._program}: "
                 f"`make dvc` installs DVC there, {variable('dvc_program')} names another one"
             )
         return self._run([program, *arguments], seconds)
 
     def _run(self, command: list[str], seconds: float) -> str:
         name = " ".join(Path(part).name for part in command if part not in WRITER)
-        # Else DVC keeps a cache of its own in /var/tmp, which is not the platform's and in a container not writable,
-        # and tells its makers about each call.
+        # Otherwise DVC has a cache in /var/tmp, which is read-only in a container, and sends usage statistics.
         environ = os.environ | {
-            "DVC_SITE_CACHE_DIR": str(self.repository / ".dvc" / "tmp" / "site"), "DVC_NO_ANALYTICS": "1",
-        }  # fmt: skip
+            "DVC_SITE_CACHE_DIR": str(self.repository / ".dvc" / "tmp" / "site"),
+            "DVC_NO_ANALYTICS": "1",
+        }
         try:
             done = subprocess.run(
                 command, cwd=self.repository, env=environ, capture_output=True, text=True, check=False, timeout=seconds
@@ -205,27 +205,29 @@ class Datasets:
         except subprocess.TimeoutExpired:
             raise DatasetError(f"`{name}` did not end within {seconds:g} s") from None
         if done.returncode != 0:
-            raise DatasetError(f"`{name}` failed: {_said(done.stderr) or _said(done.stdout) or done.returncode}")
+            raise DatasetError(
+                f"`{name}` failed: {_last_lines(done.stderr) or _last_lines(done.stdout) or done.returncode}"
+            )
         return done.stdout.strip()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One promotion at a time: git has one index."""
+        """Hold the lock of the repository: git has one index."""
         self.repository.mkdir(parents=True, exist_ok=True)
         with (self.repository.parent / f".{self.repository.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-def _said(output: str) -> str:
-    """The lines that tell something, without DVC's invitation to chat."""
+def _last_lines(output: str) -> str:
+    """The last lines of an output, without DVC's link to its chat."""
     lines = [line.strip() for line in output.splitlines() if line.strip() and "dvc.org" not in line]
     return " ".join(lines[-4:])[:600]
 
 
-def recipe_of(folder: Path) -> Mapping[str, Any]:
-    """What stands beside the data. Raises DatasetError when the folder holds no inputs."""
+def read_recipe(folder: Path) -> Mapping[str, Any]:
+    """The `recipe.json` beside the data. Raises DatasetError where the folder has no inputs."""
     try:
         return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{folder} holds no inputs ({error}); `dvc pull` fetches them") from None
+        raise DatasetError(f"{folder} has no inputs ({error}); `dvc pull` fetches them") from None

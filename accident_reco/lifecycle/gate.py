@@ -1,4 +1,7 @@
-"""Decides promotions. Pure: no storage, no Dagster, no clock; callers pass what it needs and record what it says."""
+"""Promotion decisions: candidate against champion on the frozen holdout. Pure.
+
+Reading rows, recording decisions and moving the pointer are in `promotion`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Statistic = Callable[[npt.NDArray[np.float64]], float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the frozen holdout says of one version: metrics by their contract names."""
+    """Metrics of one version on the frozen holdout, by name."""
 
     version: str
     metrics: Mapping[str, float]
@@ -32,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class SliceGain:
-    """Gain of the candidate on a part of the holdout."""
+    """Gain of the candidate on a slice of the holdout."""
 
     name: str
     rows: int
@@ -41,10 +44,10 @@ class SliceGain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Candidate against champion on the same rows; a positive gain favours the candidate in either sense.
+    """Candidate against champion on the same rows; a positive gain favours the candidate, whatever the metric.
 
-    `champion_metrics` are the champion's on these rows: when new data has joined the holdout, those in its manifest are
-    of other rows.
+    `champion_metrics` are the champion's on these rows; those in its manifest are of other rows once the holdout has
+    grown.
     """
 
     rows: int
@@ -56,16 +59,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """What a candidate must reach.
+    """Conditions of a promotion.
 
     Args:
         metric: the metric that decides.
-        higher_is_better: its sense.
-        floor: no version serves on the wrong side of it, champion or not; an upper limit where lower is better.
-        minimum_gain: less is not worth a change of model.
-        limits: metrics that may not be worse than the champion's by more than this (lower is better for all of them).
-        slice_rows: smaller slices prove nothing.
-        slice_tolerance: a slice is made worse when even the high end of its gain is below minus this.
+        higher_is_better: its direction.
+        floor: worst permitted value of the metric, with or without a champion; an upper limit where lower is better.
+        minimum_gain: smallest gain that justifies a promotion.
+        limits: metric → by how much it may be worse than the champion's (lower is better for all of them).
+        slice_rows: smallest slice that counts.
+        slice_tolerance: a slice is worse when the upper end of its gain is below minus this.
     """
 
     metric: str
@@ -79,14 +82,14 @@ class GatePolicy:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote and, in words, why."""
+    """Whether to promote, with the reason."""
 
     promote: bool
     reason: str
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """JSON for the manifest, the audit and MLflow; what is not a finite number is null."""
+        """JSON for the manifest, the audit and MLflow; numbers that are not finite are null."""
         return {"promote": self.promote, "reason": self.reason, "detail": _finite(self.detail)}
 
 
@@ -105,57 +108,57 @@ def decide(
     champion: Evaluation | None,
     comparison: Comparison | None,
     policy: GatePolicy,
-    barred: Sequence[str] = (),
+    blocked: Sequence[str] = (),
     problems: Sequence[str] = (),
 ) -> Decision:
-    """Whether `candidate` may serve.
+    """Whether `candidate` may become champion.
 
     Args:
-        champion: what serves now, or None before the first promotion (and for a rollback, where only the floor counts).
+        champion: the present one; None before the first promotion, and for a rollback, where only the floor counts.
         comparison: both on the same holdout rows; needed whenever there is a champion.
-        barred: versions that were rolled back by a person; no policy promotes them again.
-        problems: blocking checks that the data behind the candidate fails now, whichever run found it.
+        blocked: versions that a user rolled back; they are not promoted automatically.
+        problems: failing blocking checks of the candidate's data, from any run.
     """
     name, value = policy.metric, candidate.metrics.get(policy.metric, float("nan"))
     detail: dict[str, Any] = {"candidate": candidate.version, "policy": asdict(policy), name: value}
 
-    def refuse(reason: str) -> Decision:
+    def reject(reason: str) -> Decision:
         return Decision(False, reason, detail)
 
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return refuse(f"the data fails its checks: {problems[0]}{more}")
-    if candidate.version in barred:
-        return refuse(f"{candidate.version} was rolled back by a person; only a person may promote it again")
+        return reject(f"the data fails its checks: {problems[0]}{more}")
+    if candidate.version in blocked:
+        return reject(f"{candidate.version} was rolled back by a user, which blocks it from promotion")
     if champion and champion.version == candidate.version:
-        return refuse(f"{candidate.version} serves already: same data, code and seed give the same version")
-    sense = 1.0 if policy.higher_is_better else -1.0
+        return reject(f"{candidate.version} serves already: the same data, code and seed give the same version")
+    direction = 1.0 if policy.higher_is_better else -1.0
     side, bound = ("below", "floor") if policy.higher_is_better else ("above", "limit")
-    if not sense * value >= sense * policy.floor:  # written so that NaN fails
-        return refuse(f"{name} {value:.4f} is {side} the {bound} {policy.floor:.4f}")
+    if not direction * value >= direction * policy.floor:  # written so that NaN fails
+        return reject(f"{name} {value:.4f} is {side} the {bound} {policy.floor:.4f}")
     if champion is None:
         return Decision(True, f"first version: {name} {value:.4f} passes the {bound} {policy.floor:.4f}", detail)
     if comparison is None or comparison.rows == 0:
-        return refuse("candidate and champion were not compared on the same holdout rows")
+        return reject("candidate and champion were not compared on the same holdout rows")
 
     gain = comparison.gain
     detail |= {"champion": champion.version, "comparison": asdict(comparison)}
     interval = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
-    shown = f"{name} {value:.4f} vs {value - sense * gain.value:.4f}: gain {gain.value:+.4f} {interval}"
+    shown = f"{name} {value:.4f} vs {value - direction * gain.value:.4f}: gain {gain.value:+.4f} {interval}"
     if not gain.value >= policy.minimum_gain:
-        return refuse(f"{shown} is below {policy.minimum_gain:g}")
+        return reject(f"{shown} is below {policy.minimum_gain:g}")
     if not gain.low > 0:
-        return refuse(f"{shown} could be chance")
+        return reject(f"{shown} is not significant")
     before = {**champion.metrics, **comparison.champion_metrics}
     for limited, slack in policy.limits.items():
         ours, theirs = candidate.metrics.get(limited, float("nan")), before.get(limited, float("nan"))
         if not ours <= theirs + slack:
-            return refuse(f"{shown}, but {limited} {ours:.4f} is worse than {theirs:.4f} by more than {slack:g}")
+            return reject(f"{shown}, but {limited} {ours:.4f} is worse than {theirs:.4f} by more than {slack:g}")
     worse = [s for s in comparison.slices if s.rows >= policy.slice_rows and s.gain.high < -policy.slice_tolerance]
     if worse:
         named = ", ".join(f"{s.name} {s.gain.value:+.4f} on {s.rows} rows" for s in worse)
-        return refuse(f"{shown}, but it makes slices worse: {named}")
-    return Decision(True, f"{shown} over {comparison.groups} groups, no slice made worse", detail)
+        return reject(f"{shown}, but slices are worse: {named}")
+    return Decision(True, f"{shown} over {comparison.groups} groups, no slice is worse", detail)
 
 
 def paired_bootstrap(
@@ -168,23 +171,23 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Gain of candidate over champion with a percentile interval, resampling whole groups (accidents, users).
+    """Gain of candidate over champion with a percentile interval, resampling whole groups of dependent rows.
 
-    Both statistics see the same weights in each draw, so what the rows share cancels (Efron & Tibshirani 1993, ch. 8).
+    Both statistics get the same weights in each draw, so common variation cancels (Efron & Tibshirani 1993, ch. 8).
 
     Args:
         groups: group of each row, shape (n,).
     """
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(index.max()) + 1 if len(index) else 0
-    sense = 1.0 if higher_is_better else -1.0
+    direction = 1.0 if higher_is_better else -1.0
     ones = np.ones(len(index))
-    value = sense * (candidate(ones) - champion(ones))
+    value = direction * (candidate(ones) - champion(ones))
     generator = np.random.default_rng(seed)
     gains = np.empty(draws)
     for draw in range(draws):
         weights = np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups).astype(float)[index]
-        gains[draw] = sense * (candidate(weights) - champion(weights))
+        gains[draw] = direction * (candidate(weights) - champion(weights))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(gains, [tail, 1 - tail])
     return Interval(float(value), float(low), float(high))
@@ -209,10 +212,10 @@ def average_precision_statistic(y: npt.ArrayLike, score: npt.ArrayLike) -> Stati
     def statistic(weights: npt.NDArray[np.float64]) -> float:
         w = weights[order]
         hits = np.cumsum(w * labels)[last]
-        drawn = np.cumsum(w)[last]
+        selected = np.cumsum(w)[last]
         if not hits.size or hits[-1] == 0:
             return float("nan")
-        precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+        precision = np.divide(hits, selected, out=np.zeros_like(hits), where=selected > 0)
         return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
 
     return statistic

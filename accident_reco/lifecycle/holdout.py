@@ -1,4 +1,4 @@
-"""Chooses the frozen holdout: by hash of a key, the same rows for ever, whatever else changes."""
+"""The frozen holdout: rows selected by the hash of a key, so that they never change."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def hash_pairs(first: npt.ArrayLike, second: npt.ArrayLike, salt: int = SALT) ->
 
 
 def in_holdout(keys: npt.ArrayLike, share: float = SHARE, salt: int = SALT) -> npt.NDArray[np.bool_]:
-    """Which keys no version ever trains on, shape (n,). All rows of one key fall on the same side."""
-    return chosen(hash_keys(keys, salt), share)
+    """Whether each key is in the holdout, shape (n,); no version trains on these. Rows of one key stay together."""
+    return select_share(hash_keys(keys, salt), share)
 
 
 def pairs_in_holdout(
     first: npt.ArrayLike, second: npt.ArrayLike, share: float = SHARE, salt: int = SALT
 ) -> npt.NDArray[np.bool_]:
-    """Which pairs of keys no version ever trains on, shape (n,)."""
-    return chosen(hash_pairs(first, second, salt), share)
+    """Whether each pair of keys is in the holdout, shape (n,)."""
+    return select_share(hash_pairs(first, second, salt), share)
 
 
-def chosen(hashes: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
-    """The lowest `share` of the hash range."""
+def select_share(hashes: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
+    """Whether each hash is in the lowest `share` of the range, shape (n,)."""
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))

@@ -1,4 +1,4 @@
-"""Where a version comes from: the one shape of `lineage` in a manifest."""
+"""Origin of a version: the field `lineage` of a manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lineage(
     Args:
         data_source: `sample`, `official` or `directory`.
         sources: of each raw file at least `name` and `sha256`.
-        git_commit: what the deployment says; empty asks git about this checkout.
+        git_commit: commit as configured; empty: that of this checkout.
     """
     return {
         "data_source": data_source,

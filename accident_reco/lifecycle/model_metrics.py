@@ -1,9 +1,9 @@
-"""Metrics of the stored versions as rows of the warehouse, for dashboards."""
+"""Copies metrics of the stored versions to the warehouse, for dashboards."""
 
 from __future__ import annotations
 
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.lifecycle import save_metrics
+from accident_reco.storage.model_metrics import save_metrics
 from accident_reco.storage.warehouse import Warehouse
 
 

@@ -1,4 +1,4 @@
-"""The opened stores of an installation with its settings, for processes that are not Dagster's."""
+"""Settings and opened stores of an installation, for processes other than Dagster's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class OpenedPlatform:
-    """Settings and warehouse as given; the object store is opened at first use. See `contract.Platform`."""
+    """A `contract.Platform` whose object store is opened at first use."""
 
     settings: Settings
     warehouse: Warehouse

@@ -1,11 +1,11 @@
-"""The reference profile: what the data looked like that a version was trained on, small enough for its bundle.
+"""The reference profile: distributions of the data that a version was trained on, small enough for its bundle.
 
-Both trainers build one and put it into the bundle as `reference.json`; drift checks compare a window with it. No rows
-of people are kept, only counts. Plain numpy; no storage, no verdicts (those are in `accident_reco.drift`).
+Each training stores one in the bundle as `reference.json`; drift checks compare a window with it. It holds counts, no
+rows. Plain numpy; no storage, no verdicts (those are in `accident_reco.drift`).
 
 Format (JSON, sorted keys, the same bytes for the same data):
 
-    {"format": 1, "model": "accidents", "data_source": "official", "rows": 93686, "groups": 40748,
+    {"format": 1, "model": "<name>", "data_source": "official", "rows": 93686, "groups": 40748,
      "columns": {
        "hrmn": {"kind": "numeric", "count": 93686, "missing": 3, "effective_rows": 40748.0, "mean": …, "std": …,
                 "grid": [v0 < v1 < …], "at_or_below": [rows with x <= v], "at": [rows with x == v]},
@@ -14,13 +14,13 @@ Format (JSON, sorted keys, the same bytes for the same data):
      "score": <a numeric column: the version's own scores> | null,
      "label": <a column: the target> | null}
 
-- `count` includes `missing`. Unknown is -1 in integer arrays, NaN in float arrays, None or "" in text arrays.
+- `count` includes `missing`. Missing values are -1 in integer arrays, NaN in float arrays, None or "" in text arrays.
 - `grid` holds at most `GRID_POINTS` sample quantiles (every distinct value where there are fewer). The counts are exact
   at the grid's values, left and right limit, so a Kolmogorov-Smirnov distance taken there is never larger than the true
-  one and loses less than 1/GRID_POINTS: a coarse grid costs a little power, never a false alarm.
+  one and loses less than 1/GRID_POINTS: a coarse grid costs a little power, and no false alarm.
 - `values` are integers or texts, the `MAX_CATEGORIES` most frequent only; the rest of the known rows are `other`.
-- `effective_rows`: rows of one group (an accident, a user) resemble each other; this many independent rows would tell
-  as much about the known values of this column. Equal to `count - missing` without groups.
+- `effective_rows`: rows of one group are dependent; this is the number of independent rows with the same variance of
+  the column's known values. Equal to `count - missing` without groups.
 """
 
 from __future__ import annotations
@@ -111,9 +111,11 @@ def build_reference(
 ) -> dict[str, Any]:
     """Profile the training rows: one entry per name in `kinds`; arrays are 1-d and of one length.
 
-    `groups` holds the accident or the user of each row. `score` (the version's own) and `label` (the target) are of the
-    same rows or, with another length, of rows that it did not train on, taken as independent.
-    Raises ProfileError for a missing column, unequal lengths or no rows.
+    `groups` holds the group key of each row. `score` (the version's own) and `label` (the target) are of the
+    same rows or, with another length, of other rows, taken as independent.
+
+    Raises:
+        ProfileError: a column is missing, lengths differ, or there are no rows.
     """
     missing = sorted(set(kinds) - set(columns))
     if missing:
@@ -126,7 +128,7 @@ def build_reference(
         raise ProfileError("a reference needs at least one row")
     if groups is not None and len(groups) != rows:
         raise ProfileError(f"{len(groups)} group keys for {rows} rows")
-    grouped = Groups.of(groups)
+    grouped = Groups.from_keys(groups)
     probe = None if grouped is None else grouped.probe()
 
     def probed(values: np.ndarray) -> Probe | None:
@@ -150,7 +152,7 @@ def reference_bytes(reference: Mapping[str, Any]) -> bytes:
 
 
 def read_reference(content: bytes | Mapping[str, Any]) -> ReferenceProfile:
-    """Parse what `build_reference` made. Raises ProfileError when it is not one."""
+    """Parse the result of `build_reference`. Raises ProfileError for anything else."""
     try:
         raw = json.loads(content) if isinstance(content, bytes) else content
         if raw["format"] != FORMAT:
@@ -175,11 +177,15 @@ def _column(raw: Mapping[str, Any]) -> Column:
     count, missing, effective = int(raw["count"]), int(raw["missing"]), float(raw["effective_rows"])
     if raw["kind"] == "numeric":
         return NumericColumn(
-            count, missing, effective, float(raw["mean"]), float(raw["std"]),
+            count,
+            missing,
+            effective,
+            float(raw["mean"]),
+            float(raw["std"]),
             np.asarray(raw["grid"], dtype=np.float64),
             np.asarray(raw["at_or_below"], dtype=np.int64),
             np.asarray(raw["at"], dtype=np.int64),
-        )  # fmt: skip
+        )
     return CategoricalColumn(
         count, missing, effective, tuple(raw["values"]), np.asarray(raw["counts"], dtype=np.int64), int(raw["other"])
     )
@@ -216,7 +222,7 @@ def _numeric_profile(values: np.ndarray, probe: Probe | None) -> dict[str, Any]:
 
 
 def _grid(ordered: np.ndarray) -> np.ndarray:
-    """Quantiles of sorted values, both ends included; every distinct value where they are few."""
+    """Quantiles of sorted values, both ends included; every distinct value where these are fewer."""
     if len(ordered) == 0:
         return ordered
     distinct = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]

@@ -1,6 +1,7 @@
-"""Decides whether a trigger leads to a training run. Pure: no storage, no clock; callers pass what it needs.
+"""Retrain decisions: whether a trigger starts a training. Pure: no storage, no clock.
 
-The first rule that applies decides, and its sentence is the recorded reason.
+The first rule that applies decides, and its reason is recorded. Reading the state and queueing trainings are in
+`retrain_requests`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,31 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from accident_reco.settings import Settings
+
 Mode = Literal["off", "suggest", "auto"]
 Source = Literal["drift", "alert", "data", "performance", "api"]
 Action = Literal["train", "suggest", "wait"]
 
-ASKED_BY_A_PERSON: frozenset[str] = frozenset({"api"})
-"""Sources that only single flight holds back: a person with the right to train has decided already."""
-BRINGS_NEW_DATA: frozenset[str] = frozenset({"data"})
-"""Sources after which training gives another model than the one that lost: back-off has no reason then."""
+MANUAL_SOURCES: frozenset[str] = frozenset({"api"})
+"""Sources of requests by users, to which only the single-flight rule applies."""
+NEW_DATA_SOURCES: frozenset[str] = frozenset({"data"})
+"""Sources of new data, to which back-off does not apply: the candidate differs from the rejected one."""
 BUDGET_WINDOW = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """How ready the platform is to train by itself.
+    """Conditions of automatic trainings.
 
     Args:
-        mode: `auto` trains, `suggest` says that it would, `off` does neither.
-        needed: windows of the last `window` that must have drifted, the latest among them.
-        window: how many of the latest reports on the present champion count.
-        cooldown: least time between two trainings that nobody asked for.
-        daily_budget: most trainings that nobody asked for within 24 hours.
-        backoff: wait after a candidate lost; doubles with each further loss.
-        backoff_limit: longest such wait.
+        mode: `auto` trains, `suggest` only notifies, `off` does neither.
+        needed: drifted windows among the last `window` that trigger a training; the latest must be one of them.
+        window: number of latest reports on the present champion that count.
+        cooldown: minimum time between two automatic trainings.
+        daily_budget: maximum automatic trainings within 24 hours.
+        backoff: wait after a candidate was rejected; doubles with each further rejection.
+        backoff_limit: maximum of that wait.
     """
 
     mode: Mode = "auto"
@@ -45,36 +48,48 @@ class RetrainPolicy:
 
     def __post_init__(self) -> None:
         if not 1 <= self.needed <= self.window:
-            raise ValueError(f"needed = {self.needed} must lie between 1 and window = {self.window}")
+            raise ValueError(f"needed = {self.needed} must be between 1 and window = {self.window}")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RetrainPolicy:
+        """The policy as configured."""
+        return cls(
+            mode=settings.retrain_mode,
+            needed=settings.retrain_needed,
+            window=settings.retrain_window,
+            cooldown=timedelta(seconds=settings.retrain_cooldown_seconds),
+            daily_budget=settings.retrain_daily_budget,
+            backoff=timedelta(seconds=settings.retrain_backoff_seconds),
+        )
 
 
 @dataclass(frozen=True)
 class RetrainState:
-    """What is known when a trigger arrives; times are UTC.
+    """Inputs of a decision; times are UTC.
 
     Args:
-        windows: whether each drift report on the present champion was red, newest first (insufficient data left out);
-            None for a trigger whose evidence is no window.
-        training: id of a training that is queued or runs, if one does.
-        started: when trainings that nobody asked for were started, any order; the last day is enough for the budget.
-        losses: candidates of such trainings that lost in a row since the last promotion.
-        last_loss_at: when the last of them lost.
+        windows: whether each drift report on the present champion shows drift, newest first, without insufficient data;
+            None for a trigger without windows.
+        training: id of a training that is queued or running; None where there is none.
+        started: start times of automatic trainings in any order, at least of the last 24 hours.
+        rejections: automatic trainings that were rejected or failed since the last promotion.
+        last_rejection_at: end of the last of these.
     """
 
     windows: Sequence[bool] | None = None
     training: str | None = None
     started: Sequence[datetime] = ()
-    losses: int = 0
-    last_loss_at: datetime | None = None
+    rejections: int = 0
+    last_rejection_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """What to do, and in words why.
+    """The action, with the reason.
 
     Args:
-        rule: names the sentence's kind, for counting.
-        until: when the rule that holds a trigger back lets go of it; None where no clock says.
+        rule: name of the rule that decided, for counting.
+        until: end of the wait; None where it has no fixed end.
     """
 
     action: Action
@@ -90,7 +105,7 @@ def decide_retrain(
     """Whether a trigger of `source` starts a training.
 
     Args:
-        evidence: the trigger in words ("11 of 20 features drifted"); becomes part of the reason.
+        evidence: description of the trigger ("11 of 20 features drifted"), part of the reason.
     """
     recent = sum(1 for at in state.started if at > now - BUDGET_WINDOW)
     detail: dict[str, Any] = {
@@ -98,24 +113,24 @@ def decide_retrain(
         "mode": policy.mode,
         "windows": list((state.windows or ())[: policy.window]),
         "started_in_24_h": recent,
-        "losses": state.losses,
+        "losses": state.rejections,
     }
 
     def wait(rule: str, reason: str, until: datetime | None = None) -> RetrainDecision:
         return RetrainDecision("wait", rule, reason, detail, until)
 
-    if source in ASKED_BY_A_PERSON:
+    if source in MANUAL_SOURCES:
         if state.training is not None:
-            return wait("single_flight", f"training {state.training} is under way")
-        return RetrainDecision("train", "asked", f"a person asked: {evidence}", detail)
+            return wait("single_flight", f"training {state.training} is in progress")
+        return RetrainDecision("train", "asked", f"requested by a user: {evidence}", detail)
     if policy.mode == "off":
         return wait("off", "automatic retraining is off")
     if source == "drift" or state.windows is not None:
-        held = _hysteresis(state.windows or (), policy)
-        if held:
-            return wait("hysteresis", held)
+        reason = _hysteresis(state.windows or (), policy)
+        if reason:
+            return wait("hysteresis", reason)
     if state.training is not None:
-        return wait("single_flight", f"training {state.training} is under way")
+        return wait("single_flight", f"training {state.training} is in progress")
     until = _cooldown_ends(state, policy)
     if until is not None and now < until:
         last = _time(max(state.started))
@@ -123,19 +138,19 @@ def decide_retrain(
     if recent >= policy.daily_budget:
         until = _budget_returns(state, policy)
         return wait("budget", f"{recent} trainings in 24 hours, the budget is {policy.daily_budget}", until)
-    until = None if source in BRINGS_NEW_DATA else _backoff_ends(state, policy)
+    until = None if source in NEW_DATA_SOURCES else _backoff_ends(state, policy)
     if until is not None and now < until:
-        lost = "the last candidate lost" if state.losses == 1 else f"{state.losses} candidates lost in a row"
-        return wait("backoff", f"backing off until {_time(until)}: {lost}", until)
+        rejected = "1 rejection" if state.rejections == 1 else f"{state.rejections} consecutive rejections"
+        return wait("backoff", f"backing off until {_time(until)}: {rejected}", until)
     if policy.mode == "suggest":
         return RetrainDecision("suggest", "suggest", f"training is suggested: {evidence}", detail)
     return RetrainDecision("train", "trigger", evidence, detail)
 
 
-def may_ask_again(action: str, until: datetime | None, now: datetime) -> bool:
-    """Whether a trigger that goes on, such as an alert that still fires, may be put to the policy anew.
+def may_reevaluate(action: str, until: datetime | None, now: datetime) -> bool:
+    """Whether a persisting trigger, such as an alert that still fires, is to be evaluated again.
 
-    Only what was held back may: a trigger that led to a training or a suggestion has had what it asked for.
+    Only triggers that have to wait are: others have led to a training or a suggestion.
     """
     return action == "wait" and (until is None or now >= until)
 
@@ -144,9 +159,9 @@ def _hysteresis(windows: Sequence[bool], policy: RetrainPolicy) -> str:
     recent = list(windows[: policy.window])
     if not recent or not recent[0]:
         return "the latest window on the present champion has not drifted"
-    red = sum(recent)
-    if red < policy.needed:
-        return f"{red} of the last {len(recent)} windows drifted, {policy.needed} of {policy.window} are needed"
+    drifted = sum(recent)
+    if drifted < policy.needed:
+        return f"{drifted} of the last {len(recent)} windows drifted, {policy.needed} of {policy.window} are needed"
     return ""
 
 
@@ -155,21 +170,21 @@ def _cooldown_ends(state: RetrainState, policy: RetrainPolicy) -> datetime | Non
 
 
 def _budget_returns(state: RetrainState, policy: RetrainPolicy) -> datetime | None:
-    """When so many trainings are a day old that one more is allowed; None where none ever is."""
+    """The time at which the budget allows one more training; None for a budget of 0."""
     if policy.daily_budget == 0:
         return None
     return sorted(state.started)[-policy.daily_budget] + BUDGET_WINDOW
 
 
 def _backoff_ends(state: RetrainState, policy: RetrainPolicy) -> datetime | None:
-    if state.losses == 0 or state.last_loss_at is None:
+    if state.rejections == 0 or state.last_rejection_at is None:
         return None
     pause = policy.backoff
-    for _ in range(state.losses - 1):
+    for _ in range(state.rejections - 1):
         if pause >= policy.backoff_limit or not pause:
             break
         pause *= 2
-    return state.last_loss_at + min(pause, policy.backoff_limit)
+    return state.last_rejection_at + min(pause, policy.backoff_limit)
 
 
 def _time(at: datetime) -> str:

@@ -1,13 +1,13 @@
-"""Carries the retrain policy out: gathers what it needs from the warehouse, records what it says, queues the training.
+"""Evaluates triggers by the retrain policy: loads its inputs, records the decision, queues the training.
 
-Every trigger has an id of its own and is decided once: asked again (a tick that died half-way), the same answer and the
-same request come back.
+Every trigger has an id and is decided once: evaluated again (after a tick that was killed), it has the same outcome and
+the same request.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from accident_reco.lifecycle.retrain_policy import (
@@ -17,23 +17,22 @@ from accident_reco.lifecycle.retrain_policy import (
     RetrainState,
     Source,
     decide_retrain,
-    may_ask_again,
+    may_reevaluate,
 )
-from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.storage import drift_reports, retrain_decisions, work_requests
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_work
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """Something that may lead to a training.
+    """An event that may start a training.
 
     Args:
-        id: what is decided once: a report's id, a request's id, a data version.
-        evidence: what happened, in words.
-        version: champion whose windows are the evidence, for hysteresis; None where no window is.
-        request_id: the work request that the trigger is, where it is one.
+        id: key of the decision: id of a report or request, or a data version.
+        evidence: description, part of the reason.
+        version: champion whose windows count for hysteresis; None for a trigger without windows.
+        request_id: id of the work request, for a trigger that is one.
     """
 
     model: str
@@ -45,8 +44,8 @@ class Trigger:
 
 
 @dataclass(frozen=True)
-class Considered:
-    """What came of a trigger; `new` says whether it was decided just now."""
+class TriggerOutcome:
+    """The decision on a trigger; `new` where it was made by this call."""
 
     action: str
     rule: str
@@ -55,19 +54,7 @@ class Considered:
     new: bool
 
 
-def policy_of(settings: Settings) -> RetrainPolicy:
-    """The retrain policy as configured."""
-    return RetrainPolicy(
-        mode=settings.retrain_mode,
-        needed=settings.retrain_needed,
-        window=settings.retrain_window,
-        cooldown=timedelta(seconds=settings.retrain_cooldown_seconds),
-        daily_budget=settings.retrain_daily_budget,
-        backoff=timedelta(seconds=settings.retrain_backoff_seconds),
-    )
-
-
-def consider(
+def evaluate_trigger(
     warehouse: Warehouse,
     policy: RetrainPolicy,
     trigger: Trigger,
@@ -75,23 +62,23 @@ def consider(
     now: datetime,
     until: datetime | None = None,
     busy: str | None = None,
-) -> Considered:
-    """Decide on a trigger, record the decision with its reason, and queue the training if there is to be one.
+) -> TriggerOutcome:
+    """Decide on a trigger, record the decision, and queue the training where there is to be one.
 
     Args:
-        until: leave drift reports after this time out, for a trigger that is looked at late.
-        busy: a training that runs without a request (a person started it by hand).
+        until: time after which drift reports do not count, for a trigger that is evaluated late.
+        busy: id of a training that runs without a request, started by hand.
     """
-    known = loop.decision_on(warehouse, trigger.model, trigger.source, trigger.id)
+    known = retrain_decisions.find_decision(warehouse, trigger.model, trigger.source, trigger.id)
     if known is not None:
-        return Considered(known["action"], known["rule"], known["reason"], known["request_id"], new=False)
-    queued = loop.request_by_key(warehouse, _dedupe_key(trigger)) if trigger.request_id is None else None
+        return TriggerOutcome(known["action"], known["rule"], known["reason"], known["request_id"], new=False)
+    queued = work_requests.request_by_key(warehouse, _dedupe_key(trigger)) if trigger.request_id is None else None
     if queued is not None:
-        # An earlier look was cut off after it had queued the training: what it decided stands.
+        # An earlier evaluation was interrupted after it had queued the training: its decision stands.
         decision = RetrainDecision("train", "trigger", queued["reason"], {"source": trigger.source})
         return _record(warehouse, trigger, decision, queued["id"], now)
     decision = decide_retrain(
-        trigger.source, trigger.evidence, state_of(warehouse, policy, trigger, now, until, busy), policy, now
+        trigger.source, trigger.evidence, _load_state(warehouse, policy, trigger, now, until, busy), policy, now
     )
     request_id = trigger.request_id
     if decision.action == "train" and request_id is None:
@@ -109,7 +96,7 @@ def consider(
     return _record(warehouse, trigger, decision, request_id if decision.action == "train" else None, now)
 
 
-def state_of(
+def _load_state(
     warehouse: Warehouse,
     policy: RetrainPolicy,
     trigger: Trigger,
@@ -117,28 +104,28 @@ def state_of(
     until: datetime | None,
     busy: str | None = None,
 ) -> RetrainState:
-    """What the policy has to know; a trigger that is a request itself is not in its own way."""
+    """Inputs of the policy; a trigger that is a request does not count as a training in progress."""
     windows = None
     if trigger.version is not None:
-        windows = loop.recent_verdicts(warehouse, trigger.model, trigger.version, until, policy.window)
-    losses, last_loss_at = loop.losses_in_a_row(warehouse, trigger.model)
+        windows = drift_reports.recent_verdicts(warehouse, trigger.model, trigger.version, until, policy.window)
+    rejections, last_rejection_at = work_requests.consecutive_rejections(warehouse, trigger.model)
     since = now - max(BUDGET_WINDOW, policy.cooldown)
     return RetrainState(
         windows=windows,
-        training=loop.open_training(warehouse, trigger.model, trigger.request_id) or busy,
-        started=loop.automatic_trainings(warehouse, trigger.model, since, trigger.request_id),
-        losses=losses,
-        last_loss_at=last_loss_at,
+        training=work_requests.open_training(warehouse, trigger.model, trigger.request_id) or busy,
+        started=work_requests.automatic_trainings(warehouse, trigger.model, since, trigger.request_id),
+        rejections=rejections,
+        last_rejection_at=last_rejection_at,
     )
 
 
-def held_back(warehouse: Warehouse, request: str, model: str, now: datetime) -> bool:
-    """Whether the policy turned an alert's request down and may by now be asked again."""
-    decided = loop.decision_on(warehouse, model, "alert", request)
+def may_request_again(warehouse: Warehouse, request_id: str, model: str, now: datetime) -> bool:
+    """Whether the request of an alert had to wait and the alert may now make another one."""
+    decided = retrain_decisions.find_decision(warehouse, model, "alert", request_id)
     if decided is None:
         return False
     until = decided["detail"].get("until")
-    return may_ask_again(decided["action"], datetime.fromisoformat(until) if until else None, now)
+    return may_reevaluate(decided["action"], datetime.fromisoformat(until) if until else None, now)
 
 
 def _dedupe_key(trigger: Trigger) -> str:
@@ -147,7 +134,7 @@ def _dedupe_key(trigger: Trigger) -> str:
 
 def _record(
     warehouse: Warehouse, trigger: Trigger, decision: RetrainDecision, request_id: str | None, now: datetime
-) -> Considered:
+) -> TriggerOutcome:
     row: dict[str, Any] = {
         "model": trigger.model,
         "source": trigger.source,
@@ -159,5 +146,5 @@ def _record(
         "request_id": request_id,
         "decided_at": now.astimezone(UTC),
     }
-    kept = loop.record_decision(warehouse, row)
-    return Considered(kept["action"], kept["rule"], kept["reason"], kept["request_id"], new=True)
+    recorded = retrain_decisions.record_decision(warehouse, row)
+    return TriggerOutcome(recorded["action"], recorded["rule"], recorded["reason"], recorded["request_id"], new=True)

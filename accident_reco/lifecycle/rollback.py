@@ -1,100 +1,106 @@
-"""Rollback as every way to it calls it: API, Dagster job and asset, command line. The champion's own policy decides."""
+"""Rollback of a champion, for API, Dagster and command line. The gate policy in the champion's manifest applies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from accident_reco.lifecycle.gate import Decision, Evaluation, GatePolicy, decide
-from accident_reco.lifecycle.intents import Outcome, move, outcome_of, settle
+from accident_reco.lifecycle.intents import Outcome, move, settle
 from accident_reco.lifecycle.store import ModelStore, NoEarlierVersion, NoSuchVersion, Pointer
-from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions, served_versions
+from accident_reco.storage.promotions import record_promotion, rolled_back_versions, served_versions
 from accident_reco.storage.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where a rollback leads.
+    """The target of a rollback.
 
     Args:
-        seen: the pointer that it would replace.
-        completed: an interrupted rollback that was completed just now and is what was requested; nothing is left to do.
+        expected: the pointer that it replaces.
+        completed: outcome of the requested rollback where it was interrupted earlier and has been completed.
     """
 
     target: str
-    seen: Pointer
+    expected: Pointer
     completed: Outcome | None = None
 
 
 def roll_back(
-    models: ModelStore, warehouse: Warehouse, model: str, *, version: str | None, asked_by: str, run_id: str
+    models: ModelStore, warehouse: Warehouse, model: str, *, version: str | None, requested_by: str, run_id: str
 ) -> Outcome:
-    """Let `version` serve again, or the last one before the champion that was not rolled back itself.
+    """Make `version` the champion again; None: the latest earlier one that was not rolled back itself.
 
-    Audited, and the version left behind is blocked from promotion until a person lets it serve again. Repeated after an
-    interruption, it returns the outcome of the interrupted one. The floor is the one that the champion was promoted by,
-    as its manifest records it.
+    Audited, and the replaced version is blocked from promotion until a user makes it champion again. Repeated after an
+    interruption, the outcome of the interrupted rollback is returned. The floor is that of the gate policy in the
+    champion's manifest.
 
     Raises:
-        NoSuchVersion: there is nothing to roll back to, or the store lacks that version.
+        NoSuchVersion: there is no version to roll back to, or the store does not have it.
         SQLAlchemyError: the warehouse failed before anything moved.
-        MoveInterrupted: decided and written down; completed later.
+        MoveInterrupted: decided and recorded; completed later.
     """
     planned = plan(models, warehouse, model, version)
     if planned.completed is not None:
         return planned.completed
-    seen, target = planned.seen, planned.target
-    policy = models.promoted_manifest(model, seen).gate.get("detail", {}).get("policy")
+    expected, target = planned.expected, planned.target
+    policy = models.promoted_manifest(model, expected).gate.get("detail", {}).get("policy")
     if not policy:
-        raise NoSuchVersion(f"{model} {seen.version} does not record the gate policy that let it serve")
+        raise NoSuchVersion(f"{model} {expected.version} has no gate policy in its manifest")
     manifest = models.manifest(model, target)
-    models.files(manifest)  # never point at what does not load
+    models.files(manifest)  # raises where the version cannot be loaded
     decision = decide(Evaluation(target, manifest.metrics), None, None, GatePolicy(**policy))
-    if target == seen.version:
+    if target == expected.version:
         decision = Decision(False, f"{target} serves already", decision.detail)
     if decision.promote:
-        decision = Decision(True, f"rolled back from {seen.version} to {target} by {asked_by}", decision.detail)
+        decision = Decision(True, f"rolled back from {expected.version} to {target} by {requested_by}", decision.detail)
         return move(
-            models, warehouse, manifest, action="rollback", seen=seen, decision=decision, run_id=run_id,
-            requested_by=asked_by,
-        )  # fmt: skip
+            models,
+            warehouse,
+            manifest,
+            action="rollback",
+            expected=expected,
+            decision=decision,
+            run_id=run_id,
+            requested_by=requested_by,
+        )
     record_promotion(
         warehouse,
         model=model,
         version=target,
-        previous=seen.version,
+        previous=expected.version,
         action="rollback",
         promoted=False,
         reason=decision.reason,
         detail=decision.document()["detail"],
         run_id=run_id,
     )
-    return Outcome(target, decision, seen)
+    return Outcome(target, decision, expected)
 
 
 def plan(models: ModelStore, warehouse: Warehouse, model: str, version: str | None) -> Plan:
-    """Complete interrupted rollbacks, and find where a rollback to `version` (None: by itself) leads.
+    """Complete interrupted rollbacks, and find the target of a rollback to `version` (None: the latest earlier one).
 
     Raises:
-        NoSuchVersion: no version serves.
-        NoEarlierVersion: no version is named, and none is left that was not rolled back.
+        NoSuchVersion: there is no champion.
+        NoEarlierVersion: `version` is None, and every earlier version was rolled back.
     """
-    seen, audited = settle(models, warehouse, model, promotions_wait=True)
-    if seen is None:
+    expected, audited = settle(models, warehouse, model, promotions_wait=True)
+    if expected is None:
         raise NoSuchVersion(f"no {model} version serves: there is nothing to roll back from")
     for row in reversed(audited):
-        if row["action"] == "rollback" and row["promoted"] and row["version"] == seen.version:
-            if version in (None, seen.version):
-                return Plan(seen.version, seen, outcome_of(row, seen))
+        if row["action"] == "rollback" and row["promoted"] and row["version"] == expected.version:
+            if version in (None, expected.version):
+                return Plan(expected.version, expected, Outcome.from_audit_row(row, expected))
             break
-    return Plan(version or _earlier(warehouse, model, seen), seen)
+    return Plan(version or _earlier(warehouse, model, expected), expected)
 
 
-def _earlier(warehouse: Warehouse, model: str, seen: Pointer) -> str:
-    """The last version that served, is not the champion and was not rolled back itself."""
-    left_out = {seen.version, *(barred := rolled_back_versions(warehouse, model))}
-    before = [seen.previous] if seen.previous else []  # of a pointer whose past is not in the audit
+def _earlier(warehouse: Warehouse, model: str, champion: Pointer) -> str:
+    """The latest version that was champion before and was not rolled back."""
+    excluded = {champion.version, *(blocked := rolled_back_versions(warehouse, model))}
+    before = [champion.previous] if champion.previous else []  # where the audit lacks it
     for version in reversed(before + served_versions(warehouse, model)):
-        if version not in left_out:
+        if version not in excluded:
             return version
-    fix = f"rolled back themselves: {', '.join(barred)}; name one to let it serve again (--version)" if barred else ""
+    fix = f"rolled back themselves: {', '.join(blocked)}; name one to roll back to it (--version)" if blocked else ""
     raise NoEarlierVersion(f"{model} has no earlier version to roll back to" + (f"; {fix}" if fix else ""))

@@ -1,10 +1,10 @@
-"""The model store: versions that never change and one pointer per model that moves by compare-and-swap.
+"""The model store: immutable versions, and one pointer per model that moves by compare-and-swap.
 
     models/<model>/versions/<version>/manifest.json, …
     models/<model>/production.json
 
-A version's files are written first, its manifest last, the pointer after that: killed at any step, the old or the new
-champion serves, never neither.
+A version's files are written first, then its manifest, then the pointer: after a crash at any point the old or the new
+version is champion.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 
 from accident_reco.lifecycle.bundle import VERSION_CHARACTERS, Bundle, Manifest, canonical_json
+from accident_reco.storage.clock import iso_now
 from accident_reco.storage.objects import ObjectExists, ObjectNotFound, ObjectStore
 
 _VERSION = re.compile(rf"[0-9a-f]{{{VERSION_CHARACTERS}}}")
@@ -25,12 +25,12 @@ class NoSuchVersion(LookupError):
 
 
 class NoEarlierVersion(NoSuchVersion):
-    """There is no version that a rollback could go to by itself."""
+    """There is no earlier version to roll back to."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What `production.json` says. `tag` is the object's tag, for compare-and-swap; it is not stored."""
+    """A parsed `production.json`. `tag` is the object's tag, for compare-and-swap; it is not stored."""
 
     version: str
     manifest_sha256: str
@@ -42,7 +42,7 @@ class Pointer:
 
     @classmethod
     def parse(cls, raw: bytes, tag: str = "") -> Pointer:
-        """Pointer from the stored bytes. Raises ValueError when they are no pointer."""
+        """The pointer in stored bytes. Raises ValueError where they are damaged."""
         try:
             pointer = cls(**json.loads(raw), tag=tag)
             if not all(isinstance(value, str) for value in (pointer.version, pointer.manifest_sha256)):
@@ -65,17 +65,17 @@ class ModelStore:
         self.objects = objects
 
     def write(self, bundle: Bundle) -> Manifest:
-        """Store a bundle and give its manifest; a version that is there already is verified and kept as it is."""
+        """Store a bundle. Returns its manifest; an existing version is verified and stays as it is."""
         base = f"models/{bundle.model}/versions/{bundle.version}"
         try:
             kept = self.manifest(bundle.model, bundle.version)
         except NoSuchVersion:
             for name, data in bundle.files.items():
                 self.objects.write(f"{base}/{name}", data)
-            manifest = bundle.manifest(now())
+            manifest = bundle.manifest(iso_now())
             try:
                 self.objects.create(f"{base}/manifest.json", manifest.raw)
-            except ObjectExists:  # another process published the same content a moment ago
+            except ObjectExists:  # another process has just stored the same content
                 return self.manifest(bundle.model, bundle.version)
             return manifest
         self.files(kept)
@@ -98,12 +98,12 @@ class ModelStore:
         return files
 
     def versions(self, model: str) -> list[str]:
-        """Every complete version, in no order of merit."""
+        """Every complete version, in no particular order."""
         base = f"models/{model}/versions/"
         return [k.removeprefix(base).split("/")[0] for k in self.objects.list(base) if k.endswith("/manifest.json")]
 
     def pointer(self, model: str) -> Pointer | None:
-        """Which version serves, or None before the first promotion. Raises ValueError for a damaged pointer."""
+        """The pointer; None before the first promotion. Raises ValueError where it is damaged."""
         try:
             raw, tag = self.objects.read_tagged(f"models/{model}/production.json")
         except ObjectNotFound:
@@ -111,33 +111,33 @@ class ModelStore:
         return Pointer.parse(raw, tag)
 
     def swap(self, model: str, pointer: Pointer, expected: str | None) -> Pointer:
-        """Write a pointer where the present one still has the tag `expected` (None: where there is none).
+        """Replace the pointer if it still has the tag `expected` (None: if there is none).
 
         Raises:
-            SwapConflict: another promotion came between; nothing changed.
+            SwapConflict: it has another tag; nothing changed.
         """
         tag = self.objects.swap(f"models/{model}/production.json", canonical_json(pointer.document()), expected)
         return replace(pointer, tag=tag)
 
-    def point(self, manifest: Manifest, *, seen: Pointer | None, run_id: str, reason: str) -> Pointer:
-        """Let a stored version serve, without an audit; `intents.move` is the audited way.
+    def point(self, manifest: Manifest, *, expected: Pointer | None, run_id: str, reason: str) -> Pointer:
+        """Make a stored version the champion without an audit row; `intents.move` writes one.
 
         Args:
-            seen: the pointer that the decision was made against; if it moved since, nothing changes.
+            expected: the pointer that the decision is based on; nothing changes where it is another one.
 
         Raises:
-            SwapConflict: another promotion came between.
+            SwapConflict: the pointer is no longer the expected one.
         """
-        pointer = next_pointer(manifest, seen=seen, run_id=run_id, reason=reason)
-        return self.swap(manifest.model, pointer, seen.tag if seen else None)
+        pointer = next_pointer(manifest, expected=expected, run_id=run_id, reason=reason)
+        return self.swap(manifest.model, pointer, expected.tag if expected else None)
 
     def champion(self, model: str) -> tuple[Pointer, Manifest] | None:
-        """The pointer with the manifest that it names. Raises ValueError when they disagree."""
+        """The pointer and the manifest that it names; None before the first promotion. Raises ValueError."""
         pointer = self.pointer(model)
         return None if pointer is None else (pointer, self.promoted_manifest(model, pointer))
 
     def promoted_manifest(self, model: str, pointer: Pointer) -> Manifest:
-        """The manifest that a pointer names. Raises ValueError when they disagree."""
+        """The manifest that a pointer names. Raises ValueError where its digest differs."""
         manifest = self.manifest(model, pointer.version)
         if manifest.sha256 != pointer.manifest_sha256:
             raise ValueError(
@@ -146,18 +146,13 @@ class ModelStore:
         return manifest
 
 
-def next_pointer(manifest: Manifest, *, seen: Pointer | None, run_id: str, reason: str) -> Pointer:
-    """The pointer that would let a version serve after `seen`; nothing is written."""
+def next_pointer(manifest: Manifest, *, expected: Pointer | None, run_id: str, reason: str) -> Pointer:
+    """The pointer that makes a version the champion after `expected`; nothing is written."""
     return Pointer(
         version=manifest.version,
         manifest_sha256=manifest.sha256,
-        promoted_at=now(),
+        promoted_at=iso_now(),
         run_id=run_id,
-        previous=seen.version if seen else None,
+        previous=expected.version if expected else None,
         reason=reason,
     )
-
-
-def now() -> str:
-    """UTC, to the millisecond, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

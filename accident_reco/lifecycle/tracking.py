@@ -1,5 +1,5 @@
-"""Calls of the tracker, MLflow: experiments, runs, and the registry with its aliases. Runs and their spool are from
-`tracking_spool`; this module offers the names of both.
+"""Calls of MLflow: experiments, runs, and the registry with its aliases. Runs and their spool are in `tracking_spool`;
+this module exports the names of both.
 
 MLflow is imported inside the functions that call it: it takes seconds, and serving never needs it.
 """
@@ -56,12 +56,12 @@ __all__ = [
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 KEY_TAG = "tracking_key"
-# Error codes by which MLflow rejects what a run holds: sending it again cannot help.
+# Error codes of MLflow for a run that it rejects: sending it again cannot succeed.
 REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
 
 
 def reachable(uri: str, seconds: float = 2.0) -> bool:
-    """Whether a tracking URI can be talked to: a database file always, a server when its port accepts."""
+    """Whether a tracking URI is reachable: a database file always, a server where its port accepts connections."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https"):
         return True
@@ -74,17 +74,17 @@ def reachable(uri: str, seconds: float = 2.0) -> bool:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a tracking URI is a database file or directory, which no other machine can keep waiting."""
+    """Whether a tracking URI is a database file or directory, not a server."""
     return urlsplit(uri).scheme in ("", "file", "sqlite")
 
 
 def answers(uri: str) -> bool:
-    """Whether the tracker answers a question that has nothing to do with any run."""
+    """Whether the tracker answers a request that does not depend on any run."""
     import mlflow
 
     try:
         mlflow.MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-    except Exception:  # the tracker's own errors are many
+    except Exception:  # any error of the client
         return False
     return True
 
@@ -97,9 +97,9 @@ def prepare_experiment(uri: str, experiment: str, artifacts: Path) -> str:
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         return str(found.experiment_id)
-    # Without a place of its own MLflow would make ./mlruns wherever the process happens to stand.
-    own = None if urlsplit(uri).scheme in ("http", "https") else (artifacts / experiment).as_uri()
-    return str(client.create_experiment(experiment, artifact_location=own))
+    # By default MLflow creates ./mlruns in the current directory.
+    location = None if urlsplit(uri).scheme in ("http", "https") else (artifacts / experiment).as_uri()
+    return str(client.create_experiment(experiment, artifact_location=location))
 
 
 def find_or_create_run(uri: str, experiment_id: str, run: TrackedRun, tags: Mapping[str, str] | None = None) -> str:
@@ -118,7 +118,7 @@ def find_or_create_run(uri: str, experiment_id: str, run: TrackedRun, tags: Mapp
 def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
     """Write everything of `run` into an existing MLflow run, and register the bundle of a training.
 
-    Raises RejectedRun for what the tracker never takes, MLflow's own errors for everything else.
+    Raises RejectedRun for a run that the tracker rejects, MLflow's errors otherwise.
     """
     import mlflow
     from mlflow.entities import Metric, Param, RunTag
@@ -143,18 +143,18 @@ def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
 
 
 def mark_failed(uri: str, run_id: str) -> None:
-    """End an MLflow run as FAILED where the tracker still takes that."""
+    """End an MLflow run as FAILED, if the tracker still responds."""
     import mlflow
 
-    with suppress(Exception):  # the error that led here counts
+    with suppress(Exception):  # the earlier error is raised
         mlflow.MlflowClient(tracking_uri=uri).set_terminated(run_id, "FAILED")
 
 
 def log_alone(uri: str, run: TrackedRun) -> str:
-    """Log a run outside of any training; its MLflow id.
+    """Log a run outside of any training. Returns its MLflow id.
 
-    It goes into the run that it joins, else into the one with its key, else into a new one. An attempt that fails
-    leaves that one as FAILED; the next attempt finds and completes it. Raises as `log_run`.
+    It goes into the run that it joins, else into the one with its key, else into a new one. A failed attempt
+    leaves it as FAILED; the next attempt finds and completes it. Raises as `log_run`.
     """
     import mlflow
 
@@ -189,37 +189,37 @@ def register(uri: str, run_id: str, run: TrackedRun) -> None:
     number = registered_number(client, run.experiment, version)
     if number is None:
         source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
-        made = client.create_model_version(run.experiment, source, run_id, tags={VERSION_TAG: version})
-        number = str(made.version)
+        created = client.create_model_version(run.experiment, source, run_id, tags={VERSION_TAG: version})
+        number = str(created.version)
     client.set_registered_model_alias(run.experiment, CHALLENGER, number)
 
 
 def registered_number(client: Any, model: str, version: str) -> str | None:
-    """MLflow's number of a bundle version, None when it is not registered."""
+    """MLflow's number of a bundle version, None where it is not registered."""
     found = client.search_model_versions(f"name = '{model}'")
     return next((str(entry.version) for entry in found if entry.tags.get(VERSION_TAG) == version), None)
 
 
 def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> dict[str, str]:
-    """Let the registry's aliases follow the pointer. Tells what was set; an alias whose version is not registered names
-    nothing rather than the wrong one.
+    """Set the registry's aliases to the pointer's versions; aliases of versions that are not registered are deleted.
+    Returns alias → MLflow's version number.
     """
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=uri)
-    done = {}
+    aliases = {}
     for alias, version in ((CHAMPION, champion), (PREVIOUS, previous)):
         number = registered_number(client, model, version) if version else None
         if number is not None:
             client.set_registered_model_alias(model, alias, number)
-            done[alias] = number
+            aliases[alias] = number
         elif client.search_registered_models(f"name = '{model}'"):
             client.delete_registered_model_alias(model, alias)
-    return done
+    return aliases
 
 
 class _as_file:
-    """A temporary file of a given name, for a client that takes paths only."""
+    """A temporary file of a given name, for a client that only accepts paths."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self._name, self._content = name, content

@@ -1,7 +1,7 @@
-"""What a training run leaves in the tracker, and the spool: runs that wait for it, as folders below one directory.
+"""Tracked runs, and the spool: runs that wait for the tracker, as folders below one directory.
 
-How MLflow is called is in `tracking`, which offers the names of both. A run that the tracker rejects is set aside with
-the reason and never delays another one.
+Calls of MLflow are in `tracking`, which exports the names of both. A run that the tracker rejects is set aside with
+the reason and does not delay others.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.gate import Decision
 
 VERSION_TAG = "bundle_version"
-# MLflow refuses longer values.
-LONGEST_TAG = 5000
+# MLflow rejects longer values.
+MAX_TAG_LENGTH = 5000
 DOCUMENT, ATTEMPTS = "run.json", "attempts"
-# Renaming REJECTED_DOCUMENT to DOCUMENT has the run sent again.
+# Renamed to DOCUMENT, the run is sent again.
 REJECTED_DOCUMENT, REASON = "run.rejected.json", "reason.txt"
 MAX_ATTEMPTS = 5
 _JOINS = "-gate"
@@ -38,10 +38,10 @@ class RejectedRun(RuntimeError):
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A finished training as MLflow shall show it. `artifacts` are file name → content.
+    """A finished training for MLflow. `artifacts` are file name → content.
 
-    One that `joins` is no training of its own: it adds to the latest run of the same bundle version. `key` identifies
-    the run in the tracker: one that is sent again, after an attempt of unknown outcome, is found by it.
+    With `joins` it is added to the latest run of the same bundle version. `key` identifies the run in the tracker, so
+    that it is found again after an attempt of unknown outcome.
     """
 
     experiment: str
@@ -55,7 +55,7 @@ class TrackedRun:
 
 
 def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
-    """What the gate said of a version, to join its run: reason and numbers, in full as `gate.json`."""
+    """The gate's decision on a version, to join its run: reason and figures, in full as `gate.json`."""
     document = decision.document()
     comparison = document["detail"].get("comparison") or {}
     metrics = {"gate_promoted": float(decision.promote)}
@@ -64,27 +64,29 @@ def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
         metrics |= {"gate_gain": gain["value"], "gate_gain_low": gain["low"], "gate_gain_high": gain["high"]}
         metrics |= {"gate_holdout_rows": comparison["rows"], "gate_holdout_groups": comparison["groups"]}
     tags = {
-        VERSION_TAG: version, "gate": "promoted" if decision.promote else "refused",
-        "gate.reason": decision.reason[:LONGEST_TAG], "gate.champion": str(document["detail"].get("champion", "none")),
-    }  # fmt: skip
+        VERSION_TAG: version,
+        "gate": "promoted" if decision.promote else "refused",
+        "gate.reason": decision.reason[:MAX_TAG_LENGTH],
+        "gate.champion": str(document["detail"].get("champion", "none")),
+    }
     known = {name: float(value) for name, value in metrics.items() if value is not None}
     return TrackedRun(model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, True)
 
 
 class UnreadableRun(ValueError):
-    """A spooled run is damaged; the message names the file and what is wrong."""
+    """A spooled run is damaged; the message names the file and the cause."""
 
 
 @dataclass
 class SpoolReport:
-    """How many spooled runs were sent, and which were set aside: folder → reason."""
+    """Number of spooled runs that were sent, and those set aside: folder → reason."""
 
     sent: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
 
 
 def spool(directory: Path, run: TrackedRun) -> Path:
-    """Keep a run for later; its folder. The document is written last, so that half a run is never sent."""
+    """Store a run for later. Returns its folder. The document is written last, so that no incomplete run is sent."""
     place = _place(directory, run)
     place.mkdir(parents=True, exist_ok=True)
     for name in (DOCUMENT, ATTEMPTS, REJECTED_DOCUMENT, REASON):
@@ -92,9 +94,15 @@ def spool(directory: Path, run: TrackedRun) -> Path:
     for name, content in run.artifacts.items():
         (place / name).write_bytes(content)
     document = {
-        "experiment": run.experiment, "name": run.name, "params": dict(run.params), "metrics": dict(run.metrics),
-        "tags": dict(run.tags), "artifacts": sorted(run.artifacts), "joins": run.joins, "key": run.key,
-    }  # fmt: skip
+        "experiment": run.experiment,
+        "name": run.name,
+        "params": dict(run.params),
+        "metrics": dict(run.metrics),
+        "tags": dict(run.tags),
+        "artifacts": sorted(run.artifacts),
+        "joins": run.joins,
+        "key": run.key,
+    }
     unfinished = place / f"{DOCUMENT}.part"
     unfinished.write_text(json.dumps(document), encoding="utf-8")
     unfinished.replace(place / DOCUMENT)
@@ -105,7 +113,7 @@ def load(place: Path) -> TrackedRun:
     """A spooled run. Raises UnreadableRun."""
     try:
         text = (place / DOCUMENT).read_text(encoding="utf-8")
-        # A folder that was written before runs had keys: the same content has the same key at each attempt.
+        # Folders of releases without keys: the same content has the same key at each attempt.
         raw = {"key": hashlib.sha256(text.encode()).hexdigest()[:32]} | json.loads(text)
         artifacts = {name: (place / name).read_bytes() for name in raw.pop("artifacts")}
         return TrackedRun(**raw, artifacts=artifacts)
@@ -114,7 +122,7 @@ def load(place: Path) -> TrackedRun:
 
 
 def set_aside(place: Path, reason: str) -> None:
-    """Keep a spooled run, with the reason why it is not sent again."""
+    """Exclude a spooled run from sending, with the reason."""
     (place / REASON).write_text(reason + "\n", encoding="utf-8")
     (place / DOCUMENT).rename(place / REJECTED_DOCUMENT)
     (place / ATTEMPTS).unlink(missing_ok=True)
@@ -126,7 +134,7 @@ def is_waiting(directory: Path) -> bool:
 
 
 def joined_run_waits(directory: Path, run: TrackedRun) -> bool:
-    """Whether the run that this one joins is itself in the spool: it would find nothing to join in the tracker."""
+    """Whether the run that this one joins is in the spool, and therefore not in the tracker."""
     place = _place(directory, run)
     return run.joins and (place.with_name(place.name.removesuffix(_JOINS)) / DOCUMENT).exists()
 
@@ -134,11 +142,11 @@ def joined_run_waits(directory: Path, run: TrackedRun) -> bool:
 def send_spooled(
     directory: Path, send: Callable[[TrackedRun], object], answers: Callable[[], bool], deadline: float = math.inf
 ) -> SpoolReport:
-    """Send every complete spooled run and forget it, those tried least often first.
+    """Send every complete spooled run and delete it, those with the fewest attempts first.
 
     A run that is rejected, damaged, or failed `MAX_ATTEMPTS` times is set aside. After any other error the next one is
-    tried, unless the tracker no longer `answers`: then all that is left waits. None is begun after `deadline`, a time
-    of `time.monotonic`. Only one process sends at a time; for another one nothing is left to do.
+    sent, unless the tracker no longer `answers`: then the rest waits. None is started after `deadline`, a time of
+    `time.monotonic`. Only one process sends at a time; a second one returns at once.
     """
     report = SpoolReport()
     if not is_waiting(directory):
@@ -149,7 +157,7 @@ def send_spooled(
                 break
             if place.name.endswith(_JOINS) and (directory / place.name.removesuffix(_JOINS) / DOCUMENT).exists():
                 continue
-            # Counted before: an attempt that hangs until the process is killed is one, too.
+            # Counted in advance: an attempt that hangs until the process is killed counts, too.
             attempt = _attempts(place) + 1
             (place / ATTEMPTS).write_text(str(attempt), encoding="ascii")
             try:
@@ -173,7 +181,7 @@ def _place(directory: Path, run: TrackedRun) -> Path:
 
 
 def _in_order(directory: Path) -> list[Path]:
-    """Runs before what joins them; those that failed or hung before go last."""
+    """Runs before those that join them; those with failed attempts last."""
     places = [document.parent for document in directory.glob(f"*/{DOCUMENT}")]
     return sorted(places, key=lambda place: (place.name.endswith(_JOINS), _attempts(place), place.name))
 

@@ -1,4 +1,4 @@
-"""Settings: the environment's variables as one typed object. Imports nothing else of the platform."""
+"""Settings: environment variables as one typed object. Imports nothing else of the platform."""
 
 from accident_reco.settings.environment import Settings, SettingsError, unknown_settings, variable
 from accident_reco.settings.groups import PREFIX

@@ -1,7 +1,7 @@
 """Reads the environment: typed settings, all problems reported at once, embedded defaults derived.
 
 The fields are in `groups`, by area, and in the settings class of each model. Nothing else in the platform reads the
-environment, except `plugins`, which needs the names of the models before their settings can be read.
+environment, except `plugins`, which selects the models before their settings can be read.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Settings(
     GlobalSettings,
     BaseSettings,
 ):
-    """The platform's settings; those of each model are a subclass in its folder.
+    """The platform's settings; each model has a subclass with its own.
 
-    `Settings.load()` returns one object that is an instance of every chosen model's class; `of` gives it that type.
+    `Settings.load()` returns one object that is an instance of every selected model's class; `of` returns it as one.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
@@ -70,15 +70,15 @@ class Settings(
     def _retrain_window_can_be_met(self) -> Settings:
         if self.retrain_needed > self.retrain_window:
             raise ValueError(
-                f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} can never be met: it is larger than "
+                f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} must not be larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
         return self
 
     @model_validator(mode="after")
-    def _broker_is_understood(self) -> Settings:
+    def _broker_library_is_installed(self) -> Settings:
         if self.broker_url and find_spec("dagster_celery") is None:
-            raise ValueError(f"{PREFIX}BROKER_URL wants dagster-celery: install accident-reco[celery]")
+            raise ValueError(f"{PREFIX}BROKER_URL needs dagster-celery: install accident-reco[celery]")
         return self
 
     @field_validator("home", mode="after")
@@ -99,7 +99,7 @@ class Settings(
 
     @classmethod
     def load(cls, **overrides: Any) -> Settings:
-        """Settings from the environment, with those of the chosen models.
+        """Settings from the environment, with those of the selected models.
 
         Args:
             overrides: values by field name, instead of the environment's.
@@ -146,10 +146,10 @@ class Settings(
             SettingsError: the model is not part of this installation.
         """
         if not isinstance(self, kind):
-            raise SettingsError(f"{kind.__name__} belongs to a model that {plugins.VARIABLE} does not choose")
+            raise SettingsError(f"{kind.__name__} belongs to a model that {plugins.VARIABLE} does not select")
         return self
 
-    # What is derived: one place for each embedded default.
+    # Derived values: the only place of each embedded default.
     @cached_property
     def store(self) -> str:
         """URL of the object store."""
@@ -177,7 +177,7 @@ class Settings(
 
     @cached_property
     def allowed_docs_origins(self) -> list[str]:
-        """Origins whose pages may ask the auth service for tokens."""
+        """Origins whose pages may request tokens from the auth service."""
         if self.docs_origins:
             return [origin.strip().rstrip("/") for origin in self.docs_origins.split(",") if origin.strip()]
         ports = (self.predict_port, self.drift_port)
@@ -205,7 +205,7 @@ class Settings(
 
 
 class _FromFiles(PydanticBaseSettingsSource):
-    """`ACCIDENT_RECO_NAME_FILE=/run/secrets/x` gives `ACCIDENT_RECO_NAME` the content of that file."""
+    """Sets `ACCIDENT_RECO_NAME` to the content of the file that `ACCIDENT_RECO_NAME_FILE` names."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
@@ -257,7 +257,7 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
 
 
 def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings] = Settings) -> dict[str, str]:
-    """Variables with the platform's prefix that no setting reads, each with a hint at the nearest real name."""
+    """Variables with the platform's prefix that no setting reads, each with the most similar setting as a hint."""
     known = {variable(name) for name in known_settings.model_fields} | {PREFIX + "WEBSERVER_PORT"}
     known |= {name + "_FILE" for name in known}
     unknown = {}

@@ -1,7 +1,7 @@
 """Settings of the whole platform, by area: each field with type, bounds, description and an embedded default.
 
-Fields only; `environment.py` reads them and derives what follows from them. The tables of the documentation are
-made of these groups: a group's docstring is its heading.
+Fields only; `environment.py` reads them and derives further values. The tables of the documentation are generated from
+these groups, with their docstrings as headings.
 """
 
 from __future__ import annotations
@@ -17,37 +17,36 @@ PREFIX = "ACCIDENT_RECO_"
 class StorageSettings(BaseModel):
     """Storage."""
 
-    home: Path = Field(
-        Path(".accident_reco"), description="Directory that holds everything the embedded default writes"
-    )
+    home: Path = Field(Path(".accident_reco"), description="Directory of all data in embedded operation")
     installation_id: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
-        description="Owner of the databases and the store that the URLs below name, for a platform without a lasting "
-        "home, or one that continues another; default made once and kept in `$HOME/installation-id`",
+        description="Owner of the databases and the store, for a platform without a persistent home or one that "
+        "continues another; default generated once and stored in `$HOME/installation-id`",
     )
     allow_shared: bool = Field(
-        False, description="Start although a database or the store belongs to another installation"
+        False, description="Whether to start although a database or the store belongs to another installation"
     )
     store_url: str = Field("", description="Object store, any fsspec URL; default `file://$HOME/store`")
     database_url: str = Field("", description="Warehouse, SQLAlchemy URL; default `sqlite:///$HOME/warehouse.db`")
     auth_database_url: str = Field(
-        "", description="Warehouse as the auth service logs in, a role with fewer rights; default `DATABASE_URL`"
+        "", description="Warehouse with the restricted role of the auth service; default `DATABASE_URL`"
     )
     services_database_url: str = Field(
-        "", description="Warehouse as predict and drift log in, a role with fewer rights; default `DATABASE_URL`"
+        "", description="Warehouse with the restricted role of predict and drift; default `DATABASE_URL`"
     )
     reader_database_url: str = Field(
-        "", description="Warehouse as dashboards log in, a role that only reads; empty: no such role"
+        "", description="Warehouse with the read-only role of dashboards; empty: no such role"
     )
     database_admin_url: str = Field(
-        "", description="PostgreSQL superuser, for `launch prepare` to make roles and databases; empty: they exist"
+        "", description="PostgreSQL superuser, for `launch prepare` to create roles and databases; empty: they exist"
     )
     dagster_database_url: str = Field(
         "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
     )
     mlflow_database_url: str = Field(
-        "", description="MLflow's own database, for `launch prepare` to make; MLflow itself is told by its own flags"
+        "",
+        description="MLflow's own database, for `launch prepare` to create; MLflow itself is configured by its flags",
     )
     mlflow_tracking_uri: str = Field(
         "",
@@ -58,7 +57,7 @@ class StorageSettings(BaseModel):
         60,
         ge=5,
         le=3600,
-        description="Time that one run may take to be logged in MLflow, in seconds; then it is spooled",
+        description="Maximum time to log one run in MLflow, in seconds; then it is spooled",
     )
 
 
@@ -82,14 +81,18 @@ class StackSettings(BaseModel):
     """Servers of `make stack`."""
 
     postgres_port: int = Field(5432, ge=1, le=65535, description="Port of PostgreSQL in `make stack`")
-    s3_port: int = Field(8333, ge=1, le=55535, description="Port of the S3 store in `make stack`, and 10,000 above")
+    s3_port: int = Field(
+        8333, ge=1, le=55535, description="Port of the S3 store in `make stack`; it uses the port 10,000 above, too"
+    )
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
     prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
     scrape_seconds: int = Field(
-        0, ge=0, le=3600,
-        description="How often Prometheus of `make stack` scrapes and judges its rules; 0: as deploy/prometheus says",
-    )  # fmt: skip
+        0,
+        ge=0,
+        le=3600,
+        description="Scrape and rule interval of Prometheus in `make stack`, in seconds; 0: as in deploy/prometheus",
+    )
     exporter_port: int = Field(9400, ge=1, le=65535, description="Port of the Dagster metrics exporter")
 
 
@@ -97,15 +100,16 @@ class WorkerSettings(BaseModel):
     """Workers of the partitioned jobs."""
 
     broker_url: str = Field(
-        "", description="Redis URL: steps of the partitioned jobs go to workers; empty: the run's own machine does them"
+        "",
+        description="Redis URL: workers execute the steps of partitioned jobs; empty: the machine of the run does",
     )
     broker_redelivery_seconds: float = Field(
         900,
         ge=1,
-        description="A step that a dead worker held goes to another one after this; longer than any step takes",
+        description="Time after which the step of a dead worker goes to another one, in seconds; longer than any step",
     )
     broker_patience_seconds: float = Field(
-        120, ge=1, description="A run fails when its queue has had no worker for this long"
+        120, ge=1, description="Time without any worker on a run's queue after which the run fails, in seconds"
     )
 
 
@@ -115,14 +119,14 @@ class DatasetSettings(BaseModel):
     dvc_remote: str = Field(
         "",
         pattern=r"^[^@]*$",
-        description="Where inputs of promoted versions are kept, as s3://bucket/prefix, its keys by the "
-        "`AWS_*` names; empty: not kept",
+        description="Remote for the inputs of promoted versions, as s3://bucket/prefix, with the credentials of "
+        "the `AWS_*` variables; empty: they are not versioned",
     )
     dvc_repository: str = Field(
         "",
         description="Git repository of these inputs; pushed to its `origin` where it has one; default `$HOME/datasets`",
     )
-    dvc_program: str = Field("", description="DVC's program; default `$HOME/tools/bin/dvc`, else `dvc` on the PATH")
+    dvc_program: str = Field("", description="Program of DVC; default `$HOME/tools/bin/dvc`, else `dvc` on the PATH")
 
 
 class HttpSettings(BaseModel):
@@ -131,42 +135,45 @@ class HttpSettings(BaseModel):
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
     max_body_bytes: int = Field(2 * 1024**2, ge=1024, description="Largest request body, in bytes")
     max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest CSV upload, in bytes")
-    request_seconds: float = Field(30, gt=0, description="Longest a request may take, its body included")
-    upload_seconds: float = Field(900, gt=0, description="Longest a CSV upload may take, its answer included")
-    body_idle_seconds: float = Field(10, gt=0, description="Longest wait for the next piece of a body")
+    request_seconds: float = Field(30, gt=0, description="Timeout of a request, its body included, in seconds")
+    upload_seconds: float = Field(900, gt=0, description="Timeout of a CSV upload, its response included, in seconds")
+    body_idle_seconds: float = Field(10, gt=0, description="Timeout of the next part of a body, in seconds")
     drain_seconds: float = Field(
-        0.2, ge=0, le=60, description="How long a stopping service says it is not ready before it stops listening"
+        0.2,
+        ge=0,
+        le=60,
+        description="Time that a stopping service reports not ready before it stops listening, in seconds",
     )
-    max_connections: int = Field(1000, ge=1, description="Connections each worker holds; more are answered with 503")
-    metrics_public: bool = Field(False, description="Whether /metrics answers callers that are not on loopback")
-    trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is believed, by comma")
+    max_connections: int = Field(1000, ge=1, description="Maximum connections of a worker; more are answered with 503")
+    metrics_public: bool = Field(False, description="Whether /metrics is served to clients that are not on loopback")
+    trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is trusted, by comma")
     model_poll_seconds: float = Field(
-        0.5, ge=0.05, le=1, description="How often the predict service looks for a new champion"
+        0.5, ge=0.05, le=1, description="Interval at which the predict service checks for a new champion, in seconds"
     )
     public_auth_url: str = Field(
-        "", description="Where clients reach the auth service; default `http://127.0.0.1:$AUTH_PORT`"
+        "", description="URL of the auth service for clients; default `http://127.0.0.1:$AUTH_PORT`"
     )
     internal_auth_url: str = Field(
-        "", description="Where the other services reach the auth service; default `PUBLIC_AUTH_URL`"
+        "", description="URL of the auth service for other services; default `PUBLIC_AUTH_URL`"
     )
 
 
 class AccountSettings(BaseModel):
     """Accounts and access."""
 
-    auth_required: bool = Field(True, description="Whether predict and drift endpoints want a token or an API key")
-    auth_issuer: str = Field("accident_reco", min_length=1, description="`iss` of the tokens, and what services accept")
+    auth_required: bool = Field(True, description="Whether predict and drift endpoints require a token or an API key")
+    auth_issuer: str = Field("accident_reco", min_length=1, description="`iss` of the tokens that services accept")
     auth_audience: str = Field("accident_reco", min_length=1, description="`aud` of the tokens that services accept")
     access_token_minutes: int = Field(15, ge=1, le=1440, description="Lifetime of an access token")
     refresh_token_days: int = Field(14, ge=1, le=365, description="Lifetime of a refresh token")
     admin_password: str = Field(
-        "", description="Password of the first admin; default: random, kept in `$HOME/keys`, printed once"
+        "", description="Password of the first admin; default: random, stored in `$HOME/keys`, printed once"
     )
     docs_origins: str = Field(
         "", description="Origins, by comma, whose pages may log in; default: predict and drift on loopback"
     )
-    rate_per_second: float = Field(500, gt=0, description="Requests a second of one account, key or address")
-    rate_burst: int = Field(1000, ge=1, description="Requests that may come at once above that rate")
+    rate_per_second: float = Field(500, gt=0, description="Requests per second of one account, key or address")
+    rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
 
 
 class PredictionLogSettings(BaseModel):
@@ -183,7 +190,7 @@ class PredictionLogSettings(BaseModel):
         "more are dropped and counted",
     )
     log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
-    feedback_window_days: int = Field(60, ge=1, description="How late a label of a prediction may come")
+    feedback_window_days: int = Field(60, ge=1, description="Maximum days between a prediction and its label")
 
 
 class DriftSettings(BaseModel):
@@ -216,7 +223,7 @@ class RetrainSettings(BaseModel):
     """Automatic retraining."""
 
     retrain_mode: Literal["off", "suggest", "auto"] = Field(
-        "auto", description="`auto` trains by itself, `suggest` only notifies, `off` does neither"
+        "auto", description="`auto` starts trainings, `suggest` only notifies, `off` does neither"
     )
     retrain_needed: int = Field(2, ge=1, description="Drifted windows among the latest ones that trigger a training")
     retrain_window: int = Field(3, ge=1, description="Number of latest windows that count for `RETRAIN_NEEDED`")
@@ -252,10 +259,8 @@ class LoopSettings(BaseModel):
 class GlobalSettings(BaseModel):
     """Global settings."""
 
-    models: str = Field(
-        "", description="Models of this installation, by comma, such as `movies`; empty: all that are installed"
-    )
-    training_jobs: int = Field(2, ge=1, le=64, description="Threads that training may use")
-    git_commit: str = Field("", description="Commit recorded in a version's lineage; empty asks git about the checkout")
+    models: str = Field("", description="Models of this installation, by comma; empty: all that are installed")
+    training_jobs: int = Field(2, ge=1, le=64, description="Maximum threads of a training")
+    git_commit: str = Field("", description="Commit recorded in a version's lineage; empty: that of the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line written")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level of log lines")

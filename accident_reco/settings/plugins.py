@@ -1,7 +1,7 @@
-"""Finds installed models by their entry points and chooses those of this installation.
+"""Entry points of installed models, and the names of those in this installation.
 
-Only names and entry points: what a model is, is in `accident_reco.contract`; callers use `accident_reco.registry`.
-It is here, below everything else, because a model brings settings of its own.
+Needed below everything else because models declare settings. Callers use `accident_reco.registry`; the contract of a
+model is in `accident_reco.contract`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def chosen_names(stated: str | None = None) -> tuple[str, ...]:
         stated: names by comma, instead of the environment's.
 
     Raises:
-        UnknownModelError: a chosen name is not installed.
+        UnknownModelError: a name is not installed.
     """
     text = os.environ.get(VARIABLE, "") if stated is None else stated
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or installed_names()

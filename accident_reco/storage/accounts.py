@@ -1,43 +1,37 @@
-"""Reads and writes accounts, keys, refresh tokens, login failures and the audit log. Decides nothing."""
+"""Accounts, API keys, refresh tokens, login failures and the audit log: reads and writes, no rules of access."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from accident_reco.storage.clock import as_utc, read_row, utc_now
 from accident_reco.storage.tables.accounts import api_keys, audit_log, login_failures, refresh_tokens, users
 from accident_reco.storage.warehouse import Warehouse
 
-
-def now() -> datetime:
-    """UTC."""
-    return datetime.now(UTC)
-
-
-def _utc(row: Any) -> dict[str, Any]:
-    # SQLite forgets the zone; everything here was written as UTC.
-    return {
-        str(name): value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-        for name, value in row.items()
-    }
+_ACTIVE_ADMIN: Final = and_(users.c.role == "admin", users.c.disabled.is_(False))
 
 
 class AccountExists(ValueError):
-    """The name is taken."""
+    """An account of that name exists."""
 
 
 # Users
 def add_user(warehouse: Warehouse, name: str, password_hash: str, role: str) -> dict[str, Any]:
     """Create an account. Raises AccountExists."""
-    at = now()
+    at = utc_now()
     row = {
-        "name": name, "password_hash": password_hash, "role": role, "disabled": False,
-        "created_at": at, "updated_at": at,
-    }  # fmt: skip
+        "name": name,
+        "password_hash": password_hash,
+        "role": role,
+        "disabled": False,
+        "created_at": at,
+        "updated_at": at,
+    }
     try:
         with warehouse.begin() as connection:
             connection.execute(users.insert(), row)
@@ -47,29 +41,29 @@ def add_user(warehouse: Warehouse, name: str, password_hash: str, role: str) -> 
 
 
 def user(warehouse: Warehouse, name: str) -> dict[str, Any] | None:
-    """One account, or None."""
+    """One account; None where there is none."""
     with warehouse.connect() as connection:
         row = connection.execute(select(users).where(users.c.name == name)).mappings().first()
-    return _utc(row) if row else None
+    return read_row(row) if row else None
 
 
 def all_users(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every account by name."""
+    """Every account, by name."""
     with warehouse.connect() as connection:
-        return [_utc(row) for row in connection.execute(select(users).order_by(users.c.name)).mappings()]
+        return [read_row(row) for row in connection.execute(select(users).order_by(users.c.name)).mappings()]
 
 
 def change_user(warehouse: Warehouse, name: str, changes: Mapping[str, Any], *, keep_an_admin: bool) -> str:
-    """Change an account: `changed`, `missing`, or `last admin` when it would leave nobody who can administer."""
+    """Change an account. Returns `changed`, `missing`, or `last admin` where no admin would be left."""
     with warehouse.begin() as connection:
         if keep_an_admin and _is_last_admin(connection, name):
             return "last admin"
-        done = connection.execute(update(users).where(users.c.name == name).values(updated_at=now(), **changes))
+        done = connection.execute(update(users).where(users.c.name == name).values(updated_at=utc_now(), **changes))
         return "changed" if done.rowcount else "missing"
 
 
 def remove_user(warehouse: Warehouse, name: str) -> str:
-    """Delete an account with its refresh tokens: `removed`, `missing` or `last admin`."""
+    """Delete an account with its refresh tokens. Returns `removed`, `missing` or `last admin`."""
     with warehouse.begin() as connection:
         if _is_last_admin(connection, name):
             return "last admin"
@@ -79,28 +73,30 @@ def remove_user(warehouse: Warehouse, name: str) -> str:
 
 
 def _is_last_admin(connection: Any, name: str) -> bool:
-    active = and_(users.c.role == "admin", users.c.disabled.is_(False))
-    admins = connection.execute(select(users.c.name).where(active)).scalars().all()
+    admins = connection.execute(select(users.c.name).where(_ACTIVE_ADMIN)).scalars().all()
     return list(admins) == [name]
 
 
 def has_admin(warehouse: Warehouse) -> bool:
-    """Whether anybody can administer."""
-    active = and_(users.c.role == "admin", users.c.disabled.is_(False))
+    """Whether there is an active admin."""
     with warehouse.connect() as connection:
-        return connection.execute(select(func.count()).select_from(users).where(active)).scalar_one() > 0
+        return connection.execute(select(func.count()).select_from(users).where(_ACTIVE_ADMIN)).scalar_one() > 0
 
 
 # Refresh tokens
 def add_refresh_token(
     warehouse: Warehouse, token_hash: str, family: str, user_name: str, scope: str, lifetime: timedelta
 ) -> None:
-    """Store the first token of a login; tokens long expired are dropped on the way."""
-    at = now()
+    """Store the first token of a login, and delete tokens that expired more than a day ago."""
+    at = utc_now()
     row = {
-        "hash": token_hash, "family": family, "user_name": user_name, "scope": scope,
-        "issued_at": at, "expires_at": at + lifetime,
-    }  # fmt: skip
+        "hash": token_hash,
+        "family": family,
+        "user_name": user_name,
+        "scope": scope,
+        "issued_at": at,
+        "expires_at": at + lifetime,
+    }
     with warehouse.begin() as connection:
         connection.execute(delete(refresh_tokens).where(refresh_tokens.c.expires_at < at - timedelta(days=1)))
         connection.execute(refresh_tokens.insert(), row)
@@ -109,12 +105,13 @@ def add_refresh_token(
 def use_refresh_token(
     warehouse: Warehouse, token_hash: str, successor: str, lifetime: timedelta
 ) -> tuple[str, dict[str, Any] | None]:
-    """Use a token up and store its successor, whose hash is given: `ok` with the token's row.
+    """Use a token up and store its successor, of the hash `successor`, in one transaction.
 
-    Else `unknown`, `expired`, `revoked`, or `reused` (family revoked), and the successor is not stored. One
-    transaction: a reuse at the same time finds the successor, and revokes it too.
+    Returns:
+        `ok` with the token's row; otherwise `unknown`, `expired`, `revoked`, or `reused` (its family is revoked), and
+        the successor is not stored. A concurrent reuse finds the successor and revokes it too.
     """
-    at = now()
+    at = utc_now()
     with warehouse.begin() as connection:
         row = _family_member(connection, token_hash)
         if row is None:
@@ -133,8 +130,8 @@ def use_refresh_token(
         return "ok", row
 
 
-def revoke_family_of(warehouse: Warehouse, token_hash: str) -> str | None:
-    """Revoke every token of the login that this one came from; gives the account, or None."""
+def revoke_family(warehouse: Warehouse, token_hash: str) -> str | None:
+    """Revoke every token of the login that this one came from. Returns the account; None for an unknown token."""
     with warehouse.begin() as connection:
         row = _family_member(connection, token_hash)
         if row is None:
@@ -143,49 +140,48 @@ def revoke_family_of(warehouse: Warehouse, token_hash: str) -> str | None:
         return str(row["user_name"])
 
 
-def revoke_all_of(warehouse: Warehouse, user_name: str) -> None:
+def revoke_user_tokens(warehouse: Warehouse, user_name: str) -> None:
     """Revoke every refresh token of an account."""
     with warehouse.begin() as connection:
-        _lock_tokens_of(connection, user_name)
+        _lock_user_tokens(connection, user_name)
         _revoke(connection, refresh_tokens.c.user_name == user_name)
 
 
 def _family_member(connection: Connection, token_hash: str) -> dict[str, Any] | None:
-    """A token's row, once nobody else changes the account's tokens: whoever comes next sees all that was done here."""
+    """A token's row, with the account's tokens locked: the next transaction on them sees every change of this one."""
     by_hash = refresh_tokens.c.hash == token_hash
     name = connection.execute(select(refresh_tokens.c.user_name).where(by_hash)).scalar()
     if name is None:
         return None
-    _lock_tokens_of(connection, name)
+    _lock_user_tokens(connection, name)
     found = connection.execute(select(refresh_tokens).where(by_hash)).mappings().first()
-    return _utc(found) if found else None
+    return read_row(found) if found else None
 
 
-def _lock_tokens_of(connection: Connection, user_name: str) -> None:
-    # One row that is there before and after: tokens come and go. SQLite lets in one writer at a time anyway.
+def _lock_user_tokens(connection: Connection, user_name: str) -> None:
+    # The account's row: it outlives its tokens. SQLite has one writer at a time anyway.
     connection.execute(select(users.c.name).where(users.c.name == user_name).with_for_update(key_share=True))
 
 
 def _revoke(connection: Connection, which: ColumnElement[bool]) -> None:
-    still_good = refresh_tokens.c.revoked_at.is_(None)
-    connection.execute(update(refresh_tokens).where(which, still_good).values(revoked_at=now()))
+    active = refresh_tokens.c.revoked_at.is_(None)
+    connection.execute(update(refresh_tokens).where(which, active).values(revoked_at=utc_now()))
 
 
 # Failed logins
 def blocked_for(warehouse: Warehouse, keys: Sequence[str]) -> float:
-    """Seconds until the last of these keys may log in again, 0 when now."""
+    """Seconds until all of these keys may log in again; 0 where they may now."""
     query = select(func.max(login_failures.c.blocked_until)).where(login_failures.c.key.in_(keys))
     with warehouse.connect() as connection:
         until = connection.execute(query).scalar_one()
     if until is None:
         return 0.0
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - now()).total_seconds())
+    return max(0.0, (as_utc(until) - utc_now()).total_seconds())
 
 
 def record_failure(warehouse: Warehouse, backoff: Mapping[str, Any]) -> None:
-    """Count a failed login for each key; `backoff` maps key → (failures → seconds to wait)."""
-    at = now()
+    """Count a failed login for each key; `backoff` is key → (number of failures → wait in seconds)."""
+    at = utc_now()
     with warehouse.begin() as connection:
         connection.execute(delete(login_failures).where(login_failures.c.updated_at < at - timedelta(days=1)))
         for key, wait in backoff.items():
@@ -202,39 +198,43 @@ def record_failure(warehouse: Warehouse, backoff: Mapping[str, Any]) -> None:
                 connection.execute(update(login_failures).where(login_failures.c.key == key).values(**values))
 
 
-def forget_failures(warehouse: Warehouse, keys: Sequence[str]) -> None:
-    """A good login: the counters start again."""
+def delete_failures(warehouse: Warehouse, keys: Sequence[str]) -> None:
+    """Reset the counters after a successful login."""
     with warehouse.begin() as connection:
         connection.execute(delete(login_failures).where(login_failures.c.key.in_(keys)))
 
 
-# Keys of machines
+# API keys
 def add_api_key(warehouse: Warehouse, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Store a key."""
-    full = {"created_at": now(), "expires_at": None, "revoked_at": None, **row}
+    """Store an API key. Returns its row."""
+    full = {"created_at": utc_now(), "expires_at": None, "revoked_at": None, **row}
     with warehouse.begin() as connection:
         connection.execute(api_keys.insert(), full)
     return full
 
 
 def api_key(warehouse: Warehouse, key_id: str) -> dict[str, Any] | None:
-    """One key, or None."""
+    """One API key; None where there is none."""
     with warehouse.connect() as connection:
         row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
-    return _utc(row) if row else None
+    return read_row(row) if row else None
 
 
 def all_api_keys(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every key, newest first."""
+    """Every API key, newest first."""
     with warehouse.connect() as connection:
-        return [_utc(r) for r in connection.execute(select(api_keys).order_by(api_keys.c.created_at.desc())).mappings()]
+        return [
+            read_row(r) for r in connection.execute(select(api_keys).order_by(api_keys.c.created_at.desc())).mappings()
+        ]
 
 
 def revoke_api_key(warehouse: Warehouse, key_id: str) -> bool:
-    """Revoke a key; whether there was one to revoke."""
+    """Revoke an API key. Returns whether there was one to revoke."""
     with warehouse.begin() as connection:
         done = connection.execute(
-            update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=now())
+            update(api_keys)
+            .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=utc_now())
         )
         return bool(done.rowcount)
 
@@ -251,19 +251,25 @@ def audit(
     request_id: str | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append one line."""
+    """Append an entry to the audit log."""
     row = {
-        "at": now(), "actor": actor, "action": action, "target": target, "outcome": outcome, "address": address,
-        "request_id": request_id, "detail": dict(detail or {}),
-    }  # fmt: skip
+        "at": utc_now(),
+        "actor": actor,
+        "action": action,
+        "target": target,
+        "outcome": outcome,
+        "address": address,
+        "request_id": request_id,
+        "detail": dict(detail or {}),
+    }
     with warehouse.begin() as connection:
         connection.execute(audit_log.insert(), row)
 
 
 def audit_lines(warehouse: Warehouse, limit: int, before: int | None = None) -> list[dict[str, Any]]:
-    """Newest lines first; `before` pages back by id."""
+    """Entries of the audit log, newest first; `before` is the id that a page ends before."""
     query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_log.c.id < before)
     with warehouse.connect() as connection:
-        return [_utc(row) for row in connection.execute(query).mappings()]
+        return [read_row(row) for row in connection.execute(query).mappings()]

@@ -1,7 +1,7 @@
-"""The network below one HTTP exchange, limited in time and bytes whatever the peer sends. A backend for httpcore.
+"""A network backend for httpcore that limits one HTTP exchange in time and bytes.
 
-A read timeout alone restarts with every byte: a dripped head, interim responses (1xx) or chunk sizes without end never
-reach it. Here every wait is cut at the deadline, below the HTTP parser, and every received byte counts.
+A read timeout restarts with every byte, so slow headers, endless interim responses (1xx) and chunk sizes never reach
+it. Here every wait ends at the deadline, below the HTTP parser, and every received byte counts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import httpcore
 
 
 class TooManyBytes(Exception):
-    """The peer sent more than the exchange may cost."""
+    """The peer sent more bytes than the exchange may have."""
 
 
 @dataclass
 class ExchangeLimits:
-    """What is left of an exchange. `deadline` is a time of `time.monotonic`; `received` counts all bytes."""
+    """Limits of an exchange: `deadline` by `time.monotonic`, `max_bytes` and the bytes `received` so far."""
 
     deadline: float
     max_bytes: int
@@ -33,14 +33,14 @@ class ExchangeLimits:
         return time.monotonic() >= self.deadline
 
     def wait(self, timeout: float | None) -> float:
-        """`timeout` in seconds, cut at the deadline. Raises httpcore.ReadTimeout when nothing is left."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        """`timeout` in seconds, at most the time until the deadline. Raises httpcore.ReadTimeout after the deadline."""
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
             raise httpcore.ReadTimeout("deadline")
-        return left if timeout is None else min(timeout, left)
+        return remaining if timeout is None else min(timeout, remaining)
 
     def count(self, data: bytes) -> bytes:
-        """`data`, counted. Raises TooManyBytes."""
+        """Count received bytes. Returns `data`. Raises TooManyBytes."""
         self.received += len(data)
         if self.received > self.max_bytes:
             raise TooManyBytes
@@ -48,16 +48,20 @@ class ExchangeLimits:
 
 
 class BoundedBackend(httpcore.NetworkBackend):
-    """Connects to one address, whatever the host is called: it was resolved and checked before."""
+    """Connects to one checked address, whatever host is requested."""
 
     def __init__(self, address: str, limits: ExchangeLimits) -> None:
         self._address, self._limits = address, limits
         self._backend = httpcore.SyncBackend()
 
     def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:  # fmt: skip
+    ) -> httpcore.NetworkStream:
         """A connection to the checked address."""
         stream = self._backend.connect_tcp(
             self._address, port, self._limits.wait(timeout), local_address, socket_options
@@ -81,7 +85,7 @@ class _BoundedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        # Python holds a whole handshake to one timeout.
+        # One timeout covers the whole handshake.
         stream = self._stream.start_tls(ssl_context, server_hostname, self._limits.wait(timeout))
         return _BoundedStream(stream, self._limits)
 

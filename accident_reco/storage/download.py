@@ -1,8 +1,8 @@
 """HTTP downloads from peers that are not trusted: allowed hosts, public addresses, caps on bytes and time, retries.
 
-Every address is resolved once, checked, and connected to as resolved, so that a name cannot change its mind between the
-check and the connection; every redirect goes through the same door. The limits on time and bytes below HTTP are in
-`bounded_network`. Whatever the peer sends, what comes out is a whole body or a DownloadError.
+Every host is resolved once, checked, and connected to at the checked address, so that a second lookup cannot return
+another one; redirects pass the same checks. The limits on time and bytes below HTTP are in `bounded_network`. Whatever
+the peer sends, the result is a whole body or a DownloadError.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Resolver = Callable[[str, int], list[str]]
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 FRAMING_BYTES = 1 << 20
-# Kept in memory up to here while it is fetched, on disk beyond.
+# A larger body is kept on disk while it is fetched.
 SPOOL_BYTES = 16 << 20
 CHUNK = 1 << 20
 
 
 class DownloadError(RuntimeError):
-    """The download failed for good; the message names the address, what happened, and how often it was tried."""
+    """The download failed; the message names the address, the cause and the number of attempts."""
 
 
 class RetryableError(Exception):
-    """Worth another try."""
+    """Another attempt may succeed; `wait` is the delay before it in seconds, where the peer requested one."""
 
-    def __init__(self, why: str, wait: float | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
         self.wait = wait
 
 
@@ -57,7 +57,7 @@ class Download:
 
 
 def spool(chunks: Iterable[bytes]) -> tuple[IO[bytes], str, int]:
-    """Chunks as a rewound stream, with their sha256 and size."""
+    """Write chunks to a temporary stream. Returns it rewound, with sha256 and size in bytes."""
     stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
     digest, size = hashlib.sha256(), 0
     try:
@@ -81,8 +81,8 @@ def resolve(host: str, port: int) -> list[str]:
 class Downloader:
     """Fetches whole bodies.
 
-    `allowed` are host names that may be reached at public addresses over https (their subdomains too); `trusted` are
-    `host[:port]` that the operator named, reached wherever they are, over http as well.
+    `allowed` are host names, reached at public addresses over https only, subdomains included; `trusted` are
+    `host[:port]` of the operator, reached at any address, over http as well.
     """
 
     allowed: Iterable[str] = ()
@@ -97,31 +97,31 @@ class Downloader:
     progress: Callable[[str, int, int | None], None] | None = None
 
     def get(self, url: str, accept: Callable[[Download], str | None] | None = None) -> Download:
-        """The body at a URL. `accept` may tell what is wrong with a body (a checksum), which is worth another try.
+        """The body at a URL. `accept` returns the problem of a body (such as a wrong checksum), which is retried.
 
         Raises:
-            DownloadError: refused, too large, too slow, not found, or still failing after the last attempt.
+            DownloadError: not allowed, too large, too slow, not found, or failed at the last attempt.
         """
         deadline = time.monotonic() + self.timeout_s
-        why = ""
+        reason = ""
         for attempt in range(1, self.attempts + 1):
             try:
-                got = self._once(url, deadline)
-                wrong = accept(got) if accept is not None else None
-                if wrong is None:
-                    return got
-                got.stream.close()
-                raise RetryableError(wrong)
+                download = self._fetch(url, deadline)
+                problem = accept(download) if accept is not None else None
+                if problem is None:
+                    return download
+                download.stream.close()
+                raise RetryableError(problem)
             except RetryableError as error:
-                why = str(error)
+                reason = str(error)
                 wait = error.wait if error.wait is not None else self.backoff_s * 2 ** (attempt - 1)
                 if attempt == self.attempts or time.monotonic() + wait > deadline:
                     break
                 self.sleep(wait)
-        raise DownloadError(f"{url}: {why} (tried {attempt} times)")
+        raise DownloadError(f"{url}: {reason} (tried {attempt} times)")
 
-    def _once(self, url: str, deadline: float) -> Download:
-        # Heads and chunk sizes are no part of the body; more of them than this is no download.
+    def _fetch(self, url: str, deadline: float) -> Download:
+        # Headers and chunk sizes are not part of the body, but limited too.
         limits = ExchangeLimits(deadline, 2 * self.max_bytes + FRAMING_BYTES)
         try:
             for _ in range(MAX_REDIRECTS + 1):
@@ -136,7 +136,7 @@ class Downloader:
             if limits.is_over:
                 late = f"not finished after {self.timeout_s:g} s ({limits.received:,} bytes so far)"
                 raise DownloadError(f"{url}: {late}") from None
-            raise RetryableError(f"no answer within {self.read_timeout_s:g} s") from None
+            raise RetryableError(f"no response within {self.read_timeout_s:g} s") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise RetryableError(f"connection failed ({error or type(error).__name__})") from None
         except TooManyBytes:
@@ -158,7 +158,7 @@ class Downloader:
             yield response
 
     def _address(self, url: str, parts: httpx.URL) -> str:
-        """The address to connect to; refuses what is not allowed."""
+        """The address to connect to. Raises DownloadError where it is not allowed."""
         host = parts.raw_host.decode("ascii")
         if parts.scheme not in ("http", "https") or not host:
             raise DownloadError(f"{url}: only http and https addresses are followed")
@@ -182,7 +182,7 @@ class Downloader:
         return sorted(addresses, key=lambda address: ":" in address)[0]
 
     def _body(self, response: httpcore.Response, url: str) -> Iterator[bytes]:
-        # No parse error: the HTTP parser has already rejected a length that is no number.
+        # Always a number: the HTTP parser rejects any other length.
         announced = _header(response, "content-length")
         expected = int(announced) if announced else None
         if expected is not None and expected > self.max_bytes:
@@ -203,10 +203,10 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 def _parse(url: str) -> httpx.URL:
-    """A URL in its parts, host in ASCII. Raises DownloadError."""
+    """A parsed URL, host in ASCII. Raises DownloadError."""
     try:
         parts = httpx.URL(url)
-        parts.raw_host.decode("ascii").encode("idna")  # labels that are empty or too long to be looked up
+        parts.raw_host.decode("ascii").encode("idna")  # rejects empty and too long labels
     except (httpx.InvalidURL, UnicodeError) as error:
         raise DownloadError(f"{url!r} is not a valid address ({error})") from None
     if parts.port is not None and not 0 < parts.port < 65536:
@@ -215,7 +215,7 @@ def _parse(url: str) -> httpx.URL:
 
 
 def _header(response: httpcore.Response, name: str) -> str:
-    """The first header of that name, '' where there is none."""
+    """The first header of a name; '' where there is none."""
     values = (value for key, value in response.headers if key.lower() == name.encode())
     return next(values, b"").decode("utf-8", "replace").strip()
 
@@ -231,7 +231,7 @@ def _redirect_target(response: httpcore.Response, url: str) -> str:
 
 
 def _decoded(response: httpcore.Response, url: str) -> Iterator[bytes]:
-    """The body as it arrives, without the gzip that some servers apply though identity is requested."""
+    """The body in chunks, without the gzip encoding that some servers apply although identity is requested."""
     encoding = _header(response, "content-encoding").lower()
     if encoding in ("", "identity"):
         yield from response.iter_stream()

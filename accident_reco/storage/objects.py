@@ -1,7 +1,7 @@
 """Object store over an fsspec URL: whole objects, never half-visible, with compare-and-swap.
 
-Local files swap by rename under a lock; S3 swaps by conditional put. Nothing here knows what the objects mean.
-Keys are relative POSIX paths that we make; no name from a client ever becomes one.
+Local files are swapped by rename under a lock, S3 objects by conditional put. Keys are relative POSIX paths that the
+platform chooses; no name from a client becomes one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK = 1 << 20
 
 
 class StoreError(RuntimeError):
-    """The object store refused or could not be reached; the message names the object and the way out."""
+    """The object store failed or cannot be reached; the message names the object and the fix."""
 
 
 class ObjectNotFound(StoreError):
@@ -30,11 +30,11 @@ class ObjectNotFound(StoreError):
 
 
 class ObjectExists(StoreError):
-    """`create` met an object that is there already."""
+    """`create` found an existing object."""
 
 
 class SwapConflict(StoreError):
-    """Somebody else changed the object between our read and our swap."""
+    """The object was changed between read and swap."""
 
 
 class ObjectStore(ABC):
@@ -56,18 +56,18 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> str:
-        """Write an object that must not exist yet and give its tag. Raises ObjectExists."""
+        """Write an object that must not exist yet. Returns its tag. Raises ObjectExists."""
 
     @abstractmethod
     def read_tagged(self, key: str) -> tuple[bytes, str]:
-        """Object and the tag that `swap` expects. Raises ObjectNotFound."""
+        """The object and the tag that `swap` expects. Raises ObjectNotFound."""
 
     @abstractmethod
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Replace an object only if its tag still is `expected` (None: only if absent). Gives the new tag.
+        """Replace an object if its tag is still `expected` (None: if it is absent). Returns the new tag.
 
         Raises:
-            SwapConflict: the object is not what the caller read.
+            SwapConflict: the object has another tag; nothing changed.
         """
 
     @abstractmethod
@@ -80,10 +80,10 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object; removing what is not there is no error."""
+        """Delete an object; no error where there is none."""
 
     def read(self, key: str) -> bytes:
-        """Whole object. Raises ObjectNotFound."""
+        """The whole object. Raises ObjectNotFound."""
         with self.open(key) as stream:
             return stream.read()
 
@@ -125,15 +125,15 @@ class LocalStore(ObjectStore):
             raise ObjectNotFound(f"{self.url}/{key} does not exist") from None
 
     def write(self, key: str, data: bytes | IO[bytes]) -> None:
-        with self._aside(key, data) as aside:
-            os.replace(aside, self._path(key))
+        with self._written(key, data) as temporary:
+            os.replace(temporary, self._path(key))
 
     def create(self, key: str, data: bytes) -> str:
-        with self._aside(key, data) as aside:
+        with self._written(key, data) as temporary:
             try:
-                os.link(aside, self._path(key))  # fails if the name is taken, unlike rename
+                os.link(temporary, self._path(key))  # fails if the name is taken, unlike rename
             except FileExistsError:
-                raise ObjectExists(f"{self.url}/{key} exists already") from None
+                raise ObjectExists(f"{self.url}/{key} already exists") from None
         return _tag(data)
 
     def read_tagged(self, key: str) -> tuple[bytes, str]:
@@ -144,7 +144,7 @@ class LocalStore(ObjectStore):
         with self._locked(key):
             current = _tag(self.read(key)) if self.exists(key) else None
             if current != expected:
-                raise SwapConflict(f"{self.url}/{key} changed since it was read; read it again and decide anew")
+                raise SwapConflict(f"{self.url}/{key} changed since it was read; read it and decide again")
             self.write(key, data)
         return _tag(data)
 
@@ -160,21 +160,21 @@ class LocalStore(ObjectStore):
         self._path(key).unlink(missing_ok=True)
 
     @contextmanager
-    def _aside(self, key: str, data: bytes | IO[bytes]) -> Iterator[Path]:
+    def _written(self, key: str, data: bytes | IO[bytes]) -> Iterator[Path]:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
-            with aside.open("xb") as stream:
+            with temporary.open("xb") as stream:
                 if isinstance(data, bytes):
                     stream.write(data)
                 else:
                     shutil.copyfileobj(data, stream, CHUNK)
                 stream.flush()
                 os.fsync(stream.fileno())
-            yield aside
+            yield temporary
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""Which installation owns a database or an object store: recorded at its first start, compared at every further one.
+"""Ownership of databases and object stores by installations: recorded at the first start, compared at every other.
 
-The table is no migration of the warehouse: Dagster's own database has it too, and it is read before any migration.
+The table is not part of the warehouse's migrations: Dagster's own database has it too, and it is read before them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _owner = Table(
 
 @dataclass(frozen=True)
 class Installation:
-    """One platform with its daemon, whatever number of processes and machines it has."""
+    """One platform with its daemon, on any number of processes and machines."""
 
     id: str
     home: str
@@ -38,7 +38,7 @@ class Installation:
 
 
 def claim_database(url: str, mine: Installation) -> Installation:
-    """The owner of a database: `mine` from now on where it had none. Of two that claim at once, one becomes it."""
+    """Record `mine` as the owner of a database that has none. Returns the owner; of concurrent claims one succeeds."""
     warehouse = Warehouse(url)
     try:
         with warehouse.begin() as connection:
@@ -69,7 +69,7 @@ def owner_of_database(url: str) -> Installation | None:
 
 
 def claim_store(store: ObjectStore, mine: Installation) -> Installation:
-    """The owner of an object store: `mine` from now on where it had none.
+    """Record `mine` as the owner of an object store that has none. Returns the owner.
 
     Raises:
         StoreError: the store cannot be reached.

@@ -1,4 +1,4 @@
-"""Reads and writes the prediction log and feedback: bulk inserts, windows, labels, retention, erasure."""
+"""The prediction log and feedback: bulk inserts, windows, labels, retention, erasure."""
 
 from __future__ import annotations
 
@@ -15,29 +15,22 @@ import orjson
 from sqlalchemy import Connection, Integer, cast, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from accident_reco.storage.clock import read_row, utc_now
 from accident_reco.storage.tables.prediction_log import feedback, predictions
 from accident_reco.storage.warehouse import Warehouse
 
 _COLUMNS: Final = tuple(column.name for column in predictions.columns)
 _ID, _AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("id", "at", "answer", "inputs"))
-# Rows of one statement. The log's writer shares the interpreter with the answers: a driver gives the interpreter up
-# once per statement, so one per row makes both wait for each other, and one for very many holds the answers up.
+# Rows per statement. The log's writer shares the interpreter lock with request handling, and a driver releases it once
+# per statement: one row per statement makes both wait for each other, very many rows delay responses.
 _STATEMENT_ROWS: Final = 100
-_NULL: Final = "\\N"  # no text of a row reads so: names and ids have no backslash, JSON texts begin otherwise
+_NULL: Final = "\\N"  # no text of a row equals it: names and ids have no backslash, JSON texts begin otherwise
 _COPY: Final = f"COPY {predictions.name} ({', '.join(_COLUMNS)}) FROM STDIN WITH (FORMAT csv, NULL '{_NULL}')"
 _COPY_CHARACTERS: Final = 1 << 20
-# A process of the version before may still write labels without the number.
+# A process of the previous release may still write labels without the number.
 _OUTCOME: Final = func.coalesce(feedback.c.outcome, cast(feedback.c.grave, Integer)).label("outcome")
-# Rows deleted in one transaction: short enough for the log's inserts to get through meanwhile.
+# Rows deleted in one transaction, short enough for the log's inserts to proceed in between.
 DELETE_CHUNK = 5_000
-
-
-def _utc(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _row(row: Any) -> dict[str, Any]:
-    return {str(name): _utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]], *, skip_known: bool = False) -> None:
@@ -70,7 +63,7 @@ def _insert(rows: int) -> str:
 
 
 def _copy(connection: Connection, values: Sequence[Sequence[Any]]) -> None:
-    """By COPY: filling values into a statement costs the driver ten times as much."""
+    """Insert rows by COPY: filling values into a statement costs the driver ten times as much."""
     buffer = io.StringIO()
     csv.writer(buffer).writerows([[_NULL if value is None else value for value in row] for row in values])
     buffer.seek(0)
@@ -82,7 +75,7 @@ def _plain(row: Mapping[str, Any], is_sqlite: bool) -> list[Any]:
     """A row's values as the driver takes them, in the table's order."""
     values: list[Any] = [row.get(name) for name in _COLUMNS]
     if is_sqlite:
-        # As SQLAlchemy writes and reads times there.
+        # The format that SQLAlchemy writes and reads there.
         values[_AT] = values[_AT].astimezone(UTC).isoformat(" ", "microseconds")[:26]
     values[_ANSWER], values[_INPUTS] = _json(values[_ANSWER]), _json(values[_INPUTS])
     return values
@@ -100,7 +93,7 @@ def prediction_window(
     until: datetime | None = None,
     limit: int = 50_000,
 ) -> list[dict[str, Any]]:
-    """Answered predictions of a model, newest first: what a drift check looks at."""
+    """Successful predictions of a model, newest first: the rows of a drift check."""
     query = select(predictions).where(predictions.c.model == model, predictions.c.status == 200)
     if since is not None:
         query = query.where(predictions.c.at >= since)
@@ -108,11 +101,11 @@ def prediction_window(
         query = query.where(predictions.c.at < until)
     with warehouse.connect() as connection:
         rows = connection.execute(query.order_by(predictions.c.at.desc()).limit(limit)).mappings()
-        return [_row(row) for row in rows]
+        return [read_row(row) for row in rows]
 
 
 def count_predictions(warehouse: Warehouse, model: str, since: datetime | None = None) -> int:
-    """How many predictions a model answered."""
+    """Number of successful predictions of a model."""
     query = select(func.count()).where(predictions.c.model == model, predictions.c.status == 200)
     if since is not None:
         query = query.where(predictions.c.at >= since)
@@ -121,14 +114,14 @@ def count_predictions(warehouse: Warehouse, model: str, since: datetime | None =
 
 
 def prediction(warehouse: Warehouse, prediction_id: str) -> dict[str, Any] | None:
-    """One row of the log, or None."""
+    """One row of the log; None where there is none."""
     with warehouse.connect() as connection:
         row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).mappings().first()
-    return _row(row) if row else None
+    return read_row(row) if row else None
 
 
 def add_feedback(warehouse: Warehouse, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Store a label: `new`, `same` (said before, nothing changes) or `other` (another label is kept)."""
+    """Store a label. Returns the stored row, and `new`, `same` (reported before) or `other` (it differs; unchanged)."""
     try:
         with warehouse.begin() as connection:
             connection.execute(insert(feedback), dict(row))
@@ -140,7 +133,7 @@ def add_feedback(warehouse: Warehouse, row: Mapping[str, Any]) -> tuple[dict[str
                 .mappings()
                 .one()
             )
-        return _row(found), "same" if found["label"] == row.get("label") else "other"
+        return read_row(found), "same" if found["label"] == row.get("label") else "other"
 
 
 def labelled_predictions(
@@ -156,29 +149,29 @@ def labelled_predictions(
         query = query.where(feedback.c.at >= since)
     with warehouse.connect() as connection:
         rows = connection.execute(query.order_by(feedback.c.at.desc()).limit(limit)).mappings()
-        return [_row(row) for row in rows]
+        return [read_row(row) for row in rows]
 
 
-def drop_older_than(warehouse: Warehouse, age: timedelta) -> int:
-    """Retention: delete predictions and labels past their age, in short transactions. Gives the row count."""
-    before = datetime.now(UTC) - age
-    dropped = 0
+def delete_older_than(warehouse: Warehouse, age: timedelta) -> int:
+    """Retention: delete predictions and labels past an age, in short transactions. Returns the number of rows."""
+    before = utc_now() - age
+    deleted = 0
     for records, key in ((predictions, predictions.c.id), (feedback, feedback.c.prediction_id)):
         while True:
             with warehouse.begin() as connection:
                 old = select(key).where(records.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
                 done = connection.execute(delete(records).where(key.in_(old))).rowcount
-            dropped += done
+            deleted += done
             if done < DELETE_CHUNK:
                 break
-    return dropped
+    return deleted
 
 
 def erase_user(warehouse: Warehouse, user_name: str) -> dict[str, int]:
-    """Erasure: delete what an account asked, and take its name off the labels that it gave."""
+    """Erasure: delete an account's predictions, and its name from labels. Returns the deleted rows by table."""
     with warehouse.begin() as connection:
-        asked = select(predictions.c.id).where(predictions.c.user_name == user_name).scalar_subquery()
-        labels = connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(asked))).rowcount
+        owned = select(predictions.c.id).where(predictions.c.user_name == user_name).scalar_subquery()
+        labels = connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(owned))).rowcount
         rows = connection.execute(delete(predictions).where(predictions.c.user_name == user_name)).rowcount
         connection.execute(update(feedback).where(feedback.c.user_name == user_name).values(user_name=None))
     return {"predictions": rows, "feedback": labels}

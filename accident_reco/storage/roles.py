@@ -1,6 +1,6 @@
-"""Who may do what in PostgreSQL: databases with their owners, and table rights of the roles that services log in with.
+"""Roles in PostgreSQL: databases with their owners, and the table rights of the roles that services log in with.
 
-One list of rights, applied after each migration. SQLite has no roles; there nothing here is called.
+The rights are applied after each migration. Not used with SQLite, which has no roles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHANGE = "SELECT, INSERT, UPDATE"
 ERASE = "SELECT, UPDATE, DELETE"
 OWN = "SELECT, INSERT, UPDATE, DELETE"
 
-# Role kind → table → rights. What is not named is denied; a model names its own tables (`contract.Model.access`).
+# Role kind → table → rights. Everything else is denied; a model adds its own tables (`contract.Model.access`).
 ACCESS: Mapping[str, Mapping[str, str]] = {
     "auth": {
         "users": OWN,
@@ -56,18 +56,18 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
 
 
 class RoleError(ValueError):
-    """A role's address does not fit; the message names it."""
+    """The URL of a role is not usable; the message names the role and the rule."""
 
 
 def ensure_databases(admin_url: str, owners: Iterable[str], others: Iterable[str] = ()) -> None:
-    """Make each role and each owner's database that is missing, and set the passwords that the URLs carry.
+    """Create missing roles and databases, and set the passwords of the URLs. Idempotent.
 
-    Nobody but its owner and the roles of `others` may connect to a database. Safe to repeat.
+    Only its owner and the roles of `others` may connect to a database.
 
     Args:
         admin_url: a superuser's URL.
         owners: URLs whose role owns its database.
-        others: URLs of roles with fewer rights in an owner's database.
+        others: URLs of restricted roles in an owner's database.
     """
     engine = create_engine(admin_url, isolation_level="AUTOCOMMIT")
     try:
@@ -86,7 +86,7 @@ def ensure_databases(admin_url: str, owners: Iterable[str], others: Iterable[str
 
 
 def grant(warehouse: Warehouse, roles: Mapping[str, str], access: Mapping[str, Mapping[str, str]]) -> None:
-    """Give each role exactly the rights of its kind; run by the owner, after a migration.
+    """Grant each role exactly the rights of its kind; called by the owner, after a migration.
 
     Args:
         roles: kind (`auth`, `services`, `reader`) → role name.
@@ -111,7 +111,7 @@ def _ensure_role(connection: Connection, url: URL) -> None:
         raise RoleError(f"role {url.username}: its URL needs a password without quotes and backslashes")
     verb = "ALTER" if known else "CREATE"
     limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
-    # Literal: utility statements take no parameters. NUL and quotes are refused above.
+    # A literal: utility statements take no parameters. Quotes and backslashes are rejected above.
     connection.exec_driver_sql(f"{verb} ROLE {_name(url.username)} {limits} PASSWORD '{password}'".replace("%", "%%"))
 
 

@@ -1,4 +1,4 @@
-"""The warehouse: connections, transactions, migrations, bulk writes. Knows no table by name."""
+"""The warehouse: connections, transactions, migrations, bulk writes. No table is named here."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_S = 30
 CHUNK_ROWS = 20_000
-# An error names the statement, not its values: hashes of passwords and tokens are among them, and errors are logged.
+# Errors are logged: they contain statements, not values, since those include hashes of passwords and tokens.
 QUIET = {"hide_parameters": True}
-MIGRATION_LOCK = 0x6163_7265  # any number that every version of the platform agrees on
+MIGRATION_LOCK = 0x6163_7265  # an arbitrary number, the same in every release
 # PostgreSQL's error classes that concern the values: data exception, constraint violation, program limit exceeded.
 _CONTENT_CLASSES = frozenset({"22", "23", "54"})
 
 
 class Warehouse:
-    """One SQL database, reached lazily: making a Warehouse opens nothing.
+    """One SQL database, connected to at first use.
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg2://…`.
@@ -57,7 +57,7 @@ class Warehouse:
 
     @property
     def engine(self) -> Engine:
-        """The connection pool, made at first use."""
+        """The connection pool, created at first use."""
         if self._engine is None:
             if self.is_sqlite:
                 if self.url.database:
@@ -66,7 +66,7 @@ class Warehouse:
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
             else:
-                # A database that is gone is told in seconds; a connection that died while idle is replaced unseen.
+                # An unreachable database is reported within seconds; connections that died while idle are replaced.
                 self._engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, **QUIET)
         return self._engine
 
@@ -83,10 +83,10 @@ class Warehouse:
             yield connection
 
     def upgrade(self, extra: Sequence[Table] = ()) -> None:
-        """Bring the schema to the newest revision; of several processes that try at once, the others wait.
+        """Bring the schema to the newest revision; concurrent processes wait for each other.
 
         Args:
-            extra: tables of installed models; those that no revision has made are made here.
+            extra: tables of installed models; those that no revision creates are created here.
         """
         from alembic import command
 
@@ -100,9 +100,9 @@ class Warehouse:
                 table.create(connection, checkfirst=True)
 
     def append(self, connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:
-        """Insert columns in bulk; columns that the table does not have are an error. Gives the row count.
+        """Insert columns in bulk; unknown columns are an error. Returns the number of rows.
 
-        NaN, NaT and None become NULL. PostgreSQL takes them by COPY, so defaults made in Python do not apply there.
+        NaN, NaT and None become NULL. On PostgreSQL rows are inserted by COPY, without column defaults of Python.
         """
         if not self.is_sqlite:
             return _copy(connection, table, rows)
@@ -115,13 +115,13 @@ class Warehouse:
         return n
 
     def replace(self, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray], where: Any) -> int:
-        """Delete what `where` selects and insert `rows`, in one transaction. Gives the row count."""
+        """Delete what `where` selects and insert `rows`, in one transaction. Returns the number of rows."""
         with self.begin() as connection:
             connection.execute(table.delete().where(where))
             return self.append(connection, table, rows)
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -142,14 +142,14 @@ def is_content_error(error: Exception) -> bool:
 
 
 def _copy(connection: Connection, table: Table, rows: pd.DataFrame | Mapping[str, np.ndarray]) -> int:
-    """COPY … FROM STDIN, a chunk at a time. Quoted is a value, even an empty one; unquoted and empty is NULL."""
+    """COPY … FROM STDIN in chunks. Quoted fields are values, even empty ones; unquoted empty fields are NULL."""
     import pyarrow as pa
     import pyarrow.csv
 
     names = [str(name) for name in rows]
     unknown = [name for name in names if name not in table.c]
     if unknown:
-        raise CompileError(f"Unconsumed column names: {', '.join(unknown)}")  # as an INSERT would say it
+        raise CompileError(f"Unconsumed column names: {', '.join(unknown)}")  # the message of an INSERT
     data = pa.table({name: _arrow(rows[name], table.c[name]) for name in names})
     quote = connection.dialect.identifier_preparer
     columns = ", ".join(quote.quote(name) for name in names)
@@ -172,12 +172,12 @@ def _arrow(values: Any, column: Column[Any]) -> pa.Array:
     if isinstance(column.type, JSON):
         return pa.array([json.dumps(value) for value in series], pa.string())
     if isinstance(column.type, Integer) and series.dtype.kind == "f":
-        series = series.astype("Int64")  # NaN made floats of them; PostgreSQL would refuse "3.0"
+        series = series.astype("Int64")  # floats because of NaN; PostgreSQL rejects "3.0"
     return pa.Array.from_pandas(series)
 
 
 def _plain(values: Any) -> list[Any]:
-    """Column as Python scalars, unknown as None, converted a column at a time."""
+    """A column as Python scalars, missing values as None."""
     import pandas as pd
 
     series = pd.Series(values)
@@ -185,17 +185,17 @@ def _plain(values: Any) -> list[Any]:
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's own would not lock for writing
+    connection.isolation_level = None  # BEGIN is in `_sqlite_begin`: pysqlite's own does not lock for writing
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    # Without it INSERT OR REPLACE deletes rows behind the back of the trigger that keeps the audit log.
+    # Without it INSERT OR REPLACE deletes rows without the trigger that protects the audit log.
     cursor.execute("PRAGMA recursive_triggers=ON")
     cursor.close()
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    # A writer takes the lock at once: upgrading a read to a write later fails at once instead of waiting.
+    # A writer takes the lock here, and waits for it: upgrading a read lock later fails without waiting.
     write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -14,7 +14,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 import numpy as np
 import pandas as pd
 
-from accident_reco.drift.verdict import Thresholds, judge
+from accident_reco.drift.verdict import Thresholds, evaluate_drift
 from accident_reco.lifecycle.reference import Kind, build_reference, read_reference
 
 NUMERIC, CATEGORICAL = 20, 8
@@ -39,7 +39,9 @@ def main(rows: int = 200_000) -> float:
     built = time.perf_counter() - start
     reference = read_reference(profile)
     start = time.perf_counter()
-    verdict = judge(reference, {name: now[name].to_numpy() for name in now}, groups, thresholds=Thresholds(share=0.3))
+    verdict = evaluate_drift(
+        reference, {name: now[name].to_numpy() for name in now}, groups, thresholds=Thresholds(share=0.3)
+    )
     ours = time.perf_counter() - start
 
     with warnings.catch_warnings():

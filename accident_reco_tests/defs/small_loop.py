@@ -36,7 +36,7 @@ def promote(platform: Platform, seed: int, shift: int = 0) -> str:
         {"data_source": "sample", "sources": []},
     )  # fmt: skip
     manifest = platform.models.write(bundle)
-    platform.models.point(manifest, seen=platform.models.pointer("accidents"), run_id="test", reason="test")
+    platform.models.point(manifest, expected=platform.models.pointer("accidents"), run_id="test", reason="test")
     return manifest.version
 
 

@@ -43,7 +43,7 @@ def _run(version: str) -> TrackedRun:
     return TrackedRun("accidents", f"accidents-{version}", {"trees": 3}, {"roc_auc": 0.9}, tags, {"card.md": b"# card"})
 
 
-REFUSED = Decision(False, "gain +0.0001 could be chance", {"champion": "older", "comparison": {
+REFUSED = Decision(False, "gain +0.0001 is not significant", {"champion": "older", "comparison": {
     "rows": 90, "groups": 40, "gain": {"value": 0.0001, "low": -0.002, "high": 0.003}, "slices": [],
 }})  # fmt: skip
 

@@ -15,7 +15,7 @@ import pytest
 
 from accident_reco.defs.drift_report import report_key
 from accident_reco.defs.retrain_sensors import REQUEST_TAG
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports, retrain_decisions, work_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
 
@@ -43,7 +43,7 @@ def red_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: floa
         "drifted": 11, "drifted_share": 0.55, "document": {}, "run_id": "run",
         "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
     }  # fmt: skip
-    loop.save_report(warehouse, row)
+    drift_reports.save_report(warehouse, row)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(report_key("accidents"), metadata={"report_id": str(row["id"])})
     )
@@ -116,13 +116,13 @@ def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> Non
             daemon.until(
                 lambda: (
                     sum("accidents_training_requests" in line for line in daemon.lines) >= count + 3
-                    and loop.open_training(warehouse, "accidents") is None
+                    and work_requests.open_training(warehouse, "accidents") is None
                 )
             )
         finally:
             daemon.kill()
         assert len(runs()) == 1
-    decided = [(row["action"], row["rule"]) for row in reversed(loop.decisions(warehouse, "accidents"))]
+    decided = [(row["action"], row["rule"]) for row in reversed(retrain_decisions.decisions(warehouse, "accidents"))]
     assert decided[:2] == [("wait", "hysteresis"), ("train", "trigger")]
     assert sum(action == "train" for action, _ in decided) == 1
     assert len(decided) == 3

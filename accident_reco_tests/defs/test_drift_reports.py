@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports
 from accident_reco_tests.defs.small_loop import report, tick, traffic
 
 
@@ -31,7 +31,7 @@ def test_a_report_shows_verdict_table_and_picture(definitions, instance, platfor
     assert "| catu | chi2 |" in metadata["features"].value
     assert "**drifted**" in metadata["features"].value
     assert metadata["distances"].value.startswith("![distances](data:image/png;base64,")
-    row = loop.latest_report(platform.warehouse, "accidents")
+    row = drift_reports.latest_report(platform.warehouse, "accidents")
     assert row is not None
     assert row["id"] == metadata["report_id"].value
     page = platform.objects.read(row["report_key"])
@@ -45,7 +45,7 @@ def test_a_store_without_room_for_the_html_costs_no_verdict(definitions, instanc
     obstacle.write_bytes(b"")  # a file where the store needs a folder
     result = report(definitions, instance)
     assert result.success
-    row = loop.latest_report(platform.warehouse, "accidents")
+    row = drift_reports.latest_report(platform.warehouse, "accidents")
     assert row is not None
     assert (row["status"], row["report_key"]) == ("drift", None)
     assert "could not be written" in row["document"]["page_problem"]
@@ -56,7 +56,7 @@ def test_a_store_without_room_for_the_html_costs_no_verdict(definitions, instanc
     obstacle.unlink()
     traffic(platform, shift=1, seed=3)
     assert report(definitions, instance).success
-    newest, first = loop.reports(platform.warehouse, "accidents")
+    newest, first = drift_reports.reports(platform.warehouse, "accidents")
     assert first["id"] == row["id"]
     for kept in (newest, first):
         assert kept["document"]["page_problem"] is None
@@ -70,7 +70,7 @@ def test_old_html_goes_and_figures_stay(definitions, instance, platform, monkeyp
     for seed in (2, 3):
         traffic(platform, shift=0, seed=seed)
         assert report(definitions, instance).success
-    newest, old = loop.reports(platform.warehouse, "accidents")
+    newest, old = drift_reports.reports(platform.warehouse, "accidents")
     assert (old["report_key"], old["document"]["page_problem"]) == (None, None)
     assert platform.objects.list("reports/drift/accidents") == [newest["report_key"]]
 
@@ -81,4 +81,4 @@ def test_no_champion_is_a_failure_with_one_sentence(definitions, instance, platf
     result = dg.materialize([asset], instance=instance, resources=definitions.resources, raise_on_error=False)
     assert not result.success
     (failure,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    assert "no movies version was promoted yet" in str(failure.event_specific_data)
+    assert "movies has no champion yet" in str(failure.event_specific_data)

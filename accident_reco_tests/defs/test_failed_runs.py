@@ -12,7 +12,7 @@ from accident_reco.defs.failures import what_failed
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.notify import notify
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import notifications
+from accident_reco.storage.tables.loop import notifications
 
 
 @pytest.fixture

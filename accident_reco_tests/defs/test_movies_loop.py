@@ -15,8 +15,8 @@ from accident_reco.models.movies.data.history import EMPTY_HISTORY
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
 from accident_reco.settings import Settings
-from accident_reco.storage import loop
-from accident_reco.storage.lifecycle import work_request
+from accident_reco.storage import drift_reports, retrain_decisions
+from accident_reco.storage.work_requests import work_request
 from accident_reco_tests.defs.movie_world import World
 from accident_reco_tests.defs.small_loop import tick
 from accident_reco_tests.serving.live import live, wait_for
@@ -58,7 +58,7 @@ def client(world: World) -> Iterator[httpx.Client]:
 def report(world: World) -> dict[str, Any]:
     """Report on the newest window as the schedule does."""
     assert world.run("report_movies_drift").success
-    row = loop.latest_report(world.platform.warehouse, "movies")
+    row = drift_reports.latest_report(world.platform.warehouse, "movies")
     assert row is not None
     return row
 
@@ -70,7 +70,7 @@ def report_drift(world: World, client: httpx.Client, path: str, bodies: list[dic
         assert answer.status_code == 200, answer.text
         assert report(world)["status"] == "drift"
     tick(world.definitions, world.instance, "drift_reports")
-    decided = list(reversed(loop.decisions(world.platform.warehouse, "movies")))
+    decided = list(reversed(retrain_decisions.decisions(world.platform.warehouse, "movies")))
     assert [(row["rule"], row["action"]) for row in decided] == [("hysteresis", "wait"), ("trigger", "train")]
     request = work_request(world.platform.warehouse, decided[-1]["request_id"])
     assert request is not None

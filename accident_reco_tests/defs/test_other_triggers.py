@@ -9,9 +9,9 @@ import numpy as np
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.data.queries import add_ratings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import open_requests
+from accident_reco.storage import drift_reports
 from accident_reco.storage.prediction_log import add_feedback
+from accident_reco.storage.work_requests import open_requests
 from accident_reco_tests.defs.small_loop import definitions_of, report, tick, traffic
 
 
@@ -41,7 +41,7 @@ def test_lost_performance_asks_for_a_training(definitions, instance, platform) -
     traffic(platform, shift=0, seed=3, version=champion)
     label(platform, 3, right=False)
     report(definitions, instance)
-    row = loop.latest_report(platform.warehouse, "accidents")
+    row = drift_reports.latest_report(platform.warehouse, "accidents")
     assert row is not None
     assert row["status"] in ("stable", "warning")
     assert row["document"]["performance"]["dropped"]
@@ -88,7 +88,7 @@ def test_new_ratings_are_noticed_once(instance, platform, monkeypatch) -> None:
     models = few.models
     read_until = int(time.time() * 1000) - 60_000
     champion = Bundle("movies", {}, {}, {}, {"ratings_received_until": read_until})
-    models.point(models.write(champion), seen=None, run_id="r", reason="first")
+    models.point(models.write(champion), expected=None, run_id="r", reason="first")
     rate(few, 5_000, 40, read_until)
     rate(few, 1, 30, read_until + 1)
     rate(few, 1_000, 500, read_until + 2, simulated=True)

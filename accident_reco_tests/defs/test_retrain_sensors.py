@@ -7,8 +7,9 @@ import yaml
 from accident_reco.defs import retrain_sensors
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.triggers import DRIFT_ALERTS
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import open_requests, record_promotion, request_work, work_request
+from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions
+from accident_reco.storage.promotions import record_promotion
+from accident_reco.storage.work_requests import open_requests, request_work, work_request
 from accident_reco_tests.defs.small_loop import definitions_of, report, tick, traffic
 from accident_reco_tests.running import ROOT
 
@@ -19,7 +20,7 @@ def test_every_report_is_seen_once_and_one_run_comes_of_an_episode(definitions, 
         traffic(platform, shift=1, seed=seed)
         assert report(definitions, instance).success
     looked = tick(definitions, instance, "drift_reports")
-    assert [row["rule"] for row in reversed(loop.decisions(platform.warehouse, "accidents"))] == [
+    assert [row["rule"] for row in reversed(retrain_decisions.decisions(platform.warehouse, "accidents"))] == [
         "hysteresis", "trigger", "single_flight",
     ]  # fmt: skip
     assert looked.skip_message.count("report") >= 3
@@ -42,7 +43,7 @@ def test_unmoved_traffic_leads_to_nothing(definitions, instance, platform) -> No
         report(definitions, instance)
     looked = tick(definitions, instance, "drift_reports")
     assert "stable, nothing to do for drift" in looked.skip_message
-    assert loop.decisions(platform.warehouse, "accidents") == []
+    assert retrain_decisions.decisions(platform.warehouse, "accidents") == []
     assert open_requests(platform.warehouse, "training") == []
 
 
@@ -136,7 +137,7 @@ def fires(platform: Platform, name: str) -> str:
         reason=f"{name} fires", detail={"labels": {"alertname": name}},
     )  # fmt: skip
     row = {"id": name, "model": "accidents", "name": name, "summary": "", "request_id": asked["id"]}
-    loop.remember_alert(platform.warehouse, row)
+    alerts.save_alert(platform.warehouse, row)
     return str(asked["id"])
 
 
@@ -164,7 +165,7 @@ def test_an_alert_of_other_evidence_is_not_held_by_windows(definitions, instance
     """Lost performance joined the request that the drift alert had made: no red window is needed for that."""
     asked = fires(platform, "DatasetDrift")
     row = {"id": "other", "model": "accidents", "name": "LivePerformanceDropped", "summary": "", "request_id": asked}
-    loop.remember_alert(platform.warehouse, row)
+    alerts.save_alert(platform.warehouse, row)
     (run,) = tick(definitions, instance, "accidents_training_requests").run_requests
     assert run.run_key == f"training:{asked}"
 
@@ -185,6 +186,6 @@ def test_suggestions_are_told_and_start_nothing(definitions, instance, platform,
     looked = tick(definitions_of(Platform(home=platform.home)), instance, "drift_reports")
     assert "suggest, training is suggested: 2 of 3 features drifted" in looked.skip_message
     assert open_requests(platform.warehouse, "training") == []
-    row = loop.latest_report(platform.warehouse, "accidents")
+    row = drift_reports.latest_report(platform.warehouse, "accidents")
     assert row is not None
-    assert not loop.open_notification(platform.warehouse, "suggestion", row["id"], "told already")
+    assert not notifications.create_notification(platform.warehouse, "suggestion", row["id"], "told already")

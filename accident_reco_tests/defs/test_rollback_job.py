@@ -13,14 +13,9 @@ from accident_reco.lifecycle.intents import MoveInterrupted, move
 from accident_reco.lifecycle.promotion import promote as promote_by_gate
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, move_aliases, prepare_experiment
-from accident_reco.storage.lifecycle import (
-    has_metrics,
-    promotion_history,
-    request_work,
-    rolled_back_versions,
-    work_request,
-)
-from accident_reco.storage.loop import decision_of_run, losses_in_a_row
+from accident_reco.storage.model_metrics import has_metrics
+from accident_reco.storage.promotions import decision_of_run, promotion_history, rolled_back_versions
+from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
 from accident_reco_tests.defs.small_loop import tick
 
 pytestmark = [
@@ -84,7 +79,7 @@ def test_rollbacks_of_other_ways_are_recorded(definitions, instance, platform) -
         log_alone(uri, TrackedRun("accidents", version, {}, {}, {VERSION_TAG: version}))
     first, second = versions
     move_aliases(uri, "accidents", second, first)
-    roll_back(platform.models, platform.warehouse, "accidents", version=None, asked_by="ada", run_id="cli")
+    roll_back(platform.models, platform.warehouse, "accidents", version=None, requested_by="ada", run_id="cli")
 
     looked = tick(definitions, instance, "rollbacks_elsewhere")
     (request,) = looked.run_requests
@@ -132,7 +127,7 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
         )
     with pytest.raises(MoveInterrupted):
         move(
-            platform.models, platform.warehouse, manifest, action=action, seen=seen, decision=decision,
+            platform.models, platform.warehouse, manifest, action=action, expected=seen, decision=decision,
             run_id=run_id, requested_by="ada",
         )  # fmt: skip
     with platform.warehouse.begin() as connection:
@@ -188,7 +183,7 @@ def test_a_promotion_whose_run_was_killed_is_recorded_once_it_has_ended(definiti
         "promote", True, second, started.run_id,
     )  # fmt: skip
     assert has_metrics(platform.warehouse, "accidents", first)
-    roll_back(platform.models, platform.warehouse, "accidents", version=second, asked_by="ada", run_id="cli")
+    roll_back(platform.models, platform.warehouse, "accidents", version=second, requested_by="ada", run_id="cli")
     looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
     newer = promotion_history(platform.warehouse, "accidents")[0]["id"]
     assert [request.run_key for request in looked.run_requests] == [f"rolled-back:{newer}"]
@@ -233,4 +228,4 @@ def test_a_training_request_whose_run_was_killed_after_the_move_ends_as_promoted
     ended = work_request(platform.warehouse, asked["id"])
     assert ended is not None
     assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
-    assert losses_in_a_row(platform.warehouse, "accidents") == (0, None)
+    assert consecutive_rejections(platform.warehouse, "accidents") == (0, None)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from accident_reco.drift.log_window import log_windows
-from accident_reco.drift.run_check import NothingToCompare, Question, run_check
+from accident_reco.drift.run_check import CheckRequest, NothingToCompare, run_check
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.platform import OpenedPlatform
@@ -21,7 +21,7 @@ from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.serving.plugin import AccidentServing
 from accident_reco.models.movies.model import MODEL as MOVIES
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import latest_report, recent_verdicts
+from accident_reco.storage.drift_reports import latest_report, recent_verdicts
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.accidents.republished import republished
@@ -70,22 +70,22 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
     profile = build_reference({name: first[name].to_numpy() for name in kinds}, kinds, first["Num_Acc"].to_numpy())
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {"roc_auc": 0.8}, {})
     models = ModelStore(objects)
-    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
+    models.point(models.write(bundle), expected=None, run_id="r", reason="first")
     for name, frame in (("2023", year(2, 50)), ("2024", year(3, 90))):
         stream = frame.to_parquet(index=False)
         objects.write(f"assets/accidents/victims/{name}.parquet", stream)
     strict = settings.model_copy(update={"drift_share": 0.5})
-    like = run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2023), "r")
+    like = run_check(MODEL, OpenedPlatform(strict, warehouse), CheckRequest(2023), "r")
     assert like.row["status"] == "stable"
     assert like.row["window_name"] == "partition:2023"
     assert 200 < like.performance.labels < 800  # the year's holdout
-    unlike = run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2024, 2023), "r")
+    unlike = run_check(MODEL, OpenedPlatform(strict, warehouse), CheckRequest(2024, 2023), "r")
     assert unlike.row["status"] == "drift"
     assert unlike.row["document"]["note"] == "against 2023 instead of the champion's reference"
     assert b"Compared against 2023 instead of the champion&#x27;s reference" in objects.read(unlike.row["report_key"])
     assert latest_report(warehouse, "accidents") is None
     assert recent_verdicts(warehouse, "accidents", bundle.version) == []
-    run_check(MODEL, OpenedPlatform(strict, warehouse), Question(2023), "r")
+    run_check(MODEL, OpenedPlatform(strict, warehouse), CheckRequest(2023), "r")
     pages = objects.list("reports/drift/accidents/")
     assert len(pages) == settings.drift_pages_kept
 
@@ -93,8 +93,8 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("model", "question", "words"),
     [
-        (MOVIES, Question(), "no movies version was promoted yet"),
-        (MODEL, Question(2019), "2019 is not in the store; materialize it first"),
+        (MOVIES, CheckRequest(), "movies has no champion yet"),
+        (MODEL, CheckRequest(2019), "2019 is not in the store; materialize it first"),
     ],
 )
 def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, model, question, words) -> None:
@@ -103,11 +103,11 @@ def test_what_cannot_be_compared_is_said(settings, warehouse, monkeypatch, model
     profile = build_reference({"vma": np.arange(100)}, {"vma": "numeric"})
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {})
     models = ModelStore(objects)
-    models.point(models.write(bundle), seen=None, run_id="r", reason="first")
+    models.point(models.write(bundle), expected=None, run_id="r", reason="first")
     with pytest.raises(NothingToCompare, match=words):
         run_check(model, OpenedPlatform(settings, warehouse), question, "r")
     bare = replace(bundle, files={"other.json": b"{}"})
-    models.point(models.write(bare), seen=models.pointer("accidents"), run_id="r", reason="second")
+    models.point(models.write(bare), expected=models.pointer("accidents"), run_id="r", reason="second")
     with pytest.raises(NothingToCompare, match=r"has no reference profile; train a new version|no movies version"):
         run_check(model, OpenedPlatform(settings, warehouse), replace(question, partition=None), "r")
 

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests
+from accident_reco.storage import retrain_decisions
+from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, open_requests
 from accident_reco_tests.serving.live import live
 from serving.drift.app import create_app
 from serving.drift.secret import alert_secret, matches
@@ -55,7 +56,7 @@ def test_an_alert_makes_one_request(client, settings, warehouse) -> None:
 def turned_down(warehouse: Warehouse, request_id: str, action: str = "wait", until: datetime | None = None) -> None:
     """What the sensor leaves of an alert that the retrain policy did not let train."""
     detail = {"until": until.isoformat()} if until else {}
-    loop.record_decision(warehouse, {
+    retrain_decisions.record_decision(warehouse, {
         "model": "accidents", "source": "alert", "trigger_id": request_id, "action": action, "rule": "r",
         "reason": "cooling down", "detail": detail, "request_id": None,
     })  # fmt: skip

@@ -15,7 +15,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
 from accident_reco.settings import Settings
-from accident_reco.storage import accounts, prediction_log
+from accident_reco.storage import accounts, clock, prediction_log
 from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
@@ -303,7 +303,7 @@ def test_erasing_what_an_account_asked_for(auth: Auth) -> None:
     """The account's predictions go, others' stay, and the audit log says who erased."""
     warehouse = Warehouse(auth.settings.database)
     common = {
-        "request_id": "r", "at": accounts.now(), "model": "accidents", "version": "v", "source": "json", "status": 200,
+        "request_id": "r", "at": clock.utc_now(), "model": "accidents", "version": "v", "source": "json", "status": 200,
         "score": 0.5, "answer": "grave", "latency_ms": 1.0, "inputs": {},
     }  # fmt: skip
     prediction_log.insert_predictions(

@@ -13,7 +13,7 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.prediction_log import insert_predictions
 from accident_reco.storage.warehouse import Warehouse
@@ -37,7 +37,7 @@ def champion(settings, warehouse) -> str:
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {"data_source": "sample"})
     models = ModelStore(open_store(settings.store))
     manifest = models.write(bundle)
-    models.point(manifest, seen=None, run_id="r", reason="first")
+    models.point(manifest, expected=None, run_id="r", reason="first")
     return manifest.version
 
 
@@ -119,7 +119,7 @@ def test_asking_often_is_no_evidence(client, champion, warehouse) -> None:
         url = "/monitoring/drift/accidents?compute=true"
         answers = list(pool.map(lambda _: client.get(url, timeout=60).json()["id"], range(5)))
     assert len(set(answers)) < 5
-    assert loop.recent_verdicts(warehouse, "accidents", champion) == []
+    assert drift_reports.recent_verdicts(warehouse, "accidents", champion) == []
 
 
 def test_gauges_follow_what_the_schedule_computed(client, champion, warehouse) -> None:
@@ -131,12 +131,12 @@ def test_gauges_follow_what_the_schedule_computed(client, champion, warehouse) -
         "document": {"features": [], "performance": {"labels": 300, "dropped": True, "metrics": {
             "roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}}}},
     }  # fmt: skip
-    loop.save_report(warehouse, row)
+    drift_reports.save_report(warehouse, row)
     wait_for(lambda: 'drift_share{model="accidents"} 0.75' in client.get("/metrics").text)
     assert gauge(client, 'live_performance{bound="high",metric="roc_auc",model="accidents"}') == 0.75
     assert gauge(client, 'live_performance_dropped{model="accidents"}') == 1
     green = row | {"id": "b" * 32, "status": "stable", "drifted_share": 0.0, "computed_at": datetime.now(UTC)}
-    loop.save_report(warehouse, green)
+    drift_reports.save_report(warehouse, green)
     wait_for(lambda: 'drift_share{model="accidents"} 0.0' in client.get("/metrics").text)
     assert gauge(client, 'drift_alarm{model="accidents"}') == 0
 

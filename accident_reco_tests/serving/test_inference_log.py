@@ -310,7 +310,7 @@ def test_retention_deletes_what_is_old(warehouse: Warehouse) -> None:
     rows = [{**row, "at": row["at"] - timedelta(days=31)} for row in old.rows()]
     prediction_log.insert_predictions(warehouse, rows)
     prediction_log.insert_predictions(warehouse, call(2, "new").rows())
-    assert prediction_log.drop_older_than(warehouse, timedelta(days=30)) == 3
+    assert prediction_log.delete_older_than(warehouse, timedelta(days=30)) == 3
     assert {row["id"] for row in prediction_log.prediction_window(warehouse, "accidents")} == {"new-0", "new-1"}
 
 

@@ -26,9 +26,9 @@ from accident_reco.models.movies.data.split import SplitOptions, split
 from accident_reco.models.movies.serving.feedback import check_scale
 from accident_reco.models.movies.training import candidate_training
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import advance_request
 from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import promote
 from serving.predict.app import create_app

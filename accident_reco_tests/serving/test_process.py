@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from accident_reco.settings import Settings
-from accident_reco.storage.loop import LOG_WINDOW, save_report
+from accident_reco.storage.drift_reports import LOG_WINDOW, save_report
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import prepared
 from accident_reco_tests.serving.live import wait_for

@@ -15,9 +15,10 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions, work_request
 from accident_reco.storage.objects import ObjectStore, StoreError
+from accident_reco.storage.promotions import promotion_history, rolled_back_versions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import work_request
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, model_store, toy_bundle
 from serving.predict.app import create_app

@@ -8,8 +8,8 @@ import pytest
 import s3fs
 
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import work_request
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import work_request
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
 from serving.predict.app import create_app

@@ -57,7 +57,7 @@ def promote(home: Path, bundle: Bundle, reason: str = "first model") -> Pointer:
     """Write a bundle and let the pointer name it, as a training run would."""
     store = model_store(home)
     manifest = store.write(bundle)
-    return store.point(manifest, seen=store.pointer(bundle.model), run_id="run", reason=reason)
+    return store.point(manifest, expected=store.pointer(bundle.model), run_id="run", reason=reason)
 
 
 def model_store(home: Path) -> ModelStore:

@@ -33,12 +33,12 @@ from accident_reco.models.accidents.data import ingest
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.storage import alerts, retrain_decisions
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.prediction_log import add_feedback, insert_predictions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_work
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.real import random_columns, real_bundle
 from accident_reco_tests.serving.real_movies import movie_bundle
@@ -222,11 +222,11 @@ def _live_through(warehouse: Warehouse, models: ModelStore) -> None:
     request, _ = request_work(
         warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked"
     )
-    loop.record_decision(warehouse, {
+    retrain_decisions.record_decision(warehouse, {
         "model": "accidents", "source": "drift", "trigger_id": "t", "action": "wait", "rule": "hysteresis",
         "reason": "1 of 3", "detail": {}, "request_id": None, "decided_at": at,
     })  # fmt: skip
-    loop.remember_alert(warehouse, {
+    alerts.save_alert(warehouse, {
         "id": "a" * 64, "model": "accidents", "name": "DatasetDrift", "summary": "s", "request_id": request["id"],
     })  # fmt: skip
 

@@ -21,9 +21,13 @@ from accident_reco_tests.stack.conftest import S3, Postgres
 
 pytestmark = pytest.mark.stack
 RUN = tracking.TrackedRun(
-    experiment="accidents", name="run", params={"trees": 3}, metrics={"roc_auc": 0.8},
-    tags={tracking.VERSION_TAG: "0123456789abcdef"}, artifacts={"card.md": b"# Card"},
-)  # fmt: skip
+    experiment="accidents",
+    name="run",
+    params={"trees": 3},
+    metrics={"roc_auc": 0.8},
+    tags={tracking.VERSION_TAG: "0123456789abcdef"},
+    artifacts={"card.md": b"# Card"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +39,18 @@ def tracker(
     password, port = secrets.token_urlsafe(12), free_port()
     config = configparser.ConfigParser()
     config["mlflow"] = {
-        "default_permission": "READ", "database_uri": f"sqlite:///{folder / 'auth.db'}", "admin_username": "ada",
-        "admin_password": password, "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
-    }  # fmt: skip
+        "default_permission": "READ",
+        "database_uri": f"sqlite:///{folder / 'auth.db'}",
+        "admin_username": "ada",
+        "admin_password": password,
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
     with (folder / "auth.ini").open("w") as file:
         config.write(file)
     environ = s3_server.environ | {
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
-    }  # fmt: skip
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
+    }
     ready = servers.start_mlflow(
         children, port, postgres.new_database(), "s3://artifacts/mlflow", ("--app-name", "basic-auth"), **environ
     )
@@ -159,7 +167,11 @@ def _s3_keys(server: S3) -> list[str]:
     from botocore.session import get_session
 
     client = get_session().create_client(
-        "s3", "us-east-1", endpoint_url=server.endpoint, aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key, config=Config(s3={"addressing_style": "path"}),
-    )  # fmt: skip
+        "s3",
+        "us-east-1",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
     return [item["Key"] for item in client.list_objects_v2(Bucket="artifacts", Prefix="mlflow/").get("Contents", [])]

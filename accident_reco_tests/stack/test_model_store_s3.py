@@ -11,8 +11,8 @@ import pytest
 
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import ObjectStore, SwapConflict
+from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.test_lifecycle_store import BETTER, POLICY, _bundle
 
@@ -68,8 +68,11 @@ def test_killed_at_any_upload_exactly_one_champion_loads(
     database = warehouse.url.render_as_string(hide_password=False)
     process = subprocess.Popen(
         [sys.executable, "-c", PROMOTE, store.url, database],
-        env=os.environ | {"PYTHONPATH": str(root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     served = []
     with process:
         for step in range(1, 12):
@@ -93,10 +96,10 @@ def test_two_promotions_from_one_view_make_one_champion(store: ObjectStore) -> N
     """The server itself refuses the slower of two: conditional writes, not our luck."""
     models = ModelStore(store)
     one, two = models.write(_bundle(b"one")), models.write(_bundle(b"two"))
-    first = models.point(one, seen=None, run_id="r1", reason="first")
+    first = models.point(one, expected=None, run_id="r1", reason="first")
     with pytest.raises(SwapConflict):
-        models.point(two, seen=None, run_id="r2", reason="late")
-    models.point(two, seen=first, run_id="r3", reason="after reading")
+        models.point(two, expected=None, run_id="r2", reason="late")
+    models.point(two, expected=first, run_id="r3", reason="after reading")
     with pytest.raises(SwapConflict):
-        models.point(one, seen=first, run_id="r4", reason="stale")
+        models.point(one, expected=first, run_id="r4", reason="stale")
     assert models.champion("accidents")[0].version == two.version

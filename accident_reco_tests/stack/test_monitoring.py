@@ -21,10 +21,10 @@ from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_co
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests, request_work
+from accident_reco.storage import drift_reports, retrain_decisions
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, open_requests, request_work
 from accident_reco_tests.serving.live import live, wait_for
 from serving.drift.app import create_app
 from serving.drift.secret import alert_secret
@@ -95,7 +95,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked")
     models = ModelStore(open_store(settings.store))
     manifest = models.write(Bundle("movies", {"arrays.npz": b"x"}, {}, {"rmse": 0.87, "note": "text"}, {}))
-    models.point(manifest, seen=None, run_id="r", reason="first")
+    models.point(manifest, expected=None, run_id="r", reason="first")
 
     @dg.asset
     def made() -> None:
@@ -146,7 +146,7 @@ def drift_service(settings: Settings) -> Iterator[Warehouse]:
         "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
         "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
     }  # fmt: skip
-    loop.save_report(warehouse, row)
+    drift_reports.save_report(warehouse, row)
     with live(create_app(settings), port=settings.drift_port):
         yield warehouse
     warehouse.close()
@@ -155,7 +155,7 @@ def drift_service(settings: Settings) -> Iterator[Warehouse]:
 def turn_down(warehouse: Warehouse, request: dict[str, Any], seconds: float) -> None:
     """What the sensor leaves of a request when the retrain policy holds it back for a while."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    loop.record_decision(warehouse, {
+    retrain_decisions.record_decision(warehouse, {
         "model": "accidents", "source": "alert", "trigger_id": request["id"], "action": "wait", "rule": "cooldown",
         "reason": "cooling down", "detail": {"until": until.isoformat()}, "request_id": None,
     })  # fmt: skip

@@ -52,16 +52,23 @@ def test_a_second_home_is_refused_in_one_line(make: Make, postgres: Postgres, st
     first = make("first")
     prepare_home(first)
     fresh = {
-        "database_url": postgres.new_database(), "dagster_database_url": postgres.new_database(),
+        "database_url": postgres.new_database(),
+        "dagster_database_url": postgres.new_database(),
         "store_url": f"{store_url}-second",
-    }  # fmt: skip
+    }
     second = make("second", **{name: value for name, value in fresh.items() if name != shared})
     with pytest.raises(LaunchError) as refused:
         prepare_home(second)
     (line,) = str(refused.value).splitlines()
     owner = this_installation(first)
-    for words in (f"ACCIDENT_RECO_{shared.upper()}: in use", owner.id, str(first.home), "since 20",
-                  f"ACCIDENT_RECO_INSTALLATION_ID={owner.id}", "ACCIDENT_RECO_ALLOW_SHARED=true"):  # fmt: skip
+    for words in (
+        f"ACCIDENT_RECO_{shared.upper()}: in use",
+        owner.id,
+        str(first.home),
+        "since 20",
+        f"ACCIDENT_RECO_INSTALLATION_ID={owner.id}",
+        "ACCIDENT_RECO_ALLOW_SHARED=true",
+    ):
         assert words in line
     assert ":***@" not in line
     prepare_home(first)
@@ -120,13 +127,19 @@ def test_the_command_ends_with_the_line(make: Make) -> None:
     first, second = make("first"), make("second")
     prepare_home(first)
     named = {
-        "HOME": str(second.home), "DATABASE_URL": second.database_url, "STORE_URL": second.store_url,
+        "HOME": str(second.home),
+        "DATABASE_URL": second.database_url,
+        "STORE_URL": second.store_url,
         "DAGSTER_DATABASE_URL": second.dagster_database_url,
-    }  # fmt: skip
+    }
     run = subprocess.run(
-        [sys.executable, "-m", "accident_reco.launch", "prepare"], cwd=ROOT, text=True, capture_output=True,
-        env=os.environ | {f"ACCIDENT_RECO_{name}": value for name, value in named.items()}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "accident_reco.launch", "prepare"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env=os.environ | {f"ACCIDENT_RECO_{name}": value for name, value in named.items()},
+        check=False,
+    )
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
     assert this_installation(first).id in line

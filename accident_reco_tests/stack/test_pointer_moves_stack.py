@@ -15,8 +15,8 @@ from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
-from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.promotions import promotion_history, rolled_back_versions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.pointer_machine import BETTER, POLICY, Command, Model, World, machine
@@ -55,10 +55,14 @@ def test_no_move_escapes_the_audit(world: World) -> None:
     run_state_machine_as_test(
         machine(lambda: world),
         settings=settings(
-            max_examples=30, stateful_step_count=12, deadline=None, database=None, phases=[Phase.generate],
+            max_examples=30,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
-    )  # fmt: skip
+    )
 
 
 def test_a_rollback_killed_before_its_audit_is_completed_by_the_next(world: World) -> None:

@@ -106,8 +106,10 @@ def test_a_killed_uploader_leaves_the_old_object(store: ObjectStore, tmp_path: P
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", UPLOAD, store.url],
-        env=os.environ | {"PYTHONPATH": str(root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout.readline() == b"half\n"
     process.send_signal(signal.SIGKILL)
     process.wait()

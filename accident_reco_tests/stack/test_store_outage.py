@@ -12,15 +12,15 @@ import httpx
 import pytest
 import s3fs
 
-from accident_reco.drift import pages
-from accident_reco.drift.run_check import Question, run_check
+from accident_reco.drift import html_report_store
+from accident_reco.drift.run_check import CheckRequest, run_check
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.model import MODEL
 from accident_reco.settings import Settings
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.defs.small_loop import promote as promote_profile
@@ -46,7 +46,7 @@ def promote(store_url: str) -> str:
     """A version serves from S3; its id."""
     models = ModelStore(open_store(store_url))
     manifest = models.write(toy_bundle())
-    return models.point(manifest, seen=models.pointer("accidents"), run_id="r", reason="first").version
+    return models.point(manifest, expected=models.pointer("accidents"), run_id="r", reason="first").version
 
 
 def state(client: httpx.Client) -> dict[str, str]:
@@ -143,16 +143,16 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     platform = SimpleNamespace(warehouse=warehouse, models=ModelStore(objects))
     promote_profile(platform, 1)
     traffic(platform, shift=1)
-    draw = pages.draw_page
+    render = html_report_store.render_html_report
 
-    def draw_and_lose_the_store(*arguments: object) -> bytes:
+    def render_and_lose_the_store(*arguments: object) -> bytes:
         children.kill("s3")
-        return draw(*arguments)
+        return render(*arguments)
 
-    monkeypatch.setattr(pages, "draw_page", draw_and_lose_the_store)
-    row = run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run").row
-    monkeypatch.setattr(pages, "draw_page", draw)
-    kept = loop.latest_report(warehouse, "accidents")
+    monkeypatch.setattr(html_report_store, "render_html_report", render_and_lose_the_store)
+    row = run_check(MODEL, OpenedPlatform(settings, warehouse), CheckRequest(), "run").row
+    monkeypatch.setattr(html_report_store, "render_html_report", render)
+    kept = drift_reports.latest_report(warehouse, "accidents")
     assert (kept["id"], kept["status"], kept["report_key"]) == (row["id"], "drift", None)
     assert "could not be written" in kept["document"]["page_problem"]
 
@@ -160,8 +160,8 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     wait_for(
         lambda: _is_readable(lambda: platform.models.champion("accidents") is not None), 20
     )  # it answers before it has found its volumes again
-    run_check(MODEL, OpenedPlatform(settings, warehouse), Question(), "run")
-    for report in loop.reports(warehouse, "accidents"):
+    run_check(MODEL, OpenedPlatform(settings, warehouse), CheckRequest(), "run")
+    for report in drift_reports.reports(warehouse, "accidents"):
         assert report["document"]["page_problem"] is None
         assert b'<section class="verdict red">' in objects.read(report["report_key"])
     children.kill("s3")

@@ -1,4 +1,4 @@
-"""The warehouse on a real PostgreSQL: migrations, bulk load by COPY, roles with least rights, outages."""
+"""The warehouse on PostgreSQL: migrations, bulk load by COPY, every area's queries, outages."""
 
 import json
 import threading
@@ -13,35 +13,36 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InternalError
 
 from accident_reco.models.movies.data import imports, queries
-from accident_reco.registry import database_access
-from accident_reco.settings import Settings
 from accident_reco.storage import accounts, prediction_log
-from accident_reco.storage.lifecycle import advance_request, promotion_history, record_promotion, request_work
 from accident_reco.storage.migrations import alembic_config
-from accident_reco.storage.roles import RoleError, ensure_databases, grant
+from accident_reco.storage.promotions import promotion_history, record_promotion
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.stack.conftest import Postgres
+from accident_reco.storage.work_requests import advance_request, request_work
 
 pytestmark = pytest.mark.stack
 
 
-def test_from_empty_makes_exactly_the_tables_in_code(warehouse: Warehouse) -> None:
-    """PostgreSQL's own catalogue agrees with the code, comments and types included."""
+def test_from_empty_the_schema_is_that_of_the_code(warehouse: Warehouse) -> None:
+    """The catalogue of PostgreSQL equals the tables in code, comments and types included."""
     with warehouse.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, all_tables()) == []
-        comments = connection.execute(text("SELECT count(*) FROM pg_description WHERE objsubid > 0 AND classoid = "
-                                           "'pg_class'::regclass AND objoid >= 16384")).scalar_one()  # fmt: skip
+        comments = connection.execute(
+            text(
+                "SELECT count(*) FROM pg_description WHERE objsubid > 0 AND classoid = "
+                "'pg_class'::regclass AND objoid >= 16384"
+            )
+        ).scalar_one()
     assert comments == sum(len(table.columns) for table in all_tables().tables.values())
 
 
 def test_from_the_previous_revision_rows_survive(database: str) -> None:
-    """An upgrade of a filled database keeps its rows, and going back one revision and forth again ends the same."""
+    """The newest revision, applied to a filled database, keeps its rows and ends with the schema of the code."""
     warehouse = Warehouse(database)
     warehouse.upgrade()
     row, _ = request_work(
@@ -60,8 +61,8 @@ def test_from_the_previous_revision_rows_survive(database: str) -> None:
     warehouse.close()
 
 
-def test_upgrades_at_once_wait_for_each_other(database: str) -> None:
-    """Three containers start together: one migrates, the others find it done; nobody fails."""
+def test_concurrent_upgrades_wait_for_each_other(database: str) -> None:
+    """Three containers start together: one migrates, the others wait and find nothing to do."""
     failures: list[Exception] = []
 
     def upgrade() -> None:
@@ -81,10 +82,10 @@ def test_upgrades_at_once_wait_for_each_other(database: str) -> None:
     assert failures == []
 
 
-_own = MetaData()
+_metadata = MetaData()
 odd = Table(
     "odd",
-    _own,
+    _metadata,
     Column("id", Integer, primary_key=True),
     Column("words", Text),
     Column("figure", Float),
@@ -97,20 +98,22 @@ WORDS = ["plain", "", None, 'quo"te', "semi;colon, comma", "line\nbreak", "\\N",
 
 
 def test_copy_keeps_every_value(warehouse: Warehouse) -> None:
-    """Quotes, line breaks, backslashes, the words NULL and \\N, empty against missing: COPY is where they get lost."""
+    """Quotes, line breaks, backslashes, the words NULL and \\N, empty and missing values pass COPY unchanged."""
     n = len(WORDS)
     at = pd.to_datetime(["2024-01-01 12:30:00.123456"] * (n - 1) + [None]).tz_localize("Europe/Paris")
-    frame = pd.DataFrame({
-        "id": np.arange(n),
-        "words": WORDS,
-        "figure": [0.1 + 0.2, np.nan, 1e-300, -0.0] + [1.5] * (n - 4),
-        "code": [3.0, np.nan] + [7.0] * (n - 2),
-        "at": at,
-        "detail": [{"a": 'b"c', "n": None}, [], None] + [1] * (n - 3),
-        "Mixed Case": "x",
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "id": np.arange(n),
+            "words": WORDS,
+            "figure": [0.1 + 0.2, np.nan, 1e-300, -0.0] + [1.5] * (n - 4),
+            "code": [3.0, np.nan] + [7.0] * (n - 2),
+            "at": at,
+            "detail": [{"a": 'b"c', "n": None}, [], None] + [1] * (n - 3),
+            "Mixed Case": "x",
+        }
+    )
     with warehouse.begin() as connection:
-        _own.create_all(connection)
+        _metadata.create_all(connection)
         assert warehouse.append(connection, odd, frame) == n
     with warehouse.connect() as connection:
         rows = connection.execute(select(odd).order_by(odd.c.id)).mappings().all()
@@ -127,7 +130,7 @@ def test_copy_of_plain_arrays_is_chunked_and_counted(warehouse: Warehouse) -> No
     """Columns without pandas, more than two chunks of them; the order of columns is the caller's."""
     n = 45_001
     with warehouse.begin() as connection:
-        _own.create_all(connection)
+        _metadata.create_all(connection)
         assert warehouse.append(connection, odd, {"figure": np.arange(n) / 7, "id": np.arange(n)}) == n
         assert warehouse.append(connection, odd, {}) == 0
         total = connection.execute(text("SELECT count(*), sum(figure) FROM odd")).one()
@@ -135,9 +138,9 @@ def test_copy_of_plain_arrays_is_chunked_and_counted(warehouse: Warehouse) -> No
 
 
 def test_a_broken_row_leaves_the_table_as_it_was(warehouse: Warehouse) -> None:
-    """A replace whose last row breaks a rule changes nothing: readers never see the hole."""
+    """A replace whose last row violates a constraint changes nothing."""
     with warehouse.begin() as connection:
-        _own.create_all(connection)
+        _metadata.create_all(connection)
     assert warehouse.replace(odd, {"id": np.arange(3)}, odd.c.id >= 0) == 3
     with pytest.raises(Exception, match="duplicate key"):
         warehouse.replace(odd, {"id": np.array([10, 11, 11])}, odd.c.id >= 0)
@@ -147,97 +150,37 @@ def test_a_broken_row_leaves_the_table_as_it_was(warehouse: Warehouse) -> None:
         assert connection.execute(select(odd.c.id)).scalars().all() == [0, 1, 2]
 
 
-def test_reading_connections_refuse_to_write(warehouse: Warehouse) -> None:
-    """A write that slipped into a read would be lost on SQLite; here it is told at once."""
+def test_reading_connections_reject_writes(warehouse: Warehouse) -> None:
+    """A write on a connection for reading is an error on PostgreSQL."""
     with warehouse.connect() as connection, pytest.raises(InternalError, match="read-only transaction"):
         connection.execute(all_tables().tables["promotions"].delete())
 
 
 def test_the_audit_and_the_requests(warehouse: Warehouse) -> None:
-    """What the loop lives on behaves as on SQLite: one row per key, closed once, times in UTC."""
-    ask = {"kind": "training", "model": "movies", "source": "alert", "requested_by": "ops", "reason": "drift"}
-    first, new = request_work(warehouse, **ask, dedupe_key="k")
-    again, repeated = request_work(warehouse, **ask, dedupe_key="k")
+    """Requests and audit behave as on SQLite: one row per key, closed once, times in UTC."""
+    request = {"kind": "training", "model": "movies", "source": "alert", "requested_by": "ops", "reason": "drift"}
+    first, new = request_work(warehouse, **request, dedupe_key="k")
+    again, repeated = request_work(warehouse, **request, dedupe_key="k")
     assert (new, repeated, first["id"]) == (True, False, again["id"])
     assert advance_request(warehouse, first["id"], "promoted", outcome="gain")
     assert not advance_request(warehouse, first["id"], "running")
     record_promotion(
-        warehouse, model="movies", version="a", previous=None, action="promote", promoted=True, reason="r",
-        detail={"gain": 0.1}, run_id="r",
-    )  # fmt: skip
+        warehouse,
+        model="movies",
+        version="a",
+        previous=None,
+        action="promote",
+        promoted=True,
+        reason="r",
+        detail={"gain": 0.1},
+        run_id="r",
+    )
     row = promotion_history(warehouse, "movies")[0]
     assert (row["detail"], row["decided_at"].tzinfo is not None) == ({"gain": 0.1}, True)
 
 
-KINDS = ("auth", "services", "reader")
-
-
-@pytest.fixture(scope="module")
-def roles(postgres: Postgres) -> dict[str, Warehouse]:
-    """A database made the way a stack makes it: an owner and three lesser roles."""
-    urls = {
-        kind: postgres.url("least", f"least_{kind}", f"pass-{kind}%40").render_as_string(hide_password=False)
-        for kind in ("owner", *KINDS)
-    }
-    admin = postgres.url().render_as_string(hide_password=False)
-    for _ in range(2):  # safe to repeat
-        ensure_databases(admin, [urls["owner"]], [urls[kind] for kind in KINDS])
-    owner = Warehouse(urls["owner"])
-    owner.upgrade()
-    for _ in range(2):
-        grant(owner, {kind: f"least_{kind}" for kind in KINDS}, database_access(Settings.load()))
-    made = {kind: Warehouse(url) for kind, url in urls.items()}
-    yield made
-    for warehouse in [owner, *made.values()]:
-        warehouse.close()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_role_may_exactly_what_the_list_says(roles: dict[str, Warehouse], kind: str) -> None:
-    """Every table × every right, asked of PostgreSQL: nothing more, nothing less; no role changes the schema."""
-    with roles["owner"].connect() as connection:
-        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
-        found = {}
-        for table in tables:
-            rights = [
-                right
-                for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
-                if connection.execute(
-                    text("SELECT has_table_privilege(:role, :table, :right)"),
-                    {"role": f"least_{kind}", "table": table, "right": right},
-                ).scalar()
-            ]
-            if rights:
-                found[table] = ", ".join(rights)
-    assert found == database_access(Settings.load())[kind]
-    for sql in ("CREATE TABLE mine (x int)", "ALTER TABLE promotions ADD x int", "DELETE FROM alembic_version"):
-        with (
-            pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
-            roles[kind].begin() as connection,
-        ):
-            connection.execute(text(sql))
-
-
-def test_every_table_was_decided_on() -> None:
-    """A new table is named for the roles that need it, or listed here as the pipeline's own."""
-    named = {table for rights in database_access(Settings.load()).values() for table in rights}
-    assert named <= set(all_tables().tables)
-    assert set(all_tables().tables) - named == set(), "decide in storage/roles.py who may see it"
-
-
-def test_roles_of_other_databases_cannot_enter(roles: dict[str, Warehouse], postgres: Postgres) -> None:
-    """Dagster's or MLflow's password opens no door to the warehouse."""
-    other = postgres.url("other", "other_owner", "secret").render_as_string(hide_password=False)
-    ensure_databases(postgres.url().render_as_string(hide_password=False), [other])
-    intruder = Warehouse(postgres.url("least", "other_owner", "secret").render_as_string(hide_password=False))
-    with pytest.raises(OperationalError, match="permission denied for database"), intruder.connect():
-        pass
-    with pytest.raises(RoleError, match="needs a password"):
-        ensure_databases(postgres.url().render_as_string(hide_password=False), [], ["postgresql://x:o'o@h/least"])
-
-
-def test_a_lost_connection_is_replaced_unseen(warehouse: Warehouse) -> None:
-    """PostgreSQL was restarted over night: the next call works, without a restart of ours."""
+def test_a_lost_connection_is_replaced(warehouse: Warehouse) -> None:
+    """After a restart of PostgreSQL the next call works, without a restart of the process."""
     with warehouse.connect() as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     killer = Warehouse(warehouse.url.render_as_string(hide_password=False))
@@ -248,8 +191,8 @@ def test_a_lost_connection_is_replaced_unseen(warehouse: Warehouse) -> None:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
-def test_nobody_listens_is_told_without_the_password() -> None:
-    """A database that is down: an error at once, with the address and without the secret."""
+def test_an_unreachable_database_is_reported_without_the_password() -> None:
+    """The error has the address and not the secret."""
     warehouse = Warehouse("postgresql+psycopg2://u:hunter2@127.0.0.1:9/w")
     with pytest.raises(DBAPIError) as error, warehouse.connect():
         pass
@@ -264,19 +207,26 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
     assert imports.write_movies(warehouse, load, catalogue) == 2
     columns = {
-        "user_id": np.array([1, 1, 2]), "movie_id": np.array([1, 2, 1]),
-        "rating": np.array([4.5, 3.0, 0.5], np.float32), "rated_at": np.array([1, 2, 2**33]),
-    }  # fmt: skip
-    for _ in range(2):  # an interrupted import starts again
+        "user_id": np.array([1, 1, 2]),
+        "movie_id": np.array([1, 2, 1]),
+        "rating": np.array([4.5, 3.0, 0.5], np.float32),
+        "rated_at": np.array([1, 2, 2**33]),
+    }
+    for _ in range(2):  # an interrupted import is repeated
         imports.write_ratings(warehouse, load, columns)
     imports.finish_load(warehouse, load, 3, 0)
     assert imports.find_finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
     stored = queries.read_ratings(warehouse)
     assert stored.columns["rated_at"].max() == 2**33
-    assert queries.add_ratings(
-        warehouse, {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
-        simulated=False, received_at=10,
-    )["updated"] == 1  # fmt: skip
+    assert (
+        queries.add_ratings(
+            warehouse,
+            {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
+            simulated=False,
+            received_at=10,
+        )["updated"]
+        == 1
+    )
     known = queries.read_ratings_until(warehouse, np.array([2, 1, 1]), 9)
     assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
     assert len(queries.read_ratings_until(warehouse, np.array([1]), 10)["user_id"]) == 2
@@ -298,26 +248,41 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
 
     at = datetime.now(UTC)
     row = {
-        "request_id": "r", "at": at, "model": "accidents", "version": "v", "user_name": "ada", "source": "json",
-        "status": 200, "score": 0.5, "answer": {"grave": True}, "latency_ms": 1.0, "inputs": {"catu": 1},
-    }  # fmt: skip
+        "request_id": "r",
+        "at": at,
+        "model": "accidents",
+        "version": "v",
+        "user_name": "ada",
+        "source": "json",
+        "status": 200,
+        "score": 0.5,
+        "answer": {"grave": True},
+        "latency_ms": 1.0,
+        "inputs": {"catu": 1},
+    }
     odd = row | {"inputs": {"com": "O'Brien \\ %s"}, "answer": None, "score": None, "model": "movies"}
     many = [odd | {"id": f"q{n}"} for n in range(250)]
     prediction_log.insert_predictions(warehouse, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
     assert prediction_log.prediction(warehouse, "q249") == odd | {"id": "q249"}
     label = {
-        "prediction_id": "p1", "model": "accidents", "label": {"severity": 2}, "outcome": 1.0, "user_name": "eve",
-        "predicted_at": at, "at": at,
-    }  # fmt: skip
+        "prediction_id": "p1",
+        "model": "accidents",
+        "label": {"severity": 2},
+        "outcome": 1.0,
+        "user_name": "eve",
+        "predicted_at": at,
+        "at": at,
+    }
     assert [prediction_log.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
     found = prediction_log.labelled_predictions(warehouse, "accidents")
     assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
+    assert (found[0]["label"], found[0]["outcome"]) == ({"severity": 2}, 1.0)
     assert prediction_log.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
-    assert prediction_log.drop_older_than(warehouse, timedelta(0)) == 0
+    assert prediction_log.delete_older_than(warehouse, timedelta(0)) == 0
 
 
-def test_reuse_and_refresh_at_once_leave_no_token_alive(warehouse: Warehouse) -> None:
-    """Two uses of one token, and an old token of the family beside the present one: every order ends the family."""
+def test_concurrent_reuse_and_refresh_leave_no_active_token(warehouse: Warehouse) -> None:
+    """Two uses of one token and one of its predecessor, at the same time: every order revokes the family."""
     accounts.add_user(warehouse, "ada", "hash", "user")
     day = timedelta(days=1)
     with ThreadPoolExecutor(3) as pool:
@@ -329,5 +294,5 @@ def test_reuse_and_refresh_at_once_leave_no_token_alive(warehouse: Warehouse) ->
             assert outcomes.count("ok") <= 1
             assert "reused" in outcomes
     with warehouse.connect() as connection:
-        alive = select(refresh_tokens.c.hash).where(refresh_tokens.c.revoked_at.is_(None))
-        assert connection.execute(alive).all() == []
+        active = select(refresh_tokens.c.hash).where(refresh_tokens.c.revoked_at.is_(None))
+        assert connection.execute(active).all() == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import promotion_history
+from accident_reco.storage import retrain_decisions
+from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
 
@@ -53,6 +53,6 @@ def test_the_loop_closes(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len({row["version"] for row in audit}) == 3
     assert re.match(r"roc_auc 0\.\d{4} vs 0\.\d{4}: gain -0\.\d{4} .* is below", audit[-1]["reason"])
-    rules = [row["rule"] for row in reversed(loop.decisions(warehouse, "accidents"))]
+    rules = [row["rule"] for row in reversed(retrain_decisions.decisions(warehouse, "accidents"))]
     assert rules == ["hysteresis", "trigger", "hysteresis", "trigger", "backoff"]
     warehouse.close()

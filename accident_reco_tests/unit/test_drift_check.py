@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from accident_reco.contract import Task
-from accident_reco.drift.check import check, reference_of
-from accident_reco.drift.html_report import MAX_BYTES, draw_page, page_policy, sample_of
+from accident_reco.drift.check import check, load_reference
+from accident_reco.drift.html_report import MAX_BYTES, content_security_policy, render_html_report, sample_values
 from accident_reco.drift.performance import calibration_error_statistic, live_performance
-from accident_reco.drift.verdict import judge
-from accident_reco.drift.window import Labelled, Window, window_of_log
+from accident_reco.drift.verdict import evaluate_drift
+from accident_reco.drift.window import Labelled, Window, build_log_window
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.reference import Kind, NumericColumn, ReferenceProfile, build_reference, reference_bytes
 from accident_reco.models.accidents.monitoring import convert_inputs, get_accident_key
@@ -28,10 +28,8 @@ RANKING = Task("ranking", "ndcg_at_10", True, ("rmse",), live_metric="rmse")
 
 def accident_window(rows: list[dict[str, object]], reference: ReferenceProfile, labelled: object = ()) -> Window:
     """A window as the accident model's log leads to it: rows of one accident belong together."""
-    read = [
-        row | {"inputs": convert_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows
-    ]
-    return window_of_log(read, reference, labelled, get_accident_key)
+    read = [row | {"inputs": convert_inputs(row["inputs"])} if isinstance(row["inputs"], dict) else row for row in rows]
+    return build_log_window(read, reference, labelled, get_accident_key)
 
 
 def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.ndarray]:
@@ -47,12 +45,17 @@ def people(rng: np.random.Generator, rows: int, shift: int = 0) -> dict[str, np.
 def manifest_and_reference():
     rng = np.random.default_rng(1)
     profile = build_reference(
-        people(rng, 4_000), KINDS, np.repeat(np.arange(2_000), 2), score=rng.beta(2, 8, 4_000),
-        label=rng.integers(0, 2, 4_000), model="accidents", data_source="sample",
-    )  # fmt: skip
+        people(rng, 4_000),
+        KINDS,
+        np.repeat(np.arange(2_000), 2),
+        score=rng.beta(2, 8, 4_000),
+        label=rng.integers(0, 2, 4_000),
+        model="accidents",
+        data_source="sample",
+    )
     files = {"reference.json": reference_bytes(profile)}
     bundle = Bundle("accidents", files, {}, {"roc_auc": 0.8}, {"data_source": "sample"})
-    return bundle.manifest("2026-01-01T00:00:00.000+00:00"), reference_of(files)
+    return bundle.manifest("2026-01-01T00:00:00.000+00:00"), load_reference(files)
 
 
 def logged(rng: np.random.Generator, rows: int, shift: int = 0, **extra: object) -> list[dict[str, object]]:
@@ -60,13 +63,19 @@ def logged(rng: np.random.Generator, rows: int, shift: int = 0, **extra: object)
     score = rng.beta(2, 8, rows)
     return [
         {
-            "id": f"p{i}", "request_id": f"r{i // 2}", "at": NOW - timedelta(seconds=i), "version": "v1",
+            "id": f"p{i}",
+            "request_id": f"r{i // 2}",
+            "at": NOW - timedelta(seconds=i),
+            "version": "v1",
             "score": float(score[i]),
-            "inputs": {name: values[i].item() if hasattr(values[i], "item") else values[i]
-                       for name, values in columns.items()} | {"accident": 0} | extra,
+            "inputs": {
+                name: values[i].item() if hasattr(values[i], "item") else values[i] for name, values in columns.items()
+            }
+            | {"accident": 0}
+            | extra,
         }
         for i in range(rows)
-    ]  # fmt: skip
+    ]
 
 
 def settings(tmp_path) -> Settings:
@@ -124,7 +133,7 @@ def test_no_traffic_is_insufficient_data(manifest_and_reference, tmp_path) -> No
     window = accident_window([], reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
     assert report.row["status"] == "insufficient_data"
-    page = draw_page(report, reference, window, 1_000).decode()
+    page = render_html_report(report, reference, window, 1_000).decode()
     assert "Insufficient data: no verdict" in page
     assert 'class="verdict grey"' in page
 
@@ -178,17 +187,17 @@ def test_numbers_and_labels_of_a_regression_stay_numbers() -> None:
     kinds: dict[str, Kind] = {"temperature": "numeric"}
     values, truth = rng.integers(-5, 6, 2_000).astype(float), rng.integers(-3, 4, 2_000).astype(float)
     profile = build_reference({"temperature": values}, kinds, score=truth, label=truth, label_kind="numeric")
-    reference = reference_of({"reference.json": reference_bytes(profile)})
+    reference = load_reference({"reference.json": reference_bytes(profile)})
     rows = [
         {"id": f"p{i}", "request_id": f"r{i}", "at": NOW, "version": "v", "score": float(truth[i]),
          "outcome": float(truth[i]), "inputs": {"temperature": float(values[i])}}
         for i in range(2_000)
     ]  # fmt: skip
-    window = window_of_log(rows, reference, rows)
+    window = build_log_window(rows, reference, rows)
     assert not np.isnan(window.columns["temperature"]).any()
     assert window.label is not None
     assert window.label.dtype == np.float64
-    verdict = judge(reference, window.columns, window.groups, window.score, window.label)
+    verdict = evaluate_drift(reference, window.columns, window.groups, window.score, window.label)
     assert verdict.status == "stable"
     assert verdict.label is not None
     assert verdict.label.comparison.missing_current == 0.0
@@ -206,8 +215,8 @@ def test_the_profile_remembers_its_distribution(manifest_and_reference) -> None:
     _, reference = manifest_and_reference
     column = reference.columns["hrmn"]
     assert isinstance(column, NumericColumn)
-    assert np.median(sample_of(column, 999)) == pytest.approx(1200, abs=60)
-    shares = np.unique(sample_of(reference.columns["catu"], 1_000).astype(str), return_counts=True)
+    assert np.median(sample_values(column, 999)) == pytest.approx(1200, abs=60)
+    shares = np.unique(sample_values(reference.columns["catu"], 1_000).astype(str), return_counts=True)
     assert dict(zip(*shares, strict=True))["1"] == pytest.approx(700, abs=30)
 
 
@@ -220,7 +229,7 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
         row["inputs"]["dep"] = "</script><script>alert(1)</script>"  # type: ignore[index]
     window = accident_window(rows, reference)
     report = check(CLASSIFICATION, manifest, reference, window, settings(tmp_path), run_id="r")
-    page = draw_page(report, reference, window, 1_000)
+    page = render_html_report(report, reference, window, 1_000)
     text = page.decode()
     assert len(page) < MAX_BYTES
     body = text.index("<body>")
@@ -228,11 +237,11 @@ def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifes
     assert "alert(1)" not in text.replace("&lt;/script&gt;&lt;script&gt;alert(1)", "")
     assert len(re.findall(r"<script", text)) <= 5
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text[:body] + text[-5_000:])
-    policy = page_policy(page)
+    policy = content_security_policy(page)
     assert "script-src 'sha256-" in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
     assert "connect-src 'none'" in policy
-    bare = draw_page(report, reference, window, 0).decode()
+    bare = render_html_report(report, reference, window, 0).decode()
     assert '<section class="verdict red"><h1>Drift</h1>' in bare
     assert "<script" not in bare
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accident_reco.drift.verdict import judge
+from accident_reco.drift.verdict import evaluate_drift
 from accident_reco.lifecycle.reference import Kind, build_reference, read_reference
 
 NUMERIC, CATEGORICAL = 20, 8
@@ -37,9 +37,14 @@ def sample(
 
 @pytest.mark.parametrize(
     ("rows", "checks", "width", "grouped"),
-    [(1_000, 100, 28, False), (1_000, 80, 28, True), (10_000, 14, 28, True), (100_000, 4, 28, True),
-     (1_000_000, 2, 10, False)],
-)  # fmt: skip
+    [
+        (1_000, 100, 28, False),
+        (1_000, 80, 28, True),
+        (10_000, 14, 28, True),
+        (100_000, 4, 28, True),
+        (1_000_000, 2, 10, False),
+    ],
+)
 def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped: bool) -> None:
     """200 windows drawn like their reference, 10^3 to 10^6 rows: no dataset alarm, hardly ever a drifted feature."""
     rng = np.random.default_rng(rows + grouped)
@@ -48,8 +53,8 @@ def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped:
         columns, group = sample(rng, rows, grouped=grouped, width=width)
         reference = read_reference(build_reference(columns, {name: KINDS[name] for name in columns}, group))
         columns, group = sample(rng, rows, grouped=grouped, width=width)
-        verdict = judge(reference, columns, group)
-        assert verdict.judged == width
+        verdict = evaluate_drift(reference, columns, group)
+        assert verdict.evaluated == width
         alarms += verdict.status == "drift"
         warnings += verdict.status == "warning"
     assert alarms == 0
@@ -71,7 +76,7 @@ def test_a_small_shift_of_a_third_of_the_features_is_found(reference_rows: int, 
     reference = read_reference(build_reference(columns, KINDS, group))
     for _ in range(checks):
         columns, group = sample(rng, 2_000, shift=0.3, shifted=len(truly), grouped=grouped)
-        verdict = judge(reference, columns, group)
+        verdict = evaluate_drift(reference, columns, group)
         assert verdict.status == "warning"
         assert verdict.reason.startswith(f"{len(verdict.drifted)} of 28 features drifted")
         for name in verdict.drifted:

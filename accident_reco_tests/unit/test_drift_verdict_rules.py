@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from accident_reco.drift.statistics import benjamini_hochberg
-from accident_reco.drift.verdict import Thresholds, judge
+from accident_reco.drift.verdict import Thresholds, evaluate_drift
 from accident_reco.lifecycle.reference import build_reference, read_reference
 
 
@@ -40,7 +40,7 @@ def reference():
 )
 def test_table_of_verdicts(reference, rows: int, moved: int, status: str, words: str) -> None:
     """Status and the reason that people read, by the share of moved features; too few rows is never green."""
-    verdict = judge(reference, columns_of(np.random.default_rng(8), rows, moved))
+    verdict = evaluate_drift(reference, columns_of(np.random.default_rng(8), rows, moved))
     assert verdict.status == status
     assert words in verdict.reason
     assert verdict.alarming == (status == "drift")
@@ -48,7 +48,7 @@ def test_table_of_verdicts(reference, rows: int, moved: int, status: str, words:
 
 def test_many_rows_of_few_users_are_insufficient(reference) -> None:
     """2,000 ratings of ten users say little about all users, however far they moved."""
-    verdict = judge(reference, columns_of(np.random.default_rng(9), 2_000, 10), np.repeat(np.arange(10), 200))
+    verdict = evaluate_drift(reference, columns_of(np.random.default_rng(9), 2_000, 10), np.repeat(np.arange(10), 200))
     assert verdict.status == "insufficient_data"
     assert verdict.reason == "2000 rows of 10 groups, at least 30 groups are needed"
 
@@ -58,13 +58,13 @@ def test_fields_that_are_left_out_warn_and_do_not_alarm(reference) -> None:
     columns = columns_of(np.random.default_rng(10), 2_000)
     for name in ("f0", "f1", "f2", "f3"):
         columns[name] = np.full(2_000, np.nan)
-    verdict = judge(reference, columns)
+    verdict = evaluate_drift(reference, columns)
     assert verdict.status == "warning"
     assert verdict.reason == "the share of unknown values changed in f0, f1, f2, f3"
     assert verdict.judged == 6
     for name in columns:
         columns[name] = np.full(2_000, np.nan)
-    nothing = judge(reference, columns)
+    nothing = evaluate_drift(reference, columns)
     assert nothing.status == "insufficient_data"
     assert nothing.reason == "0 of 10 features have known values worth 100 independent rows"
 
@@ -73,24 +73,26 @@ def test_a_column_that_the_window_lacks_is_not_judged(reference) -> None:
     """A log of an older version without a feature: the rest is judged, more than half must be there."""
     columns = columns_of(np.random.default_rng(11), 2_000, 4)
     some = {name: columns[name] for name in ("f0", "f1", "f2", "f3", "f4", "f5")}
-    verdict = judge(reference, some)
+    verdict = evaluate_drift(reference, some)
     assert verdict.status == "drift"
     assert verdict.judged == 6
     few = {name: columns[name] for name in ("f0", "f1")}
-    assert judge(reference, few).status == "insufficient_data"
+    assert evaluate_drift(reference, few).status == "insufficient_data"
 
 
 def test_predictions_and_labels_that_move_warn(reference) -> None:
     """Equal inputs with other answers or other outcomes: named, with what moved."""
     rng = np.random.default_rng(12)
     columns = columns_of(rng, 2_000)
-    verdict = judge(reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64))
+    verdict = evaluate_drift(
+        reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64)
+    )
     assert verdict.status == "warning"
     assert "the predictions moved: mean 0.1971 → 0.6" in verdict.reason
     assert "the labels moved: " in verdict.reason
     assert verdict.prediction is not None
     assert verdict.prediction.drifted
-    same = judge(reference, columns, score=rng.beta(2, 8, 2_000), label=rng.integers(0, 2, 900))
+    same = evaluate_drift(reference, columns, score=rng.beta(2, 8, 2_000), label=rng.integers(0, 2, 900))
     assert same.status == "stable"
 
 
@@ -99,7 +101,7 @@ def test_a_tail_counts_by_its_stability_index(reference) -> None:
     rng = np.random.default_rng(13)
     base = np.where(rng.random(50_000) < 0.002, 1, 0)
     profile = read_reference(build_reference({"x": base}, {"x": "categorical"}))
-    moved = judge(profile, {"x": np.where(rng.random(5_000) < 0.075, 1, 0)})
+    moved = evaluate_drift(profile, {"x": np.where(rng.random(5_000) < 0.075, 1, 0)})
     comparison = moved.features[0].comparison
     assert comparison.distance < 0.08
     assert comparison.psi >= 0.2
@@ -142,22 +144,22 @@ MOVED = {"f0": cycle(600, start=2), "f1": cycle(600)}
 def test_an_effect_exactly_at_its_threshold_counts(size: str) -> None:
     """Distance or stability index: either one is enough, at the threshold itself, and no longer just above it."""
     other = {"distance": HUGE, "psi": HUGE}
-    found = getattr(judge(profile(), MOVED, thresholds=Thresholds(**SMALL)).features[0].comparison, size)
+    found = getattr(evaluate_drift(profile(), MOVED, thresholds=Thresholds(**SMALL)).features[0].comparison, size)
     at, above = (Thresholds(**SMALL, **other | {size: limit}) for limit in (found, just_above(found)))
-    assert judge(profile(), MOVED, thresholds=at).features[0].drifted is True
-    assert judge(profile(), MOVED, thresholds=above).features[0].drifted is False
+    assert evaluate_drift(profile(), MOVED, thresholds=at).features[0].drifted is True
+    assert evaluate_drift(profile(), MOVED, thresholds=above).features[0].drifted is False
 
 
 def test_a_p_value_exactly_at_alpha_counts() -> None:
     """Both p-values, of the values and of how many are unknown: at alpha drifted, just above alpha not."""
     columns = {"f0": cycle(60, start=2), "f1": cycle(60, unknown=9)}
     reference = profile(rows=100)
-    moved, missing = judge(reference, columns, thresholds=Thresholds(**SMALL)).features
+    moved, missing = evaluate_drift(reference, columns, thresholds=Thresholds(**SMALL)).features
     p_missing = float(benjamini_hochberg(np.array([1.0, missing.comparison.missing_p_value]))[1])
     assert 0 < moved.p_adjusted < 1
     for p_value, position, flag in ((moved.p_adjusted, 0, "drifted"), (p_missing, 1, "missing_drifted")):
         for alpha, expected in ((p_value, True), (just_below(p_value), False)):
-            verdict = judge(reference, columns, thresholds=Thresholds(**SMALL, alpha=alpha))
+            verdict = evaluate_drift(reference, columns, thresholds=Thresholds(**SMALL, alpha=alpha))
             assert getattr(verdict.features[position], flag) is expected
 
 
@@ -165,7 +167,7 @@ def test_a_p_value_exactly_at_alpha_counts() -> None:
 def test_a_change_of_unknown_values_exactly_at_its_threshold_counts(factor: float, expected: bool) -> None:
     """A quarter more unknown values, at a threshold of a quarter; certain though it is, less is no warning."""
     columns = {"f0": cycle(600, unknown=150), "f1": cycle(600)}
-    verdict = judge(profile(), columns, thresholds=Thresholds(**SMALL, missing=0.25 * factor))
+    verdict = evaluate_drift(profile(), columns, thresholds=Thresholds(**SMALL, missing=0.25 * factor))
     assert verdict.features[0].missing_drifted is expected
     assert verdict.features[1].missing_drifted is False
     assert verdict.status == ("warning" if expected else "stable")
@@ -185,7 +187,7 @@ def test_a_change_of_unknown_values_exactly_at_its_threshold_counts(factor: floa
 def test_exactly_enough_data_is_enough(limits: dict[str, int], reason: str) -> None:
     """600 rows in equal pairs: 600 rows, 300 groups, worth 300 independent rows; one more of any is insufficient."""
     rows = np.repeat(cycle(300), 2)
-    verdict = judge(profile(), {"f0": rows, "f1": rows}, np.arange(600) // 2, thresholds=Thresholds(**limits))
+    verdict = evaluate_drift(profile(), {"f0": rows, "f1": rows}, np.arange(600) // 2, thresholds=Thresholds(**limits))
     assert verdict.reason == reason
     assert verdict.status == ("stable" if reason.startswith("none") else "insufficient_data")
 
@@ -197,14 +199,14 @@ def test_exactly_enough_data_is_enough(limits: dict[str, int], reason: str) -> N
 def test_half_of_the_features_are_enough(columns: int, present: int, status: str) -> None:
     """Exactly half may be judged for all; fewer may not, and none is never green."""
     window = {f"f{i}": cycle(600) for i in range(present)} | {"unknown column": cycle(600)}
-    verdict = judge(profile(columns), window, thresholds=Thresholds(**SMALL))
+    verdict = evaluate_drift(profile(columns), window, thresholds=Thresholds(**SMALL))
     assert (verdict.status, verdict.judged) == (status, present)
 
 
 def test_a_profile_without_features_is_never_green() -> None:
     """Nothing to judge is insufficient data, even where no rows are asked for."""
     empty = replace(profile(), columns={})
-    verdict = judge(empty, {}, np.zeros(0), thresholds=Thresholds(min_rows=0, min_groups=0))
+    verdict = evaluate_drift(empty, {}, np.zeros(0), thresholds=Thresholds(min_rows=0, min_groups=0))
     assert verdict.status == "insufficient_data"
     assert verdict.reason == "0 of 0 features have known values worth 100 independent rows"
     assert (verdict.rows, verdict.groups, verdict.drifted_share) == (0, None, 0.0)
@@ -213,7 +215,7 @@ def test_a_profile_without_features_is_never_green() -> None:
 def test_a_verdict_carries_what_it_was_made_of() -> None:
     """Rows, groups, shares, every feature in the profile's order, and the thresholds that applied."""
     limits = Thresholds(**SMALL, share=0.6)
-    verdict = judge(profile(), dict(reversed(MOVED.items())), np.arange(600) // 2, thresholds=limits)
+    verdict = evaluate_drift(profile(), dict(reversed(MOVED.items())), np.arange(600) // 2, thresholds=limits)
     assert (verdict.rows, verdict.groups, verdict.judged) == (600, 300, 2)
     assert (verdict.drifted, verdict.drifted_share) == (("f0",), 0.5)
     assert [feature.comparison.name for feature in verdict.features] == ["f0", "f1"]
@@ -227,8 +229,8 @@ def test_answers_and_labels_of_the_windows_rows_share_its_groups() -> None:
     rows = np.repeat(cycle(300), 2)
     groups = np.arange(600) // 2
     window = {"f0": rows, "f1": rows}
-    same = judge(profile(), window, groups, rows, rows.astype(int), Thresholds(**SMALL))
-    fewer = judge(profile(), window, groups, rows[:400], rows[:400].astype(int), Thresholds(**SMALL))
+    same = evaluate_drift(profile(), window, groups, rows, rows.astype(int), Thresholds(**SMALL))
+    fewer = evaluate_drift(profile(), window, groups, rows[:400], rows[:400].astype(int), Thresholds(**SMALL))
     for verdict, effective in ((same, 300.0), (fewer, 400.0)):
         assert verdict.prediction is not None
         assert verdict.label is not None
@@ -242,7 +244,7 @@ def test_every_kind_of_change_is_named_in_one_warning() -> None:
     """Features below the threshold, unknown values, predictions and labels, in this order."""
     columns = MOVED | {"f1": cycle(600, unknown=300)}
     moved = cycle(600, start=5)
-    verdict = judge(profile(), columns, None, moved, moved.astype(int), Thresholds(**SMALL, share=0.6))
+    verdict = evaluate_drift(profile(), columns, None, moved, moved.astype(int), Thresholds(**SMALL, share=0.6))
     assert verdict.reason == (
         "1 of 2 features drifted (50%), under the threshold of 60%: f0; the share of unknown values changed in f1; "
         "the predictions moved: mean 4.5 → 7; the labels moved: 0: 10.0% → 0.0%"
@@ -252,7 +254,7 @@ def test_every_kind_of_change_is_named_in_one_warning() -> None:
 @pytest.mark.parametrize(("drifted", "words"), [(8, "f6, f7"), (9, "f7 and 1 more")])
 def test_eight_names_are_listed(drifted: int, words: str) -> None:
     """Reasons stay readable: eight names, then a number."""
-    verdict = judge(
+    verdict = evaluate_drift(
         profile(drifted), {f"f{i}": cycle(600, start=5) for i in range(drifted)}, thresholds=Thresholds(**SMALL)
     )
     assert verdict.reason.endswith(words)
@@ -266,7 +268,7 @@ def test_reasons_of_features() -> None:
         "f2": np.append(cycle(300, start=5), np.full(300, np.nan)),
         "f3": np.append(cycle(5), np.full(595, np.nan)),
     }
-    verdict = judge(profile(4), columns, thresholds=Thresholds(**SMALL))
+    verdict = evaluate_drift(profile(4), columns, thresholds=Thresholds(**SMALL))
     sizes = [
         f"distance {f.comparison.distance:.3f}, PSI {f.comparison.psi:.3f}, adjusted p {f.p_adjusted:.2g}"
         for f in verdict.features

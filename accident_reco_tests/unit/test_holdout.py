@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from accident_reco.lifecycle.holdout import SALT, SHARE, chosen, hash_keys, hash_pairs, in_holdout, pairs_in_holdout
+from accident_reco.lifecycle.holdout import (
+    SALT,
+    SHARE,
+    hash_keys,
+    hash_pairs,
+    in_holdout,
+    pairs_in_holdout,
+    select_share,
+)
 
 HIGHEST = 2**64 - 1
 PINNED_KEYS = [0, 24, 27, 30, 37]
@@ -52,5 +60,5 @@ def test_share_and_salt_select() -> None:
 )
 def test_a_share_is_the_lowest_part_of_the_hash_range(share: float, highest_in: int, lowest_out: int) -> None:
     """The bound itself is out; a share of one leaves out the one hash that a 64-bit bound cannot be above."""
-    assert chosen(np.array([0, highest_in, lowest_out], dtype=np.uint64), share).tolist() == [True, True, False]
-    assert not chosen(np.array([0], dtype=np.uint64), 0.0).any()
+    assert select_share(np.array([0, highest_in, lowest_out], dtype=np.uint64), share).tolist() == [True, True, False]
+    assert not select_share(np.array([0], dtype=np.uint64), 0.0).any()

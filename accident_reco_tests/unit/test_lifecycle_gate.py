@@ -40,40 +40,70 @@ CASES = {
     "clearly better": (_evaluation(NEW, 0.52), _evaluation(OLD, 0.5), BETTER, HIGHER, (), True, "gain +0.0200"),
     "lower error is better": (_evaluation(NEW, 0.87), _evaluation(OLD, 0.89), BETTER, LOWER, (), True, "0.8900"),
     "same version": (_evaluation(NEW, 0.5), _evaluation(NEW, 0.5), None, HIGHER, (), False, "serves already"),
-    "rolled back by a person": (_evaluation(NEW, 0.9), _evaluation(OLD, 0.5), BETTER, HIGHER, (NEW,), False, "person"),
+    "rolled back by a user": (_evaluation(NEW, 0.9), _evaluation(OLD, 0.5), BETTER, HIGHER, (NEW,), False, "by a user"),
     "not compared": (_evaluation(NEW, 0.9), _evaluation(OLD, 0.5), None, HIGHER, (), False, "not compared"),
     "gain too small": (
-        _evaluation(NEW, 0.501), _evaluation(OLD, 0.5), _compare(0.001, 0.0005, 0.002),
-        HIGHER, (), False, "below 0.002",
+        _evaluation(NEW, 0.501),
+        _evaluation(OLD, 0.5),
+        _compare(0.001, 0.0005, 0.002),
+        HIGHER,
+        (),
+        False,
+        "below 0.002",
     ),
-    "gain may be chance": (
-        _evaluation(NEW, 0.52), _evaluation(OLD, 0.5), _compare(0.02, -0.01, 0.05), HIGHER, (), False, "chance",
+    "gain is not significant": (
+        _evaluation(NEW, 0.52),
+        _evaluation(OLD, 0.5),
+        _compare(0.02, -0.01, 0.05),
+        HIGHER,
+        (),
+        False,
+        "is not significant",
     ),
     "calibration got worse": (
-        _evaluation(NEW, 0.52, ece=0.03), _evaluation(OLD, 0.5), BETTER, HIGHER, (), False, "ece 0.0300 is worse",
+        _evaluation(NEW, 0.52, ece=0.03),
+        _evaluation(OLD, 0.5),
+        BETTER,
+        HIGHER,
+        (),
+        False,
+        "ece 0.0300 is worse",
     ),
-    "calibration is judged on the same rows": (
-        _evaluation(NEW, 0.52, ece=0.03), _evaluation(OLD, 0.5),
-        Comparison(1000, 500, Interval(0.02, 0.01, 0.03), (), {"ece": 0.04}), HIGHER, (), True, "gain +0.0200",
+    "calibration is compared on the same rows": (
+        _evaluation(NEW, 0.52, ece=0.03),
+        _evaluation(OLD, 0.5),
+        Comparison(1000, 500, Interval(0.02, 0.01, 0.03), (), {"ece": 0.04}),
+        HIGHER,
+        (),
+        True,
+        "gain +0.0200",
     ),
     "a slice got worse": (
-        _evaluation(NEW, 0.52), _evaluation(OLD, 0.5),
+        _evaluation(NEW, 0.52),
+        _evaluation(OLD, 0.5),
         _compare(0.02, 0.01, 0.03, SliceGain("catv=33", 400, Interval(-0.05, -0.08, -0.02))),
-        HIGHER, (), False, "catv=33 -0.0500 on 400 rows",
+        HIGHER,
+        (),
+        False,
+        "catv=33 -0.0500 on 400 rows",
     ),
-    "a small slice proves nothing": (
-        _evaluation(NEW, 0.52), _evaluation(OLD, 0.5),
+    "a small slice does not count": (
+        _evaluation(NEW, 0.52),
+        _evaluation(OLD, 0.5),
         _compare(0.02, 0.01, 0.03, SliceGain("catv=99", 20, Interval(-0.05, -0.08, -0.02))),
-        HIGHER, (), True, "no slice made worse",
+        HIGHER,
+        (),
+        True,
+        "no slice is worse",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_decision_and_its_reason(case: str) -> None:
-    """Each refusal names what was missed; a promotion names the gain."""
-    candidate, champion, comparison, policy, barred, promote, words = CASES[case]
-    decision = decide(candidate, champion, comparison, policy, barred)
+    """The reason of a rejection names the failed condition, that of a promotion the gain."""
+    candidate, champion, comparison, policy, blocked, promote, words = CASES[case]
+    decision = decide(candidate, champion, comparison, policy, blocked)
     assert (decision.promote, words in decision.reason) == (promote, True), decision.reason
 
 

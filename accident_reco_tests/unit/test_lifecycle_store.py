@@ -17,8 +17,8 @@ from accident_reco.lifecycle.holdout import in_holdout, pairs_in_holdout
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
-from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import SwapConflict, open_store
+from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)
@@ -62,7 +62,7 @@ def test_a_changed_file_is_noticed(store: ModelStore, tmp_path: Path) -> None:
     """What was published is what is read, or an error names the file."""
     manifest = store.write(_bundle(b"one"))
     (tmp_path / "store/models/accidents/versions" / manifest.version / "model.onnx").write_bytes(b"two")
-    with pytest.raises(ValueError, match=r"model\.onnx is not the file that was published"):
+    with pytest.raises(ValueError, match=r"model\.onnx differs from the published file"):
         store.files(manifest)
 
 
@@ -76,9 +76,9 @@ def test_unknown_versions_and_paths_are_refused(store: ModelStore) -> None:
 def test_two_promotions_from_one_view_make_one_champion(store: ModelStore) -> None:
     """Compare-and-swap: the slower of two promotions loses with an error, whatever it wanted."""
     one, two = store.write(_bundle(b"one")), store.write(_bundle(b"two"))
-    store.point(one, seen=None, run_id="r1", reason="first")
+    store.point(one, expected=None, run_id="r1", reason="first")
     with pytest.raises(SwapConflict):
-        store.point(two, seen=None, run_id="r2", reason="late")
+        store.point(two, expected=None, run_id="r2", reason="late")
     pointer, manifest = store.champion("accidents")
     assert (pointer.version, manifest.raw) == (one.version, one.raw)
 
@@ -92,12 +92,12 @@ def test_promotion_refusal_and_rollback_are_audited(store: ModelStore, warehouse
     challenger = promote(store, warehouse, _bundle(b"two"), lambda *_: BETTER, POLICY, "r3")
     assert store.pointer("accidents").previous == champion.version
     assert store.manifest("accidents", challenger.version).gate["promote"] is True
-    back = roll_back(store, warehouse, "accidents", version=None, asked_by="ada", run_id="r4")
+    back = roll_back(store, warehouse, "accidents", version=None, requested_by="ada", run_id="r4")
     assert (back.version, store.pointer("accidents").version) == (champion.version, champion.version)
     again = promote(store, warehouse, _bundle(b"two"), lambda *_: BETTER, POLICY, "r5")
     assert not again.decision.promote
-    assert "rolled back by a person" in again.decision.reason
-    person = roll_back(store, warehouse, "accidents", version=challenger.version, asked_by="ada", run_id="r6")
+    assert "rolled back by a user" in again.decision.reason
+    person = roll_back(store, warehouse, "accidents", version=challenger.version, requested_by="ada", run_id="r6")
     assert store.pointer("accidents").version == person.version
     history = promotion_history(warehouse, "accidents")
     assert [row["action"] for row in history] == ["rollback", "refuse", "rollback", "promote", "refuse", "promote"]

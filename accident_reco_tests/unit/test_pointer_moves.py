@@ -21,23 +21,13 @@ from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.promotion import MAX_ROUNDS, promote
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoEarlierVersion
-from accident_reco.storage.lifecycle import has_metrics, open_intents, rolled_back_versions
-from accident_reco.storage.loop import decision_of_run
+from accident_reco.storage.model_metrics import has_metrics
+from accident_reco.storage.promotions import decision_of_run, open_intents, rolled_back_versions
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.conftest import ROOT
-from accident_reco_tests.pointer_machine import (
-    BETTER,
-    POLICY,
-    WORSE,
-    Command,
-    Fault,
-    Killed,
-    Model,
-    World,
-    kill,
-    machine,
-)
+from accident_reco_tests.fault_points import Fault, Killed, kill
+from accident_reco_tests.pointer_machine import BETTER, POLICY, WORSE, Command, Model, World, machine
 
 
 @pytest.fixture
@@ -53,10 +43,14 @@ def test_no_move_escapes_the_audit(world: World) -> None:
     run_state_machine_as_test(
         machine(lambda: world),
         settings=settings(
-            max_examples=60, stateful_step_count=15, deadline=None, database=None, phases=[Phase.generate],
+            max_examples=60,
+            stateful_step_count=15,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -77,7 +71,7 @@ def serving(model: Model) -> str:
     return pointer.version
 
 
-def barred(model: Model) -> list[str]:
+def blocked(model: Model) -> list[str]:
     return rolled_back_versions(model.world.owner, model.name)
 
 
@@ -100,8 +94,11 @@ def kill_between_swap_and_audit(model: Model, command: str, content: str = "") -
     urls = [each.url.render_as_string(hide_password=False) for each in (world.owner, world.services)]
     run = subprocess.run(
         [sys.executable, "-c", KILLED, world.store_url, *urls, model.name, command, content],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == -signal.SIGKILL, run.stderr
     pointer = model.models.pointer(model.name)
     assert pointer is not None
@@ -113,12 +110,12 @@ def test_a_rollback_killed_before_its_audit_is_completed_by_the_next(model: Mode
     """Repeated, it returns the interrupted one's outcome and moves nothing; the version left behind stays blocked."""
     old, bad = versions(model, b"one", b"two")
     kill_between_swap_and_audit(model, "roll_back")
-    assert (serving(model), barred(model)) == (old, [])
+    assert (serving(model), blocked(model)) == (old, [])
     outcome = model.run(Command("roll_back"))
     assert outcome is not None
     assert (outcome.decision.promote, outcome.version) == (True, old)
     assert outcome.decision.reason == f"rolled back from {bad} to {old} by ada"
-    assert barred(model) == [bad]
+    assert blocked(model) == [bad]
     model.run(Command("promote", b"two"))
     assert serving(model) == old
     model.check(settled=True)
@@ -148,10 +145,10 @@ def test_nothing_moves_while_the_database_is_away(model: Model) -> None:
     old, bad = versions(model, b"one", b"two")
     away = Warehouse("postgresql+psycopg2://x:y@127.0.0.1:9/none")
     with pytest.raises(SQLAlchemyError):
-        roll_back(model.models, away, model.name, version=None, asked_by="ada", run_id="cli")
+        roll_back(model.models, away, model.name, version=None, requested_by="ada", run_id="cli")
     assert serving(model) == bad
     model.run(Command("roll_back"))
-    assert (serving(model), barred(model)) == (old, [bad])
+    assert (serving(model), blocked(model)) == (old, [bad])
 
 
 def test_rollbacks_by_default_never_return_to_a_version_left_behind(model: Model) -> None:
@@ -160,10 +157,10 @@ def test_rollbacks_by_default_never_return_to_a_version_left_behind(model: Model
     for target in (second, first):
         model.run(Command("roll_back"))
         assert serving(model) == target
-    with pytest.raises(NoEarlierVersion, match=f"{third}, {second}; name one to let it serve again"):
+    with pytest.raises(NoEarlierVersion, match=f"{third}, {second}; name one to roll back to it"):
         model.run(Command("roll_back"))
     model.run(Command("roll_back", b"two"))
-    assert (serving(model), barred(model)) == (second, [third, first])
+    assert (serving(model), blocked(model)) == (second, [third, first])
     model.check(settled=True)
 
 
@@ -205,9 +202,10 @@ def test_a_champion_that_never_rests_is_not_waited_for(model: Model) -> None:
     versions(model, b"0")
     contents = (str(n).encode() for n in range(1, 99))
     outcome = model.run(
-        Command("promote", b"late"), run_id="run-late",
+        Command("promote", b"late"),
+        run_id="run-late",
         meanwhile=lambda: model.run(Command("promote", next(contents))),
-    )  # fmt: skip
+    )
     assert outcome is not None
     assert not outcome.decision.promote
     rows = [row for row in model.audit() if row["run_id"] == "run-late"]
@@ -227,7 +225,7 @@ def test_a_rollback_does_not_carry_out_a_promotion_that_has_not_moved(model: Mod
             model.run(Command("promote", b"three"), Fault(next(ats), kill))
     assert serving(model) == bad
     model.run(Command("roll_back"))
-    assert (serving(model), barred(model)) == (old, [bad])
+    assert (serving(model), blocked(model)) == (old, [bad])
     model.run(Command("sweep"))
     assert model.audit()[-1]["reason"].startswith(f"superseded: the champion moved from {bad} to {old}")
     model.check(settled=True)
@@ -237,9 +235,13 @@ def test_movers_at_once_leave_one_chain(model: Model) -> None:
     """Trainings, people and sweeps in threads: each move is audited once, in order, and nothing is left open."""
     versions(model, b"one", b"two")
     commands = [
-        Command("roll_back"), Command("roll_back"), Command("promote", b"three"), Command("promote", b"four"),
-        Command("roll_back", b"two"), Command("sweep"),
-    ]  # fmt: skip
+        Command("roll_back"),
+        Command("roll_back"),
+        Command("promote", b"three"),
+        Command("promote", b"four"),
+        Command("roll_back", b"two"),
+        Command("sweep"),
+    ]
 
     def carry_out(command: Command) -> None:
         with suppress(NoEarlierVersion):
@@ -286,4 +288,4 @@ def test_a_clock_that_was_set_back_does_not_reorder_the_audit(model: Model) -> N
         connection.execute(update(promotions).where(promotions.c.id.in_(later)).values(decided_at=tomorrow))
     model.run(Command("roll_back"))
     assert [row["version"] for row in model.audit()] == [old, bad, old]
-    assert barred(model) == [bad]
+    assert blocked(model) == [bad]

@@ -53,8 +53,11 @@ def test_unknown_is_one_rule() -> None:
         )
     )
     assert {name: column.missing for name, column in reference.columns.items()} == {
-        "vma": 1, "lat": 2, "catu": 1, "dep": 2,
-    }  # fmt: skip
+        "vma": 1,
+        "lat": 2,
+        "catu": 1,
+        "dep": 2,
+    }
     vma, catu, dep = reference.columns["vma"], reference.columns["catu"], reference.columns["dep"]
     assert isinstance(vma, NumericColumn)
     assert vma.grid.tolist() == [50, 80]
@@ -139,7 +142,7 @@ def test_design_effects_are_the_variance_ratio() -> None:
     for _ in range(300):
         values = rng.normal(size=300)[group] + rng.normal(size=len(group))
         codes = (values > 0.5).astype(np.int64)
-        groups = Groups.of(group)
+        groups = Groups.from_keys(group)
         assert groups is not None
         numeric_effects.append(numeric_design_effect(values, np.sort(values), groups.probe()))
         categorical_effects.append(categorical_design_effect(codes, 2, groups.probe()))

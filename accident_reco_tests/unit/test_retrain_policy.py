@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from accident_reco.lifecycle.retrain_policy import RetrainPolicy, RetrainState, decide_retrain, may_ask_again
+from accident_reco.lifecycle.retrain_policy import RetrainPolicy, RetrainState, decide_retrain, may_reevaluate
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = RetrainPolicy()
@@ -20,8 +20,14 @@ CASES = [
     # hysteresis: two of the last three windows, the latest among them
     ("drift", RED, POLICY, "train", "trigger", "11 of 20 features drifted"),
     ("drift", RetrainState(windows=(True, False, True)), POLICY, "train", "trigger", "11 of 20"),
-    ("drift", RetrainState(windows=(True, False, False, True, True)), POLICY, "wait", "hysteresis",
-     "1 of the last 3 windows drifted, 2 of 3 are needed"),
+    (
+        "drift",
+        RetrainState(windows=(True, False, False, True, True)),
+        POLICY,
+        "wait",
+        "hysteresis",
+        "1 of the last 3 windows drifted, 2 of 3 are needed",
+    ),
     ("drift", RetrainState(windows=(True,)), POLICY, "wait", "hysteresis", "1 of the last 1 windows drifted"),
     ("drift", RetrainState(windows=(False, True, True)), POLICY, "wait", "hysteresis", "the latest window"),
     ("drift", RetrainState(), POLICY, "wait", "hysteresis", "the latest window"),
@@ -41,32 +47,90 @@ CASES = [
     ("drift", RetrainState(windows=(True,)), RetrainPolicy(mode="suggest"), "wait", "hysteresis", "1 of the last 1"),
     # single flight
     ("drift", RetrainState(windows=(True, True), training="req1"), POLICY, "wait", "single_flight", "training req1"),
-    ("alert", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is under way"),
+    ("alert", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is in progress"),
     # cool-down
-    ("drift", RetrainState(windows=(True, True), started=(ago(5.9),)), POLICY, "wait", "cooldown",
-     "cooling down until 2026-03-01 12:06:00 UTC: the last training started at 2026-03-01 06:06:00 UTC"),
+    (
+        "drift",
+        RetrainState(windows=(True, True), started=(ago(5.9),)),
+        POLICY,
+        "wait",
+        "cooldown",
+        "cooling down until 2026-03-01 12:06:00 UTC: the last training started at 2026-03-01 06:06:00 UTC",
+    ),
     ("drift", RetrainState(windows=(True, True), started=(ago(6.0),)), POLICY, "train", "trigger", "11 of 20"),
     ("data", RetrainState(started=(ago(1),)), POLICY, "wait", "cooldown", "cooling down"),
     # daily budget: the day slides
-    ("drift", RetrainState(windows=(True, True), started=(ago(23), ago(15), ago(7))), POLICY, "wait", "budget",
-     "3 trainings in 24 hours, the budget is 3"),
+    (
+        "drift",
+        RetrainState(windows=(True, True), started=(ago(23), ago(15), ago(7))),
+        POLICY,
+        "wait",
+        "budget",
+        "3 trainings in 24 hours, the budget is 3",
+    ),
     ("drift", RetrainState(windows=(True, True), started=(ago(24), ago(15), ago(7))), POLICY, "train", "trigger", "11"),
     ("drift", RED, RetrainPolicy(daily_budget=0), "wait", "budget", "0 trainings in 24 hours, the budget is 0"),
     # back-off after lost candidates: doubles, has a limit, and new data lifts it
-    ("drift", RetrainState(windows=(True, True), losses=1, last_loss_at=ago(11)), POLICY, "wait", "backoff",
-     "backing off until 2026-03-01 13:00:00 UTC: the last candidate lost"),
-    ("drift", RetrainState(windows=(True, True), losses=1, last_loss_at=ago(12)), POLICY, "train", "trigger", "11"),
-    ("drift", RetrainState(windows=(True, True), losses=2, last_loss_at=ago(23)), POLICY, "wait", "backoff",
-     "backing off until 2026-03-01 13:00:00 UTC: 2 candidates lost in a row"),
-    ("drift", RetrainState(windows=(True, True), losses=2, last_loss_at=ago(24)), POLICY, "train", "trigger", "11"),
-    ("drift", RetrainState(windows=(True, True), losses=40, last_loss_at=ago(167)), POLICY, "wait", "backoff", "40 "),
-    ("drift", RetrainState(windows=(True, True), losses=40, last_loss_at=ago(168)), POLICY, "train", "trigger", "11"),
-    ("data", RetrainState(losses=3, last_loss_at=ago(8)), POLICY, "train", "trigger", "11 of 20"),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=1, last_rejection_at=ago(11)),
+        POLICY,
+        "wait",
+        "backoff",
+        "backing off until 2026-03-01 13:00:00 UTC: 1 rejection",
+    ),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=1, last_rejection_at=ago(12)),
+        POLICY,
+        "train",
+        "trigger",
+        "11",
+    ),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=2, last_rejection_at=ago(23)),
+        POLICY,
+        "wait",
+        "backoff",
+        "backing off until 2026-03-01 13:00:00 UTC: 2 consecutive rejections",
+    ),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=2, last_rejection_at=ago(24)),
+        POLICY,
+        "train",
+        "trigger",
+        "11",
+    ),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=40, last_rejection_at=ago(167)),
+        POLICY,
+        "wait",
+        "backoff",
+        "40 ",
+    ),
+    (
+        "drift",
+        RetrainState(windows=(True, True), rejections=40, last_rejection_at=ago(168)),
+        POLICY,
+        "train",
+        "trigger",
+        "11",
+    ),
+    ("data", RetrainState(rejections=3, last_rejection_at=ago(8)), POLICY, "train", "trigger", "11 of 20"),
     # a person: only single flight
-    ("api", RetrainState(started=(ago(1),) * 9, losses=3, last_loss_at=ago(1)), RetrainPolicy(mode="off"), "train",
-     "asked", "a person asked: 11 of 20"),
-    ("api", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is under way"),
-]  # fmt: skip
+    (
+        "api",
+        RetrainState(started=(ago(1),) * 9, rejections=3, last_rejection_at=ago(1)),
+        RetrainPolicy(mode="off"),
+        "train",
+        "asked",
+        "requested by a user: 11 of 20",
+    ),
+    ("api", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is in progress"),
+]
 
 
 @pytest.mark.parametrize(("source", "state", "policy", "action", "rule", "words"), CASES)
@@ -84,8 +148,8 @@ def test_table(source, state, policy, action, rule, words) -> None:
         (RetrainState(started=(ago(5), ago(30))), POLICY, "cooldown"),
         (RetrainState(started=(ago(23), ago(22), ago(15), ago(7))), POLICY, "budget"),
         (RetrainState(started=(ago(7),)), RetrainPolicy(daily_budget=1), "budget"),
-        (RetrainState(losses=2, last_loss_at=ago(23)), POLICY, "backoff"),
-        (RetrainState(losses=40, last_loss_at=ago(1)), POLICY, "backoff"),
+        (RetrainState(rejections=2, last_rejection_at=ago(23)), POLICY, "backoff"),
+        (RetrainState(rejections=40, last_rejection_at=ago(1)), POLICY, "backoff"),
     ],
 )
 def test_what_a_clock_ends_names_the_time(state, policy, rule) -> None:
@@ -110,7 +174,7 @@ def test_what_a_clock_ends_names_the_time(state, policy, rule) -> None:
 )
 def test_a_trigger_that_goes_on_asks_anew_when_nothing_holds_it(action, until, again) -> None:
     """What was held back asks again, no sooner than its hold ends; what got its training or suggestion does not."""
-    assert may_ask_again(action, until, NOW) is again
+    assert may_reevaluate(action, until, NOW) is again
 
 
 def test_a_budget_of_nothing_never_returns() -> None:
@@ -120,7 +184,7 @@ def test_a_budget_of_nothing_never_returns() -> None:
 
 def test_a_policy_that_can_never_be_met_is_refused() -> None:
     """Four of the last three windows would silently mean: never."""
-    with pytest.raises(ValueError, match="needed = 4 must lie between 1 and window = 3"):
+    with pytest.raises(ValueError, match="needed = 4 must be between 1 and window = 3"):
         RetrainPolicy(needed=4, window=3)
 
 
@@ -149,7 +213,7 @@ def test_needed_windows_lie_between_one_and_the_window(needed: int, window: int,
 
 def test_detail_holds_what_the_rules_saw() -> None:
     """The recorded detail: windows that count, trainings of the last 24 hours, losses; the reason is the rule's own."""
-    state = RetrainState(windows=(False, True, True, True), started=(ago(1), ago(30)), losses=2)
+    state = RetrainState(windows=(False, True, True, True), started=(ago(1), ago(30)), rejections=2)
     decision = decide_retrain("drift", "red", state, POLICY, NOW)
     assert decision.detail == {
         "source": "drift",
@@ -163,7 +227,9 @@ def test_detail_holds_what_the_rules_saw() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [RetrainState(losses=0, last_loss_at=ago(1)), RetrainState(losses=2)], ids=["no loss", "no time of it"]
+    "state",
+    [RetrainState(rejections=0, last_rejection_at=ago(1)), RetrainState(losses=2)],
+    ids=["no loss", "no time of it"],
 )
 def test_back_off_needs_a_loss_and_its_time(state: RetrainState) -> None:
     """A loss before the last promotion counts no more, and one without a time cannot be waited for."""

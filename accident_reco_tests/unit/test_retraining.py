@@ -6,10 +6,12 @@ from uuid import uuid4
 import pytest
 
 from accident_reco.lifecycle.retrain_policy import RetrainPolicy
-from accident_reco.lifecycle.retrain_requests import Trigger, consider
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import advance_request, open_requests, record_promotion, request_work, work_request
+from accident_reco.lifecycle.retrain_requests import Trigger, evaluate_trigger
+from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions, work_requests
+from accident_reco.storage.promotions import record_promotion
+from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, open_requests, request_work, work_request
 
 POLICY = RetrainPolicy(needed=2, window=3, cooldown=timedelta(0), backoff=timedelta(hours=1))
 
@@ -25,12 +27,23 @@ def warehouse(tmp_path):
 def save(warehouse: Warehouse, status: str, *, version: str = "v1", window: str = "log", minutes: float = 0) -> str:
     """A report of the accident model's, computed `minutes` from now."""
     row = {
-        "id": uuid4().hex, "model": "accidents", "version": version, "data_source": "sample", "window_name": window,
-        "status": status, "reason": "11 of 20 features drifted", "rows": 5000, "groups": 2000, "judged": 20,
-        "drifted": 11, "drifted_share": 0.55, "document": {}, "run_id": "run",
+        "id": uuid4().hex,
+        "model": "accidents",
+        "version": version,
+        "data_source": "sample",
+        "window_name": window,
+        "status": status,
+        "reason": "11 of 20 features drifted",
+        "rows": 5000,
+        "groups": 2000,
+        "judged": 20,
+        "drifted": 11,
+        "drifted_share": 0.55,
+        "document": {},
+        "run_id": "run",
         "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
-    }  # fmt: skip
-    loop.save_report(warehouse, row)
+    }
+    drift_reports.save_report(warehouse, row)
     return str(row["id"])
 
 
@@ -47,24 +60,30 @@ def test_second_red_window_queues_one_training(warehouse) -> None:
     answers = []
     for minute in range(3):
         report = save(warehouse, "drift", minutes=minute)
-        answers.append(consider(warehouse, POLICY, on_report(report), now=now()))
+        answers.append(evaluate_trigger(warehouse, POLICY, on_report(report), now=now()))
     assert [(answer.action, answer.rule) for answer in answers] == [
-        ("wait", "hysteresis"), ("train", "trigger"), ("wait", "single_flight"),
-    ]  # fmt: skip
+        ("wait", "hysteresis"),
+        ("train", "trigger"),
+        ("wait", "single_flight"),
+    ]
     (request,) = open_requests(warehouse, "training")
     assert request["id"] == answers[1].request_id
     assert request["source"] == "drift"
     assert request["reason"] == "11 of 20 features drifted"
-    assert {row["rule"] for row in loop.decisions(warehouse, "accidents")} == {"hysteresis", "trigger", "single_flight"}
+    assert {row["rule"] for row in retrain_decisions.decisions(warehouse, "accidents")} == {
+        "hysteresis",
+        "trigger",
+        "single_flight",
+    }
 
 
 def test_a_trigger_is_decided_once(warehouse) -> None:
     """A sensor's tick that is done again gets the same decision and the same request, even when the state moved on."""
     save(warehouse, "drift", minutes=-1)
     trigger = on_report(save(warehouse, "drift"))
-    first = consider(warehouse, POLICY, trigger, now=now())
+    first = evaluate_trigger(warehouse, POLICY, trigger, now=now())
     advance_request(warehouse, str(first.request_id), "refused")
-    again = consider(warehouse, POLICY, trigger, now=now())
+    again = evaluate_trigger(warehouse, POLICY, trigger, now=now())
     assert first.new
     assert not again.new
     assert (again.action, again.request_id) == (first.action, first.request_id)
@@ -76,10 +95,15 @@ def test_a_look_cut_off_after_queueing_keeps_its_request(warehouse) -> None:
     save(warehouse, "drift", minutes=-1)
     trigger = on_report(save(warehouse, "drift"))
     request, _ = request_work(
-        warehouse, kind="training", model="accidents", source="drift", requested_by="retrain policy",
-        reason="11 of 20 features drifted", dedupe_key=f"retrain:accidents:drift:{trigger.id}",
-    )  # fmt: skip
-    answer = consider(warehouse, POLICY, trigger, now=now())
+        warehouse,
+        kind="training",
+        model="accidents",
+        source="drift",
+        requested_by="retrain policy",
+        reason="11 of 20 features drifted",
+        dedupe_key=f"retrain:accidents:drift:{trigger.id}",
+    )
+    answer = evaluate_trigger(warehouse, POLICY, trigger, now=now())
     assert (answer.action, answer.request_id) == ("train", request["id"])
     assert len(open_requests(warehouse, "training")) == 1
 
@@ -88,7 +112,7 @@ def test_windows_of_an_older_champion_do_not_count(warehouse) -> None:
     """After a promotion the reference is another: red windows against the old one prove nothing about the new one."""
     for minute in (-3, -2, -1):
         save(warehouse, "drift", version="v1", minutes=minute)
-    answer = consider(warehouse, POLICY, on_report(save(warehouse, "drift", version="v2"), "v2"), now=now())
+    answer = evaluate_trigger(warehouse, POLICY, on_report(save(warehouse, "drift", version="v2"), "v2"), now=now())
     assert answer.rule == "hysteresis"
 
 
@@ -97,8 +121,8 @@ def test_partitions_and_thin_windows_do_not_count(warehouse) -> None:
     save(warehouse, "drift", minutes=-5)
     save(warehouse, "drift", window="partition:2019", minutes=-4)
     save(warehouse, "insufficient_data", minutes=-3)
-    assert loop.recent_verdicts(warehouse, "accidents", "v1") == [True]
-    answer = consider(warehouse, POLICY, on_report(save(warehouse, "drift")), now=now())
+    assert drift_reports.recent_verdicts(warehouse, "accidents", "v1") == [True]
+    answer = evaluate_trigger(warehouse, POLICY, on_report(save(warehouse, "drift")), now=now())
     assert answer.action == "train"
 
 
@@ -108,8 +132,8 @@ def test_the_same_rows_are_no_second_witness(warehouse) -> None:
     reports = [save(warehouse, "drift", minutes=minute) for minute in (-4, -3, -2, -1)]
     with warehouse.begin() as connection:
         connection.execute(loop.drift_reports.update().values(until=newest))
-    assert loop.recent_verdicts(warehouse, "accidents", "v1") == [True]
-    assert consider(warehouse, POLICY, on_report(reports[-1]), now=now()).rule == "hysteresis"
+    assert drift_reports.recent_verdicts(warehouse, "accidents", "v1") == [True]
+    assert evaluate_trigger(warehouse, POLICY, on_report(reports[-1]), now=now()).rule == "hysteresis"
 
 
 def test_a_late_look_sees_what_was_there_then(warehouse) -> None:
@@ -117,9 +141,9 @@ def test_a_late_look_sees_what_was_there_then(warehouse) -> None:
     save(warehouse, "drift", minutes=-3)
     report = save(warehouse, "drift", minutes=-2)
     save(warehouse, "stable", minutes=-1)
-    seen = loop.report(warehouse, report)
+    seen = drift_reports.report(warehouse, report)
     assert seen is not None
-    answer = consider(warehouse, POLICY, on_report(report), now=now(), until=seen["computed_at"])
+    answer = evaluate_trigger(warehouse, POLICY, on_report(report), now=now(), until=seen["computed_at"])
     assert answer.action == "train"
 
 
@@ -132,15 +156,24 @@ def test_lost_candidates_back_off_until_a_promotion(warehouse) -> None:
         advance_request(warehouse, request["id"], "refused", outcome="gain below 0.002")
     save(warehouse, "drift", minutes=-1)
     soon = datetime.now(UTC) + timedelta(hours=1, minutes=50)
-    answer = consider(warehouse, POLICY, on_report(save(warehouse, "drift")), now=soon)
+    answer = evaluate_trigger(warehouse, POLICY, on_report(save(warehouse, "drift")), now=soon)
     assert answer.rule == "backoff"
-    assert "2 candidates lost in a row" in answer.reason
+    assert "2 consecutive rejections" in answer.reason
     record_promotion(
-        warehouse, model="accidents", version="v2", previous="v1", action="promote", promoted=True, reason="won",
-        detail={}, run_id="r",
-    )  # fmt: skip
-    assert loop.losses_in_a_row(warehouse, "accidents") == (0, None)
-    assert consider(warehouse, POLICY, on_report(save(warehouse, "drift", minutes=1)), now=soon).action == "train"
+        warehouse,
+        model="accidents",
+        version="v2",
+        previous="v1",
+        action="promote",
+        promoted=True,
+        reason="won",
+        detail={},
+        run_id="r",
+    )
+    assert work_requests.consecutive_rejections(warehouse, "accidents") == (0, None)
+    assert (
+        evaluate_trigger(warehouse, POLICY, on_report(save(warehouse, "drift", minutes=1)), now=soon).action == "train"
+    )
 
 
 def test_requests_of_people_and_turned_down_alerts_cost_nothing(warehouse) -> None:
@@ -150,15 +183,15 @@ def test_requests_of_people_and_turned_down_alerts_cost_nothing(warehouse) -> No
     alert, _ = request_work(warehouse, kind="training", model="accidents", source="alert", requested_by="a", reason="r")
     strict = RetrainPolicy(mode="off")
     trigger = Trigger("accidents", "alert", alert["id"], "ModelDrift fires", request_id=alert["id"])
-    answer = consider(warehouse, strict, trigger, now=now())
+    answer = evaluate_trigger(warehouse, strict, trigger, now=now())
     assert (answer.rule, answer.request_id) == ("off", None)
     advance_request(warehouse, alert["id"], "done", outcome=answer.reason)
     kept = work_request(warehouse, alert["id"])
     assert kept is not None
     assert kept["outcome"] == "automatic retraining is off"
     since = datetime.now(UTC) - timedelta(days=1)
-    assert loop.automatic_trainings(warehouse, "accidents", since) == []
-    assert loop.losses_in_a_row(warehouse, "accidents") == (0, None)
+    assert work_requests.automatic_trainings(warehouse, "accidents", since) == []
+    assert work_requests.consecutive_rejections(warehouse, "accidents") == (0, None)
 
 
 def test_a_training_that_ended_without_a_decision_counts(warehouse) -> None:
@@ -169,18 +202,18 @@ def test_a_training_that_ended_without_a_decision_counts(warehouse) -> None:
         )
         advance_request(warehouse, request["id"], "done", run_id=run_id, outcome="the run ended without a decision")
     since = datetime.now(UTC) - timedelta(days=1)
-    assert len(loop.automatic_trainings(warehouse, "accidents", since)) == 1
+    assert len(work_requests.automatic_trainings(warehouse, "accidents", since)) == 1
     cool = RetrainPolicy(needed=1, window=1, cooldown=timedelta(hours=6), daily_budget=9)
-    assert consider(warehouse, cool, on_report(save(warehouse, "drift")), now=now()).rule == "cooldown"
+    assert evaluate_trigger(warehouse, cool, on_report(save(warehouse, "drift")), now=now()).rule == "cooldown"
     once = RetrainPolicy(needed=1, window=1, cooldown=timedelta(0), daily_budget=1)
-    assert consider(warehouse, once, on_report(save(warehouse, "drift")), now=now()).rule == "budget"
+    assert evaluate_trigger(warehouse, once, on_report(save(warehouse, "drift")), now=now()).rule == "budget"
 
 
 def test_an_alert_is_not_in_its_own_way(warehouse) -> None:
     """The alert's own queued request is the one to start, not another training under way."""
     alert, _ = request_work(warehouse, kind="training", model="movies", source="alert", requested_by="a", reason="r")
     trigger = Trigger("movies", "alert", alert["id"], "ModelDrift fires", request_id=alert["id"])
-    answer = consider(warehouse, POLICY, trigger, now=now())
+    answer = evaluate_trigger(warehouse, POLICY, trigger, now=now())
     assert (answer.action, answer.request_id) == ("train", alert["id"])
     assert len(open_requests(warehouse, "training")) == 1
 
@@ -190,26 +223,31 @@ def test_old_pages_are_forgotten_and_figures_kept(warehouse) -> None:
     ids = [save(warehouse, "stable", minutes=minute) for minute in range(4)]
     with warehouse.begin() as connection:
         connection.execute(loop.drift_reports.update().values(report_key=loop.drift_reports.c.id + ".html"))
-    beyond = loop.pages_beyond(warehouse, "accidents", keep=1)
+    beyond = drift_reports.html_keys_beyond(warehouse, "accidents", keep=1)
     assert sorted(beyond) == sorted((i, f"{i}.html") for i in ids[:3])
     for report_id, _ in beyond:
-        loop.forget_page(warehouse, report_id)
-    assert loop.pages_beyond(warehouse, "accidents", keep=1) == []
-    assert [row["report_key"] for row in loop.reports(warehouse, "accidents")] == [f"{ids[3]}.html", None, None, None]
+        drift_reports.delete_html_key(warehouse, report_id)
+    assert drift_reports.html_keys_beyond(warehouse, "accidents", keep=1) == []
+    assert [row["report_key"] for row in drift_reports.reports(warehouse, "accidents")] == [
+        f"{ids[3]}.html",
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_notification_is_told_once(warehouse) -> None:
     """A failed run that the sensor sees twice is one message."""
-    assert loop.open_notification(warehouse, "run_failure", "run-1", "it failed")
-    assert not loop.open_notification(warehouse, "run_failure", "run-1", "it failed")
-    loop.close_notification(warehouse, "run_failure", "run-1", "sent")
+    assert notifications.create_notification(warehouse, "run_failure", "run-1", "it failed")
+    assert not notifications.create_notification(warehouse, "run_failure", "run-1", "it failed")
+    notifications.record_delivery(warehouse, "run_failure", "run-1", "sent")
 
 
 def test_an_alert_is_remembered(warehouse) -> None:
     """The same firing sent again finds itself."""
     row = {"id": "a" * 64, "model": "accidents", "name": "ModelDrift", "summary": "", "request_id": "r1"}
-    assert loop.remember_alert(warehouse, row)
-    assert not loop.remember_alert(warehouse, row | {"request_id": "r2"})
-    seen = loop.seen_alert(warehouse, "a" * 64)
+    assert alerts.save_alert(warehouse, row)
+    assert not alerts.save_alert(warehouse, row | {"request_id": "r2"})
+    seen = alerts.find_alert(warehouse, "a" * 64)
     assert seen is not None
     assert seen["request_id"] == "r1"

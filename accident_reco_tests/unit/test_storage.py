@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from accident_reco.settings import Settings, SettingsError, unknown_settings
-from accident_reco.storage.lifecycle import advance_request, request_work, work_request
 from accident_reco.storage.objects import ObjectExists, ObjectNotFound, StoreError, SwapConflict, open_store
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import advance_request, request_work, work_request
 from accident_reco_tests.contention import count_together
 
 
@@ -120,10 +120,10 @@ def test_a_request_is_made_once_and_closed_once(warehouse: Warehouse) -> None:
     again, repeated = request_work(warehouse, **ask, dedupe_key="k")
     assert (new, repeated, first["id"]) == (True, False, again["id"])
     assert advance_request(warehouse, first["id"], "running", run_id="run")
-    assert advance_request(warehouse, first["id"], "refused", outcome="gain could be chance")
+    assert advance_request(warehouse, first["id"], "refused", outcome="gain is not significant")
     assert not advance_request(warehouse, first["id"], "promoted")
     row = work_request(warehouse, first["id"])
-    assert (row["status"], row["run_id"], row["outcome"]) == ("refused", "run", "gain could be chance")
+    assert (row["status"], row["run_id"], row["outcome"]) == ("refused", "run", "gain is not significant")
 
 
 def test_every_wrong_setting_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,13 @@ from accident_reco.lifecycle.tracking_spool import DOCUMENT, MAX_ATTEMPTS, REASO
 
 def _run(version: str) -> TrackedRun:
     return TrackedRun(
-        "accidents", f"accidents-{version}", {"trees": 3}, {"roc_auc": 0.9}, {"bundle_version": version},
+        "accidents",
+        f"accidents-{version}",
+        {"trees": 3},
+        {"roc_auc": 0.9},
+        {"bundle_version": version},
         {"card.md": b"# card", "curves.png": b"\x89PNG"},
-    )  # fmt: skip
+    )
 
 
 def test_a_closed_port_is_not_reachable_and_a_file_is():

@@ -146,7 +146,7 @@ def router(context: Context) -> APIRouter:
             if outcome == "last admin":
                 raise _last_admin()
             if body.password is not None or weaker:
-                await asyncio.to_thread(accounts.revoke_all_of, warehouse, name)
+                await asyncio.to_thread(accounts.revoke_user_tokens, warehouse, name)
         user = await asyncio.to_thread(accounts.user, warehouse, name)
         if user is None:
             raise _no_such_user()

@@ -86,7 +86,7 @@ def router(context: Context) -> APIRouter:
         responses=responses(429),
     )
     async def revoke(request: Request, token: Annotated[str, Form(min_length=1, max_length=4096)]) -> Response:
-        name = await asyncio.to_thread(accounts.revoke_family_of, context.warehouse, hash_of(token))
+        name = await asyncio.to_thread(accounts.revoke_family, context.warehouse, hash_of(token))
         if name is not None:
             await context.audit(request, "token.revoke", actor=name)
         return json_response({"status": "revoked"})
@@ -135,7 +135,7 @@ async def _known_by_password(context: Context, request: Request, name: str, pass
             401, "Wrong user name or password.", kind="wrong-credentials", error="invalid_grant",
             headers={"WWW-Authenticate": 'Bearer realm="accident_reco"'},
         )  # fmt: skip
-    await asyncio.to_thread(accounts.forget_failures, context.warehouse, [keys["account"]])
+    await asyncio.to_thread(accounts.delete_failures, context.warehouse, [keys["account"]])
     if renewed is not None:
         await asyncio.to_thread(
             accounts.change_user, context.warehouse, name, {"password_hash": renewed}, keep_an_admin=False

@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accident_reco.lifecycle.bundle import canonical_json
-from accident_reco.lifecycle.retrain_requests import held_back
-from accident_reco.storage import loop as loop
-from accident_reco.storage.lifecycle import request_work
+from accident_reco.lifecycle.retrain_requests import may_request_again
+from accident_reco.storage import alerts, work_requests
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_work
 from serving.common.app import json_response, new_router
 from serving.common.guard import Guard, Needs
 from serving.common.problems import Problem, responses
@@ -123,10 +123,10 @@ def take(warehouse: Warehouse, models: Collection[str], notification: Notificati
 
 def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]:
     identity = alert.identity(model)
-    seen = loop.seen_alert(warehouse, identity)
-    if seen is not None and not held_back(warehouse, seen["request_id"], model, datetime.now(UTC)):
+    seen = alerts.find_alert(warehouse, identity)
+    if seen is not None and not may_request_again(warehouse, seen["request_id"], model, datetime.now(UTC)):
         return "replayed", seen["request_id"]
-    outcome, request_id = "joined", loop.open_training(warehouse, model)
+    outcome, request_id = "joined", work_requests.open_training(warehouse, model)
     name = alert.labels.get("alertname", "alert")[:128]
     summary = (alert.annotations.get("summary") or alert.annotations.get("description") or "")[:500]
     if request_id is None:
@@ -135,15 +135,15 @@ def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]
         request, new = request_work(
             warehouse, kind="training", model=model, source="alert", requested_by="alertmanager",
             reason=f"{name} fires{': ' + summary if summary else ''}", detail={"labels": _few(alert.labels)},
-            dedupe_key=f"alert:{model}:{loop.closed_trainings(warehouse, model)}",
+            dedupe_key=f"alert:{model}:{work_requests.closed_trainings(warehouse, model)}",
         )  # fmt: skip
         request_id, outcome = request["id"], "queued" if new else "joined"
     if seen is None:
-        loop.remember_alert(
+        alerts.save_alert(
             warehouse, {"id": identity, "model": model, "name": name, "summary": summary, "request_id": request_id}
         )
     else:
-        loop.alert_asks_anew(warehouse, identity, str(request_id))
+        alerts.relink_alert(warehouse, identity, str(request_id))
     return outcome, str(request_id)
 
 

@@ -48,6 +48,6 @@ class Computations:
         return row
 
     def _check(self, model: str) -> dict[str, Any]:
-        from accident_reco.drift.run_check import Question, run_check
+        from accident_reco.drift.run_check import CheckRequest, run_check
 
-        return run_check(self._models[model], self._platform, Question(requested_by_api=True), RUN_ID).row
+        return run_check(self._models[model], self._platform, CheckRequest(requested_by_api=True), RUN_ID).row

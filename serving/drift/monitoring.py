@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from accident_reco.drift.reports import newest_report
-from accident_reco.storage import loop as loop
+from accident_reco.storage import drift_reports, retrain_decisions
 from accident_reco.storage.objects import ObjectNotFound, StoreError
 from serving.common.app import json_response, new_router
 from serving.common.problems import Problem, responses
@@ -78,8 +78,8 @@ def router(context: Context) -> APIRouter:
         require_model(context, model)
 
         def read() -> dict[str, Any]:
-            rows = loop.reports(context.warehouse, model, limit=limit)
-            decided = loop.decisions(context.warehouse, model, limit=DECISIONS)
+            rows = drift_reports.reports(context.warehouse, model, limit=limit)
+            decided = retrain_decisions.decisions(context.warehouse, model, limit=DECISIONS)
             return {"model": model, "reports": [answers.summary(row) for row in rows], "decisions": decided}
 
         return json_response(await _read(context, read))
@@ -114,10 +114,10 @@ async def _computed(context: Context, model: str) -> dict[str, Any]:
 
 
 def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
-    from accident_reco.drift.html_report import page_policy
+    from accident_reco.drift.html_report import content_security_policy
 
     warehouse = context.warehouse
-    row = newest_report(warehouse, model) if report_id is None else loop.report(warehouse, report_id)
+    row = newest_report(warehouse, model) if report_id is None else drift_reports.report(warehouse, report_id)
     if row is None or row["model"] != model:
         raise Problem(404, "There is no such report.", kind="no-report")
     if row["report_key"] is None:
@@ -128,7 +128,7 @@ def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, s
         page = context.objects().read(row["report_key"])
     except ObjectNotFound:
         raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
-    return page, page_policy(page)
+    return page, content_security_policy(page)
 
 
 async def _read(context: Context, function: Any, *arguments: Any) -> Any:

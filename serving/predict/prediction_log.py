@@ -304,7 +304,7 @@ class PredictionLog:
 
     def _forget_old(self) -> None:
         try:
-            dropped = prediction_log.drop_older_than(self._warehouse, self._retention)
+            dropped = prediction_log.delete_older_than(self._warehouse, self._retention)
         except (SQLAlchemyError, OSError) as error:
             self._log.warning("retention failed", error=type(error).__name__)
         else:

@@ -17,9 +17,8 @@ from starlette.responses import Response
 from accident_reco.lifecycle.intents import MoveInterrupted, first_line
 from accident_reco.lifecycle.rollback import Plan, plan, roll_back
 from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion
-from accident_reco.storage.lifecycle import advance_request, request_work
-from accident_reco.storage.loop import request_by_key
 from accident_reco.storage.objects import StoreError
+from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
 from serving.common import logs
 from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
@@ -118,7 +117,7 @@ def _plan(context: Context, model: str, version: str | None) -> Plan:
     except (OSError, RuntimeError, ValueError):
         raise Problem(503, "The model store cannot be read now.", kind="store-down",
                       headers={"Retry-After": "5"}) from None  # fmt: skip
-    if planned.target == planned.seen.version and planned.completed is None:
+    if planned.target == planned.expected.version and planned.completed is None:
         raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
     return planned
 
@@ -128,7 +127,7 @@ def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str
     try:
         outcome = planned.completed or roll_back(
             context.open_models(), context.warehouse, row["model"],
-            version=planned.target, asked_by=row["requested_by"], run_id=f"api:{row['id']}",
+            version=planned.target, requested_by=row["requested_by"], run_id=f"api:{row['id']}",
         )  # fmt: skip
         status, reason = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
         advance_request(context.warehouse, row["id"], status, outcome=reason)

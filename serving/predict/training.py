@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from accident_reco.storage.lifecycle import request_work, work_request
+from accident_reco.storage.work_requests import request_work, work_request
 from serving.common.app import json_response, new_router
 from serving.common.identity import principal_of
 from serving.common.problems import Problem, responses

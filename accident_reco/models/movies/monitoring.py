@@ -12,7 +12,7 @@ from accident_reco.drift.log_window import window_start
 from accident_reco.drift.window import Labelled, Window, Windows
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.models.movies.settings import MovieSettings
-from accident_reco.storage.loop import LOG_WINDOW
+from accident_reco.storage.drift_reports import LOG_WINDOW
 from accident_reco.storage.warehouse import Warehouse
 
 

@@ -1,4 +1,4 @@
-"""Alembic migrations of the warehouse, driven through `Warehouse.upgrade` and `draft_revision`."""
+"""Alembic migrations of the warehouse, applied by `Warehouse.upgrade`, drafted by this package's `__main__`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration on an open connection; there is no alembic.ini."""
+    """Alembic's configuration on an open connection, instead of an alembic.ini."""
     from alembic.config import Config
 
     config = Config()

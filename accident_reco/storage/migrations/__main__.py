@@ -1,4 +1,4 @@
-"""Drafts the next revision: `python -m accident_reco.storage.migrations 0008_area "What it adds"`.
+"""Drafts the next revision: `python -m accident_reco.storage.migrations 0010_area "What it adds"`.
 
 Compares the tables in code with an empty database at the current head; read and edit the draft before committing it.
 """
@@ -16,7 +16,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m accident_reco.storage.migrations", description=__doc__)
-    parser.add_argument("revision", help="revision id, such as 0008_area")
+    parser.add_argument("revision", help="revision id, such as 0010_area")
     parser.add_argument("message", help="what the revision adds, in words")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

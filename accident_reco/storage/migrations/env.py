@@ -1,4 +1,4 @@
-"""Alembic environment: runs on the connection that `alembic_config` was given."""
+"""Alembic environment: runs on the connection of `alembic_config`."""
 
 from alembic import context
 

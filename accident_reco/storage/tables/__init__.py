@@ -1,4 +1,4 @@
-"""Tables of the warehouse, a module per area, on one metadata. Definitions only: queries are in `storage/<area>.py`."""
+"""Tables of the warehouse, a module per area, on one metadata. Definitions only: queries are in `storage`."""
 
 from __future__ import annotations
 

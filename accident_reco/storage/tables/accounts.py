@@ -1,4 +1,4 @@
-"""Tables of accounts: users, machines' keys, refresh tokens, failed logins, and the audit log."""
+"""Tables of accounts: users, API keys, refresh tokens, failed logins, audit log."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ users = Table(
     Column("name", String(64), primary_key=True, comment="Account name, lower case; never changes"),
     Column("password_hash", Text, nullable=False, comment="argon2id hash with its parameters and salt"),
     Column("role", String(16), nullable=False, comment="user or admin"),
-    Column("disabled", Boolean, nullable=False, comment="Whether logins are refused"),
+    Column("disabled", Boolean, nullable=False, comment="Whether logins are rejected"),
     Column("created_at", DateTime(timezone=True), nullable=False, comment="UTC"),
     Column("updated_at", DateTime(timezone=True), nullable=False, comment="UTC"),
-    comment="Accounts of people",
+    comment="User accounts",
 )
 
 api_keys = Table(
     "api_keys",
     metadata,
     Column("id", String(16), primary_key=True, comment="Public part of the key"),
-    Column("name", String(64), nullable=False, comment="What the key is for"),
+    Column("name", String(64), nullable=False, comment="Purpose of the key"),
     Column("secret_hash", String(64), nullable=False, comment="SHA-256 of the secret part, which is 256 random bits"),
-    Column("scopes", JSON, nullable=False, comment="What the key may do"),
-    Column("created_by", String(64), nullable=False, comment="Account that made it"),
+    Column("scopes", JSON, nullable=False, comment="Scopes granted to the key"),
+    Column("created_by", String(64), nullable=False, comment="Account that created it"),
     Column("created_at", DateTime(timezone=True), nullable=False, comment="UTC"),
     Column("expires_at", DateTime(timezone=True), comment="UTC; empty: does not expire"),
     Column("revoked_at", DateTime(timezone=True), comment="UTC; empty: not revoked"),
-    comment="Keys of machines; the secret itself is shown once and kept nowhere",
+    comment="API keys; the secret is shown once and not stored",
 )
 
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("hash", String(64), primary_key=True, comment="SHA-256 of the token"),
-    Column("family", String(32), nullable=False, comment="All tokens that came from one login"),
+    Column("family", String(32), nullable=False, comment="Login that the token descends from"),
     Column(
         "user_name",
         String(64),
@@ -58,24 +58,24 @@ login_failures = Table(
     "login_failures",
     metadata,
     Column("key", String(80), primary_key=True, comment="account:<hash of the name> or address:<client address>"),
-    Column("failures", Integer, nullable=False, comment="Failed logins since the last good one"),
+    Column("failures", Integer, nullable=False, comment="Failed logins since the last successful one"),
     Column("blocked_until", DateTime(timezone=True), comment="UTC; no login before"),
     Column("updated_at", DateTime(timezone=True), nullable=False, comment="UTC"),
-    comment="Back-off of failed logins, shared by all workers",
+    comment="Back-off after failed logins, shared by all workers",
 )
 
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True, comment="Order of writing"),
+    Column("id", Integer, primary_key=True, autoincrement=True, comment="Sequence number"),
     Column("at", DateTime(timezone=True), nullable=False, comment="UTC"),
-    Column("actor", String(64), nullable=False, comment="Who did it: account, key:<id>, or system"),
-    Column("action", String(48), nullable=False, comment="What: login, user.create, key.revoke …"),
-    Column("target", String(80), comment="To whom or what"),
+    Column("actor", String(64), nullable=False, comment="Account, key:<id>, or system"),
+    Column("action", String(48), nullable=False, comment="Action: login, user.create, key.revoke …"),
+    Column("target", String(80), comment="Affected account, key or model"),
     Column("outcome", String(16), nullable=False, comment="ok or refused"),
     Column("address", String(64), comment="Client address"),
-    Column("request_id", String(64), comment="Request that did it"),
-    Column("detail", JSON, nullable=False, comment="What changed; never a secret"),
+    Column("request_id", String(64), comment="Request id"),
+    Column("detail", JSON, nullable=False, comment="Changed values; never a secret"),
     Index("ix_audit_log_at", "at"),
-    comment="Append-only: the database itself refuses to change or delete a row",
+    comment="Append-only audit log: a trigger rejects updates and deletions",
 )

@@ -20,8 +20,8 @@ from accident_reco.models.accidents.data.queries import (
 from accident_reco.models.accidents.data.tables import accidents, quarantine, victims
 from accident_reco.models.accidents.data.victims import AccidentYear, build_victims
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.storage.lifecycle import save_metrics
 from accident_reco.storage.migrations.accident_views import VIEWS
+from accident_reco.storage.model_metrics import save_metrics
 from accident_reco.storage.tables.lifecycle import model_metrics
 from accident_reco.storage.warehouse import Warehouse
 

@@ -75,7 +75,7 @@ def test_truncated_body_is_tried_again(site: Site) -> None:
 def test_silent_server_is_left(site: Site) -> None:
     """A server that answers nothing is left after the read timeout, each time."""
     site.answers["/a"] = lambda request: site.stop.wait(20) and None
-    with pytest.raises(DownloadError, match=r"no answer within 0.3 s \(tried 2 times\)"):
+    with pytest.raises(DownloadError, match=r"no response within 0.3 s \(tried 2 times\)"):
         _downloader(site, attempts=2).get(site.url("/a"))
 
 
