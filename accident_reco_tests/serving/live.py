@@ -18,9 +18,16 @@ from serving.common.run import GuardedHttpProtocol
 def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Client]:
     """A client of the running app; with `ready`, once `/readyz` says so."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, http=GuardedHttpProtocol, log_config=None, access_log=False, ws="none",
-        server_header=False, timeout_graceful_shutdown=3,
-    )  # fmt: skip
+        app,
+        host="127.0.0.1",
+        port=port,
+        http=GuardedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

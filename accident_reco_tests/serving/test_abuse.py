@@ -122,12 +122,22 @@ def test_encoded_bodies_are_refused(client: httpx.Client, encoding: str) -> None
 
 
 PATHS = [
-    "/models/..%2f..%2fetc%2fpasswd", "/models/%2e%2e", "/models/%00", "/models/accidents%00.json",
+    "/models/..%2f..%2fetc%2fpasswd",
+    "/models/%2e%2e",
+    "/models/%00",
+    "/models/accidents%00.json",
     "/models/" + "a" * 3000,
-    "/models/💥", "/models/accidents/", "//models", "/models//accidents",
-    "/MODELS", "/v2/models/..%2f..", "/docs/..%2f",
-    "/%ff%fe", "/models/accidents?version=../../x&a[]=1", "/v2/models/accidents/versions/..%2f..%2f/ready",
-]  # fmt: skip
+    "/models/💥",
+    "/models/accidents/",
+    "//models",
+    "/models//accidents",
+    "/MODELS",
+    "/v2/models/..%2f..",
+    "/docs/..%2f",
+    "/%ff%fe",
+    "/models/accidents?version=../../x&a[]=1",
+    "/v2/models/accidents/versions/..%2f..%2f/ready",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -307,11 +317,20 @@ def test_metrics_are_for_loopback_or_by_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "limit", "deep"),
     [
-        (b"[[]]", 2, False), (b"[[[]]]", 2, True), (b'{"a": [{"b": 1}]}', 3, False), (b'{"a": [{"b": 1}]}', 2, True),
-        (b'["[[[[["]', 1, False), (b'["\\"[[[[["]', 1, False), (b'["\\\\", [[]]]', 2, True), (b"[],[],[]", 1, False),
-        (b"[" * 9, 8, True), (b"", 1, False), (b"1", 1, False), (b'{"a":{}}' * 50, 2, False),
+        (b"[[]]", 2, False),
+        (b"[[[]]]", 2, True),
+        (b'{"a": [{"b": 1}]}', 3, False),
+        (b'{"a": [{"b": 1}]}', 2, True),
+        (b'["[[[[["]', 1, False),
+        (b'["\\"[[[[["]', 1, False),
+        (b'["\\\\", [[]]]', 2, True),
+        (b"[],[],[]", 1, False),
+        (b"[" * 9, 8, True),
+        (b"", 1, False),
+        (b"1", 1, False),
+        (b'{"a":{}}' * 50, 2, False),
     ],
-)  # fmt: skip
+)
 def test_depth_is_counted_without_parsing(text: bytes, limit: int, deep: bool) -> None:
     """Brackets inside strings do not count, escapes do not confuse."""
     assert too_deep(text, limit) is deep

@@ -23,14 +23,30 @@ def client(settings, warehouse):
 
 def alert(number: int = 0, status: str = "firing", model: str | None = "accidents", start: str = "t0") -> dict:
     labels = {"alertname": "ModelDrift", "number": str(number)} | ({"model": model} if model else {})
-    return {"status": status, "labels": labels, "annotations": {"summary": "share 0.8"}, "startsAt": start,
-            "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://x", "fingerprint": f"f{number}"}  # fmt: skip
+    return {
+        "status": status,
+        "labels": labels,
+        "annotations": {"summary": "share 0.8"},
+        "startsAt": start,
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://x",
+        "fingerprint": f"f{number}",
+    }
 
 
 def post(client: httpx.Client, settings: Settings, *alerts: dict, secret: str | None = None) -> httpx.Response:
-    payload = {"version": "4", "groupKey": "g", "truncatedAlerts": 0, "status": "firing", "receiver": "drift-service",
-               "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://am",
-               "alerts": list(alerts)}  # fmt: skip
+    payload = {
+        "version": "4",
+        "groupKey": "g",
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "drift-service",
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "http://am",
+        "alerts": list(alerts),
+    }
     bearer = alert_secret(settings) if secret is None else secret
     return client.post("/alerts", json=payload, headers={"Authorization": f"Bearer {bearer}"})
 
@@ -55,10 +71,19 @@ def test_an_alert_makes_one_request(client, settings, warehouse) -> None:
 def turned_down(warehouse: Warehouse, request_id: str, action: str = "wait", until: datetime | None = None) -> None:
     """What the sensor leaves of an alert that the retrain policy did not let train."""
     detail = {"until": until.isoformat()} if until else {}
-    loop.record_decision(warehouse, {
-        "model": "accidents", "source": "alert", "trigger_id": request_id, "action": action, "rule": "r",
-        "reason": "cooling down", "detail": detail, "request_id": None,
-    })  # fmt: skip
+    loop.record_decision(
+        warehouse,
+        {
+            "model": "accidents",
+            "source": "alert",
+            "trigger_id": request_id,
+            "action": action,
+            "rule": "r",
+            "reason": "cooling down",
+            "detail": detail,
+            "request_id": None,
+        },
+    )
     advance_request(warehouse, request_id, "done", outcome="cooling down")
 
 

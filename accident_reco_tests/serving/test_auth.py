@@ -60,9 +60,12 @@ def test_access_token_carries_what_the_contract_names(auth: Auth) -> None:
     (entry,) = auth.client.get("/.well-known/jwks.json").json()["keys"]
     assert "d" not in entry
     claims = jwt.decode(
-        answer["access_token"], jwt.PyJWK(entry).key, algorithms=["EdDSA"], audience="accident_reco",
+        answer["access_token"],
+        jwt.PyJWK(entry).key,
+        algorithms=["EdDSA"],
+        audience="accident_reco",
         issuer="accident_reco",
-    )  # fmt: skip
+    )
     assert claims["sub"] == "ada"
     assert claims["jti"]
     assert claims["exp"] - claims["iat"] == 15 * 60
@@ -196,10 +199,16 @@ def test_the_last_admin_stays(auth: Auth) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"name": "x"}, {"name": "Ada"}, {"name": "a" * 65}, {"name": "../etc"}, {"password": "short"},
-        {"password": None}, {"role": "root"}, {"is_admin": True},
+        {"name": "x"},
+        {"name": "Ada"},
+        {"name": "a" * 65},
+        {"name": "../etc"},
+        {"password": "short"},
+        {"password": None},
+        {"role": "root"},
+        {"is_admin": True},
     ],
-)  # fmt: skip
+)
 def test_accounts_that_are_not_made(auth: Auth, body: dict[str, object]) -> None:
     """Names and passwords by rule; no field that is not documented."""
     valid = {"name": "linus", "password": PASSWORD}
@@ -282,9 +291,20 @@ def test_a_warehouse_that_fails_is_no_fault_of_the_caller(tmp_path: Path) -> Non
 
 
 ODD_TEXT = [
-    "", " ", "\u0000", "a\u0000b", "admin\u0000", "\u202e", "' OR '1'='1", "ADMIN\n", "\U0001f600" * 8, "\uff41dmin",
-    "..", "%00", "a" * 64,
-]  # fmt: skip
+    "",
+    " ",
+    "\u0000",
+    "a\u0000b",
+    "admin\u0000",
+    "\u202e",
+    "' OR '1'='1",
+    "ADMIN\n",
+    "\U0001f600" * 8,
+    "\uff41dmin",
+    "..",
+    "%00",
+    "a" * 64,
+]
 
 
 @pytest.mark.parametrize("text", ODD_TEXT)
@@ -303,9 +323,17 @@ def test_erasing_what_an_account_asked_for(auth: Auth) -> None:
     """The account's predictions go, others' stay, and the audit log says who erased."""
     warehouse = Warehouse(auth.settings.database)
     common = {
-        "request_id": "r", "at": accounts.now(), "model": "accidents", "version": "v", "source": "json", "status": 200,
-        "score": 0.5, "answer": "grave", "latency_ms": 1.0, "inputs": {},
-    }  # fmt: skip
+        "request_id": "r",
+        "at": accounts.now(),
+        "model": "accidents",
+        "version": "v",
+        "source": "json",
+        "status": 200,
+        "score": 0.5,
+        "answer": "grave",
+        "latency_ms": 1.0,
+        "inputs": {},
+    }
     prediction_log.insert_predictions(
         warehouse, [{**common, "id": "1", "user_name": "ada"}, {**common, "id": "2", "user_name": "admin"}]
     )

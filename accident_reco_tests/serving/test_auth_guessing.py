@@ -59,9 +59,17 @@ def test_guesses_that_come_at_once_are_slowed_down_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "failures", "seconds"),
-    [("account", 1, 0), ("account", 4, 0), ("account", 5, 1), ("account", 7, 4), ("account", 40, 900),
-     ("address", 19, 0), ("address", 20, 1), ("address", 10_000, 900)],
-)  # fmt: skip
+    [
+        ("account", 1, 0),
+        ("account", 4, 0),
+        ("account", 5, 1),
+        ("account", 7, 4),
+        ("account", 40, 900),
+        ("address", 19, 0),
+        ("address", 20, 1),
+        ("address", 10_000, 900),
+    ],
+)
 def test_backoff(kind: str, failures: int, seconds: float) -> None:
     """None at first, doubling, never more than a quarter of an hour."""
     assert backoff(kind, failures) == seconds

@@ -26,10 +26,24 @@ def check_contract(url: str, headers: dict[str, str], folder: Path) -> None:
     """Run schemathesis against a running service; its report is the failure's message."""
     (name, value), *_ = headers.items()
     command = [
-        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(CONFIG), "run", f"{url}/openapi.json",
-        "--checks", "all", "--max-examples", str(EXAMPLES), "--seed", "20", "--header", f"{name}: {value}",
-        "--generation-database", "none", "--continue-on-failure", "--no-color",
-    ]  # fmt: skip
+        str(Path(sys.executable).parent / "schemathesis"),
+        "--config-file",
+        str(CONFIG),
+        "run",
+        f"{url}/openapi.json",
+        "--checks",
+        "all",
+        "--max-examples",
+        str(EXAMPLES),
+        "--seed",
+        "20",
+        "--header",
+        f"{name}: {value}",
+        "--generation-database",
+        "none",
+        "--continue-on-failure",
+        "--no-color",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Tested: 0" not in done.stdout

@@ -44,14 +44,26 @@ def champion(settings, warehouse) -> str:
 def traffic(warehouse: Warehouse, shift: int, rows: int = 900) -> None:
     columns = people(np.random.default_rng(2), rows, shift)
     at = datetime.now(UTC)
-    insert_predictions(warehouse, [
-        {
-            "id": f"{shift}-{i}", "request_id": f"{i}", "at": at - timedelta(milliseconds=i), "model": "accidents",
-            "version": "v", "user_name": None, "source": "json", "status": 200, "score": 0.2, "answer": {},
-            "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
-        }
-        for i in range(rows)
-    ])  # fmt: skip
+    insert_predictions(
+        warehouse,
+        [
+            {
+                "id": f"{shift}-{i}",
+                "request_id": f"{i}",
+                "at": at - timedelta(milliseconds=i),
+                "model": "accidents",
+                "version": "v",
+                "user_name": None,
+                "source": "json",
+                "status": 200,
+                "score": 0.2,
+                "answer": {},
+                "latency_ms": 1.0,
+                "inputs": {name: int(values[i]) for name, values in columns.items()},
+            }
+            for i in range(rows)
+        ],
+    )
 
 
 @pytest.fixture
@@ -125,12 +137,29 @@ def test_asking_often_is_no_evidence(client, champion, warehouse) -> None:
 def test_gauges_follow_what_the_schedule_computed(client, champion, warehouse) -> None:
     """A report that Dagster wrote shows in the gauges within seconds, and so does the next, green one."""
     row = {
-        "id": "a" * 32, "model": "accidents", "version": champion, "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "r", "rows": 5000, "groups": None, "judged": 4, "drifted": 3,
-        "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
-        "document": {"features": [], "performance": {"labels": 300, "dropped": True, "metrics": {
-            "roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}}}},
-    }  # fmt: skip
+        "id": "a" * 32,
+        "model": "accidents",
+        "version": champion,
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "r",
+        "rows": 5000,
+        "groups": None,
+        "judged": 4,
+        "drifted": 3,
+        "drifted_share": 0.75,
+        "run_id": "run",
+        "computed_at": datetime.now(UTC),
+        "document": {
+            "features": [],
+            "performance": {
+                "labels": 300,
+                "dropped": True,
+                "metrics": {"roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}},
+            },
+        },
+    }
     loop.save_report(warehouse, row)
     wait_for(lambda: 'drift_share{model="accidents"} 0.75' in client.get("/metrics").text)
     assert gauge(client, 'live_performance{bound="high",metric="roc_auc",model="accidents"}') == 0.75

@@ -57,9 +57,14 @@ class Forge:
         self.key = KeyRing(auth.settings.keys).signing()
         now = int(time.time())
         self.claims = {
-            "iss": "accident_reco", "aud": "accident_reco", "sub": "ada", "scope": "predict", "jti": "1", "iat": now,
+            "iss": "accident_reco",
+            "aud": "accident_reco",
+            "sub": "ada",
+            "scope": "predict",
+            "jti": "1",
+            "iat": now,
             "exp": now + 60,
-        }  # fmt: skip
+        }
         self.public = self.key.private.public_key()
 
     def token(
@@ -166,12 +171,19 @@ def test_bad_tokens_are_refused(predict: httpx.Client, forge: Forge, kind: str) 
 @pytest.mark.parametrize(
     "headers",
     [
-        {}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": "Basic YTpi"},
-        {"Authorization": "bearer x y z"}, {"X-API-Key": ""}, {"X-API-Key": "ark_nonsense"},
-        {"Authorization": "Bearer\tx"}, {"Cookie": "access_token=x"}, {"X-API-Key": b"ark_\xff\xfe"},
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic YTpi"},
+        {"Authorization": "bearer x y z"},
+        {"X-API-Key": ""},
+        {"X-API-Key": "ark_nonsense"},
+        {"Authorization": "Bearer\tx"},
+        {"Cookie": "access_token=x"},
+        {"X-API-Key": b"ark_\xff\xfe"},
         [("Authorization", "Bearer a"), ("Authorization", "Bearer b")],
     ],
-)  # fmt: skip
+)
 def test_missing_and_odd_credentials(predict: httpx.Client, headers: Any) -> None:
     """No credentials, other schemes, two of them."""
     answer = predict.post(URL, json=BODY, headers=headers)
@@ -274,9 +286,17 @@ def test_without_any_keys_the_service_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [1]}', b'{"keys": [{"kty": "OKP", "crv": "Ed25519"}]}',
-     b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "!"}]}', b"<html>"],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": 1}',
+        b'{"keys": [1]}',
+        b'{"keys": [{"kty": "OKP", "crv": "Ed25519"}]}',
+        b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "!"}]}',
+        b"<html>",
+    ],
+)
 def test_documents_that_are_no_jwks(document: bytes) -> None:
     """A proxy's error page does not become a set of keys."""
     with pytest.raises(ValueError, match="JWKS"):
@@ -304,8 +324,11 @@ def test_unknown_keys_ask_once(predict: httpx.Client, forge: Forge, monkeypatch:
     assert not jwks.claim_refresh()
     with ThreadPoolExecutor(10) as pool:
         headers = {"Authorization": f"Bearer {forge.token(header={'kid': 'made up'})}"}
-        codes = list(pool.map(lambda _: httpx.post(f"{predict.base_url}{URL}", json=BODY, headers=headers).status_code,
-                              range(10)))  # fmt: skip
+        codes = list(
+            pool.map(
+                lambda _: httpx.post(f"{predict.base_url}{URL}", json=BODY, headers=headers).status_code, range(10)
+            )
+        )
     assert codes == [401] * 10
     assert len(asked) <= 1
 

@@ -205,9 +205,11 @@ WRONG_STORES = {
     "pointer of other fields": _pointer(b'{"champion":"0"}', "production.json is damaged"),
     "pointer to a number": _pointer(json.dumps(UNKNOWN | {"version": 7}).encode(), "production.json is damaged"),
     "pointer to nothing": _pointer(json.dumps(UNKNOWN).encode(), f"has no version {'0' * 16}"),
-    **{damage.__name__: _version_damaged(damage) for damage in (
-        _damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest)},
-}  # fmt: skip
+    **{
+        damage.__name__: _version_damaged(damage)
+        for damage in (_damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest)
+    },
+}
 
 
 @pytest.mark.parametrize("fault", WRONG_STORES)

@@ -95,9 +95,11 @@ def test_wrong_values_name_the_field_and_the_rule(client: httpx.Client, record: 
 
 @pytest.mark.parametrize(
     "values",
-    [{"hrmn": "7:05", "actp": "A", "lat": -0.39, "long": 2.35, "dep": "2A", "com": "75056", "nbv": -1},
-     {"hrmn": 705, "actp": 10, "an": 2024, "Num_Acc": 202400000001, "id_vehicule": "155 680 557", "nb_users": 2}],
-)  # fmt: skip
+    [
+        {"hrmn": "7:05", "actp": "A", "lat": -0.39, "long": 2.35, "dep": "2A", "com": "75056", "nbv": -1},
+        {"hrmn": 705, "actp": 10, "an": 2024, "Num_Acc": 202400000001, "id_vehicule": "155 680 557", "nb_users": 2},
+    ],
+)
 def test_official_values_are_taken(client: httpx.Client, values: dict[str, Any]) -> None:
     """Values as BAAC publishes them: clock times, letters, INSEE codes, negative coordinates, -1 for unknown."""
     answer = client.post(URL, json={"records": [values]})
@@ -106,10 +108,20 @@ def test_official_values_are_taken(client: httpx.Client, values: dict[str, Any])
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"records": []}, {"accidents": []}, {"records": [{}] * 1001}, {"records": [{}], "accidents": []}, [], 1,
-     {"accidents": [{}]}, {"accidents": [{"users": []}]}, {"accidents": [{"users": [{}] * 201}]},
-     {"accidents": [{"users": [{"catu": 1}] * 200}] * 26}],
-)  # fmt: skip
+    [
+        {},
+        {"records": []},
+        {"accidents": []},
+        {"records": [{}] * 1001},
+        {"records": [{}], "accidents": []},
+        [],
+        1,
+        {"accidents": [{}]},
+        {"accidents": [{"users": []}]},
+        {"accidents": [{"users": [{}] * 201}]},
+        {"accidents": [{"users": [{"catu": 1}] * 200}] * 26},
+    ],
+)
 def test_other_shapes_are_refused(client: httpx.Client, body: Any) -> None:
     """Neither form, both forms, none or too many records."""
     answer = client.post(URL, json=body)

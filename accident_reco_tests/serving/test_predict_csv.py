@@ -48,16 +48,24 @@ def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> Non
     assert answer.status_code == 200
     first, second = rows_of(answer.text)
     assert (first["line"], first["Num_Acc"], first["probability"], first["severity"]) == (
-        "2", "202400000001", "0.9", "grave",
-    )  # fmt: skip
+        "2",
+        "202400000001",
+        "0.9",
+        "grave",
+    )
     assert first["id_usager"] == "203\u00a0988\u00a0581"
     assert (second["probability"], second["error"]) == ("0.0", "")
     wait_for(lambda: prediction_log.prediction(warehouse, second["prediction_id"]) is not None)
     logged = prediction_log.prediction(warehouse, first["prediction_id"])
     assert logged is not None
     assert logged["inputs"] == {
-        "Num_Acc": 202400000001, "id_usager": "203 988 581", "catu": 3, "lat": -0.39851, "hrmn": 1745, "actp": 10,
-    }  # fmt: skip
+        "Num_Acc": 202400000001,
+        "id_usager": "203 988 581",
+        "catu": 3,
+        "lat": -0.39851,
+        "hrmn": 1745,
+        "actp": 10,
+    }
     assert logged["source"] == "csv"
 
 
@@ -151,11 +159,22 @@ def test_lines_survive_any_cut() -> None:
 @pytest.mark.parametrize(
     ("name", "cell", "value"),
     [
-        ("catu", " 1", 1), ("catu", "1,0", 1), ("catu", " -1", None), ("catu", "", None), ("lat", "-1", -1.0),
-        ("lat", "48,85", 48.85), ("larrout", "-1", None), ("hrmn", "07:05", 705), ("hrmn", "705", 705),
-        ("actp", "B", 11), ("dep", "2A", "2A"), ("pr1", "N/A", None), ("nb_users", "4", 4), ("Num_Acc", "7", 7),
+        ("catu", " 1", 1),
+        ("catu", "1,0", 1),
+        ("catu", " -1", None),
+        ("catu", "", None),
+        ("lat", "-1", -1.0),
+        ("lat", "48,85", 48.85),
+        ("larrout", "-1", None),
+        ("hrmn", "07:05", 705),
+        ("hrmn", "705", 705),
+        ("actp", "B", 11),
+        ("dep", "2A", "2A"),
+        ("pr1", "N/A", None),
+        ("nb_users", "4", 4),
+        ("Num_Acc", "7", 7),
     ],
-)  # fmt: skip
+)
 def test_cells(name: str, cell: str, value: object) -> None:
     """Published spellings of values and of unknown."""
     assert parse_cell(name, cell) == (value, None)
@@ -163,9 +182,20 @@ def test_cells(name: str, cell: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [("catu", "4"), ("catu", "1.5"), ("catu", "nan0"), ("catu", "1e999"), ("lat", "91"), ("hrmn", "2500"),
-     ("hrmn", "7:5"), ("vma", "900"), ("nb_users", "-2"), ("Num_Acc", "1" * 40), ("an_nais", "abc")],
-)  # fmt: skip
+    [
+        ("catu", "4"),
+        ("catu", "1.5"),
+        ("catu", "nan0"),
+        ("catu", "1e999"),
+        ("lat", "91"),
+        ("hrmn", "2500"),
+        ("hrmn", "7:5"),
+        ("vma", "900"),
+        ("nb_users", "-2"),
+        ("Num_Acc", "1" * 40),
+        ("an_nais", "abc"),
+    ],
+)
 def test_cells_that_are_refused(name: str, cell: str) -> None:
     """The message names the column and the rule, not the value."""
     value, problem = parse_cell(name, cell)
@@ -178,8 +208,16 @@ def test_cells_that_are_refused(name: str, cell: str) -> None:
 def test_harmless() -> None:
     """Numbers and text stay, formulas get an apostrophe."""
     assert [harmless(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
-        "'=1", "+1", "-1,5", "'-a", "'@x", "'\tx", "'\uff1d1", "abc", "",
-    ]  # fmt: skip
+        "'=1",
+        "+1",
+        "-1,5",
+        "'-a",
+        "'@x",
+        "'\tx",
+        "'\uff1d1",
+        "abc",
+        "",
+    ]
 
 
 def test_a_client_that_leaves_is_no_error(served: tuple[httpx.Client, Warehouse]) -> None:

@@ -56,9 +56,11 @@ def process(
     port = free_port()
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", f"serving.{service}"], stdout=output, stderr=output,
+            [sys.executable, "-m", f"serving.{service}"],
+            stdout=output,
+            stderr=output,
             env=environment(home, **{f"{service}_port": port}, **settings),
-        )  # fmt: skip
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
 
@@ -109,9 +111,13 @@ def test_a_taken_port_is_one_clear_line(home: Path, service: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", f"serving.{service}"], capture_output=True, text=True, timeout=30, check=False,
+            [sys.executable, "-m", f"serving.{service}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
             env=environment(home, **{f"{service}_port": port}),
-        )  # fmt: skip
+        )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert f"127.0.0.1:{port}" in line
@@ -121,9 +127,13 @@ def test_a_taken_port_is_one_clear_line(home: Path, service: str) -> None:
 def test_a_wrong_setting_is_told_and_nothing_starts(home: Path) -> None:
     """Every wrong setting in one message, exit code 2."""
     done = subprocess.run(
-        [sys.executable, "-m", "serving.predict"], capture_output=True, text=True, timeout=30, check=False,
+        [sys.executable, "-m", "serving.predict"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
         env=environment(home, max_body_bytes="much", http_workers=0),
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert "ACCIDENT_RECO_MAX_BODY_BYTES" in done.stderr
     assert "ACCIDENT_RECO_HTTP_WORKERS" in done.stderr
@@ -192,11 +202,25 @@ def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) ->
     """Every worker shows the same report: a gauge is one value, a counter the sum."""
     warehouse = Warehouse(Settings.load(home=home).database)
     live = {"labels": 0, "dropped": False, "metrics": {}}
-    save_report(warehouse, {
-        "id": "1" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": LOG_WINDOW,
-        "status": "stable", "reason": "a test", "rows": 700, "judged": 6, "drifted": 0, "drifted_share": 0.0,
-        "document": {"features": [], "performance": live}, "run_id": "r", "computed_at": datetime.now(UTC),
-    })  # fmt: skip
+    save_report(
+        warehouse,
+        {
+            "id": "1" * 32,
+            "model": "accidents",
+            "version": "v",
+            "data_source": "sample",
+            "window_name": LOG_WINDOW,
+            "status": "stable",
+            "reason": "a test",
+            "rows": 700,
+            "judged": 6,
+            "drifted": 0,
+            "drifted_share": 0.0,
+            "document": {"features": [], "performance": live},
+            "run_id": "r",
+            "computed_at": datetime.now(UTC),
+        },
+    )
     warehouse.close()
     with process("drift", home, tmp_path / "log", auth_required=False, http_workers=2) as (_, client):
         url = str(client.base_url)

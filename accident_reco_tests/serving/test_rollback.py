@@ -37,9 +37,13 @@ def warehouse(tmp_path: Path):
 def through_the_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
     """Promote as a training run does; gives what serves afterwards."""
     outcome = promote(
-        model_store(home), warehouse, replace(bundle, gate={}),
-        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)), POLICY, "run",
-    )  # fmt: skip
+        model_store(home),
+        warehouse,
+        replace(bundle, gate={}),
+        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)),
+        POLICY,
+        "run",
+    )
     assert outcome.pointer is not None
     return outcome.pointer.version
 

@@ -26,8 +26,10 @@ def test_a_rollback_is_queued_while_the_store_is_away(
         pass  # fills the cache
     s3fs.S3FileSystem.clear_instance_cache()
     for name, value in {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
-    }.items():  # fmt: skip
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }.items():
         monkeypatch.setenv(name, value)
     settings = Settings.load(home=tmp_path, store_url="s3://artifacts/platform", auth_required=False)
     with live(create_app(settings, LOADERS)) as client:

@@ -77,12 +77,16 @@ def test_whole_accidents_are_answered_as_the_year_is_scored(client: httpx.Client
             continue  # a vehicle without people is in the vehicles' file alone
         rows = people.to_dict("records")
         own = set(CONTEXT_COLUMNS)
-        accidents.append({
-            **_said(rows[0], set(ACCIDENT_FIELDS) - own),
-            "vehicles": [{"id": row["id_vehicule"], **_said(row, set(VEHICLE_FIELDS) - own)}
-                         for row in vehicles.to_dict("records")],
-            "users": [{"vehicle": row["id_vehicule"], **_said(row, set(USER_FIELDS) - own)} for row in rows],
-        })  # fmt: skip
+        accidents.append(
+            {
+                **_said(rows[0], set(ACCIDENT_FIELDS) - own),
+                "vehicles": [
+                    {"id": row["id_vehicule"], **_said(row, set(VEHICLE_FIELDS) - own)}
+                    for row in vehicles.to_dict("records")
+                ],
+                "users": [{"vehicle": row["id_vehicule"], **_said(row, set(USER_FIELDS) - own)} for row in rows],
+            }
+        )
         expected.append([row["probability"] for row in rows])
     answer = _answers(client, {"accidents": accidents})
     assert len(accidents) == 150

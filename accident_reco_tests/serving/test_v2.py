@@ -84,9 +84,12 @@ def test_triton_gets_the_same_answer_as_the_rest_endpoint(
         inputs.append(tensor)
     outputs = [http.InferRequestedOutput(n, binary_data=binary) for n in ("probability", "grave", "prediction_id")]
     answer = triton.infer(
-        "accidents", inputs, outputs=outputs, request_id="mine",
+        "accidents",
+        inputs,
+        outputs=outputs,
+        request_id="mine",
         headers={"Authorization": client.headers["authorization"]},
-    )  # fmt: skip
+    )
     assert answer.get_response()["id"] == "mine"
     records = [
         {"catu": 1, "lat": 48.5, "dep": "59", "vma": 50},
@@ -122,19 +125,40 @@ def tensor(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "document",
     [
-        {}, {"inputs": []}, {"inputs": {}}, {"inputs": [1]}, {"inputs": [tensor(name="nonsense")]},
-        {"inputs": [tensor(name=1)]}, {"inputs": [tensor(datatype="FP8")]}, {"inputs": [tensor(datatype=["INT32"])]},
-        {"inputs": [tensor(shape=[2])]}, {"inputs": [tensor(shape=[-1])]}, {"inputs": [tensor(shape=[1, 2])]},
-        {"inputs": [tensor(shape=[10**9])]}, {"inputs": [tensor(shape=[True])]}, {"inputs": [tensor(shape="1")]},
-        {"inputs": [tensor(data=["1"])]}, {"inputs": [tensor(data=[1.5])]}, {"inputs": [tensor(data=[10**40])]},
-        {"inputs": [tensor(data=[None])]}, {"inputs": [tensor(data=[9])]}, {"inputs": [tensor(data=[True])]},
-        {"inputs": [tensor(data=1)]}, {"inputs": [tensor(), tensor()]}, {"inputs": [tensor(data=[[1, 2]])]},
-        {"inputs": [tensor(), tensor(name="sexe", shape=[2], data=[1, 2])]}, {"inputs": [tensor()], "id": 7},
-        {"inputs": [tensor()], "outputs": [{"name": "nonsense"}]}, {"inputs": [tensor()], "outputs": "x"},
-        {"inputs": [tensor(parameters={"binary_data_size": 4})]}, {"inputs": [tensor(name="dep")]},
-        {"inputs": [tensor(parameters={"binary_data_size": -1})]}, [], 1,
+        {},
+        {"inputs": []},
+        {"inputs": {}},
+        {"inputs": [1]},
+        {"inputs": [tensor(name="nonsense")]},
+        {"inputs": [tensor(name=1)]},
+        {"inputs": [tensor(datatype="FP8")]},
+        {"inputs": [tensor(datatype=["INT32"])]},
+        {"inputs": [tensor(shape=[2])]},
+        {"inputs": [tensor(shape=[-1])]},
+        {"inputs": [tensor(shape=[1, 2])]},
+        {"inputs": [tensor(shape=[10**9])]},
+        {"inputs": [tensor(shape=[True])]},
+        {"inputs": [tensor(shape="1")]},
+        {"inputs": [tensor(data=["1"])]},
+        {"inputs": [tensor(data=[1.5])]},
+        {"inputs": [tensor(data=[10**40])]},
+        {"inputs": [tensor(data=[None])]},
+        {"inputs": [tensor(data=[9])]},
+        {"inputs": [tensor(data=[True])]},
+        {"inputs": [tensor(data=1)]},
+        {"inputs": [tensor(), tensor()]},
+        {"inputs": [tensor(data=[[1, 2]])]},
+        {"inputs": [tensor(), tensor(name="sexe", shape=[2], data=[1, 2])]},
+        {"inputs": [tensor()], "id": 7},
+        {"inputs": [tensor()], "outputs": [{"name": "nonsense"}]},
+        {"inputs": [tensor()], "outputs": "x"},
+        {"inputs": [tensor(parameters={"binary_data_size": 4})]},
+        {"inputs": [tensor(name="dep")]},
+        {"inputs": [tensor(parameters={"binary_data_size": -1})]},
+        [],
+        1,
     ],
-)  # fmt: skip
+)
 def test_malformed_requests_are_refused(client: httpx.Client, document: Any) -> None:
     """Whatever does not add up is a 422 that says what."""
     answer = client.post(INFER, json=document)
@@ -145,10 +169,16 @@ def test_malformed_requests_are_refused(client: httpx.Client, document: Any) -> 
 @pytest.mark.parametrize(
     ("header_length", "content"),
     [
-        ("5", b"{}"), ("-1", b"{}"), ("x", b"{}"), ("9" * 30, b"{}"), ("0", b"{}"),
-        (None, b"\x00\x01"), (None, b"NaN"), (None, b"[" * 1000),
+        ("5", b"{}"),
+        ("-1", b"{}"),
+        ("x", b"{}"),
+        ("9" * 30, b"{}"),
+        ("0", b"{}"),
+        (None, b"\x00\x01"),
+        (None, b"NaN"),
+        (None, b"[" * 1000),
     ],
-)  # fmt: skip
+)
 def test_malformed_framing_is_refused(client: httpx.Client, header_length: str | None, content: bytes) -> None:
     """Lengths that lie, bytes that are no JSON."""
     headers = {"Inference-Header-Content-Length": header_length} if header_length is not None else {}

@@ -155,9 +155,12 @@ def router(context: Context) -> APIRouter:
         return json_response(_shown(user))
 
     @routes.delete(
-        "/users/{name}", summary="Remove an account", status_code=204, response_class=Response,
+        "/users/{name}",
+        summary="Remove an account",
+        status_code=204,
+        response_class=Response,
         responses=responses(404, 409),
-    )  # fmt: skip
+    )
     async def delete_user(name: Name, request: Request) -> Response:
         outcome = await asyncio.to_thread(accounts.remove_user, warehouse, name)
         if outcome == "last admin":
@@ -216,9 +219,12 @@ def _keys(routes: APIRouter, context: Context) -> None:
         return json_response({**stored, "key": key}, 201)
 
     @routes.delete(
-        "/api-keys/{key_id}", summary="Revoke a key", status_code=204, response_class=Response,
+        "/api-keys/{key_id}",
+        summary="Revoke a key",
+        status_code=204,
+        response_class=Response,
         responses=responses(404),
-    )  # fmt: skip
+    )
     async def revoke_api_key(key_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], request: Request) -> Response:
         if not await asyncio.to_thread(accounts.revoke_api_key, warehouse, key_id):
             raise Problem(404, "There is no such key, or it is revoked already.", kind="no-such-key")

@@ -58,9 +58,13 @@ class Issuer:
         """Access token and refresh token of a login. Blocks."""
         refresh = secrets.token_urlsafe(32)
         accounts.add_refresh_token(
-            self._warehouse, hash_of(refresh), secrets.token_hex(16), user["name"], " ".join(sorted(scopes)),
+            self._warehouse,
+            hash_of(refresh),
+            secrets.token_hex(16),
+            user["name"],
+            " ".join(sorted(scopes)),
             self._lifetime,
-        )  # fmt: skip
+        )
         return self._answer(user["name"], scopes, refresh)
 
     def go_on(self, token: str, wanted: str = "") -> tuple[str, dict[str, Any] | None, dict[str, Any] | None]:

@@ -122,9 +122,11 @@ async def _known_by_password(context: Context, request: Request, name: str, pass
     wait = await asyncio.to_thread(accounts.blocked_for, context.warehouse, list(keys.values()))
     if wait > 0:
         raise Problem(
-            429, "Too many failed logins; wait before the next try.", kind="login-blocked",
+            429,
+            "Too many failed logins; wait before the next try.",
+            kind="login-blocked",
             headers={"Retry-After": str(math.ceil(wait))},
-        )  # fmt: skip
+        )
     user = await asyncio.to_thread(accounts.user, context.warehouse, name) if _POSSIBLE_NAME.match(name) else None
     good, renewed = await context.passwords.check(password, user["password_hash"] if user else None)
     if user is None or not good or user["disabled"]:
@@ -132,9 +134,12 @@ async def _known_by_password(context: Context, request: Request, name: str, pass
         await asyncio.to_thread(accounts.record_failure, context.warehouse, waits)
         await context.audit(request, "login", actor=name[:64] if user else "unknown", outcome="refused")
         raise Problem(
-            401, "Wrong user name or password.", kind="wrong-credentials", error="invalid_grant",
+            401,
+            "Wrong user name or password.",
+            kind="wrong-credentials",
+            error="invalid_grant",
             headers={"WWW-Authenticate": 'Bearer realm="accident_reco"'},
-        )  # fmt: skip
+        )
     await asyncio.to_thread(accounts.forget_failures, context.warehouse, [keys["account"]])
     if renewed is not None:
         await asyncio.to_thread(

@@ -98,8 +98,10 @@ def _describe(app: FastAPI, auth_url: str, routers: Sequence[APIRouter]) -> dict
             if scope is not None:
                 operation["security"] = [{"login": [scope]}, {"api_key": []}]
                 for status, description in (
-                    ("401", "No valid token or key"), ("403", f"Needs the scope {scope}"), ("429", "Too many requests"),
-                ):  # fmt: skip
+                    ("401", "No valid token or key"),
+                    ("403", f"Needs the scope {scope}"),
+                    ("429", "Too many requests"),
+                ):
                     operation["responses"].setdefault(
                         status, {"description": description, "content": {MEDIA_TYPE: answer}}
                     )

@@ -95,9 +95,11 @@ class Guard:
         self._slow_down(principal.subject if self.required else _address(request))
         if scope not in principal.scopes:
             raise Problem(
-                403, f"This needs the scope {scope}.", kind="missing-scope",
+                403,
+                f"This needs the scope {scope}.",
+                kind="missing-scope",
                 headers={"WWW-Authenticate": f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'},
-            )  # fmt: skip
+            )
         return principal
 
     async def _authenticate(self, request: Request) -> Principal:
@@ -129,9 +131,11 @@ class Guard:
                 await asyncio.to_thread(self.jwks.refresh)
             if not self.jwks.keys:
                 raise Problem(
-                    503, "The auth service's keys are not known yet.", kind="auth-unavailable",
+                    503,
+                    "The auth service's keys are not known yet.",
+                    kind="auth-unavailable",
                     headers={"Retry-After": "2"},
-                ) from None  # fmt: skip
+                ) from None
             return self._verifier.verify(token)
 
     async def slow_strangers(self, request: Request) -> None:

@@ -22,8 +22,22 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-)  # fmt: skip
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -36,9 +50,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = self.counter("http_requests", "Requests answered", ("method", "route", "status"))
         self._duration = self.histogram(
-            "http_request_duration_seconds", "Time from the first byte of a request to the last of its answer",
+            "http_request_duration_seconds",
+            "Time from the first byte of a request to the last of its answer",
             ("method", "route"),
-        )  # fmt: skip
+        )
         self.in_progress = self.gauge("http_requests_in_progress", "Requests being answered now")
         self._requests_of: dict[tuple[str, str, int], Counter] = {}
         self._duration_of: dict[tuple[str, str], Histogram] = {}

@@ -105,11 +105,13 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     found = []
     for error in errors[:MAX_ERRORS]:
         location = [str(part) for part in error["loc"] if not str(part).startswith("form:")]
-        found.append({
-            "pointer": "/".join(location)[:200],
-            "code": str(error["type"]),
-            "detail": str(error["msg"]).removeprefix("Value error, ")[:300],
-        })  # fmt: skip
+        found.append(
+            {
+                "pointer": "/".join(location)[:200],
+                "code": str(error["type"]),
+                "detail": str(error["msg"]).removeprefix("Value error, ")[:300],
+            }
+        )
     return found
 
 
@@ -132,9 +134,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
     if isinstance(error, Problem):
         return problem_response(
-            request.scope, error.status_code, error.detail, kind=error.kind, title=error.title,
-            headers=headers, errors=error.errors, members=error.members,
-        )  # fmt: skip
+            request.scope,
+            error.status_code,
+            error.detail,
+            kind=error.kind,
+            title=error.title,
+            headers=headers,
+            errors=error.errors,
+            members=error.members,
+        )
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
     return problem_response(request.scope, error.status_code, detail, headers=headers)
 

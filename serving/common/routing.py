@@ -44,8 +44,9 @@ def parse(body: bytes) -> Any:
         Problem: 422 for anything that is not strict JSON (NaN and Infinity are not) or nests too deep.
     """
     if too_deep(body):
-        raise Problem(422, f"The JSON nests deeper than {MAX_DEPTH} levels or its brackets do not balance.",
-                      kind="invalid-json")  # fmt: skip
+        raise Problem(
+            422, f"The JSON nests deeper than {MAX_DEPTH} levels or its brackets do not balance.", kind="invalid-json"
+        )
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -70,9 +70,11 @@ class NeedsSecret(Needs):
         """Raises Problem 401 before the body is read: strangers cost nothing."""
         if not matches(self._secret(), request.headers.get("authorization")):
             raise Problem(
-                401, "Send the alert secret as a bearer token.", kind="unauthorised",
+                401,
+                "Send the alert secret as a bearer token.",
+                kind="unauthorised",
                 headers={"WWW-Authenticate": 'Bearer realm="alerts"'},
-            )  # fmt: skip
+            )
         request.scope["state"]["subject"] = "alertmanager"
 
 
@@ -93,9 +95,11 @@ def router(context: Context) -> APIRouter:
             outcomes, requests = await asyncio.to_thread(take, context.warehouse, context.models, notification)
         except SQLAlchemyError as error:
             raise Problem(
-                503, f"The warehouse cannot be written now ({type(error).__name__}).", kind="warehouse-down",
+                503,
+                f"The warehouse cannot be written now ({type(error).__name__}).",
+                kind="warehouse-down",
                 headers={"Retry-After": "5"},
-            ) from None  # fmt: skip
+            ) from None
         for outcome, count in outcomes.items():
             received.labels(outcome).inc(count)
         counts = {outcome: outcomes.get(outcome, 0) for outcome in OUTCOMES}
@@ -133,10 +137,15 @@ def _take_one(warehouse: Warehouse, model: str, alert: Alert) -> tuple[str, str]
         # One key for everything that comes before the next training has ended: two notifications at the same
         # moment, in two workers, make one request.
         request, new = request_work(
-            warehouse, kind="training", model=model, source="alert", requested_by="alertmanager",
-            reason=f"{name} fires{': ' + summary if summary else ''}", detail={"labels": _few(alert.labels)},
+            warehouse,
+            kind="training",
+            model=model,
+            source="alert",
+            requested_by="alertmanager",
+            reason=f"{name} fires{': ' + summary if summary else ''}",
+            detail={"labels": _few(alert.labels)},
             dedupe_key=f"alert:{model}:{loop.closed_trainings(warehouse, model)}",
-        )  # fmt: skip
+        )
         request_id, outcome = request["id"], "queued" if new else "joined"
     if seen is None:
         loop.remember_alert(

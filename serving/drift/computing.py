@@ -22,9 +22,11 @@ class Computations:
         self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._count = metrics.counter("drift_computations", "Checks asked for now", ("model", "outcome"))
         self._seconds = metrics.histogram(
-            "drift_computation_duration_seconds", "Time of a check asked for now", ("model",),
+            "drift_computation_duration_seconds",
+            "Time of a check asked for now",
+            ("model",),
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-        )  # fmt: skip
+        )
 
     async def compute(self, model: str) -> dict[str, Any]:
         """The kept row of a new report. Raises NothingToCompare."""

@@ -46,8 +46,12 @@ def router(context: Context) -> APIRouter:
         try:
             versions = await asyncio.to_thread(_versions, context, slot)
         except (OSError, RuntimeError, ValueError) as error:
-            raise Problem(503, f"The model store cannot be read now ({type(error).__name__}).", kind="store-down",
-                          headers={"Retry-After": "5"}) from None  # fmt: skip
+            raise Problem(
+                503,
+                f"The model store cannot be read now ({type(error).__name__}).",
+                kind="store-down",
+                headers={"Retry-After": "5"},
+            ) from None
         return json_response({**_summary(slot), "versions": versions})
 
     return routes

@@ -56,9 +56,11 @@ class SlotMetrics:
             "model_info", "1 for the version that serves", ("model", "version", "data_source"), across="livemax"
         )
         self.healthy = metrics.gauge(
-            "model_up_to_date", "1 when the champion that the store names is the one that serves", ("model",),
+            "model_up_to_date",
+            "1 when the champion that the store names is the one that serves",
+            ("model",),
             across="livemin",
-        )  # fmt: skip
+        )
 
 
 class ModelSlot(Generic[M]):
@@ -189,9 +191,13 @@ class ModelSlot(Generic[M]):
         self._metrics.info.labels(self.name, champion.version, champion.data_source).set(1)
         self._metrics.reloads.labels(self.name, outcome).inc()
         self._log.info(
-            "champion swapped in", model=self.name, version=champion.version, origin=champion.origin,
-            replaced=old.version if old else None, reason=champion.pointer.reason,
-        )  # fmt: skip
+            "champion swapped in",
+            model=self.name,
+            version=champion.version,
+            origin=champion.origin,
+            replaced=old.version if old else None,
+            reason=champion.pointer.reason,
+        )
 
     # The cache
     def _unreachable(self, error: Exception) -> None:

@@ -76,9 +76,13 @@ def router(context: Context) -> APIRouter:
         name = slot_of(context, model).name
         context.champion(model)  # 503 where none serves
         row = await asyncio.to_thread(
-            _request, context, name, body, principal_of(request).subject,
+            _request,
+            context,
+            name,
+            body,
+            principal_of(request).subject,
             f"rollback:{name}:{idempotency_key}" if idempotency_key else None,
-        )  # fmt: skip
+        )
         return json_response(_shown(row), 202 if row["status"] == "queued" else 200)
 
     return routes
@@ -116,8 +120,9 @@ def _plan(context: Context, model: str, version: str | None) -> Plan:
         detail = "The store has no such version; GET /models/{model} lists them."
         raise Problem(404, detail, kind="no-such-version") from None
     except (OSError, RuntimeError, ValueError):
-        raise Problem(503, "The model store cannot be read now.", kind="store-down",
-                      headers={"Retry-After": "5"}) from None  # fmt: skip
+        raise Problem(
+            503, "The model store cannot be read now.", kind="store-down", headers={"Retry-After": "5"}
+        ) from None
     if planned.target == planned.seen.version and planned.completed is None:
         raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
     return planned
@@ -127,9 +132,13 @@ def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str
     """Move the pointer; the row as it is then, queued where store or warehouse failed meanwhile."""
     try:
         outcome = planned.completed or roll_back(
-            context.open_models(), context.warehouse, row["model"],
-            version=planned.target, asked_by=row["requested_by"], run_id=f"api:{row['id']}",
-        )  # fmt: skip
+            context.open_models(),
+            context.warehouse,
+            row["model"],
+            version=planned.target,
+            asked_by=row["requested_by"],
+            run_id=f"api:{row['id']}",
+        )
         status, reason = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
         advance_request(context.warehouse, row["id"], status, outcome=reason)
     except (NoSuchVersion, ValueError) as error:

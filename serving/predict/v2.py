@@ -91,9 +91,11 @@ def health_router(context: Context) -> APIRouter:
         return json_response({"live": True})
 
     @routes.get(
-        "/v2/health/ready", summary="All models are ready", response_model=dict[str, bool],
+        "/v2/health/ready",
+        summary="All models are ready",
+        response_model=dict[str, bool],
         responses={503: {"description": "Not ready"}},
-    )  # fmt: skip
+    )
     async def v2_ready() -> Response:
         ready = all(slot.ready for slot in context.slots.values()) and any(s.current for s in context.slots.values())
         return json_response({"ready": ready}, 200 if ready else 503)
@@ -131,23 +133,29 @@ def router(context: Context) -> APIRouter:
         return await metadata(_champion(context, model))
 
     @routes.get(
-        "/v2/models/{model}/versions/{version}", summary="Tensors of a model's version", response_model=dict[str, Any],
+        "/v2/models/{model}/versions/{version}",
+        summary="Tensors of a model's version",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_version(model: ModelName, version: Version) -> Response:
         return await metadata(_champion(context, model, version))
 
     @routes.get(
-        "/v2/models/{model}/ready", summary="A model serves", response_model=dict[str, Any],
+        "/v2/models/{model}/ready",
+        summary="A model serves",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_ready(model: ModelName) -> Response:
         return json_response({"name": _champion(context, model).name, "ready": True})
 
     @routes.get(
-        "/v2/models/{model}/versions/{version}/ready", summary="A version serves", response_model=dict[str, Any],
+        "/v2/models/{model}/versions/{version}/ready",
+        summary="A version serves",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_version_ready(model: ModelName, version: Version) -> Response:
         return json_response({"name": _champion(context, model, version).name, "ready": True})
 
@@ -175,16 +183,22 @@ def router(context: Context) -> APIRouter:
         return Response(body, headers=headers)
 
     @routes.post(
-        "/v2/models/{model}/infer", summary="Ask the champion", response_model=dict[str, Any],
-        responses=responses(404, 422, 503), openapi_extra=_BODY,
-    )  # fmt: skip
+        "/v2/models/{model}/infer",
+        summary="Ask the champion",
+        response_model=dict[str, Any],
+        responses=responses(404, 422, 503),
+        openapi_extra=_BODY,
+    )
     async def v2_infer(model: ModelName, request: Request) -> Response:
         return await infer(_champion(context, model), request)
 
     @routes.post(
-        "/v2/models/{model}/versions/{version}/infer", summary="Ask a version", response_model=dict[str, Any],
-        responses=responses(404, 422, 503), openapi_extra=_BODY,
-    )  # fmt: skip
+        "/v2/models/{model}/versions/{version}/infer",
+        summary="Ask a version",
+        response_model=dict[str, Any],
+        responses=responses(404, 422, 503),
+        openapi_extra=_BODY,
+    )
     async def v2_infer_version(model: ModelName, version: Version, request: Request) -> Response:
         return await infer(_champion(context, model, version), request)
 
