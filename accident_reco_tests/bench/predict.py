@@ -148,7 +148,7 @@ def running(home: Path, **settings: str) -> Iterator[Server]:
     """The service as a process of its own, on a free port, with a token that it accepts."""
     made = Settings.load(home=home)
     ring = KeyRing(made.keys)
-    token = Issuer(made, Warehouse(made.database), ring).access_token("bench", frozenset(SCOPES))
+    token = Issuer(made, Warehouse(made.database), ring).sign_access_token("bench", frozenset(SCOPES))
     cache = home / "cache" / "jwks.json"
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.write_bytes(ring.jwks())

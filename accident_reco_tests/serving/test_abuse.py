@@ -17,7 +17,7 @@ import pytest
 from accident_reco.settings import Settings
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
-from serving.common.routing import too_deep
+from serving.common.routing import is_too_deep
 from serving.common.run import _listen
 from serving.predict.app import create_app
 
@@ -304,14 +304,14 @@ def test_metrics_are_for_loopback_or_by_setting(tmp_path: Path) -> None:
     """Behind a trusted proxy the caller is whom the proxy names: an address from elsewhere is refused."""
     from starlette.requests import Request
 
-    from serving.common.app import _from_loopback
+    from serving.common.app import _is_from_loopback
 
     for name in (b"x-forwarded-for", b"forwarded", b"x-real-ip"):
         request = Request({"type": "http", "client": ("127.0.0.1", 1), "headers": [(name, b"203.0.113.9")]})
-        assert not _from_loopback(request), "a proxy on this machine opens the metrics to everybody"
+        assert not _is_from_loopback(request), "a proxy on this machine opens the metrics to everybody"
     for host, expected in (("127.0.0.1", True), ("::1", True), ("10.0.0.8", False), ("example", False), ("", False)):
         request = Request({"type": "http", "client": (host, 1), "headers": []})
-        assert _from_loopback(request) is expected
+        assert _is_from_loopback(request) is expected
 
 
 @pytest.mark.parametrize(
@@ -333,4 +333,4 @@ def test_metrics_are_for_loopback_or_by_setting(tmp_path: Path) -> None:
 )
 def test_depth_is_counted_without_parsing(text: bytes, limit: int, deep: bool) -> None:
     """Brackets inside strings do not count, escapes do not confuse."""
-    assert too_deep(text, limit) is deep
+    assert is_too_deep(text, limit) is deep

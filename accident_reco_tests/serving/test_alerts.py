@@ -12,7 +12,7 @@ from accident_reco.storage.lifecycle import advance_request, open_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live
 from serving.drift.app import create_app
-from serving.drift.secret import alert_secret, matches
+from serving.drift.secret import is_authorized, load_alert_secret
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def post(client: httpx.Client, settings: Settings, *alerts: dict, secret: str | 
         "externalURL": "http://am",
         "alerts": list(alerts),
     }
-    bearer = alert_secret(settings) if secret is None else secret
+    bearer = load_alert_secret(settings) if secret is None else secret
     return client.post("/alerts", json=payload, headers={"Authorization": f"Bearer {bearer}"})
 
 
@@ -162,7 +162,7 @@ def test_resolved_and_foreign_alerts_ask_for_nothing(client, settings, warehouse
 )
 def test_without_the_secret_nothing_happens(client, settings, warehouse, header) -> None:
     """Refused before the body is read, whatever the body is."""
-    headers = {} if header is None else {"Authorization": header.format(secret=alert_secret(settings))}
+    headers = {} if header is None else {"Authorization": header.format(secret=load_alert_secret(settings))}
     answer = client.post("/alerts", content=b"{broken", headers=headers | {"content-type": "application/json"})
     assert answer.status_code == 401
     assert open_requests(warehouse) == []
@@ -171,7 +171,7 @@ def test_without_the_secret_nothing_happens(client, settings, warehouse, header)
 @pytest.mark.parametrize("body", [{}, {"version": "3", "alerts": []}, {"version": "4", "alerts": [{}]}, []])
 def test_other_payloads_are_refused(client, settings, body) -> None:
     """Only version 4 of the webhook, in its shape."""
-    headers = {"Authorization": f"Bearer {alert_secret(settings)}"}
+    headers = {"Authorization": f"Bearer {load_alert_secret(settings)}"}
     assert client.post("/alerts", json=body, headers=headers).status_code == 422
 
 
@@ -179,11 +179,11 @@ def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path) -> None:
     """Generated where no setting names one; file mode 0600; the setting wins."""
     settings = Settings.load(home=tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: alert_secret(settings), range(8)))
+        made = set(pool.map(lambda _: load_alert_secret(settings), range(8)))
     assert len(made) == 1
     assert (tmp_path / "keys" / "alert-secret").stat().st_mode & 0o777 == 0o600
-    assert alert_secret(Settings.load(home=tmp_path, alert_secret="stated")) == "stated"
-    assert not matches("", "Bearer ")
+    assert load_alert_secret(Settings.load(home=tmp_path, alert_secret="stated")) == "stated"
+    assert not is_authorized("", "Bearer ")
 
 
 def test_scopes(tmp_path) -> None:

@@ -21,7 +21,7 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.accounts import Auth, prepared, running_auth
 from serving.auth.__main__ import main
 from serving.auth.bootstrap import ensure_admin
-from serving.auth.issuing import hash_of
+from serving.auth.issuing import hash_token
 from serving.auth.keys import KeyRing
 
 PASSWORD = "correct horse battery"
@@ -118,7 +118,7 @@ def test_a_reuse_in_the_middle_of_a_refresh_catches_what_it_makes(auth: Auth, mo
 
     def interrupted(warehouse: Warehouse, name: str) -> object:
         if not meanwhile:
-            meanwhile.append(accounts.use_refresh_token(warehouse, hash_of(token), "0" * 64, timedelta(days=1))[0])
+            meanwhile.append(accounts.use_refresh_token(warehouse, hash_token(token), "0" * 64, timedelta(days=1))[0])
         return find(warehouse, name)
 
     monkeypatch.setattr("accident_reco.storage.accounts.user", interrupted)

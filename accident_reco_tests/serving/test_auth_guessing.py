@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from accident_reco_tests.serving.accounts import running_auth
-from serving.auth.login import backoff
+from serving.auth.login import compute_backoff
 
 
 def test_unknown_user_and_wrong_password_are_alike(tmp_path: Path) -> None:
@@ -72,4 +72,4 @@ def test_guesses_that_come_at_once_are_slowed_down_too(tmp_path: Path) -> None:
 )
 def test_backoff(kind: str, failures: int, seconds: float) -> None:
     """None at first, doubling, never more than a quarter of an hour."""
-    assert backoff(kind, failures) == seconds
+    assert compute_backoff(kind, failures) == seconds

@@ -236,7 +236,7 @@ def test_keys_of_machines_predict_until_they_are_revoked(
     predict: httpx.Client, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In either header; a revoked key works on for no longer than it is remembered."""
-    monkeypatch.setattr("serving.common.api_keys.REMEMBERED_SECONDS", 0.05)
+    monkeypatch.setattr("serving.common.api_keys.CACHE_SECONDS", 0.05)
     admin = auth.headers()
     made = auth.client.post("/api-keys", json={"name": "m", "scopes": ["predict"]}, headers=admin).json()
     for headers in ({"X-API-Key": made["key"]}, {"Authorization": f"Bearer {made['key']}"}):
@@ -355,9 +355,9 @@ def test_token_bucket() -> None:
     """Burst, refill, and the wait that it states."""
     clock = [0.0]
     limiter = RateLimiter(2.0, 2, clock=lambda: clock[0])
-    assert [limiter.wait("a"), limiter.wait("a")] == [0.0, 0.0]
-    assert limiter.wait("a") == pytest.approx(0.5)
-    assert limiter.wait("b") == 0.0
+    assert [limiter.acquire("a"), limiter.acquire("a")] == [0.0, 0.0]
+    assert limiter.acquire("a") == pytest.approx(0.5)
+    assert limiter.acquire("b") == 0.0
     clock[0] = 0.5
-    assert limiter.wait("a") == 0.0
-    assert limiter.wait("a") > 0
+    assert limiter.acquire("a") == 0.0
+    assert limiter.acquire("a") > 0

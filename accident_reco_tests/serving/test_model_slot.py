@@ -181,7 +181,7 @@ def _pointer(content: bytes, words: str) -> Callable[[Path, str], str]:
 def _version_damaged(damage: Callable[[Path, str], None]) -> Callable[[Path, str], str]:
     def damaged(home: Path, version: str) -> str:
         damage(home, version)
-        return f"version {version} was refused"
+        return f"version {version} was rejected"
 
     return damaged
 

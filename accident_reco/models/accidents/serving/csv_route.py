@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from accident_reco.models.accidents.serving.columns import to_columns
 from accident_reco.models.accidents.serving.csv_rows import ANSWER_FIELDS, ANSWER_HEADER, Lines, Row, Table, write_rows
 from accident_reco.models.accidents.serving.routes import MODEL, logged, predictions_of
-from serving.common.app import new_router
+from serving.common.app import build_router
 from serving.common.problems import Problem, responses
 from serving.common.spool import Spool
 from serving.predict.context import Context
@@ -30,7 +30,7 @@ _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/v
 
 def router(context: Context) -> APIRouter:
     """The endpoint."""
-    routes = new_router("predict", needs=context.guard.needs("predict"))
+    routes = build_router("predict", requires=context.guard.require("predict"))
     predictions = context.metrics.counter("csv_rows", "Lines of uploaded CSV by outcome", ("outcome",))
 
     @routes.post(

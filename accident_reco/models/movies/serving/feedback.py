@@ -13,7 +13,7 @@ from starlette.responses import Response
 from accident_reco.models.movies.data import queries as storage
 from accident_reco.models.movies.serving.request import GenerateRequest, RatingsFeedback, WrittenAnswer
 from accident_reco.models.movies.settings import MovieSettings
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 
@@ -26,7 +26,7 @@ MAX_SHOWN: Final = 20
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over the ratings in the warehouse."""
-    routes = new_router("feedback")
+    routes = build_router("feedback")
     taken = context.metrics.counter("ratings_received", "Ratings taken by outcome", ("simulated", "outcome"))
 
     def counted(written: dict[str, Any], simulated: bool) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def router(context: Context) -> APIRouter:
         description="Used by the next recommendation of these users at once, and by the next training. "
         "The same ratings again change nothing.",
         response_model=WrittenAnswer,
-        dependencies=[context.guard.needs("feedback")],
+        dependencies=[context.guard.require("feedback")],
         responses=responses(422),
     )
     async def feedback_movies(body: RatingsFeedback) -> Response:
@@ -53,7 +53,7 @@ def router(context: Context) -> APIRouter:
         description="By the tastes that the champion has learnt, of stored users and new ones; `shift` provokes drift. "
         "They are marked as simulated and never judge a version.",
         response_model=WrittenAnswer,
-        dependencies=[context.guard.needs("train")],
+        dependencies=[context.guard.require("train")],
         responses=responses(503),
     )
     async def generate_ratings(body: GenerateRequest) -> Response:

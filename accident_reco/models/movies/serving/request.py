@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.predict.answers import Served
+from serving.predict.schemas import ServedVersion
 
 MAX_ID: Final = 2**31 - 1
 MAX_RATINGS: Final = 1_000
@@ -116,7 +116,7 @@ class Recommended(BaseModel):
     because: list[Because] | None = None
 
 
-class MoviesAnswer(Served):
+class MoviesAnswer(ServedVersion):
     """Answer of `POST /predict/movies`."""
 
     prediction_id: str = Field(description="Id of this answer in the prediction log")
@@ -126,13 +126,13 @@ class MoviesAnswer(Served):
     movies: list[Recommended]
 
 
-class BatchAnswer(Served):
+class BatchAnswer(ServedVersion):
     """Answers in the order of the requests."""
 
     answers: list[MoviesAnswer]
 
 
-class SimilarAnswer(Served):
+class SimilarAnswer(ServedVersion):
     """Movies like one movie."""
 
     movie_id: int
@@ -151,7 +151,7 @@ class FoundMovie(BaseModel):
     ratings: int = Field(description="Ratings that the version was trained on")
 
 
-class SearchAnswer(Served):
+class SearchAnswer(ServedVersion):
     """Movies whose titles hold every word of the query, most rated first."""
 
     query: str

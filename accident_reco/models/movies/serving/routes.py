@@ -21,7 +21,7 @@ from accident_reco.models.movies.serving.request import (
     SearchAnswer,
     SimilarAnswer,
 )
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
@@ -45,7 +45,7 @@ NO_HISTORY: Final = "the stored ratings cannot be read now"
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over the slot of the movie model and the ratings in the warehouse."""
-    routes = new_router("predict", needs=context.guard.needs("predict"))
+    routes = build_router("predict", requires=context.guard.require("predict"))
 
     async def answer(champion: Champion[Any], asked: Sequence[MoviesRequest], request: Request) -> list[dict[str, Any]]:
         started = time.perf_counter()
