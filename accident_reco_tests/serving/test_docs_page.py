@@ -83,7 +83,7 @@ def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> No
         ):
             assert "any_grave_probability" in try_out(page, predict, auth.password, "/predict/accidents")
             assert "decisions" in try_out(page, drift, auth.password, "/history", "accidents")
-            assert '"admin"' in try_out(page, auth.url, auth.password, "Every account")
+            assert '"admin"' in try_out(page, auth.url, auth.password, "List accounts")
     hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in ("http", "https")}
     assert hosts == {urlsplit(origin).netloc for origin in (predict, drift, auth.url)}
     assert complaints == []
