@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _read_current_scopes(warehouse: Warehouse, principal: Principal) -> frozenset[str] | None:
-    """Scopes of an account by its current role, None where it is gone: a token has those of its time of issue."""
+    """Scopes of the current role of an account, not of the one at login; None where it is removed or disabled."""
     if principal.subject.startswith("key:"):
         return principal.scopes
     user = accounts.user(warehouse, principal.subject)

@@ -90,7 +90,7 @@ def _describe(app: FastAPI, auth_url: str, routers: Sequence[APIRouter]) -> dict
     # FastAPI's own validation errors are never returned: `problems` replaces them.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
-    answer = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    problem_schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
     scopes = _collect_scopes(routers)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
@@ -103,13 +103,16 @@ def _describe(app: FastAPI, auth_url: str, routers: Sequence[APIRouter]) -> dict
                     ("429", "Too many requests"),
                 ):
                     operation["responses"].setdefault(
-                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                        status, {"description": description, "content": {MEDIA_TYPE: problem_schema}}
                     )
             if "422" in operation["responses"]:
-                operation["responses"]["422"] = {"description": "Invalid request", "content": {MEDIA_TYPE: answer}}
+                operation["responses"]["422"] = {
+                    "description": "Invalid request",
+                    "content": {MEDIA_TYPE: problem_schema},
+                }
             for status, description in (("413", "Body too large"), ("415", "Not JSON")):
                 if "requestBody" in operation:
                     operation["responses"].setdefault(
-                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                        status, {"description": description, "content": {MEDIA_TYPE: problem_schema}}
                     )
     return schema

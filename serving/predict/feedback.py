@@ -72,7 +72,7 @@ def router(context: Context, model: str, label: Label) -> APIRouter:
         f"/feedback/{model}",
         name=f"feedback_{model}",
         summary=label.summary,
-        description="The id of a prediction authorizes its label; reporting the same outcome again changes nothing. "
+        description="Clients that know the id of a prediction may label it; repeating an outcome changes nothing. "
         "A prediction is in the log within a second of its response.",
         response_model=response_type,
         responses=responses(404, 409, 410),
