@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from accident_reco.settings import Settings
     from accident_reco.storage.objects import ObjectStore
     from accident_reco.storage.warehouse import Warehouse
-    from serving.common.envelope import RouteLimits
+    from serving.common.middleware import RouteLimits
     from serving.predict.context import Context
     from serving.predict.v2 import InferenceAdapter
 

@@ -152,7 +152,7 @@ def running(home: Path, environ: Mapping[str, str] | None = None, **settings: st
     """
     made = Settings.load(home=home)
     ring = KeyRing(made.keys)
-    token = Issuer(made, Warehouse(made.database), ring).access_token("bench", frozenset(SCOPES))
+    token = Issuer(made, Warehouse(made.database), ring).sign_access_token("bench", frozenset(SCOPES))
     cache = home / "cache" / "jwks.json"
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.write_bytes(ring.jwks())

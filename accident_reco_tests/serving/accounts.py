@@ -1,4 +1,4 @@
-"""A warehouse with accounts, and both services on it, for tests of what needs a login."""
+"""A running auth service with accounts, for tests that require a login."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serving.auth.app import create_app
 from serving.auth.bootstrap import ensure_admin
 
 
-def prepared(home: Path, **settings: object) -> tuple[Settings, str]:
-    """Settings of a migrated home, and the admin's password."""
-    made = Settings.load(home=home, **settings)  # type: ignore[arg-type]
-    Warehouse(made.database).upgrade()
-    password = ensure_admin(made)
+def prepare_home(home: Path, **settings: object) -> tuple[Settings, str]:
+    """Migrate a home and create its admin; returns settings and the admin's password."""
+    loaded = Settings.load(home=home, **settings)  # type: ignore[arg-type]
+    Warehouse(loaded.database).upgrade()
+    password = ensure_admin(loaded)
     assert password is not None
-    return made, password
+    return loaded, password
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Auth:
 
 @contextmanager
 def running_auth(home: Path, **settings: object) -> Iterator[Auth]:
-    """The auth service on a fresh home."""
-    made, password = prepared(home, **settings)
-    with live(create_app(made), port=made.auth_port if "auth_port" in settings else 0) as client:
-        yield Auth(client, made, password)
+    """Run the auth service on a new home."""
+    loaded, password = prepare_home(home, **settings)
+    with live(create_app(loaded), port=loaded.auth_port if "auth_port" in settings else 0) as client:
+        yield Auth(client, loaded, password)

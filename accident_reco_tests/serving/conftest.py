@@ -1,4 +1,4 @@
-"""What services under test share: plain log lines without local variables, a home and its warehouse."""
+"""Fixtures of the service tests: plain log lines, settings with a home, a migrated warehouse."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _plain_logs() -> Iterator[None]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A home of its own, open to everybody; small drawn reports."""
+    """A home without authentication; small HTML reports."""
     return Settings.load(home=tmp_path, auth_required=False, drift_sample_rows=100, metrics_public=True)
 
 
 @pytest.fixture
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
     """The migrated warehouse of `settings`."""
-    made = Warehouse(settings.database)
-    made.upgrade()
-    yield made
-    made.close()
+    warehouse = Warehouse(settings.database)
+    warehouse.upgrade()
+    yield warehouse
+    warehouse.close()

@@ -1,4 +1,4 @@
-"""Real servers for tests: the app on uvicorn with our protocol, on a free port of loopback, in a thread."""
+"""Servers for tests: an app on uvicorn with the services' protocol, on a free loopback port, in a thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ from serving.common.run import GuardedHttpProtocol
 
 @contextmanager
 def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Client]:
-    """A client of the running app; with `ready`, once `/readyz` says so."""
+    """A client of the running app; with `ready`, once `/readyz` returns 200."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, http=GuardedHttpProtocol, log_config=None, access_log=False, ws="none",
-        server_header=False, timeout_graceful_shutdown=3,
-    )  # fmt: skip
+        app,
+        host="127.0.0.1",
+        port=port,
+        http=GuardedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -38,7 +45,7 @@ def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Clie
 
 
 def wait_for(condition: object, seconds: float = 10.0) -> None:
-    """Until `condition()` is true: what happens in another thread or process has no other signal."""
+    """Poll until `condition()` is true, for events of other threads and processes; fails after `seconds`."""
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,4 +1,4 @@
-"""A real accident model, fitted in seconds on random rows: true files, true scorer, meaningless answers."""
+"""An accident model fitted in seconds on random rows: real files and scorer, meaningless predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accident_reco.models.accidents.training.fitting import BoostingParameters, 
 
 
 def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Valid BAAC values, as random as can be."""
+    """Column → `n` random valid BAAC values."""
     rng = np.random.default_rng(seed)
     columns: dict[str, np.ndarray] = {"Num_Acc": 202400000000 + np.arange(n, dtype=np.int64)}
     for name in FeatureSpec().columns:
@@ -36,7 +36,7 @@ def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
-    """A bundle as a training run makes it."""
+    """A bundle with the files of a training run."""
     columns = random_columns(rows, seed)
     spec = FeatureSpec.learn(columns)
     x = build_features(columns, spec, training_rows=True)

@@ -1,4 +1,4 @@
-"""Guessing at passwords, over real HTTP: strangers learn nothing, and each try costs more."""
+"""Password guessing over real HTTP: responses reveal no accounts, and failures lead to growing delays."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from accident_reco_tests.serving.accounts import running_auth
-from serving.auth.login import backoff
+from serving.auth.login import compute_backoff
 
 
-def test_unknown_user_and_wrong_password_are_alike(tmp_path: Path) -> None:
-    """Same status, same text, same work: nobody learns which accounts exist."""
+def test_unknown_user_and_wrong_password_are_indistinguishable(tmp_path: Path) -> None:
+    """Same status, same text, same work."""
     with running_auth(tmp_path) as auth:
-        texts: dict[str, set[str]] = {"admin": set(), "nobody": set()}
-        seconds: dict[str, list[float]] = {"admin": [], "nobody": []}
+        texts: dict[str, set[str]] = {"admin": set(), "unknown": set()}
+        seconds: dict[str, list[float]] = {"admin": [], "unknown": []}
         for _ in range(4):
             for name in texts:
                 started = time.perf_counter()
@@ -26,16 +26,16 @@ def test_unknown_user_and_wrong_password_are_alike(tmp_path: Path) -> None:
                 seconds[name].append(time.perf_counter() - started)
                 assert answer.status_code == 401
                 texts[name].add(answer.json()["detail"])
-        assert texts["admin"] == texts["nobody"] == {"Wrong user name or password."}
+        assert texts["admin"] == texts["unknown"] == {"Wrong user name or password."}
         slower, faster = sorted((statistics.median(times) for times in seconds.values()), reverse=True)
-        # Both hash once; an account that is not hashed for would be answered an order of magnitude sooner.
+        # Both hash once; without hashing the response would come an order of magnitude sooner.
         assert slower < 3 * faster
 
 
-def test_failed_logins_are_slowed_down_per_account(tmp_path: Path) -> None:
-    """After five failures the account waits, right password or not, known account or not."""
+def test_failed_logins_block_the_account(tmp_path: Path) -> None:
+    """After five failures logins are blocked, also with the right password, also for unknown accounts."""
     with running_auth(tmp_path) as auth:
-        for name in ("admin", "nobody"):
+        for name in ("admin", "unknown"):
             for _ in range(5):
                 assert auth.client.post("/token", data={"username": name, "password": "x"}).status_code == 401
             blocked = auth.client.post("/token", data={"username": name, "password": auth.password})
@@ -43,8 +43,8 @@ def test_failed_logins_are_slowed_down_per_account(tmp_path: Path) -> None:
             assert int(blocked.headers["retry-after"]) >= 1
 
 
-def test_guesses_that_come_at_once_are_slowed_down_too(tmp_path: Path) -> None:
-    """Twenty tries at the same moment are no more tries than one after the other, give or take those under way."""
+def test_parallel_failures_are_counted(tmp_path: Path) -> None:
+    """Twenty parallel attempts are blocked like sequential ones, but for those in progress."""
     with running_auth(tmp_path) as auth, ThreadPoolExecutor(20) as pool:
 
         def guess(number: int) -> int:
@@ -59,9 +59,17 @@ def test_guesses_that_come_at_once_are_slowed_down_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "failures", "seconds"),
-    [("account", 1, 0), ("account", 4, 0), ("account", 5, 1), ("account", 7, 4), ("account", 40, 900),
-     ("address", 19, 0), ("address", 20, 1), ("address", 10_000, 900)],
-)  # fmt: skip
+    [
+        ("account", 1, 0),
+        ("account", 4, 0),
+        ("account", 5, 1),
+        ("account", 7, 4),
+        ("account", 40, 900),
+        ("address", 19, 0),
+        ("address", 20, 1),
+        ("address", 10_000, 900),
+    ],
+)
 def test_backoff(kind: str, failures: int, seconds: float) -> None:
-    """None at first, doubling, never more than a quarter of an hour."""
-    assert backoff(kind, failures) == seconds
+    """Zero at first, then doubling up to 15 minutes."""
+    assert compute_backoff(kind, failures) == seconds

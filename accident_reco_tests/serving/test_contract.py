@@ -1,4 +1,4 @@
-"""schemathesis with every check against each service's own OpenAPI document, over real HTTP."""
+"""schemathesis with all checks against the OpenAPI document of each service, over real HTTP."""
 
 from __future__ import annotations
 
@@ -23,13 +23,27 @@ FAST = {"rate_per_second": 1e6, "rate_burst": 10**6}
 
 
 def check_contract(url: str, headers: dict[str, str], folder: Path) -> None:
-    """Run schemathesis against a running service; its report is the failure's message."""
+    """Run schemathesis against a running service; fails with its report."""
     (name, value), *_ = headers.items()
     command = [
-        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(CONFIG), "run", f"{url}/openapi.json",
-        "--checks", "all", "--max-examples", str(EXAMPLES), "--seed", "20", "--header", f"{name}: {value}",
-        "--generation-database", "none", "--continue-on-failure", "--no-color",
-    ]  # fmt: skip
+        str(Path(sys.executable).parent / "schemathesis"),
+        "--config-file",
+        str(CONFIG),
+        "run",
+        f"{url}/openapi.json",
+        "--checks",
+        "all",
+        "--max-examples",
+        str(EXAMPLES),
+        "--seed",
+        "20",
+        "--header",
+        f"{name}: {value}",
+        "--generation-database",
+        "none",
+        "--continue-on-failure",
+        "--no-color",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Tested: 0" not in done.stdout
@@ -37,7 +51,7 @@ def check_contract(url: str, headers: dict[str, str], folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_predict(tmp_path: Path) -> None:
-    """Whatever a client makes of the document, the answers are what it says."""
+    """Responses of the predict service match its document."""
     with running_auth(tmp_path, **FAST) as auth:
         promote(tmp_path, real_bundle())
         promote(tmp_path, movie_bundle())
@@ -48,7 +62,7 @@ def test_predict(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_auth(tmp_path: Path) -> None:
-    """The same for accounts, keys and tokens."""
+    """Responses of the auth service match its document."""
     with running_auth(tmp_path, **FAST) as auth:
         # An API key: schemathesis may change the admin's own password on its way.
         body = {"name": "contract", "scopes": ["admin"]}
@@ -58,7 +72,7 @@ def test_auth(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_drift(tmp_path: Path) -> None:
-    """The same for verdicts, reports and the alert webhook."""
+    """Responses of the drift service match its document."""
     with running_auth(tmp_path, **FAST) as auth:
         settings = Settings.load(home=tmp_path, public_auth_url=auth.url, **FAST)  # type: ignore[arg-type]
         with live(create_drift_app(settings), ready=False) as client:

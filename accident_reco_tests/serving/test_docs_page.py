@@ -1,4 +1,4 @@
-"""`/docs` in a real browser: it logs in, it predicts, and it talks to nobody but the two services."""
+"""`/docs` in a real browser: login, a request to each service, no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ from serving.drift.app import create_app as create_drift_app
 from serving.predict.app import create_app
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture
 def page() -> Iterator[Any]:
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("no browser at hand: install Debian's chromium")
+        pytest.skip("no browser: install Debian's chromium")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -40,7 +44,7 @@ def page() -> Iterator[Any]:
 
 
 def try_out(page: Any, origin: str, password: str, operation: str, *values: str) -> str:
-    """Log in on a service's page, send an operation's example, give the answer's cell."""
+    """Log in on a service's page and send the example of an operation; returns the text of the response."""
     page.goto(f"{origin}/docs")
     page.click("button.authorize")
     page.fill("#oauth_username, input[name=username]", "admin")
@@ -61,15 +65,15 @@ def try_out(page: Any, origin: str, password: str, operation: str, *values: str)
 
 
 @pytest.mark.stack
-def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> None:
-    """Authorize with the admin's password, try an endpoint out, see 200 and the answer; no error, no other host."""
+def test_login_and_a_request_to_each_service(page: Any, tmp_path: Path) -> None:
+    """Authorize with the admin's password and try an endpoint: 200, no error in the console, no other host."""
     predict_port, drift_port = free_port(), free_port()
     predict, drift = (f"http://127.0.0.1:{port}" for port in (predict_port, drift_port))
-    asked: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    requested: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
     with running_auth(tmp_path, docs_origins=f"{predict},{drift}", auth_port=free_port()) as auth:
         promote(tmp_path, toy_bundle())
         settings = Settings.load(home=tmp_path, public_auth_url=auth.url)
@@ -79,14 +83,14 @@ def test_a_person_logs_in_and_asks_each_service(page: Any, tmp_path: Path) -> No
         ):
             assert "any_grave_probability" in try_out(page, predict, auth.password, "/predict/accidents")
             assert "decisions" in try_out(page, drift, auth.password, "/history", "accidents")
-            assert '"admin"' in try_out(page, auth.url, auth.password, "Every account")
-    hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in ("http", "https")}
+            assert '"admin"' in try_out(page, auth.url, auth.password, "List accounts")
+    hosts = {urlsplit(url).netloc for url in requested if urlsplit(url).scheme in ("http", "https")}
     assert hosts == {urlsplit(origin).netloc for origin in (predict, drift, auth.url)}
-    assert complaints == []
+    assert errors == []
 
 
-def test_the_page_needs_nobody_else(tmp_path: Path) -> None:
-    """Without a browser: every address in the page is relative, and the policy names only the auth service."""
+def test_the_page_has_no_other_hosts(tmp_path: Path) -> None:
+    """Every address in the page is relative, and the policy names only the auth service."""
     with live(create_app(Settings.load(home=tmp_path), LOADERS), ready=False) as client:
         page = client.get("/docs")
         assert "//" not in page.text.replace("<!--", "").split("<script>")[0].replace("<!DOCTYPE html>", "")

@@ -1,4 +1,4 @@
-"""The drift service over real HTTP: verdict, computing now, page, history, gauges."""
+"""The drift service over real HTTP: verdict, check on request, HTML report, history, gauges."""
 
 import re
 import time
@@ -21,7 +21,7 @@ from accident_reco_tests.serving.live import live, wait_for
 from serving.drift.app import create_app
 
 
-def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
+def sample_columns(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
     return {
         "hrmn": rng.integers(0, 24, rows) * 100,
         "vma": rng.choice([30, 50, 80], rows) + 30 * shift,
@@ -31,9 +31,9 @@ def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndar
 
 @pytest.fixture
 def champion(settings, warehouse) -> str:
-    """A promoted version with the reference profile of unshifted people."""
+    """A promoted version with the reference profile of unshifted traffic."""
     kinds = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical"}
-    profile = build_reference(people(np.random.default_rng(1), 4_000, 0), kinds)
+    profile = build_reference(sample_columns(np.random.default_rng(1), 4_000, 0), kinds)
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {"data_source": "sample"})
     models = ModelStore(open_store(settings.store))
     manifest = models.write(bundle)
@@ -41,23 +41,35 @@ def champion(settings, warehouse) -> str:
     return manifest.version
 
 
-def traffic(warehouse: Warehouse, shift: int, rows: int = 900) -> None:
-    columns = people(np.random.default_rng(2), rows, shift)
+def log_traffic(warehouse: Warehouse, shift: int, rows: int = 900) -> None:
+    columns = sample_columns(np.random.default_rng(2), rows, shift)
     at = datetime.now(UTC)
-    insert_predictions(warehouse, [
-        {
-            "id": f"{shift}-{i}", "request_id": f"{i}", "at": at - timedelta(milliseconds=i), "model": "accidents",
-            "version": "v", "user_name": None, "source": "json", "status": 200, "score": 0.2, "answer": {},
-            "latency_ms": 1.0, "inputs": {name: int(values[i]) for name, values in columns.items()},
-        }
-        for i in range(rows)
-    ])  # fmt: skip
+    insert_predictions(
+        warehouse,
+        [
+            {
+                "id": f"{shift}-{i}",
+                "request_id": f"{i}",
+                "at": at - timedelta(milliseconds=i),
+                "model": "accidents",
+                "version": "v",
+                "user_name": None,
+                "source": "json",
+                "status": 200,
+                "score": 0.2,
+                "answer": {},
+                "latency_ms": 1.0,
+                "inputs": {name: int(values[i]) for name, values in columns.items()},
+            }
+            for i in range(rows)
+        ],
+    )
 
 
 @pytest.fixture
 def client(settings, warehouse):
-    with live(create_app(settings)) as made:
-        yield made
+    with live(create_app(settings)) as running:
+        yield running
 
 
 def gauge(client: httpx.Client, name: str) -> float:
@@ -66,9 +78,9 @@ def gauge(client: httpx.Client, name: str) -> float:
     return float(found[1])
 
 
-def test_compute_now_and_read_it_back(client, champion, warehouse) -> None:
-    """Red traffic: verdict, figures, page under its policy, history and gauges all tell the same report."""
-    traffic(warehouse, shift=1)
+def test_check_on_request(client, champion, warehouse) -> None:
+    """Shifted traffic: verdict, figures, HTML report, history and gauges show the same report."""
+    log_traffic(warehouse, shift=1)
     assert client.get("/monitoring/drift/accidents").json()["type"].endswith("no-report")
     now = client.get("/monitoring/drift/accidents?compute=true", timeout=60).json()
     assert now["status"] == "drift"
@@ -96,7 +108,7 @@ def test_compute_now_and_read_it_back(client, champion, warehouse) -> None:
 
 def test_a_report_that_cannot_be_written_is_reported_as_missing(client, champion, warehouse, settings) -> None:
     """The verdict is served with the reason why it has no HTML; the next check writes it."""
-    traffic(warehouse, shift=1)
+    log_traffic(warehouse, shift=1)
     obstacle = settings.home / "store" / "reports"
     obstacle.write_bytes(b"")  # a file where the store needs a folder
     first = client.get("/monitoring/drift/accidents?compute=true", timeout=60).json()
@@ -112,9 +124,9 @@ def test_a_report_that_cannot_be_written_is_reported_as_missing(client, champion
     assert '<section class="verdict red">' in client.get(f"/monitoring/drift/accidents/report?id={first['id']}").text
 
 
-def test_asking_often_is_no_evidence(client, champion, warehouse) -> None:
-    """Whoever asks five times at once gets one check, and the retrain policy counts none of it."""
-    traffic(warehouse, shift=1)
+def test_checks_on_request_are_not_evidence(client, champion, warehouse) -> None:
+    """Parallel requests share one check, and the retrain policy counts none of them."""
+    log_traffic(warehouse, shift=1)
     with ThreadPoolExecutor(5) as pool:
         url = "/monitoring/drift/accidents?compute=true"
         answers = list(pool.map(lambda _: client.get(url, timeout=60).json()["id"], range(5)))
@@ -122,15 +134,32 @@ def test_asking_often_is_no_evidence(client, champion, warehouse) -> None:
     assert drift_reports.recent_verdicts(warehouse, "accidents", champion) == []
 
 
-def test_gauges_follow_what_the_schedule_computed(client, champion, warehouse) -> None:
-    """A report that Dagster wrote shows in the gauges within seconds, and so does the next, green one."""
+def test_gauges_follow_scheduled_reports(client, champion, warehouse) -> None:
+    """A report of Dagster shows in the gauges within seconds, and so does the next one."""
     row = {
-        "id": "a" * 32, "model": "accidents", "version": champion, "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "r", "rows": 5000, "groups": None, "judged": 4, "drifted": 3,
-        "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
-        "document": {"features": [], "performance": {"labels": 300, "dropped": True, "metrics": {
-            "roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}}}},
-    }  # fmt: skip
+        "id": "a" * 32,
+        "model": "accidents",
+        "version": champion,
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "r",
+        "rows": 5000,
+        "groups": None,
+        "judged": 4,
+        "drifted": 3,
+        "drifted_share": 0.75,
+        "run_id": "run",
+        "computed_at": datetime.now(UTC),
+        "document": {
+            "features": [],
+            "performance": {
+                "labels": 300,
+                "dropped": True,
+                "metrics": {"roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}},
+            },
+        },
+    }
     drift_reports.save_report(warehouse, row)
     wait_for(lambda: 'drift_share{model="accidents"} 0.75' in client.get("/metrics").text)
     assert gauge(client, 'live_performance{bound="high",metric="roc_auc",model="accidents"}') == 0.75
@@ -157,32 +186,32 @@ def test_gauges_follow_what_the_schedule_computed(client, champion, warehouse) -
         ("/monitoring/drift/movies?compute=true", 409, "nothing-to-compare"),
     ],
 )
-def test_what_is_not_there(client, path, status, kind) -> None:
-    """Problems with their kind; no name from a path reaches the store."""
+def test_missing_resources(client, path, status, kind) -> None:
+    """Problems with their kind; no part of a path reaches the store."""
     answer = client.get(path)
     assert answer.status_code == status
     if kind:
         assert answer.json()["type"] == f"urn:accident-reco:problem:{kind}"
 
 
-def test_another_models_report_is_not_shown(client, warehouse, champion) -> None:
-    """An id of the accident model's report under the movies' address: there is no such report."""
-    traffic(warehouse, shift=0)
+def test_a_report_belongs_to_one_model(client, warehouse, champion) -> None:
+    """The report of one model does not exist under the path of another."""
+    log_traffic(warehouse, shift=0)
     row = client.get("/monitoring/drift/accidents?compute=true", timeout=60).json()
     assert row["status"] == "stable"
     assert client.get(f"/monitoring/drift/movies/report?id={row['id']}").status_code == 404
 
 
-def test_a_dead_warehouse_is_told(tmp_path) -> None:
-    """No tables (or no database): 503 problems and not ready, not a crash."""
+def test_warehouse_failure_is_503(tmp_path) -> None:
+    """503 and not ready without tables or database."""
     settings = Settings.load(home=tmp_path, auth_required=False)
     with live(create_app(settings), ready=False) as client:
         wait_for(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/monitoring/drift/accidents").status_code == 503
 
 
-def test_the_process_starts_light() -> None:
-    """Neither Dagster nor a training or drawing stack is loaded before somebody asks for a drawing."""
+def test_imports_are_light() -> None:
+    """Neither Dagster nor a training or plotting stack is imported before the first check."""
     import subprocess
     import sys
 

@@ -24,31 +24,31 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_factors_come_in_words_strongest_first(client: httpx.Client) -> None:
-    """What the caller sent, in the codebook's words; what was not sent is a reason of its own."""
+def test_factors_have_words_strongest_first(client: httpx.Client) -> None:
+    """Sent values in the codebook's words; a missing value is a factor too."""
     body = {"records": [{"catu": 3, "catr": 1, "lum": 5}]}
     plain = client.post(URL, json=body).json()["predictions"][0]
-    told = client.post(URL, params={"explain": True}, json=body).json()["predictions"][0]
+    explained = client.post(URL, params={"explain": True}, json=body).json()["predictions"][0]
     assert "factors" not in plain
-    assert told["probability"] == plain["probability"]
-    effects = [abs(factor["effect"]) for factor in told["factors"]]
+    assert explained["probability"] == plain["probability"]
+    effects = [abs(factor["effect"]) for factor in explained["factors"]]
     assert len(effects) == 5
     assert effects == sorted(effects, reverse=True)
-    first = told["factors"][0]
+    first = explained["factors"][0]
     assert (first["column"], first["value"], first["words"]) == ("catu", 3, "Pedestrian")
     assert first["effect"] > 0
-    assert {f["words"] for f in told["factors"] if f["value"] is None} <= {"unknown"}
+    assert {f["words"] for f in explained["factors"] if f["value"] is None} <= {"unknown"}
 
 
 def test_the_full_form_explains_every_user(client: httpx.Client) -> None:
-    """Each user of an accident gets their own reasons, context columns included."""
+    """Each user of an accident has factors, context columns included."""
     body = {"accidents": [{"vehicles": [{"id": "A", "catv": 7}], "users": [{"vehicle": "A", "catu": 1}, {"catu": 3}]}]}
     users = client.post(URL, params={"explain": True}, json=body).json()["accidents"][0]["users"]
     assert [len(user["factors"]) for user in users] == [5, 5]
 
 
-def test_explaining_has_a_bound(client: httpx.Client) -> None:
-    """Milliseconds per user: a thousand in one call would keep others waiting."""
+def test_explanations_are_limited(client: httpx.Client) -> None:
+    """An explanation takes milliseconds: a thousand in one request would block others."""
     answer = client.post(URL, params={"explain": True}, json={"records": [{"catu": 1}] * (MAX_EXPLAINED + 1)})
     assert answer.status_code == 422
     assert f"at most {MAX_EXPLAINED}" in answer.text

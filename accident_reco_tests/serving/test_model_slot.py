@@ -1,4 +1,4 @@
-"""The hot-reload slot: what is swapped in, what is refused, and what serves when the store is gone."""
+"""The model slot: swaps, rejected versions, serving from the cache without the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.storage.objects import open_store
-from accident_reco_tests.serving.toy import ToyScorer, load_toy, model_store, promote, toy_bundle
+from accident_reco_tests.serving.toy import ToyScorer, load_toy, open_model_store, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.model_slot import ModelSlot, SlotMetrics
 
@@ -19,12 +19,17 @@ from serving.predict.model_slot import ModelSlot, SlotMetrics
 def make_slot(home: Path, metrics: Metrics | None = None) -> ModelSlot[ToyScorer]:
     cache = ModelStore(open_store((home / "cache").as_uri()))
     return ModelSlot(
-        "accidents", load_toy, lambda: model_store(home), cache, SlotMetrics(metrics or Metrics()), poll_seconds=0.05
+        "accidents",
+        load_toy,
+        lambda: open_model_store(home),
+        cache,
+        SlotMetrics(metrics or Metrics()),
+        poll_seconds=0.05,
     )
 
 
 def test_first_champion_is_loaded(tmp_path: Path) -> None:
-    """A promoted bundle serves after one look."""
+    """A promoted bundle serves after one poll."""
     pointer = promote(tmp_path, toy_bundle(0.9))
     slot = make_slot(tmp_path)
     slot.refresh()
@@ -35,8 +40,8 @@ def test_first_champion_is_loaded(tmp_path: Path) -> None:
     assert slot.ready
 
 
-def test_without_any_promotion_nothing_serves_and_nothing_is_wrong(tmp_path: Path) -> None:
-    """A fresh platform: no champion is not an error."""
+def test_without_a_promotion_there_is_no_problem(tmp_path: Path) -> None:
+    """Before the first promotion: no champion is not an error."""
     slot = make_slot(tmp_path)
     assert not slot.ready
     slot.refresh()
@@ -48,7 +53,7 @@ def test_without_any_promotion_nothing_serves_and_nothing_is_wrong(tmp_path: Pat
 
 
 def test_second_promotion_is_swapped_in(tmp_path: Path) -> None:
-    """The pointer moved: the next look serves the new version; a request that holds the old one keeps it."""
+    """After a move of the pointer the next poll serves the new version; a request that holds the old one keeps it."""
     metrics = Metrics()
     promote(tmp_path, toy_bundle(0.9))
     slot = make_slot(tmp_path, metrics)
@@ -92,8 +97,8 @@ def _remove_manifest(home: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [_damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest])
-def test_damaged_version_is_refused_and_the_old_one_serves(tmp_path: Path, damage: object) -> None:
-    """Whatever is wrong with the bundle that the pointer names, the previous champion answers and says why."""
+def test_damaged_version_is_rejected_and_the_previous_one_serves(tmp_path: Path, damage: object) -> None:
+    """The previous champion serves if the named bundle is damaged, and the status has the reason."""
     metrics = Metrics()
     old = promote(tmp_path, toy_bundle(0.9))
     slot = make_slot(tmp_path, metrics)
@@ -112,8 +117,8 @@ def test_damaged_version_is_refused_and_the_old_one_serves(tmp_path: Path, damag
     assert 'model_up_to_date{model="accidents"} 0.0' in text
 
 
-def test_failing_smoke_prediction_is_refused(tmp_path: Path) -> None:
-    """A bundle whose files are what was published but whose model answers nonsense does not serve."""
+def test_failing_smoke_prediction_is_rejected(tmp_path: Path) -> None:
+    """A bundle with intact files whose smoke prediction is invalid does not serve."""
     promote(tmp_path, toy_bundle(0.9))
     slot = make_slot(tmp_path)
     slot.refresh()
@@ -125,7 +130,7 @@ def test_failing_smoke_prediction_is_refused(tmp_path: Path) -> None:
 
 
 def test_pointing_back_clears_the_problem(tmp_path: Path) -> None:
-    """Rolling the pointer back to what serves ends the complaint."""
+    """A rollback of the pointer to the served version clears the problem."""
     promote(tmp_path, toy_bundle(0.9))
     slot = make_slot(tmp_path)
     slot.refresh()
@@ -138,7 +143,7 @@ def test_pointing_back_clears_the_problem(tmp_path: Path) -> None:
 
 
 def test_cache_serves_when_the_store_is_down(tmp_path: Path) -> None:
-    """A process that starts while the store is gone answers from its verified cache."""
+    """A process that starts without the store serves from its verified cache."""
     pointer = promote(tmp_path, toy_bundle(0.9))
     make_slot(tmp_path).refresh()
     slot = make_slot(tmp_path)
@@ -181,7 +186,7 @@ def _pointer(content: bytes, words: str) -> Callable[[Path, str], str]:
 def _version_damaged(damage: Callable[[Path, str], None]) -> Callable[[Path, str], str]:
     def damaged(home: Path, version: str) -> str:
         damage(home, version)
-        return f"version {version} was refused"
+        return f"version {version} was rejected"
 
     return damaged
 
@@ -194,7 +199,7 @@ UNKNOWN = {
     "previous": None,
     "reason": "",
 }
-WRONG_STORES = {
+DAMAGED_STORES = {
     "empty": _empty_store,
     "not mounted": _store_not_mounted,
     "no folder": _file_instead_of_store,
@@ -205,20 +210,22 @@ WRONG_STORES = {
     "pointer of other fields": _pointer(b'{"champion":"0"}', "production.json is damaged"),
     "pointer to a number": _pointer(json.dumps(UNKNOWN | {"version": 7}).encode(), "production.json is damaged"),
     "pointer to nothing": _pointer(json.dumps(UNKNOWN).encode(), f"has no version {'0' * 16}"),
-    **{damage.__name__: _version_damaged(damage) for damage in (
-        _damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest)},
-}  # fmt: skip
+    **{
+        damage.__name__: _version_damaged(damage)
+        for damage in (_damage_file, _truncate_file, _remove_file, _change_manifest, _remove_manifest)
+    },
+}
 
 
-@pytest.mark.parametrize("fault", WRONG_STORES)
-def test_verified_cache_serves_whatever_is_wrong_with_the_store(tmp_path: Path, fault: str) -> None:
-    """A process that starts on a wrong store serves its verified version, degraded, with the problem in words."""
+@pytest.mark.parametrize("fault", DAMAGED_STORES)
+def test_verified_cache_serves_while_the_store_is_damaged(tmp_path: Path, fault: str) -> None:
+    """A process that starts with a damaged store serves its verified version, degraded, with the problem in words."""
     metrics = Metrics()
     pointer = promote(tmp_path, toy_bundle(0.6))
     make_slot(tmp_path).refresh()
-    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    words = DAMAGED_STORES[fault](tmp_path, pointer.version)
     slot = make_slot(tmp_path, metrics)
-    for _ in range(2):  # not only at the first look
+    for _ in range(2):  # not only at the first poll
         slot.refresh()
         status = slot.status()
         assert (status["state"], status["version"], status["origin"]) == ("degraded", pointer.version, "cache")
@@ -227,11 +234,11 @@ def test_verified_cache_serves_whatever_is_wrong_with_the_store(tmp_path: Path, 
         assert 'model_up_to_date{model="accidents"} 0.0' in metrics.exposition().decode()
 
 
-@pytest.mark.parametrize("fault", WRONG_STORES)
-def test_without_a_cache_a_wrong_store_is_a_reason(tmp_path: Path, fault: str) -> None:
-    """A first start has nothing to fall back to: nothing serves, and the status has the reason."""
+@pytest.mark.parametrize("fault", DAMAGED_STORES)
+def test_without_a_cache_a_damaged_store_is_a_reason(tmp_path: Path, fault: str) -> None:
+    """Without a cached version nothing serves, and the status has the reason."""
     pointer = promote(tmp_path, toy_bundle(0.6))
-    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    words = DAMAGED_STORES[fault](tmp_path, pointer.version)
     slot = make_slot(tmp_path)
     slot.refresh()
     status = slot.status()
@@ -240,13 +247,13 @@ def test_without_a_cache_a_wrong_store_is_a_reason(tmp_path: Path, fault: str) -
 
 
 @pytest.mark.parametrize("fault", ["empty", "not mounted", "pointer cut off"])
-def test_running_process_notices_that_the_store_went_wrong(tmp_path: Path, fault: str) -> None:
-    """What serves goes on serving; the status is degraded until the store is right again."""
+def test_running_process_detects_a_damaged_store(tmp_path: Path, fault: str) -> None:
+    """The served version stays; the status is degraded until the store is restored."""
     pointer = promote(tmp_path, toy_bundle(0.9))
     kept = shutil.copytree(tmp_path / "store", tmp_path / "kept")
     slot = make_slot(tmp_path)
     slot.refresh()
-    words = WRONG_STORES[fault](tmp_path, pointer.version)
+    words = DAMAGED_STORES[fault](tmp_path, pointer.version)
     slot.refresh()
     assert slot.status()["state"] == "degraded"
     assert words in slot.status()["problem"]
@@ -256,8 +263,8 @@ def test_running_process_notices_that_the_store_went_wrong(tmp_path: Path, fault
     assert (slot.status()["state"], slot.problem) == ("serving", None)
 
 
-def test_damaged_cache_is_mended_from_the_store(tmp_path: Path) -> None:
-    """A changed file in the cache is replaced as long as the store has the right one."""
+def test_damaged_cache_is_repaired_from_the_store(tmp_path: Path) -> None:
+    """A changed file in the cache is replaced from the store."""
     promote(tmp_path, toy_bundle(0.9))
     make_slot(tmp_path).refresh()
     (cached,) = (tmp_path / "cache").rglob("weights.json")
@@ -270,7 +277,7 @@ def test_damaged_cache_is_mended_from_the_store(tmp_path: Path) -> None:
 
 
 def test_damaged_cache_does_not_serve(tmp_path: Path) -> None:
-    """The cache is verified like the store: a changed file is not answered with."""
+    """The cache is verified like the store: a changed file does not serve."""
     promote(tmp_path, toy_bundle(0.9))
     make_slot(tmp_path).refresh()
     (cached,) = (tmp_path / "cache").rglob("weights.json")
@@ -286,7 +293,7 @@ def test_damaged_cache_does_not_serve(tmp_path: Path) -> None:
     assert not slot.ready
 
 
-def test_cache_keeps_the_champion_and_the_one_before(tmp_path: Path) -> None:
+def test_cache_keeps_champion_and_previous_version(tmp_path: Path) -> None:
     """The cache does not grow with every promotion."""
     slot = make_slot(tmp_path)
     for weight in (0.1, 0.2, 0.3, 0.4):

@@ -1,4 +1,4 @@
-"""`POST /predict/accidents` and `GET /models` over real HTTP: both request forms, refusals, hot reload."""
+"""`POST /predict/accidents` and `GET /models` over real HTTP: both request forms, invalid requests, hot reload."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_records_are_answered_one_by_one(client: httpx.Client) -> None:
-    """The short form: one answer per record, in order, with everything the contract names."""
+def test_records_are_scored_individually(client: httpx.Client) -> None:
+    """The short form: one prediction per record, in order, with all fields of the contract."""
     answer = client.post(URL, json={"records": [{"catu": 3}, {"catu": 1}, {}, {"catu": None}, {"catu": -1}]}).json()
     assert [p["probability"] for p in answer["predictions"]] == [0.9, 0.3, 0.0, 0.0, 0.0]
     assert [p["severity"] for p in answer["predictions"]] == ["grave", "light", "light", "light", "light"]
@@ -38,8 +38,8 @@ def test_records_are_answered_one_by_one(client: httpx.Client) -> None:
     assert answer["context"] == "partial"
 
 
-def test_accidents_are_answered_per_user_and_together(client: httpx.Client) -> None:
-    """The full form: one probability per user and 1 - (1-p1)(1-p2) for anyone."""
+def test_accidents_have_user_and_joint_probabilities(client: httpx.Client) -> None:
+    """The full form: one probability per user, and 1 - (1-p1)(1-p2) for at least one of them."""
     body = {
         "accidents": [
             {"lum": 1, "vehicles": [{"id": "A", "catv": 7}], "users": [{"vehicle": "A", "catu": 1}, {"catu": 3}]},
@@ -55,8 +55,8 @@ def test_accidents_are_answered_per_user_and_together(client: httpx.Client) -> N
     assert answer["warnings"] == []
 
 
-def test_a_vehicle_that_is_not_listed_is_told(client: httpx.Client) -> None:
-    """A reference to nothing is read as an unknown vehicle, and the answer says so."""
+def test_unlisted_vehicle_is_a_warning(client: httpx.Client) -> None:
+    """A reference to an unlisted vehicle counts as an unknown vehicle, with a warning."""
     body = {"accidents": [{"vehicles": [{"id": "A"}, {"id": "A"}], "users": [{"vehicle": "B"}]}]}
     answer = client.post(URL, json=body).json()
     assert [warning.split(":")[0] for warning in answer["warnings"]] == ["accidents/0", "accidents/0/users/0"]
@@ -81,7 +81,7 @@ def test_a_vehicle_that_is_not_listed_is_told(client: httpx.Client) -> None:
     ],
 )
 def test_wrong_values_name_the_field_and_the_rule(client: httpx.Client, record: Any, named: str) -> None:
-    """A refusal says where and which rule, never the value; a misspelt field is not silently unknown."""
+    """422 with location and rule, not the value; a misspelt field is an error."""
     answer = client.post(URL, json={"records": [{}, record]})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -95,10 +95,12 @@ def test_wrong_values_name_the_field_and_the_rule(client: httpx.Client, record: 
 
 @pytest.mark.parametrize(
     "values",
-    [{"hrmn": "7:05", "actp": "A", "lat": -0.39, "long": 2.35, "dep": "2A", "com": "75056", "nbv": -1},
-     {"hrmn": 705, "actp": 10, "an": 2024, "Num_Acc": 202400000001, "id_vehicule": "155 680 557", "nb_users": 2}],
-)  # fmt: skip
-def test_official_values_are_taken(client: httpx.Client, values: dict[str, Any]) -> None:
+    [
+        {"hrmn": "7:05", "actp": "A", "lat": -0.39, "long": 2.35, "dep": "2A", "com": "75056", "nbv": -1},
+        {"hrmn": 705, "actp": 10, "an": 2024, "Num_Acc": 202400000001, "id_vehicule": "155 680 557", "nb_users": 2},
+    ],
+)
+def test_official_values_are_accepted(client: httpx.Client, values: dict[str, Any]) -> None:
     """Values as BAAC publishes them: clock times, letters, INSEE codes, negative coordinates, -1 for unknown."""
     answer = client.post(URL, json={"records": [values]})
     assert answer.status_code == 200, answer.text
@@ -106,19 +108,29 @@ def test_official_values_are_taken(client: httpx.Client, values: dict[str, Any])
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"records": []}, {"accidents": []}, {"records": [{}] * 1001}, {"records": [{}], "accidents": []}, [], 1,
-     {"accidents": [{}]}, {"accidents": [{"users": []}]}, {"accidents": [{"users": [{}] * 201}]},
-     {"accidents": [{"users": [{"catu": 1}] * 200}] * 26}],
-)  # fmt: skip
-def test_other_shapes_are_refused(client: httpx.Client, body: Any) -> None:
+    [
+        {},
+        {"records": []},
+        {"accidents": []},
+        {"records": [{}] * 1001},
+        {"records": [{}], "accidents": []},
+        [],
+        1,
+        {"accidents": [{}]},
+        {"accidents": [{"users": []}]},
+        {"accidents": [{"users": [{}] * 201}]},
+        {"accidents": [{"users": [{"catu": 1}] * 200}] * 26},
+    ],
+)
+def test_other_shapes_are_rejected(client: httpx.Client, body: Any) -> None:
     """Neither form, both forms, none or too many records."""
     answer = client.post(URL, json=body)
     assert answer.status_code == 422
     assert answer.json()["status"] == 422
 
 
-def test_models_say_what_serves_and_why(client: httpx.Client) -> None:
-    """Champion, metrics, the gate's reason word for word."""
+def test_models_show_champion_and_reason(client: httpx.Client) -> None:
+    """Champion, metrics, the gate's reason unchanged."""
     (model,) = client.get("/models").json()
     assert model["reason"] == "first model"
     details = client.get("/models/accidents").json()
@@ -128,8 +140,8 @@ def test_models_say_what_serves_and_why(client: httpx.Client) -> None:
     assert client.get("/models/nonsense").status_code == 404
 
 
-def test_a_promotion_reaches_the_answers_while_it_serves(tmp_path: Path) -> None:
-    """Within two seconds of the pointer's move, every answer comes from the new version, and none fails."""
+def test_a_promotion_is_served_without_interruption(tmp_path: Path) -> None:
+    """Within two seconds of the move of the pointer all responses are from the new version, and none fails."""
     old = promote(tmp_path, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         seen = []
@@ -146,8 +158,8 @@ def test_a_promotion_reaches_the_answers_while_it_serves(tmp_path: Path) -> None
         assert set(seen) == {(old.version, 0.9), (new.version, 0.6)}, "never a mixture"
 
 
-def test_a_bad_bundle_is_told_by_readyz_and_metrics(tmp_path: Path) -> None:
-    """The old version serves on; readiness stays, with the reason in its body."""
+def test_damaged_bundle_shows_in_readyz_and_metrics(tmp_path: Path) -> None:
+    """The previous version serves; the service stays ready, with the reason in the body."""
     old = promote(tmp_path, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         promote(tmp_path, toy_bundle(-1.0))
@@ -159,8 +171,8 @@ def test_a_bad_bundle_is_told_by_readyz_and_metrics(tmp_path: Path) -> None:
         assert client.post(URL, json={"records": [{}]}).json()["version"] == old.version
 
 
-def test_without_a_champion_the_service_says_so(tmp_path: Path) -> None:
-    """Before the first promotion: not ready, and a 503 that explains itself."""
+def test_without_a_champion_predictions_are_503(tmp_path: Path) -> None:
+    """Before the first promotion: not ready, and 503 with the reason."""
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS), ready=False) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503

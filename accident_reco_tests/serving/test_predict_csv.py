@@ -1,4 +1,4 @@
-"""`POST /predict/accidents/csv`: what published files look like, bad lines, formulas, size, flat memory."""
+"""`POST /predict/accidents/csv`: published formats, invalid lines, formulas, size limits, constant memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> None:
-    """Quotes, " -1" with its space, decimal commas, no-break spaces, letters, clock times, columns of no use."""
+    """Quotes, " -1" with its space, decimal commas, no-break spaces, letters, clock times, unused columns."""
     client, warehouse = served
     body = (
         '"Num_Acc";"id_usager";"catu";"lat";"hrmn";"actp";"secu1";"grav";"adr"\r\n'
@@ -48,20 +48,28 @@ def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> Non
     assert answer.status_code == 200
     first, second = rows_of(answer.text)
     assert (first["line"], first["Num_Acc"], first["probability"], first["severity"]) == (
-        "2", "202400000001", "0.9", "grave",
-    )  # fmt: skip
+        "2",
+        "202400000001",
+        "0.9",
+        "grave",
+    )
     assert first["id_usager"] == "203\u00a0988\u00a0581"
     assert (second["probability"], second["error"]) == ("0.0", "")
     wait_for(lambda: prediction_log.prediction(warehouse, second["prediction_id"]) is not None)
     logged = prediction_log.prediction(warehouse, first["prediction_id"])
     assert logged is not None
     assert logged["inputs"] == {
-        "Num_Acc": 202400000001, "id_usager": "203 988 581", "catu": 3, "lat": -0.39851, "hrmn": 1745, "actp": 10,
-    }  # fmt: skip
+        "Num_Acc": 202400000001,
+        "id_usager": "203 988 581",
+        "catu": 3,
+        "lat": -0.39851,
+        "hrmn": 1745,
+        "actp": 10,
+    }
     assert logged["source"] == "csv"
 
 
-def test_bad_lines_are_told_by_number_and_the_rest_is_answered(served: tuple[httpx.Client, Warehouse]) -> None:
+def test_invalid_lines_are_reported_by_number(served: tuple[httpx.Client, Warehouse]) -> None:
     """A wrong code, a missing field, a broken quote, an empty line, then a good line."""
     client, _ = served
     body = 'catu,vma\n9,50\n1\n"1,50\n\n3,50\n'
@@ -73,8 +81,8 @@ def test_bad_lines_are_told_by_number_and_the_rest_is_answered(served: tuple[htt
     assert (rows[3]["severity"], rows[3]["error"]) == ("grave", "")
 
 
-def test_formulas_do_not_come_back_as_formulas(served: tuple[httpx.Client, Warehouse]) -> None:
-    """Keys are the caller's text: a spreadsheet that opens the answer must not run it."""
+def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
+    """Keys are the client's text: a spreadsheet that opens the response must not execute them."""
     client, _ = served
     body = "id_usager;catu\n=cmd|' /C calc'!A0;1\n@SUM(1);1\n-12;1\n+1 2;1\n"
     rows = rows_of(client.post(URL, content=body, headers=CSV).text)
@@ -91,21 +99,21 @@ def test_formulas_do_not_come_back_as_formulas(served: tuple[httpx.Client, Wareh
         (b"c" * 20_000, "line-too-long"),
     ],
 )
-def test_headers_that_are_refused(served: tuple[httpx.Client, Warehouse], body: bytes, kind: str) -> None:
-    """Without a usable header there is a 422, not an answer full of errors."""
+def test_invalid_headers_are_rejected(served: tuple[httpx.Client, Warehouse], body: bytes, kind: str) -> None:
+    """422 without a usable header, not a response full of errors."""
     answer = served[0].post(URL, content=body, headers=CSV)
     assert answer.status_code == 422
     assert answer.json()["type"].endswith(kind)
 
 
-def test_other_media_types_are_refused(served: tuple[httpx.Client, Warehouse]) -> None:
-    """JSON belongs to the other endpoint."""
+def test_other_media_types_are_rejected(served: tuple[httpx.Client, Warehouse]) -> None:
+    """415, for JSON too."""
     answer = served[0].post(URL, json={"records": []})
     assert answer.status_code == 415
 
 
-def test_an_upload_over_the_limit_is_refused(served: tuple[httpx.Client, Warehouse]) -> None:
-    """Stated too large: 413. Turning out too large while streaming: the answer breaks off, visibly."""
+def test_uploads_over_the_limit_are_rejected(served: tuple[httpx.Client, Warehouse]) -> None:
+    """413 by declared length; by counted length the streamed response breaks off visibly."""
     client, _ = served
     assert client.post(URL, content=b"catu\n" + b"1\n" * 2_000_000, headers=CSV).status_code == 413
 
@@ -119,8 +127,8 @@ def test_an_upload_over_the_limit_is_refused(served: tuple[httpx.Client, Warehou
     assert client.get("/livez").status_code == 200
 
 
-def test_a_client_that_reads_only_after_sending_everything_is_served(served: tuple[httpx.Client, Warehouse]) -> None:
-    """Most HTTP libraries send first and read then: the service must not wait for them to read."""
+def test_clients_may_read_after_sending_everything(served: tuple[httpx.Client, Warehouse]) -> None:
+    """Most HTTP libraries send the whole body before they read: the service must not block on them."""
     client, _ = served
     n = 30_000
     content = b"catu;id_usager\n" + b"1;abcdefghijkl\n" * n
@@ -151,11 +159,22 @@ def test_lines_survive_any_cut() -> None:
 @pytest.mark.parametrize(
     ("name", "cell", "value"),
     [
-        ("catu", " 1", 1), ("catu", "1,0", 1), ("catu", " -1", None), ("catu", "", None), ("lat", "-1", -1.0),
-        ("lat", "48,85", 48.85), ("larrout", "-1", None), ("hrmn", "07:05", 705), ("hrmn", "705", 705),
-        ("actp", "B", 11), ("dep", "2A", "2A"), ("pr1", "N/A", None), ("nb_users", "4", 4), ("Num_Acc", "7", 7),
+        ("catu", " 1", 1),
+        ("catu", "1,0", 1),
+        ("catu", " -1", None),
+        ("catu", "", None),
+        ("lat", "-1", -1.0),
+        ("lat", "48,85", 48.85),
+        ("larrout", "-1", None),
+        ("hrmn", "07:05", 705),
+        ("hrmn", "705", 705),
+        ("actp", "B", 11),
+        ("dep", "2A", "2A"),
+        ("pr1", "N/A", None),
+        ("nb_users", "4", 4),
+        ("Num_Acc", "7", 7),
     ],
-)  # fmt: skip
+)
 def test_cells(name: str, cell: str, value: object) -> None:
     """Published spellings of values and of unknown."""
     assert parse_cell(name, cell) == (value, None)
@@ -163,10 +182,21 @@ def test_cells(name: str, cell: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [("catu", "4"), ("catu", "1.5"), ("catu", "nan0"), ("catu", "1e999"), ("lat", "91"), ("hrmn", "2500"),
-     ("hrmn", "7:5"), ("vma", "900"), ("nb_users", "-2"), ("Num_Acc", "1" * 40), ("an_nais", "abc")],
-)  # fmt: skip
-def test_cells_that_are_refused(name: str, cell: str) -> None:
+    [
+        ("catu", "4"),
+        ("catu", "1.5"),
+        ("catu", "nan0"),
+        ("catu", "1e999"),
+        ("lat", "91"),
+        ("hrmn", "2500"),
+        ("hrmn", "7:5"),
+        ("vma", "900"),
+        ("nb_users", "-2"),
+        ("Num_Acc", "1" * 40),
+        ("an_nais", "abc"),
+    ],
+)
+def test_invalid_cells_are_rejected(name: str, cell: str) -> None:
     """The message names the column and the rule, not the value."""
     value, problem = parse_cell(name, cell)
     assert value is None
@@ -178,12 +208,20 @@ def test_cells_that_are_refused(name: str, cell: str) -> None:
 def test_harmless() -> None:
     """Numbers and text stay, formulas get an apostrophe."""
     assert [escape_formula(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
-        "'=1", "+1", "-1,5", "'-a", "'@x", "'\tx", "'\uff1d1", "abc", "",
-    ]  # fmt: skip
+        "'=1",
+        "+1",
+        "-1,5",
+        "'-a",
+        "'@x",
+        "'\tx",
+        "'\uff1d1",
+        "abc",
+        "",
+    ]
 
 
-def test_a_client_that_leaves_is_no_error(served: tuple[httpx.Client, Warehouse]) -> None:
-    """Half an upload, then silence: the service goes on."""
+def test_disconnected_clients_are_no_error(served: tuple[httpx.Client, Warehouse]) -> None:
+    """Half an upload, then a disconnect: the next request is served."""
     client, _ = served
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
         connection.sendall(

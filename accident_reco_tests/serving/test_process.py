@@ -1,4 +1,4 @@
-"""Services as processes: ready soon, small, one clear line when they cannot start, orderly when told to stop."""
+"""Services as processes: start time, memory, one clear line where they cannot start, orderly stop, workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from accident_reco.settings import Settings
 from accident_reco.storage.drift_reports import LOG_WINDOW, save_report
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.serving.accounts import prepared
+from accident_reco_tests.serving.accounts import prepare_home
 from accident_reco_tests.serving.live import wait_for
 from accident_reco_tests.serving.real import real_bundle
 from accident_reco_tests.serving.toy import promote
@@ -56,9 +56,11 @@ def process(
     port = free_port()
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", f"serving.{service}"], stdout=output, stderr=output,
+            [sys.executable, "-m", f"serving.{service}"],
+            stdout=output,
+            stderr=output,
             env=environment(home, **{f"{service}_port": port}, **settings),
-        )  # fmt: skip
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
 
@@ -79,12 +81,12 @@ def process(
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    prepared(home)
+    prepare_home(home)
     promote(home, real_bundle())
     return home
 
 
-def test_predict_is_ready_soon_stays_small_and_stops_in_order(home: Path, tmp_path: Path) -> None:
+def test_predict_start_memory_and_stop(home: Path, tmp_path: Path) -> None:
     """Under 250 MB with a model loaded; not ready first, then a clean end; JSON logs without secrets."""
     log = tmp_path / "log"
     with process("predict", home, log, auth_required=False, drain_seconds=1) as (child, client):
@@ -95,35 +97,43 @@ def test_predict_is_ready_soon_stays_small_and_stops_in_order(home: Path, tmp_pa
         child.send_signal(signal.SIGTERM)
         wait_for(lambda: client.get("/readyz").json()["status"] == "draining", seconds=1)
         assert client.post("/predict/accidents", json={"records": [{}]}).status_code == 200, "refused while draining"
-        told = time.monotonic()
+        signalled = time.monotonic()
         assert child.wait(timeout=10) == 0
-        assert time.monotonic() - told < 10
+        assert time.monotonic() - signalled < 10
     lines = log.read_text().splitlines()
     assert all(line.startswith("{") for line in lines), "a log line is not JSON"
     assert any('"event":"request"' in line and answer.headers["x-request-id"] in line for line in lines)
 
 
 @pytest.mark.parametrize("service", ["auth", "predict"])
-def test_a_taken_port_is_one_clear_line(home: Path, service: str) -> None:
-    """No traceback: which address, and which variable to set."""
+def test_port_in_use_is_one_clear_line(home: Path, service: str) -> None:
+    """Address and variable to set, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", f"serving.{service}"], capture_output=True, text=True, timeout=30, check=False,
+            [sys.executable, "-m", f"serving.{service}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
             env=environment(home, **{f"{service}_port": port}),
-        )  # fmt: skip
+        )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert f"127.0.0.1:{port}" in line
     assert f"ACCIDENT_RECO_{service.upper()}_PORT" in line
 
 
-def test_a_wrong_setting_is_told_and_nothing_starts(home: Path) -> None:
-    """Every wrong setting in one message, exit code 2."""
+def test_invalid_settings_prevent_the_start(home: Path) -> None:
+    """All invalid settings in one message, exit code 2."""
     done = subprocess.run(
-        [sys.executable, "-m", "serving.predict"], capture_output=True, text=True, timeout=30, check=False,
+        [sys.executable, "-m", "serving.predict"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
         env=environment(home, max_body_bytes="much", http_workers=0),
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert "ACCIDENT_RECO_MAX_BODY_BYTES" in done.stderr
     assert "ACCIDENT_RECO_HTTP_WORKERS" in done.stderr
@@ -131,7 +141,7 @@ def test_a_wrong_setting_is_told_and_nothing_starts(home: Path) -> None:
 
 
 def test_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
-    """Whichever worker is scraped, it knows of every worker's requests."""
+    """Each worker exposes the requests of all workers."""
     log = tmp_path / "log"
     with process("predict", home, log, auth_required=False, http_workers=2) as (_, client):
         url = str(client.base_url)
@@ -149,7 +159,7 @@ def test_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
 
 
 def test_auth_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
-    """Logins counted by two processes; the one that is asked tells of both, and a dead worker's count stays."""
+    """Each of two workers exposes the logins of both, and the counters of an ended worker stay."""
     password = (home / "keys" / "admin-password").read_text().strip()
     with process("auth", home, tmp_path / "log", http_workers=2) as (child, client):
         url = str(client.base_url)
@@ -176,7 +186,7 @@ def test_auth_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """Processes that a process started and that still run."""
+    """Ids of the running child processes."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -189,14 +199,28 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) -> None:
-    """Every worker shows the same report: a gauge is one value, a counter the sum."""
+    """All workers show the same report: a gauge has one value, a counter the sum."""
     warehouse = Warehouse(Settings.load(home=home).database)
     live = {"labels": 0, "dropped": False, "metrics": {}}
-    save_report(warehouse, {
-        "id": "1" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": LOG_WINDOW,
-        "status": "stable", "reason": "a test", "rows": 700, "judged": 6, "drifted": 0, "drifted_share": 0.0,
-        "document": {"features": [], "performance": live}, "run_id": "r", "computed_at": datetime.now(UTC),
-    })  # fmt: skip
+    save_report(
+        warehouse,
+        {
+            "id": "1" * 32,
+            "model": "accidents",
+            "version": "v",
+            "data_source": "sample",
+            "window_name": LOG_WINDOW,
+            "status": "stable",
+            "reason": "a test",
+            "rows": 700,
+            "judged": 6,
+            "drifted": 0,
+            "drifted_share": 0.0,
+            "document": {"features": [], "performance": live},
+            "run_id": "r",
+            "computed_at": datetime.now(UTC),
+        },
+    )
     warehouse.close()
     with process("drift", home, tmp_path / "log", auth_required=False, http_workers=2) as (_, client):
         url = str(client.base_url)
@@ -211,7 +235,7 @@ def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) ->
 
 
 def test_importing_the_services_loads_no_training_stack() -> None:
-    """A serving process stays small because it imports little."""
+    """No training library is in `sys.modules`."""
     script = f"import sys, serving.predict.app, serving.auth.app; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Rollback over HTTP, against a predict service that serves: quick, audited, barred from coming back by itself."""
+"""Rollback over HTTP with a running predict service, and by the command line."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from accident_reco.storage.promotions import promotion_history, rolled_back_vers
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import work_request
 from accident_reco_tests.serving.live import live, wait_for
-from accident_reco_tests.serving.toy import LOADERS, model_store, toy_bundle
+from accident_reco_tests.serving.toy import LOADERS, open_model_store, toy_bundle
 from serving.predict.app import create_app
 
 AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
@@ -29,38 +29,42 @@ POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
 
 @pytest.fixture
 def warehouse(tmp_path: Path):
-    made = Warehouse(Settings.load(home=tmp_path).database)
-    made.upgrade()
-    yield made
-    made.close()
+    warehouse = Warehouse(Settings.load(home=tmp_path).database)
+    warehouse.upgrade()
+    yield warehouse
+    warehouse.close()
 
 
-def through_the_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
-    """Promote as a training run does; gives what serves afterwards."""
+def promote_by_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
+    """Promote as a training run does; returns the version that serves afterwards."""
     outcome = promote(
-        model_store(home), warehouse, replace(bundle, gate={}),
-        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)), POLICY, "run",
-    )  # fmt: skip
+        open_model_store(home),
+        warehouse,
+        replace(bundle, gate={}),
+        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)),
+        POLICY,
+        "run",
+    )
     assert outcome.pointer is not None
     return outcome.pointer.version
 
 
-def answering(client: httpx.Client) -> str:
+def served_version(client: httpx.Client) -> str:
     return str(client.post("/predict/accidents", json={"records": [{"catu": 3}]}).json()["version"])
 
 
-def test_the_next_answer_is_the_older_version_within_five_seconds(tmp_path: Path, warehouse: Warehouse) -> None:
-    """Asked by HTTP: the pointer moves before the answer, the slot follows, and the gate bars the way back."""
-    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+def test_rollback_is_served_within_five_seconds(tmp_path: Path, warehouse: Warehouse) -> None:
+    """The pointer moves before the response, the slot follows, and the gate blocks the version left behind."""
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
-        assert answering(client) == second
+        assert served_version(client) == second
         started = time.monotonic()
-        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong about pedestrians"})
-        assert asked.status_code == 200
-        assert asked.json()["status"] == "done"
-        assert asked.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
-        wait_for(lambda: answering(client) == first)
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong about pedestrians"})
+        assert response.status_code == 200
+        assert response.json()["status"] == "done"
+        assert response.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
+        wait_for(lambda: served_version(client) == first)
         assert time.monotonic() - started < 5
     entry = promotion_history(warehouse, "accidents")[0]
     assert (entry["action"], entry["version"], entry["previous"], entry["promoted"]) == (
@@ -69,35 +73,35 @@ def test_the_next_answer_is_the_older_version_within_five_seconds(tmp_path: Path
         second,
         True,
     )
-    assert entry["run_id"] == f"api:{asked.json()['id']}"
-    assert through_the_gate(tmp_path, warehouse, toy_bundle(0.9)) == first
+    assert entry["run_id"] == f"api:{response.json()['id']}"
+    assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == first
 
 
-def test_a_store_that_cannot_be_written_leaves_the_request_to_the_sensor(
+def test_store_failure_leaves_the_request_to_the_sensor(
     tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """202 with a queued request: nothing is lost, nothing is half done."""
-    through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    """202 with a queued request; the pointer has not moved."""
+    promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
-        store = type(model_store(tmp_path).objects)
+        store = type(open_model_store(tmp_path).objects)
         assert issubclass(store, ObjectStore)
 
         def refuse(*_arguments: object) -> str:
             raise StoreError("read-only now")
 
         monkeypatch.setattr(store, "swap", refuse)
-        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
-        assert asked.status_code == 202
-        request = work_request(warehouse, asked.json()["id"])
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert response.status_code == 202
+        request = work_request(warehouse, response.json()["id"])
         assert request is not None
         assert request["status"] == "queued"
-        assert answering(client) == second
+        assert served_version(client) == second
 
 
 @contextmanager
 def audit_refused(warehouse: Warehouse) -> Iterator[None]:
-    """The database takes everything but rows of the audit, as one does whose disk is full."""
+    """The database rejects rows of the audit, like one with a full disk."""
     refuse = "CREATE TRIGGER full BEFORE INSERT ON promotions BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
     with warehouse.begin() as connection:
         connection.execute(text(refuse))
@@ -110,37 +114,37 @@ def test_an_interrupted_rollback_is_completed_by_the_next_request(tmp_path: Path
     """202 while the audit cannot be written, although the pointer moved; requested again, that one's outcome: no second
     move, and the version left behind is blocked.
     """
-    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
         with audit_refused(warehouse):
             cut_off = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
             assert (cut_off.status_code, cut_off.json()["status"]) == (202, "queued")
-        pointer = model_store(tmp_path).pointer("accidents")
+        pointer = open_model_store(tmp_path).pointer("accidents")
         again = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
         assert (again.status_code, again.json()["status"]) == (200, "done"), again.text
         assert again.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
-    assert model_store(tmp_path).pointer("accidents") == pointer
+    assert open_model_store(tmp_path).pointer("accidents") == pointer
     (entry,) = (row for row in promotion_history(warehouse, "accidents") if row["action"] == "rollback")
     assert (entry["promoted"], entry["run_id"]) == (True, f"api:{cut_off.json()['id']}")
     assert rolled_back_versions(warehouse, "accidents") == [second]
 
 
-def test_with_the_database_away_nothing_moves(tmp_path: Path, warehouse: Warehouse) -> None:
-    """503 and the same champion: what cannot be recorded is not done."""
-    through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+def test_database_failure_prevents_the_rollback(tmp_path: Path, warehouse: Warehouse) -> None:
+    """503 and the same champion: a rollback must be recorded first."""
+    promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     with live(create_app(Settings.load(home=tmp_path, auth_required=False, database_url=AWAY), LOADERS)) as client:
-        asked = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
-        assert (asked.status_code, asked.json()["type"].split(":")[-1]) == (503, "warehouse-unavailable")
-        assert answering(client) == second
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert (response.status_code, response.json()["type"].split(":")[-1]) == (503, "warehouse-unavailable")
+        assert served_version(client) == second
 
 
-def test_command_line_with_the_database_away(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
-    """One line and an exit code, whether nothing moved or the audit is missing; repeated, it ends as it should."""
+def test_command_line_with_a_failing_database(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+    """One line and an exit code, without a move and with an incomplete audit; a repetition completes it."""
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
-    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     monkeypatch.setenv("ACCIDENT_RECO_DATABASE_URL", AWAY)
     assert main(["rollback", "accidents"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -161,17 +165,17 @@ def test_command_line_with_the_database_away(tmp_path: Path, warehouse: Warehous
 
 
 def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
-    """One line to type, one line of answer, exit codes for scripts."""
+    """One line of output, exit codes for scripts."""
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
     assert main(["rollback", "accidents"]) == 1
     assert "no accidents version serves" in capsys.readouterr().err
-    first = through_the_gate(tmp_path, warehouse, toy_bundle(0.3))
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
     assert main(["rollback", "accidents"]) == 1
     assert "no earlier version" in capsys.readouterr().err
-    second = through_the_gate(tmp_path, warehouse, toy_bundle(0.9))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     assert main(["rollback", "accidents"]) == 0
     assert f"rolled back from {second} to {first}" in capsys.readouterr().out
     assert main(["rollback", "accidents", "--version", first]) == 1
     assert f"{first} serves already" in capsys.readouterr().out
     assert main(["rollback", "accidents", "--version", second]) == 0
-    assert through_the_gate(tmp_path, warehouse, toy_bundle(0.9)) == second
+    assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == second

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol by its own client (tritonclient), JSON and binary tensors, and what it refuses."""
+"""The Open Inference Protocol with its own client (tritonclient): JSON and binary tensors, invalid requests."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def client(auth: Auth) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def triton(client: httpx.Client) -> Iterator[Any]:
     http = pytest.importorskip("tritonclient.http")
-    with http.InferenceServerClient(f"127.0.0.1:{client.base_url.port}") as made:
-        yield made
+    with http.InferenceServerClient(f"127.0.0.1:{client.base_url.port}") as connection:
+        yield connection
 
 
-def test_triton_sees_the_server_and_the_model(triton: Any, client: httpx.Client) -> None:
-    """Health is open; metadata needs the scope and names every raw column of the version that serves."""
+def test_health_and_metadata(triton: Any, client: httpx.Client) -> None:
+    """Health is open; metadata requires the scope and lists all raw columns of the served version."""
     headers = {"Authorization": client.headers["authorization"]}
     version = client.get("/models").json()[0]["champion"]
     assert triton.is_server_live()
@@ -65,9 +65,7 @@ def test_triton_sees_the_server_and_the_model(triton: Any, client: httpx.Client)
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_triton_gets_the_same_answer_as_the_rest_endpoint(
-    triton: Any, client: httpx.Client, auth: Auth, binary: bool
-) -> None:
+def test_inference_equals_the_rest_endpoint(triton: Any, client: httpx.Client, auth: Auth, binary: bool) -> None:
     """Numbers, text and booleans, as JSON and as binary tensors; every row is in the prediction log."""
     http = pytest.importorskip("tritonclient.http")
     tensors = {
@@ -84,9 +82,12 @@ def test_triton_gets_the_same_answer_as_the_rest_endpoint(
         inputs.append(tensor)
     outputs = [http.InferRequestedOutput(n, binary_data=binary) for n in ("probability", "grave", "prediction_id")]
     answer = triton.infer(
-        "accidents", inputs, outputs=outputs, request_id="mine",
+        "accidents",
+        inputs,
+        outputs=outputs,
+        request_id="mine",
         headers={"Authorization": client.headers["authorization"]},
-    )  # fmt: skip
+    )
     assert answer.get_response()["id"] == "mine"
     records = [
         {"catu": 1, "lat": 48.5, "dep": "59", "vma": 50},
@@ -105,8 +106,8 @@ def test_triton_gets_the_same_answer_as_the_rest_endpoint(
     assert (logged["source"], logged["user_name"], logged["inputs"]["dep"]) == ("v2", "admin", "59")
 
 
-def test_triton_shows_what_was_wrong(triton: Any, client: httpx.Client) -> None:
-    """The protocol's clients read the member `error`."""
+def test_client_shows_the_error(triton: Any, client: httpx.Client) -> None:
+    """Clients of the protocol read the member `error`."""
     http = pytest.importorskip("tritonclient.http")
     utils = pytest.importorskip("tritonclient.utils")
     tensor = http.InferInput("catu", [1], "INT32")
@@ -122,21 +123,42 @@ def tensor(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "document",
     [
-        {}, {"inputs": []}, {"inputs": {}}, {"inputs": [1]}, {"inputs": [tensor(name="nonsense")]},
-        {"inputs": [tensor(name=1)]}, {"inputs": [tensor(datatype="FP8")]}, {"inputs": [tensor(datatype=["INT32"])]},
-        {"inputs": [tensor(shape=[2])]}, {"inputs": [tensor(shape=[-1])]}, {"inputs": [tensor(shape=[1, 2])]},
-        {"inputs": [tensor(shape=[10**9])]}, {"inputs": [tensor(shape=[True])]}, {"inputs": [tensor(shape="1")]},
-        {"inputs": [tensor(data=["1"])]}, {"inputs": [tensor(data=[1.5])]}, {"inputs": [tensor(data=[10**40])]},
-        {"inputs": [tensor(data=[None])]}, {"inputs": [tensor(data=[9])]}, {"inputs": [tensor(data=[True])]},
-        {"inputs": [tensor(data=1)]}, {"inputs": [tensor(), tensor()]}, {"inputs": [tensor(data=[[1, 2]])]},
-        {"inputs": [tensor(), tensor(name="sexe", shape=[2], data=[1, 2])]}, {"inputs": [tensor()], "id": 7},
-        {"inputs": [tensor()], "outputs": [{"name": "nonsense"}]}, {"inputs": [tensor()], "outputs": "x"},
-        {"inputs": [tensor(parameters={"binary_data_size": 4})]}, {"inputs": [tensor(name="dep")]},
-        {"inputs": [tensor(parameters={"binary_data_size": -1})]}, [], 1,
+        {},
+        {"inputs": []},
+        {"inputs": {}},
+        {"inputs": [1]},
+        {"inputs": [tensor(name="nonsense")]},
+        {"inputs": [tensor(name=1)]},
+        {"inputs": [tensor(datatype="FP8")]},
+        {"inputs": [tensor(datatype=["INT32"])]},
+        {"inputs": [tensor(shape=[2])]},
+        {"inputs": [tensor(shape=[-1])]},
+        {"inputs": [tensor(shape=[1, 2])]},
+        {"inputs": [tensor(shape=[10**9])]},
+        {"inputs": [tensor(shape=[True])]},
+        {"inputs": [tensor(shape="1")]},
+        {"inputs": [tensor(data=["1"])]},
+        {"inputs": [tensor(data=[1.5])]},
+        {"inputs": [tensor(data=[10**40])]},
+        {"inputs": [tensor(data=[None])]},
+        {"inputs": [tensor(data=[9])]},
+        {"inputs": [tensor(data=[True])]},
+        {"inputs": [tensor(data=1)]},
+        {"inputs": [tensor(), tensor()]},
+        {"inputs": [tensor(data=[[1, 2]])]},
+        {"inputs": [tensor(), tensor(name="sexe", shape=[2], data=[1, 2])]},
+        {"inputs": [tensor()], "id": 7},
+        {"inputs": [tensor()], "outputs": [{"name": "nonsense"}]},
+        {"inputs": [tensor()], "outputs": "x"},
+        {"inputs": [tensor(parameters={"binary_data_size": 4})]},
+        {"inputs": [tensor(name="dep")]},
+        {"inputs": [tensor(parameters={"binary_data_size": -1})]},
+        [],
+        1,
     ],
-)  # fmt: skip
-def test_malformed_requests_are_refused(client: httpx.Client, document: Any) -> None:
-    """Whatever does not add up is a 422 that says what."""
+)
+def test_malformed_requests_are_rejected(client: httpx.Client, document: Any) -> None:
+    """422 with the reason."""
     answer = client.post(INFER, json=document)
     assert answer.status_code == 422, answer.text
     assert answer.json()["error"]
@@ -145,12 +167,18 @@ def test_malformed_requests_are_refused(client: httpx.Client, document: Any) -> 
 @pytest.mark.parametrize(
     ("header_length", "content"),
     [
-        ("5", b"{}"), ("-1", b"{}"), ("x", b"{}"), ("9" * 30, b"{}"), ("0", b"{}"),
-        (None, b"\x00\x01"), (None, b"NaN"), (None, b"[" * 1000),
+        ("5", b"{}"),
+        ("-1", b"{}"),
+        ("x", b"{}"),
+        ("9" * 30, b"{}"),
+        ("0", b"{}"),
+        (None, b"\x00\x01"),
+        (None, b"NaN"),
+        (None, b"[" * 1000),
     ],
-)  # fmt: skip
-def test_malformed_framing_is_refused(client: httpx.Client, header_length: str | None, content: bytes) -> None:
-    """Lengths that lie, bytes that are no JSON."""
+)
+def test_malformed_framing_is_rejected(client: httpx.Client, header_length: str | None, content: bytes) -> None:
+    """Wrong lengths, and bytes that are not JSON."""
     headers = {"Inference-Header-Content-Length": header_length} if header_length is not None else {}
     assert client.post(INFER, content=content, headers=headers).status_code == 422
 
@@ -159,16 +187,16 @@ def test_malformed_framing_is_refused(client: httpx.Client, header_length: str |
     "raw",
     [b"", struct.pack("<I", 2**31), struct.pack("<I", 3) + b"59", struct.pack("<I", 2) + b"59x", b"\x01\x00"],
 )
-def test_binary_text_that_lies_about_its_length(client: httpx.Client, raw: bytes) -> None:
-    """Length prefixes are checked against what is there."""
+def test_wrong_lengths_of_binary_text(client: httpx.Client, raw: bytes) -> None:
+    """Length prefixes are checked against the data."""
     entry = {"name": "dep", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
     head = httpx.Request("POST", "http://x", json={"inputs": [entry]}).content
     headers = {"Inference-Header-Content-Length": str(len(head))}
     assert client.post(INFER, content=head + raw, headers=headers).status_code == 422
 
 
-def test_movies_speak_the_protocol_too(tmp_path: Path) -> None:
-    """Pairs of user and movie in, predicted stars out; strangers and unknown movies fall back to what is known."""
+def test_movies_support_the_protocol(tmp_path: Path) -> None:
+    """Pairs of user and movie → predicted ratings, with fallbacks for unknown users and movies."""
     bundle = movie_bundle(3_000)
     promote(tmp_path, bundle)
     settings = Settings.load(home=tmp_path, auth_required=False)
@@ -187,8 +215,8 @@ def test_movies_speak_the_protocol_too(tmp_path: Path) -> None:
         wait_for(lambda: prediction_log.count_predictions(warehouse, "movies") == 3)
 
 
-def test_without_a_token_only_health_answers(client: httpx.Client) -> None:
-    """Metadata and inference need the scope `predict`."""
+def test_without_a_token_only_health_is_open(client: httpx.Client) -> None:
+    """Metadata and inference require the scope `predict`."""
     bare = httpx.Client(base_url=client.base_url)
     assert bare.get("/v2/health/ready").json() == {"ready": True}
     assert bare.get("/v2").status_code == 401

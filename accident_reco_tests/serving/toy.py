@@ -1,4 +1,4 @@
-"""A small real model for tests of serving: its weights come from the bundle's files, its answers from the columns."""
+"""A minimal model for tests: weights from the bundle's files, predictions from the columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accident_reco.storage.objects import open_store
 
 
 class ToyScorer:
-    """Probability from the kind of road user alone."""
+    """Probability from the kind of road user (`catu`) alone."""
 
     def __init__(self, weight: float, threshold: float) -> None:
         self.weight = weight
@@ -33,16 +33,16 @@ class ToyScorer:
 
 
 def load_toy(files: Mapping[str, bytes], manifest: Manifest) -> ToyScorer:
-    """Loader of the toy: raises for weights that do not give a probability, like a real smoke prediction."""
+    """Load the model. Raises ValueError where its smoke prediction is not a probability."""
     raw = json.loads(files["weights.json"])
     scorer = ToyScorer(raw["weight"], raw["threshold"])
     if not 0 <= scorer.probability({"catu": np.array([3])})[0] <= 1 or raw["weight"] < 0:
-        raise ValueError("the smoke prediction gave no probability")
+        raise ValueError("the smoke prediction is not a probability")
     return scorer
 
 
 def toy_bundle(weight: float = 0.9, model: str = "accidents", **files: bytes) -> Bundle:
-    """A bundle of the toy."""
+    """A bundle of `ToyScorer`."""
     return Bundle(
         model=model,
         files={"weights.json": json.dumps({"weight": weight, "threshold": 0.5}).encode(), **files},
@@ -54,13 +54,13 @@ def toy_bundle(weight: float = 0.9, model: str = "accidents", **files: bytes) ->
 
 
 def promote(home: Path, bundle: Bundle, reason: str = "first model") -> Pointer:
-    """Write a bundle and let the pointer name it, as a training run would."""
-    store = model_store(home)
+    """Write a bundle and point to it, as a training run does."""
+    store = open_model_store(home)
     manifest = store.write(bundle)
     return store.point(manifest, expected=store.pointer(bundle.model), run_id="run", reason=reason)
 
 
-def model_store(home: Path) -> ModelStore:
+def open_model_store(home: Path) -> ModelStore:
     """The model store of the embedded default."""
     return ModelStore(open_store((home / "store").as_uri()))
 

@@ -27,7 +27,7 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request, open_requests, request_work
 from accident_reco_tests.serving.live import live, wait_for
 from serving.drift.app import create_app
-from serving.drift.secret import alert_secret
+from serving.drift.secret import load_alert_secret
 
 pytestmark = pytest.mark.stack
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -170,7 +170,7 @@ def test_a_drift_gauge_asks_for_a_training_and_asks_on(
     Held back, the alert that fires on asks again when the hold is over; accepted, it asks for nothing more.
     """
     secret = tmp_path / "secret"
-    secret.write_text(alert_secret(settings))
+    secret.write_text(load_alert_secret(settings))
     known = addresses(settings, node=free_port(), postgres=free_port())
     config = tmp_path / "prometheus.yml"
     document = yaml.safe_load(prometheus_config(known, interval="1s"))

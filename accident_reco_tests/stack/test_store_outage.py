@@ -127,7 +127,7 @@ def test_a_store_that_accepts_and_never_answers(
         with predict(tmp_path, store_url) as client:
             status = state(client)
             assert (status["state"], status["version"]) == ("degraded", version)
-            assert "did not answer within" in status["problem"]
+            assert "did not respond within" in status["problem"]
 
 
 def test_a_store_that_goes_away_before_the_html_costs_no_verdict(

@@ -1,1 +1,1 @@
-"""Issues tokens and keeps accounts (:7999)."""
+"""The auth service (:7999): tokens, accounts, API keys, audit log."""

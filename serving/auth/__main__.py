@@ -1,4 +1,4 @@
-"""`python -m serving.auth [serve|init|rotate-keys]`: the auth service, its first key and admin, a new signing key."""
+"""`python -m serving.auth [serve|init|rotate-keys]`: runs the service, creates key and admin, rotates keys."""
 
 import argparse
 import sys
@@ -7,18 +7,18 @@ from serving.common.run import serve
 
 
 def main() -> int:
-    """Run a command; the process's exit code."""
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serving.auth", description="The auth service and its keys")
     parser.add_argument(
         "command",
         nargs="?",
         default="serve",
         choices=("serve", "init", "rotate-keys"),
-        help="serve (default); init: first key and admin; rotate-keys: sign with a new key from now on",
+        help="serve (default); init: create the first key and admin; rotate-keys: sign with a new key from now on",
     )
     command = parser.parse_args().command
     if command == "serve":
-        return serve("auth", "serving.auth.app:app_of_process", "auth_port")
+        return serve("auth", "serving.auth.app:create_process_app", "auth_port")
     return _manage(command)
 
 
@@ -36,7 +36,7 @@ def _manage(command: str) -> int:
         return 2
     if command == "rotate-keys":
         kid = KeyRing(settings.keys).rotate()
-        sys.stdout.write(f"new signing key: {kid}; the one before still verifies\n")
+        sys.stdout.write(f"new signing key: {kid}; the previous one still verifies\n")
         accounts.audit(Warehouse(settings.database), "system", "keys.rotate", target=kid)
         return 0
     Warehouse(settings.database).upgrade()

@@ -1,4 +1,4 @@
-"""Accounts, machines' keys and the audit log: what an admin does, and what everybody may do with their own account."""
+"""Endpoints for admins: accounts, API keys of machines, the audit log, erasure of an account's predictions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from starlette.responses import Response
 from accident_reco.storage import accounts, prediction_log
 from serving.auth.context import Context
 from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH
-from serving.common.api_keys import new_key
-from serving.common.app import json_response, new_router
+from serving.common.api_keys import generate_key
+from serving.common.app import build_router, json_response
 from serving.common.identity import ACCOUNT_NAME, SCOPES
 from serving.common.problems import Problem, responses
 
 Name = Annotated[str, Path(pattern=ACCOUNT_NAME, description="Account name")]
 Password = Annotated[str, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH, json_schema_extra={"format": "password"})]
-# Who may have asked for a prediction: an account, a machine's key, or anybody while authentication was off.
-_ASKER = r"^(key:[0-9a-f]{16}|[a-z][a-z0-9._-]{1,63})$"
+# User name of a logged prediction: an account, an API key, or `anonymous` while authentication was off.
+_SUBJECT = r"^(key:[0-9a-f]{16}|[a-z][a-z0-9._-]{1,63})$"
 Role = Literal["user", "admin"]
 Scope = Literal["predict", "feedback", "monitor", "train", "admin"]
 
@@ -31,7 +31,7 @@ class _Strict(BaseModel):
 
 
 class NewUser(_Strict):
-    """An account to make."""
+    """An account to create."""
 
     name: str = Field(pattern=ACCOUNT_NAME, description="Lower case; it never changes")
     password: Password
@@ -39,14 +39,14 @@ class NewUser(_Strict):
 
 
 class UserChanges(_Strict):
-    """What to change; absent fields stay."""
+    """Changes of an account; absent fields stay."""
 
     password: Password | None = None
     role: Role | None = None
     disabled: bool | None = Field(None, strict=True)
 
 
-class UserAnswer(BaseModel):
+class UserResponse(BaseModel):
     """An account."""
 
     name: str
@@ -57,17 +57,15 @@ class UserAnswer(BaseModel):
 
 
 class NewApiKey(_Strict):
-    """A machine's key to make."""
+    """An API key to create."""
 
-    name: str = Field(
-        min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", description="What it is for; one line"
-    )
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", description="Purpose; one line")
     scopes: list[Scope] = Field(min_length=1, max_length=len(SCOPES))
-    expires_in_days: int | None = Field(None, strict=True, ge=1, le=3650, description="Absent: does not expire")
+    expires_in_days: int | None = Field(None, strict=True, ge=1, le=3650, description="Absent: it does not expire")
 
 
-class ApiKeyAnswer(BaseModel):
-    """A machine's key; `key` is there only in the answer that made it."""
+class ApiKeyResponse(BaseModel):
+    """An API key; `key` is present only in the response that created it."""
 
     id: str
     name: str
@@ -79,8 +77,8 @@ class ApiKeyAnswer(BaseModel):
     key: str | None = Field(None, description="Send as `X-API-Key` or `Authorization: Bearer`; shown this once")
 
 
-class AuditLine(BaseModel):
-    """One line of the audit log."""
+class AuditEntry(BaseModel):
+    """An entry of the audit log."""
 
     id: int
     at: datetime
@@ -93,8 +91,8 @@ class AuditLine(BaseModel):
     detail: dict[str, Any]
 
 
-def _shown(user: dict[str, Any]) -> dict[str, Any]:
-    return {name: user[name] for name in UserAnswer.model_fields}
+def _build_response(user: dict[str, Any]) -> dict[str, Any]:
+    return {name: user[name] for name in UserResponse.model_fields}
 
 
 def _no_such_user() -> Problem:
@@ -102,62 +100,67 @@ def _no_such_user() -> Problem:
 
 
 def _last_admin() -> Problem:
-    return Problem(409, "This is the last admin; make another one first.", kind="last-admin")
+    return Problem(409, "This is the last admin; create another one first.", kind="last-admin")
 
 
 def router(context: Context) -> APIRouter:
-    """Endpoints of admins."""
-    routes = new_router("accounts", needs=context.guard.needs("admin"))
+    """The endpoints; all of them require the scope `admin`."""
+    routes = build_router("accounts", requires=context.guard.require("admin"))
     warehouse = context.warehouse
 
-    @routes.get("/users", summary="Every account", response_model=list[UserAnswer])
+    @routes.get("/users", summary="List accounts", response_model=list[UserResponse])
     async def list_users() -> Response:
-        return json_response([_shown(user) for user in await asyncio.to_thread(accounts.all_users, warehouse)])
+        return json_response([_build_response(user) for user in await asyncio.to_thread(accounts.all_users, warehouse)])
 
     @routes.post(
-        "/users", summary="Make an account", status_code=201, response_model=UserAnswer, responses=responses(409)
+        "/users", summary="Create an account", status_code=201, response_model=UserResponse, responses=responses(409)
     )
     async def create_user(body: NewUser, request: Request) -> Response:
         password_hash = await context.passwords.hash(body.password)
         try:
             user = await asyncio.to_thread(accounts.add_user, warehouse, body.name, password_hash, body.role)
         except accounts.AccountExists:
-            raise Problem(409, "The name is taken.", kind="account-exists") from None
+            raise Problem(409, "An account with this name exists.", kind="account-exists") from None
         await context.audit(request, "user.create", target=body.name, detail={"role": body.role})
-        return json_response(_shown(user), 201)
+        return json_response(_build_response(user), 201)
 
-    @routes.get("/users/{name}", summary="One account", response_model=UserAnswer, responses=responses(404))
+    @routes.get("/users/{name}", summary="Get an account", response_model=UserResponse, responses=responses(404))
     async def get_user(name: Name) -> Response:
         user = await asyncio.to_thread(accounts.user, warehouse, name)
         if user is None:
             raise _no_such_user()
-        return json_response(_shown(user))
+        return json_response(_build_response(user))
 
     @routes.patch(
-        "/users/{name}", summary="Change an account", response_model=UserAnswer, responses=responses(404, 409)
+        "/users/{name}", summary="Change an account", response_model=UserResponse, responses=responses(404, 409)
     )
     async def change_user(name: Name, body: UserChanges, request: Request) -> Response:
         changes: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"password"})
         if body.password is not None:
             changes["password_hash"] = await context.passwords.hash(body.password)
-        weaker = body.role == "user" or body.disabled is True
+        is_restricted = body.role == "user" or body.disabled is True
         if changes:
-            outcome = await asyncio.to_thread(accounts.change_user, warehouse, name, changes, keep_an_admin=weaker)
+            outcome = await asyncio.to_thread(
+                accounts.change_user, warehouse, name, changes, keep_an_admin=is_restricted
+            )
             if outcome == "last admin":
                 raise _last_admin()
-            if body.password is not None or weaker:
+            if body.password is not None or is_restricted:
                 await asyncio.to_thread(accounts.revoke_user_tokens, warehouse, name)
         user = await asyncio.to_thread(accounts.user, warehouse, name)
         if user is None:
             raise _no_such_user()
         changed = sorted("password" if field == "password_hash" else field for field in changes)
         await context.audit(request, "user.change", target=name, detail={"changed": changed})
-        return json_response(_shown(user))
+        return json_response(_build_response(user))
 
     @routes.delete(
-        "/users/{name}", summary="Remove an account", status_code=204, response_class=Response,
+        "/users/{name}",
+        summary="Delete an account",
+        status_code=204,
+        response_class=Response,
         responses=responses(404, 409),
-    )  # fmt: skip
+    )
     async def delete_user(name: Name, request: Request) -> Response:
         outcome = await asyncio.to_thread(accounts.remove_user, warehouse, name)
         if outcome == "last admin":
@@ -169,38 +172,38 @@ def router(context: Context) -> APIRouter:
 
     @routes.delete(
         "/users/{name}/data",
-        summary="Erase what an account asked for: its logged predictions and their labels",
-        description="Works for accounts that were removed, and for keys as `key:<id>`.",
+        summary="Erase the logged predictions of an account with their labels",
+        description="Also for deleted accounts, and for API keys as `key:<id>`.",
         response_model=dict[str, int],
     )
-    async def erase_user_data(name: Annotated[str, Path(pattern=_ASKER)], request: Request) -> Response:
+    async def erase_user_data(name: Annotated[str, Path(pattern=_SUBJECT)], request: Request) -> Response:
         erased = await asyncio.to_thread(prediction_log.erase_user, warehouse, name)
         await context.audit(request, "user.erase", target=name, detail=erased)
         return json_response(erased)
 
-    _keys(routes, context)
+    _add_key_endpoints(routes, context)
 
-    @routes.get("/audit", summary="The audit log, newest first", response_model=list[AuditLine])
+    @routes.get("/audit", summary="Read the audit log, newest first", response_model=list[AuditEntry])
     async def audit(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Lines before this id")] = None,
+        before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Entries before this id")] = None,
     ) -> Response:
         return json_response(await asyncio.to_thread(accounts.audit_lines, warehouse, limit, before))
 
     return routes
 
 
-def _keys(routes: APIRouter, context: Context) -> None:
+def _add_key_endpoints(routes: APIRouter, context: Context) -> None:
     warehouse = context.warehouse
 
-    @routes.get("/api-keys", summary="Every key of a machine", response_model=list[ApiKeyAnswer])
+    @routes.get("/api-keys", summary="List API keys", response_model=list[ApiKeyResponse])
     async def list_api_keys() -> Response:
         rows = await asyncio.to_thread(accounts.all_api_keys, warehouse)
         return json_response([{k: v for k, v in row.items() if k != "secret_hash"} for row in rows])
 
-    @routes.post("/api-keys", summary="Make a key for a machine", status_code=201, response_model=ApiKeyAnswer)
+    @routes.post("/api-keys", summary="Create an API key", status_code=201, response_model=ApiKeyResponse)
     async def create_api_key(body: NewApiKey, request: Request) -> Response:
-        key_id, key, secret_hash = new_key()
+        key_id, key, secret_hash = generate_key()
         row = {
             "id": key_id,
             "name": body.name,
@@ -216,9 +219,12 @@ def _keys(routes: APIRouter, context: Context) -> None:
         return json_response({**stored, "key": key}, 201)
 
     @routes.delete(
-        "/api-keys/{key_id}", summary="Revoke a key", status_code=204, response_class=Response,
+        "/api-keys/{key_id}",
+        summary="Revoke an API key",
+        status_code=204,
+        response_class=Response,
         responses=responses(404),
-    )  # fmt: skip
+    )
     async def revoke_api_key(key_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], request: Request) -> Response:
         if not await asyncio.to_thread(accounts.revoke_api_key, warehouse, key_id):
             raise Problem(404, "There is no such key, or it is revoked already.", kind="no-such-key")

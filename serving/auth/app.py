@@ -1,4 +1,4 @@
-"""The auth service, put together. Making the app opens nothing."""
+"""Builds the auth service. Building the app opens no resources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.auth.issuing import Issuer
 from serving.auth.keys import KeyRing
 from serving.auth.passwords import Passwords
 from serving.common import logs
-from serving.common.app import Readiness, Service, build
+from serving.common.app import Readiness, Service, build_app
 from serving.common.guard import Guard
 from serving.common.identity import ROLES, Principal
 from serving.common.jwks import Jwks
@@ -27,15 +27,15 @@ from serving.common.metrics import Metrics
 
 NAME = "auth"
 _TAGS = (
-    {"name": "tokens", "description": "Log in, stay logged in, log out"},
-    {"name": "accounts", "description": "Accounts, keys of machines, audit"},
+    {"name": "tokens", "description": "Log in, refresh, log out"},
+    {"name": "accounts", "description": "Accounts, API keys, audit log"},
     {"name": "operations", "description": "Health and metrics"},
 )
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app. A key and an admin must exist before it can issue tokens (see `bootstrap`)."""
-    # Accounts are never open to everybody, whatever the other services are set to.
+    """The app. A signing key and an admin must exist before it can issue tokens (see `bootstrap`)."""
+    # Accounts always require authentication, also where the setting turns it off for the other services.
     settings = settings.model_copy(update={"auth_required": True})
     metrics = Metrics()
     warehouse = Warehouse(settings.database)
@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         keys=keys,
         passwords=Passwords(),
         issuer=Issuer(settings, warehouse, keys),
-        guard=Guard(settings, warehouse, Jwks(keys.jwks, cache=None), partial(_present_scopes, warehouse)),
+        guard=Guard(settings, warehouse, Jwks(keys.jwks, cache=None), partial(_read_current_scopes, warehouse)),
     )
 
     @asynccontextmanager
@@ -62,13 +62,13 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(
         name=NAME,
         title="accident_reco auth",
-        description="Issues the tokens that the other services verify, and keeps accounts.",
+        description="Issues the tokens that the other services verify; manages accounts and API keys.",
         routers=[login.router(context), admin.router(context)],
-        readiness=lambda: _readiness(context),
+        readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
     )
-    app = build(settings, service, metrics)
+    app = build_app(settings, service, metrics)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_docs_origins,
@@ -79,15 +79,15 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _present_scopes(warehouse: Warehouse, principal: Principal) -> frozenset[str] | None:
-    """What an account may do by its present role: a token says what it was, and an admin's would be long enough."""
+def _read_current_scopes(warehouse: Warehouse, principal: Principal) -> frozenset[str] | None:
+    """Scopes of the current role of an account, not of the one at login; None where it is removed or disabled."""
     if principal.subject.startswith("key:"):
         return principal.scopes
     user = accounts.user(warehouse, principal.subject)
     return None if user is None or user["disabled"] else ROLES[user["role"]]
 
 
-def _readiness(context: Context) -> Readiness:
+def _check_readiness(context: Context) -> Readiness:
     try:
         context.keys.signing()
         ready = accounts.has_admin(context.warehouse)
@@ -96,8 +96,8 @@ def _readiness(context: Context) -> Readiness:
     return Readiness(ready, {} if ready else {"problem": "there is no admin; run: python -m serving.auth init"})
 
 
-def app_of_process() -> FastAPI:
-    """The app as a process runs it: settings from the environment, logging set up."""
+def create_process_app() -> FastAPI:
+    """The app of a process: settings from the environment, logging configured."""
     settings = Settings.load()
     logs.configure(NAME, settings.log_level)
     return create_app(settings)

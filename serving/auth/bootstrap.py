@@ -1,4 +1,4 @@
-"""What must exist before the auth service can work: a signing key and somebody who administers."""
+"""Creates what the auth service requires: a signing key and the first admin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from accident_reco.settings import Settings
 from accident_reco.storage import accounts
 from accident_reco.storage.warehouse import Warehouse
-from serving.auth.keys import KeyRing, secret_file
+from serving.auth.keys import KeyRing, write_secret
 from serving.auth.passwords import Passwords
 
 ADMIN: Final = "admin"
@@ -16,10 +16,10 @@ PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file name
 
 
 def ensure_admin(settings: Settings) -> str | None:
-    """Make the first signing key and the first admin where there are none; the warehouse must be migrated.
+    """Create the first signing key and the first admin where there are none; the warehouse must be migrated.
 
     Returns:
-        The admin's new random password, to be shown once; None when an admin exists or the settings state the password.
+        The admin's generated password, to be shown once; None if an admin exists or the password is a setting.
     """
     KeyRing(settings.keys).ensure()
     warehouse = Warehouse(settings.database)
@@ -28,16 +28,16 @@ def ensure_admin(settings: Settings) -> str | None:
             return None
         password = settings.admin_password or secrets.token_urlsafe(18)
         try:
-            accounts.add_user(warehouse, ADMIN, Passwords().hash_now(password), "admin")
+            accounts.add_user(warehouse, ADMIN, Passwords().hash_blocking(password), "admin")
         except accounts.AccountExists:
-            # Another process was faster, or the account exists without its role: no password of ours is right then.
+            # Another process was faster, or the account exists with another role: the password here is not its own.
             return None
         accounts.audit(warehouse, "system", "user.create", target=ADMIN, detail={"role": "admin"})
     finally:
         warehouse.close()
     if settings.admin_password:
         return None
-    kept = settings.keys / PASSWORD_FILE
-    kept.unlink(missing_ok=True)
-    secret_file(kept, password.encode() + b"\n")
+    file = settings.keys / PASSWORD_FILE
+    file.unlink(missing_ok=True)
+    write_secret(file, password.encode() + b"\n")
     return password

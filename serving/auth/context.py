@@ -1,4 +1,4 @@
-"""What the auth service's routers share. Made by the app, never global."""
+"""Resources that the auth service's routers share; built by the app, never global."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from serving.auth.keys import KeyRing
 from serving.auth.passwords import Passwords
 from serving.common.guard import Guard
 from serving.common.metrics import Metrics
-from serving.common.problems import request_id_of
+from serving.common.problems import get_request_id
 
 
 @dataclass(frozen=True)
 class Context:
-    """Handed to every router factory of the service."""
+    """Passed to every router factory of the service."""
 
     settings: Settings
     metrics: Metrics
@@ -42,7 +42,7 @@ class Context:
         outcome: str = "ok",
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Append a line about this request to the audit log."""
+        """Append an entry about this request to the audit log."""
         state = request.scope["state"]
         await asyncio.to_thread(
             accounts.audit,
@@ -52,6 +52,6 @@ class Context:
             target=target,
             outcome=outcome,
             address=request.client.host[:64] if request.client else None,
-            request_id=request_id_of(request.scope),
+            request_id=get_request_id(request.scope),
             detail=detail,
         )

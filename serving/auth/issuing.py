@@ -19,27 +19,27 @@ from serving.common.identity import ROLES
 from serving.common.tokens import ALGORITHM, TOKEN_TYPE
 
 
-def hash_of(token: str) -> str:
-    """What is kept of a refresh token, which is 256 random bits."""
+def hash_token(token: str) -> str:
+    """SHA-256 in hex, the only form in which a refresh token (256 random bits) is stored."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def granted(role: str, wanted: str) -> frozenset[str]:
-    """Scopes for a role: all of them, or those that were asked for and the role has."""
+def grant_scopes(role: str, requested: str) -> frozenset[str]:
+    """Scopes of a role: the requested ones (separated by spaces) among them, all where none is requested."""
     allowed = ROLES[role]
-    asked = frozenset(wanted.split())
-    return allowed & asked if asked else allowed
+    chosen = frozenset(requested.split())
+    return allowed & chosen if chosen else allowed
 
 
 class Issuer:
-    """Makes the answers of `POST /token`."""
+    """Issues the tokens of `POST /token`."""
 
     def __init__(self, settings: Settings, warehouse: Warehouse, keys: KeyRing) -> None:
         self._settings = settings
         self._warehouse = warehouse
         self._keys = keys
 
-    def access_token(self, subject: str, scopes: frozenset[str]) -> str:
+    def sign_access_token(self, subject: str, scopes: frozenset[str]) -> str:
         """A signed access token."""
         key = self._keys.signing()
         now = int(time.time())
@@ -54,41 +54,52 @@ class Issuer:
         }
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": TOKEN_TYPE})
 
-    def begin(self, user: Mapping[str, Any], scopes: frozenset[str]) -> dict[str, Any]:
-        """Access token and refresh token of a login. Blocks."""
-        refresh = secrets.token_urlsafe(32)
+    def issue(self, user: Mapping[str, Any], scopes: frozenset[str]) -> dict[str, Any]:
+        """Access token and refresh token of a login, as the response has them. Blocks."""
+        refresh_token = secrets.token_urlsafe(32)
         accounts.add_refresh_token(
-            self._warehouse, hash_of(refresh), secrets.token_hex(16), user["name"], " ".join(sorted(scopes)),
+            self._warehouse,
+            hash_token(refresh_token),
+            secrets.token_hex(16),
+            user["name"],
+            " ".join(sorted(scopes)),
             self._lifetime,
-        )  # fmt: skip
-        return self._answer(user["name"], scopes, refresh)
+        )
+        return self._build_response(user["name"], scopes, refresh_token)
 
-    def go_on(self, token: str, wanted: str = "") -> tuple[str, dict[str, Any] | None, dict[str, Any] | None]:
-        """Use a refresh token up: what came of it, its row, and the next tokens when it was good. Blocks."""
-        refresh = secrets.token_urlsafe(32)
-        outcome, row = accounts.use_refresh_token(self._warehouse, hash_of(token), hash_of(refresh), self._lifetime)
+    def refresh(self, token: str, requested: str = "") -> tuple[str, dict[str, Any] | None, dict[str, Any] | None]:
+        """Exchange a refresh token, which is valid once. Blocks.
+
+        Returns:
+            Outcome (`ok`, `disabled`, `no scope`, or that of `accounts.use_refresh_token`), the token's row, and the
+            new tokens where the outcome is `ok`.
+        """
+        refresh_token = secrets.token_urlsafe(32)
+        outcome, row = accounts.use_refresh_token(
+            self._warehouse, hash_token(token), hash_token(refresh_token), self._lifetime
+        )
         if outcome != "ok" or row is None:
             return outcome, row, None
         user = accounts.user(self._warehouse, row["user_name"])
         if user is None or user["disabled"]:
             return "disabled", row, None
-        # A role that was taken away since the login takes its scopes along.
-        scopes = granted(user["role"], row["scope"])
-        if wanted.split():
-            scopes &= frozenset(wanted.split())
+        # The role may have changed since the login.
+        scopes = grant_scopes(user["role"], row["scope"])
+        if requested.split():
+            scopes &= frozenset(requested.split())
         if not scopes:
             return "no scope", row, None
-        return outcome, row, self._answer(user["name"], scopes, refresh)
+        return outcome, row, self._build_response(user["name"], scopes, refresh_token)
 
     @property
     def _lifetime(self) -> timedelta:
         return timedelta(days=self._settings.refresh_token_days)
 
-    def _answer(self, name: str, scopes: frozenset[str], refresh: str) -> dict[str, Any]:
+    def _build_response(self, name: str, scopes: frozenset[str], refresh_token: str) -> dict[str, Any]:
         return {
-            "access_token": self.access_token(name, scopes),
+            "access_token": self.sign_access_token(name, scopes),
             "token_type": "bearer",
             "expires_in": self._settings.access_token_minutes * 60,
-            "refresh_token": refresh,
+            "refresh_token": refresh_token,
             "scope": " ".join(sorted(scopes)),
         }

@@ -1,4 +1,4 @@
-"""The signing keys: Ed25519, one file each with mode 0600, the newest signs, the one before it still verifies."""
+"""Signing keys: Ed25519, one file per key with mode 0600; the newest signs, the previous one still verifies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
-KEPT: Final = 2
-# How often a running service looks whether a command rotated the keys.
-_LOOK_SECONDS: Final = 2.0
+KEPT_KEYS: Final = 2
+# Interval at which a running service checks for rotated keys.
+_CHECK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class SigningKey:
         return {**entry, "kid": self.kid, "use": "sig", "alg": "EdDSA"}
 
 
-def secret_file(path: Path, content: bytes) -> None:
-    """Write a secret that only its owner can read. Raises FileExistsError when it is there already."""
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a secret that only its owner can read. Raises FileExistsError where the file exists."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
@@ -50,48 +50,48 @@ class KeyRing:
         self._directory = directory
         self._lock = threading.Lock()
         self._keys: list[SigningKey] = []
-        self._seen: list[str] = []
-        self._looked = -_LOOK_SECONDS
+        self._names: list[str] = []
+        self._checked_at = -_CHECK_SECONDS
 
     def ensure(self) -> None:
-        """Make the first key where there is none."""
-        if not self._files():
+        """Create the first key where there is none."""
+        if not self._list_files():
             self.rotate()
 
     def rotate(self) -> str:
-        """Make a new key that signs from now on; the newest of the others still verifies. Gives the new key's id."""
+        """Create a key that signs from now on; the previous one still verifies. Returns the id of the new key."""
         private = Ed25519PrivateKey.generate()
         content = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         kid = secrets.token_hex(8)
-        # Sorts by age: the time is the first part of the name.
-        secret_file(self._directory / f"jwt-{time.time_ns():020d}-{kid}.pem", content)
-        for old in self._files()[:-KEPT]:
+        # The time comes first in the name, so that names sort by age.
+        write_secret(self._directory / f"jwt-{time.time_ns():020d}-{kid}.pem", content)
+        for old in self._list_files()[:-KEPT_KEYS]:
             old.unlink(missing_ok=True)
-        self._looked = -_LOOK_SECONDS
+        self._checked_at = -_CHECK_SECONDS
         return kid
 
     def signing(self) -> SigningKey:
-        """The key that signs."""
-        return self._current()[-1]
+        """The key that signs. Raises RuntimeError where there is none."""
+        return self._load_current()[-1]
 
     def jwks(self) -> bytes:
-        """The public keys as a JWKS document, newest first."""
-        return orjson.dumps({"keys": [key.public_jwk() for key in reversed(self._current())]})
+        """The public keys as a JWKS document, newest first. Raises RuntimeError where there is none."""
+        return orjson.dumps({"keys": [key.public_jwk() for key in reversed(self._load_current())]})
 
-    def _files(self) -> list[Path]:
+    def _list_files(self) -> list[Path]:
         return sorted(self._directory.glob("jwt-*.pem"))
 
-    def _current(self) -> list[SigningKey]:
+    def _load_current(self) -> list[SigningKey]:
         with self._lock:
-            if time.monotonic() - self._looked >= _LOOK_SECONDS:
-                files = self._files()
+            if time.monotonic() - self._checked_at >= _CHECK_SECONDS:
+                files = self._list_files()
                 names = [file.name for file in files]
-                if names != self._seen:
+                if names != self._names:
                     self._keys = [_load(file) for file in files]
-                    self._seen = names
-                self._looked = time.monotonic()
+                    self._names = names
+                self._checked_at = time.monotonic()
             if not self._keys:
                 raise RuntimeError(f"there is no signing key in {self._directory}; run: python -m serving.auth init")
             return self._keys

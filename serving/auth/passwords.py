@@ -1,4 +1,4 @@
-"""Passwords: argon2id, bounded work, and as much time for an account that does not exist as for one that does."""
+"""Password hashing: argon2id with bounded concurrency, and equal time for unknown and known accounts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 MIN_LENGTH: Final = 10
 MAX_LENGTH: Final = 128
-# Each check takes 64 MiB for some tens of milliseconds: more at once would let logins exhaust the machine.
-_AT_ONCE: Final = 2
+# Each check needs 64 MiB for some tens of milliseconds: unbounded logins would exhaust the machine.
+_MAX_CONCURRENT: Final = 2
 
 
 class Passwords:
@@ -21,15 +21,15 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHash((Argon2Hasher(),))
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._nobody: str | None = None
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._dummy_hash: str | None = None
 
-    def hash_now(self, password: str) -> str:
+    def hash_blocking(self, password: str) -> str:
         """Hash of a password. Blocks."""
         return self._hasher.hash(password)
 
-    def turn(self) -> asyncio.Semaphore:
-        """What to hold (`async with`) while a password is checked: few at once, the others wait."""
+    def hashing_slot(self) -> asyncio.Semaphore:
+        """Semaphore to hold (`async with`) around `check`: few checks run at once, the others wait."""
         return self._slots
 
     async def hash(self, password: str) -> str:
@@ -38,19 +38,19 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def warm_up(self) -> None:
-        """Make the hash that unknown accounts are checked against; before the first `check`."""
-        if self._nobody is None:
-            self._nobody = await self.hash(secrets.token_urlsafe(24))
+        """Create the hash that passwords of unknown accounts are checked against; required before `check`."""
+        if self._dummy_hash is None:
+            self._dummy_hash = await self.hash(secrets.token_urlsafe(24))
 
     async def check(self, password: str, stored: str | None) -> tuple[bool, str | None]:
-        """Whether it is the password, and a new hash where the stored one's parameters are outdated; in a turn.
+        """Whether the password matches, and a new hash where the stored one has outdated parameters.
 
-        `stored` None is an account that does not exist: the same work is done, and the answer is no.
+        Requires a `hashing_slot`. `stored` None is an unknown account: the same work is done and the result is False.
         """
-        against = stored if stored is not None else self._nobody
-        assert against is not None
-        good, renewed = await asyncio.to_thread(self._verify, password, against)
-        return (good, renewed) if stored is not None else (False, None)
+        compared = stored if stored is not None else self._dummy_hash
+        assert compared is not None
+        is_valid, new_hash = await asyncio.to_thread(self._verify, password, compared)
+        return (is_valid, new_hash) if stored is not None else (False, None)
 
     def _verify(self, password: str, stored: str) -> tuple[bool, str | None]:
         try:

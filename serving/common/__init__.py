@@ -1,1 +1,1 @@
-"""What the services share: problem+json, metrics, logging, token verification, limits."""
+"""Shared by all services: problem+json, metrics, logging, token verification, limits."""

@@ -1,6 +1,6 @@
-"""Builds a service: the endpoints every service has, its envelope, and start and stop in order.
+"""Builds a service: endpoints common to all services, middleware, ordered start and stop.
 
-`build` has no side effects outside the returned app; what a service opens, it opens in its lifespan hooks.
+`build_app` has no side effects outside the returned app; a service opens its resources in its lifespan.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from starlette.responses import Response
 
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
-from serving.common.envelope import Answered, Envelope, Lifecycle, RouteLimits
 from serving.common.metrics import CONTENT_TYPE, Metrics
+from serving.common.middleware import Lifecycle, RequestMiddleware, ResponseObserver, RouteLimits
 from serving.common.routing import StrictRoute
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a service can do its work now, with what a person needs to see why."""
+    """Whether a service can do its work now, with the details that explain it."""
 
     ready: bool
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +37,14 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Service:
-    """What makes one service different from another."""
+    """The parts in which one service differs from another.
+
+    Args:
+        readiness: called by `/readyz`; must be quick.
+        lifespan: opens and closes the resources of the service.
+        special_limits: exact path → limits, instead of the default ones.
+        on_response: called after every response.
+    """
 
     name: str
     title: str
@@ -46,32 +53,33 @@ class Service:
     readiness: Callable[[], Readiness]
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
     special_limits: Mapping[str, RouteLimits] = field(default_factory=dict)
-    answered: Answered | None = None
+    on_response: ResponseObserver | None = None
     tags: Sequence[Mapping[str, str]] = ()
 
 
-def new_router(*tags: str, needs: Any = None) -> APIRouter:
-    """A router whose JSON bodies are read strictly; every endpoint of ours is on one.
+def build_router(*tags: str, requires: Any = None) -> APIRouter:
+    """A router whose JSON bodies are parsed strictly; every endpoint is on one.
 
-    `needs` is what `Guard.needs(scope)` gives, for all of the router's endpoints; without it they are open.
+    Args:
+        requires: dependency of all its endpoints, as `Guard.require(scope)` returns it; without it they are open.
     """
-    return APIRouter(tags=list(tags), route_class=StrictRoute, dependencies=[needs] if needs is not None else [])
+    return APIRouter(tags=list(tags), route_class=StrictRoute, dependencies=[] if requires is None else [requires])
 
 
-def metrics_directory(settings: Settings, service: str) -> Path:
-    """Where the workers of a service keep metric values that `/metrics` adds up."""
+def get_metrics_directory(settings: Settings, service: str) -> Path:
+    """Directory in which the workers of a service keep the metric values that `/metrics` aggregates."""
     return settings.home / "run" / f"metrics-{service}"
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON by orjson; what it cannot write (NaN) becomes null, so an answer is always valid JSON."""
+    """A JSON response by orjson: numpy values are written, NaN becomes null, so that it is always valid JSON."""
     return Response(
         orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, dict(headers or {}), "application/json"
     )
 
 
-def build(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
-    """The service's app."""
+def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
+    """The app of a service; `/docs`, `/livez`, `/readyz` and `/metrics` are added to its own routers."""
     lifecycle = Lifecycle()
     log = logs.get("lifecycle")
 
@@ -102,39 +110,39 @@ def build(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
     app.state.metrics = metrics
     app.state.lifecycle = lifecycle
     app.router.route_class = StrictRoute
-    routers = [*service.routers, _operations(settings, service, metrics, lifecycle)]
+    routers = [*service.routers, _build_operations(settings, service, metrics, lifecycle)]
     app.state.routers = routers
     for router in routers:
         app.include_router(router)
     docs.install(app, settings, routers)
     problems.install(app)
     app.add_middleware(
-        Envelope,
+        RequestMiddleware,
         metrics=metrics,
-        limits=usual_limits(settings),
+        limits=default_limits(settings),
         special=service.special_limits,
         lifecycle=lifecycle,
-        answered=service.answered,
+        on_response=service.on_response,
     )
     return app
 
 
-def usual_limits(settings: Settings) -> RouteLimits:
-    """Limits of every request that has no limits of its own."""
+def default_limits(settings: Settings) -> RouteLimits:
+    """Limits of a request without special limits."""
     return RouteLimits(settings.max_body_bytes, settings.request_seconds, settings.body_idle_seconds)
 
 
-def _operations(settings: Settings, service: Service, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
-    """Liveness, readiness and metrics: open to whoever runs the service."""
-    router = new_router("operations")
+def _build_operations(settings: Settings, service: Service, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
+    """Liveness, readiness and metrics; without authentication."""
+    router = build_router("operations")
 
-    @router.get("/livez", summary="The process runs", response_model=dict[str, str])
+    @router.get("/livez", summary="Liveness", response_model=dict[str, str])
     async def livez() -> Response:
         return json_response({"status": "alive"})
 
     @router.get(
         "/readyz",
-        summary="The service can do its work; 503 with the reason when it cannot",
+        summary="Readiness; 503 with the reason where the service cannot do its work",
         response_model=dict[str, Any],
         responses={503: {"description": "Not ready"}},
     )
@@ -146,35 +154,35 @@ def _operations(settings: Settings, service: Service, metrics: Metrics, lifecycl
 
     @router.get(
         "/metrics",
-        summary="Prometheus metrics; from loopback only, unless ACCIDENT_RECO_METRICS_PUBLIC is set",
+        summary="Prometheus metrics; from loopback only unless ACCIDENT_RECO_METRICS_PUBLIC is set",
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems.responses(403)},
     )
     async def metrics_(request: Request) -> Response:
-        if not settings.metrics_public and not _from_loopback(request):
-            raise problems.Problem(403, "Metrics are for this machine only.", kind="metrics-not-public")
-        directory = metrics_directory(settings, service.name)
+        if not settings.metrics_public and not _is_from_loopback(request):
+            raise problems.Problem(403, "Metrics are available from this machine only.", kind="metrics-not-public")
+        directory = get_metrics_directory(settings, service.name)
         text = await asyncio.to_thread(metrics.exposition, directory)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     return router
 
 
-def _from_loopback(request: Request) -> bool:
+def _is_from_loopback(request: Request) -> bool:
     if any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip")):
-        # A proxy on this machine speaks for somebody else.
+        # A proxy on this machine forwards another client's request.
         return False
     try:
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:
-        # A test client has a name for an address.
+        # Not an IP address, such as the host name of a test client.
         return False
 
 
 def _drain_before_exit(lifecycle: Lifecycle, seconds: float) -> Callable[[], None]:
-    """On SIGTERM say "not ready" first and keep answering for `seconds`, then let the server stop as it would.
+    """On SIGTERM or SIGINT, report "not ready" and keep serving for `seconds` before the server stops.
 
-    Returns what puts the server's own handlers back. Does nothing outside a server's main thread.
+    Returns a function that restores the server's own handlers. Does nothing outside a server's main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
@@ -184,7 +192,7 @@ def _drain_before_exit(lifecycle: Lifecycle, seconds: float) -> Callable[[], Non
     def handler(number: int, frame: FrameType | None) -> None:
         stop = replaced[number]
         if lifecycle.draining:
-            # Asked twice: at once.
+            # The second signal stops at once.
             stop(number, frame)
             return
         lifecycle.draining = True

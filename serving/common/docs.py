@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI from this process, no other host involved, with a login that gets a token."""
+"""`/docs`: Swagger UI served by this process alone, with a login that requests a token; and `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 
 from accident_reco.settings import Settings
-from serving.common.guard import Needs
+from serving.common.guard import RequiredScope
 from serving.common.identity import SCOPES
 from serving.common.problems import MEDIA_TYPE, Problem, ProblemDetails
 
@@ -22,7 +22,7 @@ _ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon-32x32.png": "image/png",
 }
-# The page's own script is inline; nothing may come from, or go to, a host other than ours and the auth service.
+# The page's own script is inline; it may connect to this service and the auth service only.
 _POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self' {auth}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -30,7 +30,7 @@ _POLICY = (
 
 
 def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> None:
-    """Add `/docs` with its assets, and make `/openapi.json` say what the services really answer."""
+    """Add `/docs` with its assets, and complete `/openapi.json` with security schemes and problem responses."""
     policy = _POLICY.format(auth=settings.auth_url)
 
     @app.get("/docs", include_in_schema=False)
@@ -62,18 +62,18 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _needed_scopes(routers: Sequence[APIRouter]) -> dict[tuple[str, str], str]:
-    """Scope that each operation needs, by path and method."""
+def _collect_scopes(routers: Sequence[APIRouter]) -> dict[tuple[str, str], str]:
+    """(path, method) → scope that the operation requires."""
     found = {}
     for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
         for dependency in route.dependencies:
-            if isinstance(dependency.dependency, Needs):
+            if isinstance(dependency.dependency, RequiredScope):
                 for method in route.methods or ():
                     found[route.path, method] = dependency.dependency.scope
     return found
 
 
-def _security_schemes(auth_url: str) -> dict[str, Any]:
+def _build_security_schemes(auth_url: str) -> dict[str, Any]:
     login = {"type": "oauth2", "flows": {"password": {"tokenUrl": f"{auth_url}/token", "scopes": dict(SCOPES)}}}
     return {"login": login, "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
 
@@ -82,32 +82,37 @@ def _describe(app: FastAPI, auth_url: str, routers: Sequence[APIRouter]) -> dict
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )
-    schema.setdefault("components", {})["securitySchemes"] = _security_schemes(auth_url)
+    schema.setdefault("components", {})["securitySchemes"] = _build_security_schemes(auth_url)
     components = schema["components"].setdefault("schemas", {})
     problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
     components.update(problem.pop("$defs", {}))
     components["ProblemDetails"] = problem
-    # FastAPI describes its own shape of validation error, which nobody gets to see here.
+    # FastAPI's own validation errors are never returned: `problems` replaces them.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
-    answer = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    needed = _needed_scopes(routers)
+    problem_schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    scopes = _collect_scopes(routers)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
-            scope = needed.get((path, method.upper()))
+            scope = scopes.get((path, method.upper()))
             if scope is not None:
                 operation["security"] = [{"login": [scope]}, {"api_key": []}]
                 for status, description in (
-                    ("401", "No valid token or key"), ("403", f"Needs the scope {scope}"), ("429", "Too many requests"),
-                ):  # fmt: skip
+                    ("401", "No valid token or key"),
+                    ("403", f"Requires the scope {scope}"),
+                    ("429", "Too many requests"),
+                ):
                     operation["responses"].setdefault(
-                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                        status, {"description": description, "content": {MEDIA_TYPE: problem_schema}}
                     )
             if "422" in operation["responses"]:
-                operation["responses"]["422"] = {"description": "Invalid request", "content": {MEDIA_TYPE: answer}}
+                operation["responses"]["422"] = {
+                    "description": "Invalid request",
+                    "content": {MEDIA_TYPE: problem_schema},
+                }
             for status, description in (("413", "Body too large"), ("415", "Not JSON")):
                 if "requestBody" in operation:
                     operation["responses"].setdefault(
-                        status, {"description": description, "content": {MEDIA_TYPE: answer}}
+                        status, {"description": description, "content": {MEDIA_TYPE: problem_schema}}
                     )
     return schema

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: scopes, roles, the principal of a request. Pure."""
+"""Scopes, roles and the principal of a request. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Final
 from starlette.requests import Request
 
 SCOPES: Final = {
-    "predict": "Ask for predictions, read models",
-    "feedback": "Send labels and ratings",
+    "predict": "Request predictions, read models",
+    "feedback": "Send outcomes of predictions",
     "monitor": "Read drift verdicts and reports",
-    "train": "Ask for training, send alerts",
+    "train": "Request a training, send data and alerts",
     "admin": "Accounts, keys, audit, rollback",
 }
 ROLES: Final = {
     "user": frozenset({"predict", "feedback", "monitor"}),
     "admin": frozenset(SCOPES),
 }
-
-
 ACCOUNT_NAME: Final = r"^[a-z][a-z0-9._-]{1,63}$"
 
 
@@ -32,11 +30,11 @@ class Principal:
 
 
 ANONYMOUS: Final = Principal("anonymous", frozenset(SCOPES))
-"""Everybody, where a setting turned authentication off."""
+"""Principal of every request where a setting turned authentication off."""
 
 
-def principal_of(request: Request) -> Principal:
-    """Who asks. Only for endpoints that need a scope; others have no principal."""
+def get_principal(request: Request) -> Principal:
+    """Principal of a request to an endpoint that requires a scope; other endpoints have none."""
     principal = request.scope["state"]["principal"]
     assert isinstance(principal, Principal)
     return principal

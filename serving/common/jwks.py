@@ -1,4 +1,4 @@
-"""Public keys of the auth service: fetched, remembered on disk, refreshed; they work on while that service is down."""
+"""Public keys of the auth service: fetched, cached on disk, refreshed; the known keys stay valid while it is down."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from serving.common import logs
+from serving.common.background import PeriodicTask
 
 REFRESH_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 2.0
-# A token with an unknown key id asks for a refresh, at most this often: made-up ids cost the auth service nothing.
+# A token with an unknown key id triggers a refresh at most this often: forged ids cost the auth service nothing.
 COOLDOWN_SECONDS: Final = 2.0
 _TIMEOUT: Final = 2.0
 _MAX_BYTES: Final = 64 * 1024
@@ -25,10 +26,10 @@ _MAX_BYTES: Final = 64 * 1024
 Fetch = Callable[[], bytes]
 
 
-def http_fetch(url: str) -> Fetch:
-    """Reads a JWKS document from an http(s) URL that the settings name."""
+def build_http_fetch(url: str) -> Fetch:
+    """Returns a function that reads a JWKS document from a URL. Raises ValueError where it is not http or https."""
     if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url}: the auth service is reached by http or https")
+        raise ValueError(f"{url}: the auth service must be reached by http or https")
 
     def fetch() -> bytes:
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - scheme checked above
@@ -39,7 +40,7 @@ def http_fetch(url: str) -> Fetch:
 
 
 def parse_jwks(document: bytes) -> dict[str, Any]:
-    """Key id → Ed25519 public key. Keys of other kinds are left out. Raises ValueError for what is no JWKS."""
+    """Key id → Ed25519 public key; other kinds of keys are left out. Raises ValueError for an invalid document."""
     try:
         entries = orjson.loads(document)["keys"]
         usable = [e for e in entries if e.get("kty") == "OKP" and e.get("crv") == "Ed25519" and "d" not in e]
@@ -49,7 +50,12 @@ def parse_jwks(document: bytes) -> dict[str, Any]:
 
 
 class Jwks:
-    """The keys as last seen. `get` is for request handlers and never blocks; `refresh` does."""
+    """The latest keys. Reading `keys` never blocks; `refresh` does.
+
+    Args:
+        fetch: returns the JWKS document; may raise OSError, ValueError or RuntimeError.
+        cache: file that keeps the document for a start while the auth service is down; None: no file.
+    """
 
     def __init__(self, fetch: Fetch, cache: Path | None) -> None:
         self.keys: Mapping[str, Any] = {}
@@ -58,61 +64,59 @@ class Jwks:
         self._fetch = fetch
         self._cache = cache
         self._lock = threading.Lock()
-        self._asked = -COOLDOWN_SECONDS
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._requested_at = -COOLDOWN_SECONDS
+        self._task = PeriodicTask("jwks", self._refresh_periodically)
         self._log = logs.get("jwks")
 
     def start(self) -> None:
-        """Read the cache, then keep the keys fresh in a thread."""
+        """Read the cache, then refresh the keys in the background."""
         if self._cache is not None and self._cache.exists():
             try:
-                self._take(self._cache.read_bytes())
+                self._set_keys(self._cache.read_bytes())
             except (OSError, ValueError) as error:
-                self._log.warning("cached keys refused", error=str(error))
-        self._thread = threading.Thread(target=self._keep_fresh, name="jwks", daemon=True)
-        self._thread.start()
+                self._log.warning("cached keys are invalid", error=str(error))
+        self._task.start()
 
     def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=_TIMEOUT + 1)
-
-    def _keep_fresh(self) -> None:
-        while not self._stop.is_set():
-            self.refresh()
-            self._stop.wait(REFRESH_SECONDS if self.problem is None else RETRY_SECONDS)
+        """Stop refreshing."""
+        self._task.stop(_TIMEOUT + 1)
 
     def claim_refresh(self) -> bool:
-        """Whether an unknown key id is worth a refresh now; only the first of those who ask at once is told so."""
+        """Whether an unknown key id justifies a refresh now: True for the first caller of a cooldown period only."""
         now = time.monotonic()
-        if now - self._asked < COOLDOWN_SECONDS:
+        if now - self._requested_at < COOLDOWN_SECONDS:
             return False
-        self._asked = now
+        self._requested_at = now
         return True
 
     def refresh(self) -> None:
-        """Fetch the keys; when that fails the known ones stay. Never raises."""
+        """Fetch the keys; where that fails the known ones stay and `problem` has the reason. Never raises."""
         with self._lock:
-            self._asked = time.monotonic()
+            self._requested_at = time.monotonic()
             try:
                 document = self._fetch()
-                self._take(document)
+                self._set_keys(document)
             except (OSError, ValueError, RuntimeError) as error:
-                self._say(f"the auth service's keys cannot be fetched: {error}"[:300])
+                self._set_problem(f"the auth service's keys cannot be fetched: {error}"[:300])
                 return
-            self._say(None)
+            self._set_problem(None)
             if self._cache is not None:
-                try:
-                    self._cache.parent.mkdir(parents=True, exist_ok=True)
-                    aside = self._cache.with_suffix(f".{threading.get_ident()}")
-                    aside.write_bytes(document)
-                    aside.replace(self._cache)
-                except OSError as error:
-                    self._log.warning("keys not cached", error=str(error))
+                self._write_cache(self._cache, document)
 
-    def _take(self, document: bytes) -> None:
+    def _refresh_periodically(self) -> float:
+        self.refresh()
+        return REFRESH_SECONDS if self.problem is None else RETRY_SECONDS
+
+    def _write_cache(self, cache: Path, document: bytes) -> None:
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            draft = cache.with_suffix(f".{threading.get_ident()}")
+            draft.write_bytes(document)
+            draft.replace(cache)
+        except OSError as error:
+            self._log.warning("keys not cached", error=str(error))
+
+    def _set_keys(self, document: bytes) -> None:
         keys = parse_jwks(document)
         if not keys:
             raise ValueError("the JWKS has no Ed25519 key")
@@ -120,7 +124,7 @@ class Jwks:
             self.keys = keys
             self.generation += 1
 
-    def _say(self, problem: str | None) -> None:
+    def _set_problem(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:
             self._log.warning("keys not refreshed", problem=problem, known=len(self.keys))
         self.problem = problem

@@ -1,4 +1,4 @@
-"""Structured JSON logs, one object a line on standard output; what looks like a secret never gets there."""
+"""Structured JSON logs, one object per line on standard output; secrets are redacted by the name of their field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALLOWED = {"token_id", "api_key_id"}
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace values whose name says that they are secret."""
+    """Replace the values of fields with the name of a secret."""
     for name in event:
         if name not in _ALLOWED and any(word in name.lower() for word in _SECRET):
             event[name] = "[redacted]"
@@ -27,7 +27,7 @@ def _dumps(event: Any, default: Any = str) -> bytes:
 
 
 class _JsonLines(logging.Formatter):
-    """What libraries log through the standard library (uvicorn's start and stop), in the same shape."""
+    """Formats lines of the standard library's logging (uvicorn's start and stop) like those of structlog."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class _JsonLines(logging.Formatter):
 
 
 def configure(service: str, level: str) -> None:
-    """Set up logging of this process; called once by the process's entry point, never by a library or a test."""
+    """Set up logging of this process; called once, by its entry point."""
     number = getattr(logging, level.upper())
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonLines(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    # Each answered request is one line of the envelope; uvicorn's own would be a second one.
+    # The middleware logs each request; uvicorn's own line would be a second one.
     logging.getLogger("uvicorn.access").handlers[:] = []
     logging.getLogger("uvicorn.access").propagate = False
     structlog.configure(
@@ -74,5 +74,5 @@ def configure(service: str, level: str) -> None:
 
 
 def get(name: str) -> Any:
-    """A logger that says which part of the service speaks."""
+    """A logger whose lines carry the name of a part of the service."""
     return structlog.get_logger(part=name)

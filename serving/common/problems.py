@@ -1,4 +1,4 @@
-"""Errors as every service tells them: RFC 9457 problem+json with the request id. No value a client sent is echoed."""
+"""Error responses: RFC 9457 problem+json with the request id. No value that a client sent is echoed."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from starlette.types import Scope
 from serving.common import logs
 
 MEDIA_TYPE = "application/problem+json"
-# An answer names the first problems of a body, not all of a thousand records.
+# A response lists the first errors of a body, not those of all of a thousand records.
 MAX_ERRORS = 20
 _TYPE_PREFIX = "urn:accident-reco:problem:"
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong in a request."""
+    """One error in a request."""
 
-    pointer: str = Field(description="Where: JSON pointer into the body, or `query/name`, `path/name`, `header/name`")
-    code: str = Field(description="Kind of error, stable, for machines")
-    detail: str = Field(description="The rule that was broken, for people")
+    pointer: str = Field(description="JSON pointer into the body, or `query/name`, `path/name`, `header/name`")
+    code: str = Field(description="Kind of error; stable, for programs")
+    detail: str = Field(description="The violated rule, in words")
 
 
 class ProblemDetails(BaseModel):
     """RFC 9457 problem details."""
 
-    type: str = Field(description="URI of the kind of problem; `about:blank` when the status says it all")
+    type: str = Field(description="URI of the kind of problem; `about:blank` where the status is sufficient")
     title: str = Field(description="The kind of problem in words")
     status: int = Field(description="HTTP status code")
-    detail: str | None = Field(None, description="What happened this time, and the way out")
+    detail: str | None = Field(None, description="Cause of this occurrence, and how to fix it")
     instance: str | None = Field(None, description="Path of the request")
-    request_id: str | None = Field(None, description="Id to quote; also in the X-Request-ID header")
-    errors: list[FieldError] | None = Field(None, description="What is wrong with the input, first ones first")
+    request_id: str | None = Field(None, description="Id of the request; also in the X-Request-ID header")
+    errors: list[FieldError] | None = Field(None, description="Errors in the input; at most the first 20")
 
 
 class Problem(HTTPException):
-    """Raise to answer with a problem. `kind` becomes the type URI's last part."""
+    """An error response. `kind` becomes the last part of the type URI; `members` are extension members."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Problem(HTTPException):
         self.members = members
 
 
-def request_id_of(scope: Scope) -> str | None:
-    """The id that the envelope gave this request."""
+def get_request_id(scope: Scope) -> str | None:
+    """The request id that the middleware set."""
     return scope.get("state", {}).get("request_id")
 
 
@@ -82,7 +82,7 @@ def problem_response(
     errors: Sequence[Mapping[str, str]] | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A problem+json response; `members` are extension members."""
+    """A problem+json response."""
     body: dict[str, Any] = {
         "type": _TYPE_PREFIX + kind if kind else "about:blank",
         "title": title or (kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase),
@@ -91,30 +91,32 @@ def problem_response(
     if detail:
         body["detail"] = detail
     body["instance"] = scope.get("path", "")
-    body["request_id"] = request_id_of(scope)
+    body["request_id"] = get_request_id(scope)
     if errors:
         body["errors"] = list(errors)
     body.update(members or {})
-    # A path is bytes from outside: what UTF-8 cannot hold is replaced, never a reason for a 500.
+    # A path is untrusted bytes: characters that UTF-8 cannot encode are replaced.
     body["instance"] = body["instance"].encode("utf-8", "replace").decode("utf-8")[:500]
     return Response(orjson.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Pydantic's errors without the input they were about."""
+def build_field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Pydantic's errors without the input values, at most `MAX_ERRORS`."""
     found = []
     for error in errors[:MAX_ERRORS]:
         location = [str(part) for part in error["loc"] if not str(part).startswith("form:")]
-        found.append({
-            "pointer": "/".join(location)[:200],
-            "code": str(error["type"]),
-            "detail": str(error["msg"]).removeprefix("Value error, ")[:300],
-        })  # fmt: skip
+        found.append(
+            {
+                "pointer": "/".join(location)[:200],
+                "code": str(error["type"]),
+                "detail": str(error["msg"]).removeprefix("Value error, ")[:300],
+            }
+        )
     return found
 
 
-def _allowed_methods(request: Request) -> set[str]:
-    # Starlette names the methods of the first route that has the path; several of ours may share one.
+def _collect_methods(request: Request) -> set[str]:
+    # Starlette lists the methods of the first matching route only; several routes may share a path.
     path = request.scope["path"]
     return {
         method
@@ -129,41 +131,47 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+        headers["Allow"] = ", ".join(sorted(_collect_methods(request)))
     if isinstance(error, Problem):
         return problem_response(
-            request.scope, error.status_code, error.detail, kind=error.kind, title=error.title,
-            headers=headers, errors=error.errors, members=error.members,
-        )  # fmt: skip
+            request.scope,
+            error.status_code,
+            error.detail,
+            kind=error.kind,
+            title=error.title,
+            headers=headers,
+            errors=error.errors,
+            members=error.members,
+        )
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
     return problem_response(request.scope, error.status_code, detail, headers=headers)
 
 
-async def _on_invalid(request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
-    detail = f"{len(errors)} thing(s) are wrong with this request" + (
+    detail = f"{len(errors)} error(s) in this request" + (
         f"; the first {MAX_ERRORS} are listed" if len(errors) > MAX_ERRORS else ""
     )
-    return problem_response(request.scope, 422, detail, kind="invalid-request", errors=field_errors(errors))
+    return problem_response(request.scope, 422, detail, kind="invalid-request", errors=build_field_errors(errors))
 
 
-async def _on_no_warehouse(request: Request, error: Exception) -> Response:
-    logs.get("http").error("warehouse failed", request_id=request_id_of(request.scope), error=type(error).__name__)
-    detail = "The warehouse does not answer; try again."
+async def _on_warehouse_error(request: Request, error: Exception) -> Response:
+    logs.get("http").error("warehouse failed", request_id=get_request_id(request.scope), error=type(error).__name__)
+    detail = "The warehouse is not available; retry later."
     return problem_response(request.scope, 503, detail, kind="warehouse-unavailable", headers={"Retry-After": "2"})
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem."""
-    for unreachable in (OperationalError, InterfaceError, NoConnection):
-        app.add_exception_handler(unreachable, _on_no_warehouse)
+    """Register handlers that turn every error of `app` into a problem."""
+    for kind in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(kind, _on_warehouse_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the problems that an endpoint may answer with."""
+    """OpenAPI entries of the problems that an endpoint may return: status → entry."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -1,4 +1,4 @@
-"""Token buckets: how many requests an identity may make. Per worker process; memory is bounded."""
+"""Token buckets: the request rate of each identity. Per worker process; memory is bounded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-_IDENTITIES: Final = 10_000
+_MAX_IDENTITIES: Final = 10_000
 
 
 class RateLimiter:
-    """`rate` requests a second, `burst` at once, for each identity."""
+    """Allows each identity `rate` requests per second, and `burst` at once."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -19,15 +19,15 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait(self, identity: str) -> float:
-        """Take one request: 0.0 when it may go on, else the seconds after which another try can succeed."""
+    def acquire(self, identity: str) -> float:
+        """Count one request; returns 0.0 if it is allowed, else the seconds until a retry can succeed."""
         now = self._clock()
-        level, seen = self._buckets.get(identity, (self._burst, now))
-        level = min(self._burst, level + (now - seen) * self._rate)
+        level, updated = self._buckets.get(identity, (self._burst, now))
+        level = min(self._burst, level + (now - updated) * self._rate)
         allowed = level >= 1.0
         self._buckets[identity] = (level - 1.0 if allowed else level, now)
         self._buckets.move_to_end(identity)
-        if len(self._buckets) > _IDENTITIES:
-            # The one seen longest ago has most likely a full bucket again.
+        if len(self._buckets) > _MAX_IDENTITIES:
+            # The bucket that was used longest ago is most likely full again.
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - level) / self._rate

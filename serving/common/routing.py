@@ -1,4 +1,4 @@
-"""The route class of every endpoint: whoever may ask is settled first, then JSON is read strictly and within bounds."""
+"""The route class of every endpoint: it authorizes first, then parses JSON strictly and within limits."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from serving.common.guard import Needs
+from serving.common.guard import RequiredScope
 from serving.common.problems import Problem
 
 MAX_DEPTH: Final = 16
-# Only what makes structure survives; objects and arrays count alike.
+# Everything but brackets and quotes is removed; objects and arrays count alike.
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _OTHER: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _STRING: Final = re.compile(rb'"[^"]*"')
 
 
-def too_deep(body: bytes, limit: int = MAX_DEPTH) -> bool:
-    """Whether JSON text nests deeper than `limit` (or does not balance): linear, without parsing or recursion."""
+def is_too_deep(body: bytes, limit: int = MAX_DEPTH) -> bool:
+    """Whether JSON text nests deeper than `limit` or has unbalanced brackets; linear, without parsing or recursion."""
     if body.count(b"[") + body.count(b"{") <= limit:
         return False
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     rest = _STRING.sub(b"", body.translate(_BRACKETS, _OTHER).replace(b'""', b""))
     for _ in range(limit):
-        # Takes the innermost level away, exactly one.
+        # Removes exactly the innermost level.
         rest = rest.replace(b"[]", b"")
         if not rest:
             return False
     return True
 
 
-def parse(body: bytes) -> Any:
-    """JSON text to Python values.
+def parse_json(body: bytes) -> Any:
+    """Python values of a JSON text.
 
     Raises:
-        Problem: 422 for anything that is not strict JSON (NaN and Infinity are not) or nests too deep.
+        Problem: 422 for text that is not strict JSON (such as NaN or Infinity) or nests too deeply.
     """
-    if too_deep(body):
-        raise Problem(422, f"The JSON nests deeper than {MAX_DEPTH} levels or its brackets do not balance.",
-                      kind="invalid-json")  # fmt: skip
+    if is_too_deep(body):
+        raise Problem(
+            422, f"The JSON nests deeper than {MAX_DEPTH} levels or its brackets do not balance.", kind="invalid-json"
+        )
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -54,29 +55,32 @@ def parse(body: bytes) -> Any:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read by `parse`."""
+    """A request whose JSON is parsed by `parse_json`."""
 
     async def json(self) -> Any:
         if not hasattr(self, "_strict_json"):
-            self._strict_json = parse(await self.body())
+            self._strict_json = parse_json(await self.body())
         return self._strict_json
 
 
 class StrictRoute(APIRoute):
-    """Route class of all our routers: FastAPI's own handling, on top of `StrictRequest`."""
+    """FastAPI's route on top of `StrictRequest`, with authorization before the body is read."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         wants_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
 
-        # Whoever may not ask is turned away before the body is read.
-        needed = [d.dependency for d in self.dependencies if isinstance(d.dependency, Needs)]
+        required = [d.dependency for d in self.dependencies if isinstance(d.dependency, RequiredScope)]
 
         async def strict(request: Request) -> Response:
-            for need in needed:
-                await need.check(request)
+            for scope in required:
+                await scope.check(request)
             if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-                raise Problem(415, "Send the body as it is: no Content-Encoding is taken.", kind="encoded-body")
+                raise Problem(
+                    415,
+                    "Send the body without Content-Encoding.",
+                    kind="encoded-body",
+                )
             if wants_json and not _is_json(request.headers.get("content-type", "")):
                 raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             return await handler(StrictRequest(request.scope, request.receive))

@@ -1,4 +1,4 @@
-"""Runs a service as a process: one clear line when it cannot start, a quick and orderly stop when asked."""
+"""Runs a service as a process: one clear line where it cannot start, a quick and orderly stop on a signal."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from accident_reco.settings import Settings, SettingsError
 
 HEADER_SECONDS: Final = 10.0
-# A client that takes nothing of its answer for so long is gone, whatever it says to keep the connection.
+# A connection whose client does not read its response for so long is closed, keep-alive or not.
 UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
-# Requests under way when the process is asked to stop have this long to end (a launcher gives up after 10 s).
+# Time for running requests to end after the signal to stop (a launcher gives up after 10 s).
 GRACEFUL_SECONDS: Final = 6
 
 
 class GuardedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it leaves open: time and size of a request's head, and problem+json refusals."""
+    """uvicorn's protocol with limits on the time and size of a request's head, and problem+json error responses."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEADER_SECONDS, self._head_too_slow)
+        self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._head_timer = self.loop.call_later(HEADER_SECONDS, self._head_too_slow)
+            self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -48,15 +48,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        self._count_head(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stop_timer()
+        self._cancel_timer()
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -70,33 +70,38 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         )
         self.transport.close()
 
-    def _count(self, size: int) -> None:
+    def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > HEADER_BYTES:
             raise HttpParserError("request head too large")
 
-    def _stop_timer(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_too_slow(self) -> None:
+    def _close_slow_head(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
 
 
 def serve(service: str, factory: str, port_setting: str) -> int:
-    """Run the app that `factory` ("module:function" without arguments) makes; the process's exit code."""
+    """Run the app that `factory` ("module:function" without arguments) returns; returns the exit code.
+
+    Args:
+        service: name of the service, in messages.
+        port_setting: field of the settings that holds the port.
+    """
     try:
         settings = Settings.load()
     except SettingsError as error:
-        return _refuse(str(error))
+        return _fail(str(error))
     port = getattr(settings, port_setting)
     try:
         listener = _listen(settings.host, port)
     except OSError as error:
         variable = f"ACCIDENT_RECO_{port_setting.upper()}"
-        return _refuse(f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
+        return _fail(f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
     if settings.http_workers > 1:
         _prepare_shared_metrics(settings, service)
     config = uvicorn.Config(
@@ -126,7 +131,7 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 
         Multiprocess(config, [listener]).run()
         return
-    # uvicorn stops in order and then raises the signal again: an orderly stop is no failure.
+    # uvicorn stops in order and then raises the signal again; an orderly stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run([listener])
@@ -136,9 +141,9 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Rebinding a port whose last connections are only just closed is fine; stealing a live one is not.
+        # Allows to rebind a port with connections in TIME_WAIT, not one that is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. uvicorn's own close would wait for ever to get rid of what nobody reads.
+        # Inherited by connections. uvicorn's own close would wait forever for an unread response.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         listener.bind((host, port))
@@ -151,15 +156,15 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _prepare_shared_metrics(settings: Settings, service: str) -> None:
-    from serving.common.app import metrics_directory
+    from serving.common.app import get_metrics_directory
 
-    directory = metrics_directory(settings, service)
+    directory = get_metrics_directory(settings, service)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    # Read by prometheus_client when the workers load it; not a setting of ours.
+    # Read by prometheus_client when the workers import it; not a setting of the platform.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 
-def _refuse(message: str) -> int:
+def _fail(message: str) -> int:
     sys.stderr.write(message + "\n")
     return 2

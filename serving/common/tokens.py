@@ -1,4 +1,4 @@
-"""Verifies access tokens offline: one algorithm, every claim required, verified tokens remembered until they expire."""
+"""Verifies access tokens offline: one algorithm, every claim required, verified tokens cached until they expire."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from serving.common.identity import SCOPES, Principal
 from serving.common.jwks import Jwks
 
 ALGORITHM: Final = "EdDSA"
-TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068's media type, no secret
-# Clocks of two machines may differ this much.
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - RFC 9068's media type, not a secret
+# Allowed difference between the clocks of two machines.
 LEEWAY_SECONDS: Final = 30
 MAX_LENGTH: Final = 4096
-REMEMBERED: Final = 10_000
+MAX_CACHED: Final = 10_000
 
 
 class InvalidToken(ValueError):
-    """The token is not to be trusted; the message says why without quoting it."""
+    """The token is not valid; the message has the reason, not the token."""
 
 
 class UnknownKey(InvalidToken):
-    """Signed with a key that is not known (yet)."""
+    """The token is signed with an unknown key."""
 
 
 class TokenVerifier:
-    """Access tokens of one issuer for one audience. Used from one event loop."""
+    """Verifies access tokens of one issuer for one audience. Used from one event loop."""
 
     def __init__(self, jwks: Jwks, issuer: str, audience: str) -> None:
         self.jwks = jwks
         self._issuer = issuer
         self._audience = audience
-        self._remembered: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._generation = jwks.generation
 
     def verify(self, token: str) -> Principal:
-        """Who the token is for.
+        """Principal of the token.
 
         Raises:
-            UnknownKey: worth one refresh of the keys.
-            InvalidToken: everything else.
+            UnknownKey: a refresh of the keys may help.
+            InvalidToken: any other problem.
         """
         if self._generation != self.jwks.generation:
-            # A key was withdrawn or added: what was verified with the old set is verified again.
-            self._remembered.clear()
+            # A key was withdrawn or added: cached tokens must be verified again.
+            self._cache.clear()
             self._generation = self.jwks.generation
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        known = self._remembered.get(digest)
-        if known is not None:
-            principal, expires = known
+        cached = self._cache.get(digest)
+        if cached is not None:
+            principal, expires = cached
             if time.time() < expires:
                 return principal
-            del self._remembered[digest]
+            del self._cache[digest]
         principal, expires = self._check(token)
-        self._remembered[digest] = (principal, expires)
-        if len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cache[digest] = (principal, expires)
+        if len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
         return principal
 
     def _check(self, token: str) -> tuple[Principal, float]:

@@ -1,1 +1,1 @@
-"""Drift verdicts, reports and the alert webhook (:8001)."""
+"""The drift service (:8001): drift verdicts, reports, the alert webhook."""

@@ -5,4 +5,4 @@ import sys
 from serving.common.run import serve
 
 if __name__ == "__main__":
-    sys.exit(serve("drift", "serving.drift.app:app_of_process", "drift_port"))
+    sys.exit(serve("drift", "serving.drift.app:create_process_app", "drift_port"))

@@ -1,4 +1,4 @@
-"""The drift service, put together. Making the app opens nothing; its lifespan starts what follows the reports."""
+"""Builds the drift service. Building the app opens no resources; its lifespan starts the gauges."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from accident_reco.registry import models
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
-from serving.common.app import Readiness, Service, build
-from serving.common.envelope import RouteLimits
-from serving.common.guard import make_guard
+from serving.common.app import Readiness, Service, build_app
+from serving.common.guard import build_guard
 from serving.common.metrics import Metrics
+from serving.common.middleware import RouteLimits
 from serving.drift import alerts, monitoring
 from serving.drift.computing import Computations
 from serving.drift.context import Context
 from serving.drift.gauges import Gauges
-from serving.drift.secret import alert_secret
+from serving.drift.secret import load_alert_secret
 
 NAME = "drift"
 COMPUTE_SECONDS = 120.0
-"""A check asked for now may have to load the drawing library first."""
+"""The first check on request also imports the plotting library."""
 _TAGS = (
     {"name": "drift", "description": "Verdicts, reports, history"},
     {"name": "alerts", "description": "Alertmanager's webhook"},
@@ -34,7 +34,7 @@ _TAGS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app."""
+    """The app with the models of the installation."""
     metrics = Metrics()
     chosen = models(settings)
     warehouse = Warehouse(settings.database)
@@ -43,10 +43,10 @@ def create_app(settings: Settings) -> FastAPI:
         models=tuple(chosen),
         metrics=metrics,
         warehouse=warehouse,
-        guard=make_guard(settings, warehouse),
+        guard=build_guard(settings, warehouse),
         gauges=Gauges(metrics, warehouse, chosen),
         computations=Computations(OpenedPlatform(settings, warehouse), chosen, metrics),
-        alert_secret=cache(lambda: alert_secret(settings)),
+        alert_secret=cache(lambda: load_alert_secret(settings)),
     )
 
     @asynccontextmanager
@@ -64,9 +64,9 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(
         name=NAME,
         title="accident_reco drift",
-        description="Has the world moved away from what the champions were trained on? Verdicts, reports, alerts.",
+        description="Compares current data with the training data of the champions: verdicts, reports, alerts.",
         routers=[monitoring.router(context), alerts.router(context)],
-        readiness=lambda: _readiness(context),
+        readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
@@ -76,18 +76,18 @@ def create_app(settings: Settings) -> FastAPI:
             for model in chosen
         },
     )
-    app = build(settings, service, metrics)
+    app = build_app(settings, service, metrics)
     app.state.context = context
     return app
 
 
-def _readiness(context: Context) -> Readiness:
+def _check_readiness(context: Context) -> Readiness:
     problem = context.gauges.problem
     return Readiness(problem is None, ({"problem": problem} if problem else {}) | context.guard.status())
 
 
-def app_of_process() -> FastAPI:
-    """The app as a process runs it: settings from the environment, logging set up."""
+def create_process_app() -> FastAPI:
+    """The app of a process: settings from the environment, logging configured."""
     settings = Settings.load()
     logs.configure(NAME, settings.log_level)
     return create_app(settings)

@@ -1,4 +1,4 @@
-"""Checks computed because somebody asks now: one at a time per model, whoever asks meanwhile gets the same answer."""
+"""Drift checks on request: one at a time per model; concurrent requests share its result."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ RUN_ID = "drift-service"
 
 
 class Computations:
-    """The same code as the scheduled asset's, in a thread; its heavy parts are loaded by the first one."""
+    """Runs the code of the scheduled check in a thread; the first check imports its heavy parts."""
 
     def __init__(self, platform: Platform, models: Mapping[str, Model], metrics: Metrics) -> None:
         self._platform = platform
         self._models = models
         self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
-        self._count = metrics.counter("drift_computations", "Checks asked for now", ("model", "outcome"))
+        self._count = metrics.counter("drift_computations", "Drift checks on request", ("model", "outcome"))
         self._seconds = metrics.histogram(
-            "drift_computation_duration_seconds", "Time of a check asked for now", ("model",),
+            "drift_computation_duration_seconds",
+            "Duration of a drift check on request",
+            ("model",),
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-        )  # fmt: skip
+        )
 
     async def compute(self, model: str) -> dict[str, Any]:
-        """The kept row of a new report. Raises NothingToCompare."""
+        """The stored row of a new report. Raises NothingToCompare, SQLAlchemyError or StoreError."""
         running = self._running.get(model)
         if running is None:
             running = asyncio.create_task(self._run(model))
             self._running[model] = running
             running.add_done_callback(lambda _: self._running.pop(model, None))
-        # A client that leaves does not take the check away from the others.
+        # A client that disconnects must not cancel the check for the others.
         return await asyncio.shield(running)
 
     async def _run(self, model: str) -> dict[str, Any]:

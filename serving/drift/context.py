@@ -1,4 +1,4 @@
-"""What the drift service's routers share. Made by the app, never global."""
+"""Resources that the drift service's routers share; built by the app, never global."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.drift.gauges import Gauges
 
 @dataclass(frozen=True)
 class Context:
-    """Handed to every router factory of the service."""
+    """Passed to every router factory of the service."""
 
     settings: Settings
     models: tuple[str, ...]
@@ -27,6 +27,6 @@ class Context:
     computations: Computations
     alert_secret: Callable[[], str]
 
-    def objects(self) -> ObjectStore:
-        """The object store itself; reads of it block."""
+    def open_objects(self) -> ObjectStore:
+        """Opens the object store; its reads block."""
         return open_store(self.settings.store)

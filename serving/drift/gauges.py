@@ -1,8 +1,7 @@
-"""The latest reports as Prometheus gauges, kept fresh by a thread: Dagster computes, this service only reads rows."""
+"""The latest drift reports as Prometheus gauges. Dagster computes the reports; this service polls their rows."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from accident_reco.drift.reports import newest_report
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
+from serving.common.background import PeriodicTask
 from serving.common.metrics import Metrics
 
 POLL_SECONDS: Final = 2.0
@@ -20,66 +20,58 @@ _NAN: Final = float("nan")
 
 
 class Gauges:
-    """Gauges per model. Every worker sets the same values, so the newest one counts."""
+    """Gauges per model. All workers set the same values; `/metrics` shows the most recent one."""
 
     def __init__(self, metrics: Metrics, warehouse: Warehouse, models: Iterable[str]) -> None:
         def gauge(name: str, text: str, *labels: str) -> Any:
             return metrics.gauge(name, text, ("model", *labels), across="livemostrecent")
 
-        self._share = gauge("drift_share", "Drifted features over judged ones, latest window")
-        self._alarm = gauge("drift_alarm", "1 when the latest window has drifted")
+        self._share = gauge("drift_share", "Share of drifted features among those with enough data, latest window")
+        self._alarm = gauge("drift_alarm", "1 if the latest window has drifted")
         self._status = gauge("drift_status", "1 for the verdict on the latest window", "status")
         self._drifted = gauge("drift_drifted_features", "Features that drifted, latest window")
         self._judged = gauge("drift_judged_features", "Features with enough data, latest window")
         self._distance = gauge("drift_distance", "KS distance or total variation from the reference", "feature")
-        self._prediction = gauge("drift_prediction_distance", "KS distance of the scores from those at training")
+        self._prediction = gauge("drift_prediction_distance", "KS distance between the scores and those at training")
         self._rows = gauge("drift_window_rows", "Rows of the latest window")
-        self._at = gauge("drift_report_timestamp_seconds", "When the latest window was judged")
-        self._live = gauge("live_performance", "Metric on labels that came in", "metric", "bound")
-        self._labels = gauge("live_performance_labels", "Labels that came in for the latest window")
-        self._dropped = gauge("live_performance_dropped", "1 when live performance is worse than at training for sure")
+        self._at = gauge("drift_report_timestamp_seconds", "Time of the latest verdict")
+        self._live = gauge("live_performance", "Metric on reported labels", "metric", "bound")
+        self._labels = gauge("live_performance_labels", "Reported labels of the latest window")
+        self._dropped = gauge("live_performance_dropped", "1 if significantly worse than at training (95 % CI)")
         self._warehouse = warehouse
         self._models = tuple(models)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._task = PeriodicTask("gauges", self._poll)
         self._shown: dict[str, str] = {}
         self.problem: str | None = None
         self._log = logs.get("gauges")
 
     def start(self) -> None:
-        """Begin to follow the reports."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._follow, name="gauges", daemon=True)
-        self._thread.start()
+        """Poll the reports from now on."""
+        self._task.start()
 
     def stop(self) -> None:
-        """End what `start` began."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-            self._thread = None
+        """Stop polling; waits at most 5 s for a read in progress."""
+        self._task.stop(5)
 
     def refresh(self) -> None:
-        """Read the latest report of each model and show it; reads block."""
+        """Set the gauges from the latest report of each model. Blocks; raises SQLAlchemyError."""
         for model in self._models:
             row = newest_report(self._warehouse, model)
             if row is not None and self._shown.get(model) != row["id"]:
-                self._show(model, row)
+                self._set_gauges(model, row)
                 self._shown[model] = row["id"]
 
-    def _follow(self) -> None:
-        while True:
-            try:
-                self.refresh()
-                self.problem = None
-            except SQLAlchemyError as error:
-                if self.problem is None:
-                    self._log.warning("reports cannot be read", error=type(error).__name__)
-                self.problem = f"the warehouse cannot be read ({type(error).__name__})"
-            if self._stop.wait(POLL_SECONDS):
-                return
+    def _poll(self) -> float:
+        try:
+            self.refresh()
+            self.problem = None
+        except SQLAlchemyError as error:
+            if self.problem is None:
+                self._log.warning("reports cannot be read", error=type(error).__name__)
+            self.problem = f"the warehouse cannot be read ({type(error).__name__})"
+        return POLL_SECONDS
 
-    def _show(self, model: str, row: Mapping[str, Any]) -> None:
+    def _set_gauges(self, model: str, row: Mapping[str, Any]) -> None:
         document = row["document"]
         self._share.labels(model).set(row["drifted_share"])
         self._alarm.labels(model).set(row["status"] == "drift")
@@ -89,16 +81,16 @@ class Gauges:
         self._judged.labels(model).set(row["judged"])
         self._rows.labels(model).set(row["rows"])
         self._at.labels(model).set(row["computed_at"].timestamp())
-        self._prediction.labels(model).set(_number(row["prediction_distance"]))
+        self._prediction.labels(model).set(_as_float(row["prediction_distance"]))
         for feature in document["features"]:
-            self._distance.labels(model, feature["name"]).set(_number(feature["distance"]))
+            self._distance.labels(model, feature["name"]).set(_as_float(feature["distance"]))
         live = document["performance"]
         self._labels.labels(model).set(live["labels"])
         self._dropped.labels(model).set(bool(live["dropped"]))
         for name, metric in live["metrics"].items():
             for bound in BOUNDS:
-                self._live.labels(model, name, bound).set(_number(metric[bound]))
+                self._live.labels(model, name, bound).set(_as_float(metric[bound]))
 
 
-def _number(value: float | None) -> float:
+def _as_float(value: float | None) -> float:
     return _NAN if value is None else value

@@ -1,8 +1,9 @@
-"""`GET /monitoring/drift/{model}`: verdict, drawn report, history."""
+"""`GET /monitoring/drift/{model}`: verdict, HTML report, history."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
@@ -12,12 +13,12 @@ from starlette.responses import Response
 from accident_reco.drift.reports import newest_report
 from accident_reco.storage import drift_reports, retrain_decisions
 from accident_reco.storage.objects import ObjectNotFound, StoreError
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
-from serving.drift import answers
+from serving.drift import schemas
 from serving.drift.context import Context
 
-DECISIONS: Final = 50
+MAX_DECISIONS: Final = 50
 
 ModelName = Annotated[str, Path(description="Model name", max_length=40)]
 ReportId = Annotated[
@@ -27,25 +28,25 @@ ReportId = Annotated[
 
 def router(context: Context) -> APIRouter:
     """The endpoints."""
-    routes = new_router("drift", needs=context.guard.needs("monitor"))
+    routes = build_router("drift", requires=context.guard.require("monitor"))
 
     @routes.get(
         "/monitoring/drift/{model}",
-        summary="The latest verdict; with compute=true a new one, now",
-        response_model=answers.FullReport,
+        summary="Get the latest verdict; with compute=true compute a new one",
+        response_model=schemas.FullReport,
         responses=responses(401, 403, 404, 409, 503),
     )
     async def drift(
         model: ModelName,
-        compute: Annotated[bool, Query(description="Judge the latest window now, through the same code")] = False,
+        compute: Annotated[bool, Query(description="Check the latest window now, as the scheduled check does")] = False,
     ) -> Response:
         require_model(context, model)
-        row = await _computed(context, model) if compute else await _latest(context, model)
-        return json_response(answers.full(row), headers={"Cache-Control": "no-store"})
+        row = await _compute(context, model) if compute else await _read_latest(context, model)
+        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
 
     @routes.get(
         "/monitoring/drift/{model}/report",
-        summary="The drawn report (HTML): verdict on top, every feature, charts",
+        summary="Get the HTML report: verdict, every feature, charts",
         response_class=Response,
         responses={
             200: {"content": {"text/html": {"schema": {"type": "string"}}}},
@@ -54,7 +55,7 @@ def router(context: Context) -> APIRouter:
     )
     async def report(model: ModelName, report_id: ReportId = None) -> Response:
         require_model(context, model)
-        page, policy = await _read(context, _page, model, report_id)
+        page, policy = await _read(_read_page, context, model, report_id)
         return Response(
             page,
             media_type="text/html; charset=utf-8",
@@ -67,40 +68,40 @@ def router(context: Context) -> APIRouter:
 
     @routes.get(
         "/monitoring/drift/{model}/history",
-        summary="Reports and retrain decisions, newest first",
-        response_model=answers.History,
+        summary="List reports and retrain decisions, newest first",
+        response_model=schemas.History,
         responses=responses(401, 403, 404, 503),
     )
     async def history(
         model: ModelName,
-        limit: Annotated[int, Query(ge=1, le=500, description="Most reports to list")] = 50,
+        limit: Annotated[int, Query(ge=1, le=500, description="Maximum number of reports")] = 50,
     ) -> Response:
         require_model(context, model)
 
         def read() -> dict[str, Any]:
             rows = drift_reports.reports(context.warehouse, model, limit=limit)
-            decided = retrain_decisions.decisions(context.warehouse, model, limit=DECISIONS)
-            return {"model": model, "reports": [answers.summary(row) for row in rows], "decisions": decided}
+            decided = retrain_decisions.decisions(context.warehouse, model, limit=MAX_DECISIONS)
+            return {"model": model, "reports": [schemas.build_report(row) for row in rows], "decisions": decided}
 
-        return json_response(await _read(context, read))
+        return json_response(await _read(read))
 
     return routes
 
 
 def require_model(context: Context, model: str) -> None:
-    """Raises Problem 404 for a name that is no model of this installation: it goes no further than this comparison."""
+    """Raises Problem 404 for an unknown model. The name of a path is used for nothing else before this check."""
     if model not in context.models:
         raise Problem(404, f"There is no such model; models are {', '.join(context.models)}.", kind="no-such-model")
 
 
-async def _latest(context: Context, model: str) -> dict[str, Any]:
-    row: dict[str, Any] | None = await _read(context, newest_report, context.warehouse, model)
+async def _read_latest(context: Context, model: str) -> dict[str, Any]:
+    row: dict[str, Any] | None = await _read(newest_report, context.warehouse, model)
     if row is None:
-        raise Problem(404, "There is no report yet; ask with ?compute=true or wait for the schedule.", kind="no-report")
+        raise Problem(404, "There is no report yet; request one with ?compute=true.", kind="no-report")
     return row
 
 
-async def _computed(context: Context, model: str) -> dict[str, Any]:
+async def _compute(context: Context, model: str) -> dict[str, Any]:
     from accident_reco.drift.run_check import NothingToCompare
 
     try:
@@ -109,11 +110,12 @@ async def _computed(context: Context, model: str) -> dict[str, Any]:
     except NothingToCompare as error:
         raise Problem(409, f"{str(error)[0].upper()}{str(error)[1:]}.", kind="nothing-to-compare") from None
     except (SQLAlchemyError, StoreError) as error:
-        raise _down(error) from None
+        raise _store_problem(error) from None
     return row
 
 
-def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
+def _read_page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
+    """HTML of a report and its content security policy. Raises Problem 404."""
     from accident_reco.drift.html_report import content_security_policy
 
     warehouse = context.warehouse
@@ -124,23 +126,22 @@ def _page(context: Context, model: str, report_id: str | None) -> tuple[bytes, s
         problem = row["document"].get("page_problem") or "the HTML report is not kept any more"
         raise Problem(404, f"{problem[0].upper()}{problem[1:]}; its figures are kept.", kind="no-page")
     try:
-        # The key is ours, from the row: nothing of the request becomes a name in the store.
-        page = context.objects().read(row["report_key"])
+        # The key comes from the row: no part of the request becomes a key of the store.
+        page = context.open_objects().read(row["report_key"])
     except ObjectNotFound:
         raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
     return page, content_security_policy(page)
 
 
-async def _read(context: Context, function: Any, *arguments: Any) -> Any:
+async def _read(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run blocking reads in a thread. Raises Problem 503 where the warehouse or the store fails."""
     try:
-        if function is _page:
-            return await asyncio.to_thread(function, context, *arguments)
         return await asyncio.to_thread(function, *arguments)
     except (SQLAlchemyError, StoreError) as error:
-        raise _down(error) from None
+        raise _store_problem(error) from None
 
 
-def _down(error: Exception) -> Problem:
+def _store_problem(error: Exception) -> Problem:
     return Problem(
         503, f"Reports cannot be read now ({type(error).__name__}).", kind="store-down", headers={"Retry-After": "5"}
     )

@@ -1,1 +1,1 @@
-"""Answers with the champion (:8000)."""
+"""The predict service (:8000): serves predictions of the promoted models."""

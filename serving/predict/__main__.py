@@ -5,4 +5,4 @@ import sys
 from serving.common.run import serve
 
 if __name__ == "__main__":
-    sys.exit(serve("predict", "serving.predict.app:app_of_process", "predict_port"))
+    sys.exit(serve("predict", "serving.predict.app:create_process_app", "predict_port"))

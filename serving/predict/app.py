@@ -1,4 +1,4 @@
-"""The predict service, put together. Making the app opens nothing; its lifespan starts the slots."""
+"""Builds the predict service. Building the app opens no resources; its lifespan starts the slots."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from fastapi import FastAPI
 from accident_reco.registry import models
 from accident_reco.settings import Settings
 from serving.common import logs
-from serving.common.app import Readiness, Service, build
+from serving.common.app import Readiness, Service, build_app
 from serving.common.metrics import Metrics
 from serving.predict import feedback, model_routes, rollback, training, v2
-from serving.predict.context import Context, make_context
+from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
 
 NAME = "predict"
-# A store that does not answer keeps nobody from asking /livez, or the cache from serving.
-FIRST_LOOK_SECONDS = 2.0
+# A store that does not respond must not delay /livez, nor serving from the cache, for longer.
+FIRST_POLL_SECONDS = 2.0
 _TAGS = (
     {"name": "predict", "description": "Predictions of the champions"},
     {"name": "feedback", "description": "Outcomes of predictions"},
-    {"name": "models", "description": "What serves, and why"},
-    {"name": "training", "description": "Request a training, follow it"},
+    {"name": "models", "description": "ServedVersion versions and their history"},
+    {"name": "training", "description": "Request a training and follow it"},
     {"name": "open inference protocol", "description": "The same models for KServe and Triton clients"},
     {"name": "operations", "description": "Health and metrics"},
 )
 
 
 def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = None) -> FastAPI:
-    """The app, with the models of the installation.
+    """The app with the models of the installation.
 
     Args:
-        loaders: model name → loader, instead of the models' own; other models are left out.
+        loaders: model name → loader, instead of the models' own loaders; models without one are left out.
     """
     metrics = Metrics()
     chosen = models(settings)
     if loaders is None:
         loaders = {name: model.serving().load for name, model in chosen.items()}
-    context = make_context(settings, metrics, {name: chosen[name] for name in loaders}, loaders)
-    halves = {name: model.serving() for name, model in context.models.items()}
-    routers = {name: list(half.routers(context)) for name, half in halves.items()}
-    for name, half in halves.items():
-        if half.label is not None:
-            routers[name].append(feedback.router(context, name, half.label))
+    context = build_context(settings, metrics, {name: chosen[name] for name in loaders}, loaders)
+    servings = {name: model.serving() for name, model in context.models.items()}
+    routers = {name: list(serving.routers(context)) for name, serving in servings.items()}
+    for name, serving in servings.items():
+        if serving.label is not None:
+            routers[name].append(feedback.router(context, name, serving.label))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -57,9 +57,9 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         context.log.start()
         for slot in context.slots.values():
             slot.start()
-        # A worker that listened before it has a model would answer its first requests with 503.
-        await asyncio.to_thread(_await_first_look, context)
-        # What is loaded by now stays. A full collection over it would delay a request by 50 ms.
+        # Without a model the first requests of a worker would fail with 503.
+        await asyncio.to_thread(_wait_for_first_poll, context)
+        # Objects loaded by now stay: a full collection over them would delay a request by 50 ms.
         gc.collect()
         gc.freeze()
         try:
@@ -84,33 +84,33 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             v2.health_router(context),
             v2.router(context),
         ],
-        readiness=lambda: _readiness(context),
+        readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
-            path: limits for half in halves.values() for path, limits in half.route_limits(settings).items()
+            path: limits for serving in servings.values() for path, limits in serving.route_limits(settings).items()
         },
-        answered=log_refused_calls(context),
+        on_response=log_refused_calls(context),
     )
-    app = build(settings, service, metrics)
+    app = build_app(settings, service, metrics)
     app.state.context = context
     return app
 
 
-def _await_first_look(context: Context) -> None:
-    until = time.monotonic() + FIRST_LOOK_SECONDS
+def _wait_for_first_poll(context: Context) -> None:
+    deadline = time.monotonic() + FIRST_POLL_SECONDS
     for slot in context.slots.values():
-        slot.await_first_look(max(0.0, until - time.monotonic()))
+        slot.wait_for_first_poll(max(0.0, deadline - time.monotonic()))
 
 
-def _readiness(context: Context) -> Readiness:
+def _check_readiness(context: Context) -> Readiness:
     slots = context.slots.values()
     ready = all(slot.ready for slot in slots) and any(slot.current is not None for slot in slots)
     return Readiness(ready, {"models": {slot.name: slot.status() for slot in slots}, **context.guard.status()})
 
 
-def app_of_process() -> FastAPI:
-    """The app as a process runs it: settings from the environment, logging set up."""
+def create_process_app() -> FastAPI:
+    """The app of a process: settings from the environment, logging configured."""
     settings = Settings.load()
     logs.configure(NAME, settings.log_level)
     return create_app(settings)

@@ -1,4 +1,4 @@
-"""What the predict service's routers share: settings, models, slots, warehouse, log. Made by the app, never global."""
+"""Resources that the predict service's routers share; built by the app, never global."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
-from serving.common.guard import Guard, make_guard
+from serving.common.guard import Guard, build_guard
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
 from serving.predict.log_spill import Spill
@@ -24,19 +24,19 @@ from serving.predict.prediction_log import Call, PredictionLog
 
 
 class PredictionMetrics:
-    """What Prometheus learns about the answers of all models."""
+    """Metrics of the predictions of all models."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.count = metrics.counter("predictions", "Predictions answered", ("model", "version", "source", "reason"))
-        self.labels = metrics.counter("feedback", "Labels by outcome: new, same or other", ("model", "outcome"))
+        self.count = metrics.counter("predictions", "Predictions served", ("model", "version", "source", "reason"))
+        self.labels = metrics.counter("feedback", "Reported outcomes: new, same or other", ("model", "outcome"))
         self.seconds = metrics.histogram(
-            "prediction_duration_seconds", "Time to answer a valid request, without reading it", ("model", "source")
+            "prediction_duration_seconds", "Time to serve a valid request, without reading it", ("model", "source")
         )
 
 
 @dataclass(frozen=True)
 class Context:
-    """Handed to every router factory of the service."""
+    """Passed to every router factory of the service."""
 
     settings: Settings
     metrics: Metrics
@@ -48,23 +48,22 @@ class Context:
     predictions: PredictionMetrics
 
     def champion(self, model: str) -> Champion[Any]:
-        """The version that answers for `model` now. Raises Problem 503 while none does."""
+        """The version that serves `model` now. Raises Problem 503 while there is none."""
         slot = self.slots[model]
         current = slot.current
         if current is None:
-            why = slot.problem or (
-                "it is still being loaded" if slot.awaited or not slot.looked else "no version was promoted yet"
-            )
-            raise Problem(503, f"No {model} model serves: {why}.", kind="no-champion", headers={"Retry-After": "5"})
+            is_loading = slot.is_champion_named or not slot.is_polled
+            reason = slot.problem or ("it is still being loaded" if is_loading else "no version was promoted yet")
+            raise Problem(503, f"No {model} model serves: {reason}.", kind="no-champion", headers={"Retry-After": "5"})
         return current
 
     def open_models(self) -> ModelStore:
-        """The model store itself; reads of it block."""
+        """Opens the model store; its reads block."""
         return ModelStore(open_store(self.settings.store))
 
     @cached_property
     def platform(self) -> OpenedPlatform:
-        """The stores as a model's functions take them; reads of them block."""
+        """The stores as the functions of a model expect them; their reads block."""
         return OpenedPlatform(self.settings, self.warehouse)
 
     def record(
@@ -80,12 +79,13 @@ class Context:
         answers: Sequence[Any],
         reasons: Sequence[str] = (),
     ) -> None:
-        """Count answered predictions, observe their time and log them; never blocks.
+        """Count served predictions, observe their time and log them. Never blocks.
 
         Args:
             source: `json`, `csv` or `v2`.
-            ids, inputs, scores, answers: one entry per prediction, as the log keeps them.
-            reasons: how each answer came about, where a model has several ways.
+            seconds: time to serve the request.
+            ids, inputs, scores, answers: one entry per prediction, as the log stores them.
+            reasons: strategy of each prediction, where a model has several.
         """
         if reasons:
             for reason in reasons:
@@ -113,10 +113,10 @@ class Context:
         )
 
 
-def make_context(
+def build_context(
     settings: Settings, metrics: Metrics, models: Mapping[str, Model], loaders: Mapping[str, Loader[Any]]
 ) -> Context:
-    """Context with a slot per model; opens nothing."""
+    """The context with one slot per model; opens no resources."""
     slot_metrics = SlotMetrics(metrics)
     cache = ModelStore(open_store((settings.home / "cache" / "models").as_uri()))
     slots = {
@@ -139,5 +139,5 @@ def make_context(
         retention_days=settings.log_retention_days,
         enabled=settings.log_predictions,
     )
-    guard = make_guard(settings, warehouse)
+    guard = build_guard(settings, warehouse)
     return Context(settings, metrics, warehouse, models, slots, guard, log, PredictionMetrics(metrics))

@@ -1,4 +1,4 @@
-"""`POST /feedback/{model}`: the outcome of a prediction, for any model that says what a label is (`contract.Label`)."""
+"""`POST /feedback/{model}`: the outcome of a prediction, for each model with a `contract.Label`."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from starlette.responses import Response
 
 from accident_reco.contract import Label
 from accident_reco.storage import prediction_log
-from serving.common.app import json_response, new_router
-from serving.common.identity import principal_of
+from serving.common.app import build_router, json_response
+from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 
-PredictionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,40}$", description="Id from the prediction's answer")]
-Status = Annotated[Literal["accepted", "known"], Field(description="`known`: the same was reported before")]
+PredictionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,40}$", description="Id from the prediction's response")]
+Status = Annotated[Literal["accepted", "known"], Field(description="`known`: the same outcome was reported before")]
 
 
 def router(context: Context, model: str, label: Label) -> APIRouter:
     """The endpoint of one model."""
-    routes = new_router("feedback", needs=context.guard.needs("feedback"))
+    routes = build_router("feedback", requires=context.guard.require("feedback"))
     body_type = create_model(
         f"{label.body.__name__}Request",
         __base__=label.body,
         __doc__=label.body.__doc__,
         prediction_id=(PredictionId, ...),
     )
-    answer_type = label.answer or create_model(
-        f"{label.body.__name__}Answer", __base__=label.body, prediction_id=(str, ...), status=(Status, ...)
+    response_type = label.answer or create_model(
+        f"{label.body.__name__}Response", __base__=label.body, prediction_id=(str, ...), status=(Status, ...)
     )
 
     async def report_outcome(body: BaseModel, request: Request) -> Response:
         prediction_id = str(body.prediction_id)  # type: ignore[attr-defined]
-        found = await asyncio.to_thread(prediction_log.prediction, context.warehouse, prediction_id)
-        if found is None or found["model"] != model or found["status"] != 200:
+        prediction = await asyncio.to_thread(prediction_log.prediction, context.warehouse, prediction_id)
+        if prediction is None or prediction["model"] != model or prediction["status"] != 200:
             raise Problem(404, "There is no such prediction (yet).", kind="no-such-prediction")
         now = datetime.now(UTC)
         window = timedelta(days=context.settings.feedback_window_days)
-        if now - found["at"] > window:
-            raise Problem(410, f"Labels are taken for {window.days} days after a prediction.", kind="too-late")
-        stated = body.model_dump(mode="json", exclude={"prediction_id"})
+        if now - prediction["at"] > window:
+            raise Problem(410, f"Outcomes are accepted for {window.days} days after a prediction.", kind="too-late")
+        fields = body.model_dump(mode="json", exclude={"prediction_id"})
         row = {
             "prediction_id": prediction_id,
             "model": model,
-            "label": stated,
+            "label": fields,
             "outcome": label.outcome(body),
-            "user_name": principal_of(request).subject,
-            "predicted_at": found["at"],
+            "user_name": get_principal(request).subject,
+            "predicted_at": prediction["at"],
             "at": now,
             **(label.stored(body) if label.stored else {}),
         }
-        kept, outcome = await asyncio.to_thread(prediction_log.add_feedback, context.warehouse, row)
+        stored, outcome = await asyncio.to_thread(prediction_log.add_feedback, context.warehouse, row)
         context.predictions.labels.labels(model, outcome).inc()
         if outcome == "other":
             raise Problem(
                 409,
-                "Another outcome was reported for this prediction before; the first one is kept.",
+                "Another outcome was reported for this prediction before; the first one stays.",
                 kind="contradicting-label",
-                kept=_plain(kept["label"]),
+                kept=_simplify(stored["label"]),
             )
-        shown = label.shown(body) if label.shown else stated
+        shown = label.shown(body) if label.shown else fields
         status = "known" if outcome == "same" else "accepted"
         return json_response({"prediction_id": prediction_id, **shown, "status": status})
 
@@ -72,14 +72,14 @@ def router(context: Context, model: str, label: Label) -> APIRouter:
         f"/feedback/{model}",
         name=f"feedback_{model}",
         summary=label.summary,
-        description="Whoever knows a prediction's id may label it; reporting the same twice changes nothing. "
-        "A prediction is in the log within a second of its answer.",
-        response_model=answer_type,
+        description="Clients that know the id of a prediction may label it; repeating an outcome changes nothing. "
+        "A prediction is in the log within a second of its response.",
+        response_model=response_type,
         responses=responses(404, 409, 410),
     )(report_outcome)
     return routes
 
 
-def _plain(label: dict[str, Any] | None) -> Any:
-    """The value of a label of one field, else the fields."""
+def _simplify(label: dict[str, Any] | None) -> Any:
+    """The value of a label with one field, else all its fields."""
     return next(iter(label.values())) if label and len(label) == 1 else label

@@ -1,4 +1,4 @@
-"""`GET /models`: what serves, what could serve, and why."""
+"""`GET /models` and `GET /models/{model}`: champions and versions with their gate decisions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
-from serving.predict.answers import ModelDetails, ModelSummary
 from serving.predict.context import Context
 from serving.predict.model_slot import ModelSlot
+from serving.predict.schemas import ModelDetails, ModelSummary
 
-LISTED_VERSIONS: Final = 50
+MAX_VERSIONS: Final = 50
 
-ModelName = Annotated[str, Path(description="Model name, as `GET /models` lists them", max_length=40)]
+ModelName = Annotated[str, Path(description="Model name, as in `GET /models`", max_length=40)]
 
 
-def slot_of(context: Context, model: str) -> ModelSlot[Any]:
-    """The slot of a model name from a path. Raises Problem 404."""
+def get_slot(context: Context, model: str) -> ModelSlot[Any]:
+    """The slot of a model name in a path. Raises Problem 404."""
     slot = context.slots.get(model)
     if slot is None:
         raise Problem(404, f"There is no such model; models are {', '.join(context.slots)}.", kind="no-such-model")
@@ -28,32 +28,36 @@ def slot_of(context: Context, model: str) -> ModelSlot[Any]:
 
 
 def router(context: Context) -> APIRouter:
-    """The endpoints, over all slots."""
-    routes = new_router("models", needs=context.guard.needs("predict"))
+    """The endpoints."""
+    routes = build_router("models", requires=context.guard.require("predict"))
 
-    @routes.get("/models", summary="Models and their champions", response_model=list[ModelSummary])
+    @routes.get("/models", summary="List models with their champions", response_model=list[ModelSummary])
     async def list_models() -> Response:
-        return json_response([_summary(slot) for slot in context.slots.values()])
+        return json_response([_summarize(slot) for slot in context.slots.values()])
 
     @routes.get(
         "/models/{model}",
-        summary="One model: champion, versions, metrics, gate decisions",
+        summary="Get a model: champion, versions, metrics, gate decisions",
         response_model=ModelDetails,
         responses=responses(404, 503),
     )
     async def get_model(model: ModelName) -> Response:
-        slot = slot_of(context, model)
+        slot = get_slot(context, model)
         try:
-            versions = await asyncio.to_thread(_versions, context, slot)
+            versions = await asyncio.to_thread(_list_versions, context, slot)
         except (OSError, RuntimeError, ValueError) as error:
-            raise Problem(503, f"The model store cannot be read now ({type(error).__name__}).", kind="store-down",
-                          headers={"Retry-After": "5"}) from None  # fmt: skip
-        return json_response({**_summary(slot), "versions": versions})
+            raise Problem(
+                503,
+                f"The model store cannot be read now ({type(error).__name__}).",
+                kind="store-down",
+                headers={"Retry-After": "5"},
+            ) from None
+        return json_response({**_summarize(slot), "versions": versions})
 
     return routes
 
 
-def _summary(slot: ModelSlot[Any]) -> dict[str, Any]:
+def _summarize(slot: ModelSlot[Any]) -> dict[str, Any]:
     current = slot.current
     return {
         "model": slot.name,
@@ -66,7 +70,7 @@ def _summary(slot: ModelSlot[Any]) -> dict[str, Any]:
     }
 
 
-def _versions(context: Context, slot: ModelSlot[Any]) -> list[dict[str, Any]]:
+def _list_versions(context: Context, slot: ModelSlot[Any]) -> list[dict[str, Any]]:
     store = context.open_models()
     manifests = [store.manifest(slot.name, version) for version in store.versions(slot.name)]
     manifests.sort(key=lambda manifest: manifest.created_at, reverse=True)
@@ -80,5 +84,5 @@ def _versions(context: Context, slot: ModelSlot[Any]) -> list[dict[str, Any]]:
             "gate": manifest.gate,
             "lineage": manifest.lineage,
         }
-        for manifest in manifests[:LISTED_VERSIONS]
+        for manifest in manifests[:MAX_VERSIONS]
     ]

@@ -1,6 +1,6 @@
-"""`POST /models/{model}/rollback`: an older version serves again, at once.
+"""`POST /models/{model}/rollback`: restores an older version at once.
 
-The request is written first: were this process to end before it moved the pointer, the platform's sensor would.
+The request is recorded first: if this process ends before it moves the pointer, the platform's sensor does.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion
 from accident_reco.storage.objects import StoreError
 from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
 from serving.common import logs
-from serving.common.app import json_response, new_router
-from serving.common.identity import principal_of
+from serving.common.app import build_router, json_response
+from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
-from serving.predict.model_routes import ModelName, slot_of
+from serving.predict.model_routes import ModelName, get_slot
 
 _VERSION: Final = r"^[0-9a-f]{16}$"
 
 
 class RollbackRequest(BaseModel):
-    """Which version should serve again, and why."""
+    """The version to restore, and the reason."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: Annotated[str, Field(pattern=_VERSION)] | None = Field(
-        None, description="Version from `GET /models/{model}`; absent: the last one that was not rolled back itself"
+        None, description="Version from `GET /models/{model}`; absent: the latest one that was not rolled back itself"
     )
-    reason: str = Field(min_length=3, max_length=500, description="Goes to the audit, word for word")
+    reason: str = Field(min_length=3, max_length=500, description="Recorded in the audit unchanged")
 
 
 class WorkRequest(BaseModel):
-    """A request for work, as it is queued."""
+    """A queued request."""
 
     id: str
     kind: str
@@ -50,19 +50,19 @@ class WorkRequest(BaseModel):
     requested_by: str
     reason: str
     requested_at: str
-    outcome: str | None = Field(description="What was done, or why not; empty while it is left to the sensor")
+    outcome: str | None = Field(description="Result with its reason; null while the request is queued")
 
 
 def router(context: Context) -> APIRouter:
     """The endpoint."""
-    routes = new_router("models", needs=context.guard.needs("admin"))
+    routes = build_router("models", requires=context.guard.require("admin"))
 
     @routes.post(
         "/models/{model}/rollback",
-        summary="Let an older version serve again",
-        description="Moves the pointer and audits it; every predict process follows within a second. Where store or "
-        "warehouse fail once it is recorded, the request stays queued (202) and a sensor carries it out. The same "
-        "`Idempotency-Key` gives the same request.",
+        summary="Roll back to an older version",
+        description="Moves the pointer and audits the move; every predict process follows within a second. Where the "
+        "store or the warehouse fails after the request was recorded, it stays queued (202) and a sensor completes it. "
+        "The same `Idempotency-Key` returns the same request.",
         response_model=WorkRequest,
         responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
@@ -72,24 +72,28 @@ def router(context: Context) -> APIRouter:
         request: Request,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None,
     ) -> Response:
-        name = slot_of(context, model).name
-        context.champion(model)  # 503 where none serves
+        name = get_slot(context, model).name
+        context.champion(model)  # Problem 503 where none serves
         row = await asyncio.to_thread(
-            _request, context, name, body, principal_of(request).subject,
+            _record_and_execute,
+            context,
+            name,
+            body,
+            get_principal(request).subject,
             f"rollback:{name}:{idempotency_key}" if idempotency_key else None,
-        )  # fmt: skip
-        return json_response(_shown(row), 202 if row["status"] == "queued" else 200)
+        )
+        return json_response(_build_response(row), 202 if row["status"] == "queued" else 200)
 
     return routes
 
 
-def _request(
+def _record_and_execute(
     context: Context, model: str, body: RollbackRequest, requested_by: str, dedupe_key: str | None
 ) -> dict[str, Any]:
-    """Record the request and carry it out; the row as it is then."""
-    known = request_by_key(context.warehouse, dedupe_key) if dedupe_key else None
-    if known is not None:
-        return known
+    """Record the request and execute it; returns its row afterwards."""
+    existing = request_by_key(context.warehouse, dedupe_key) if dedupe_key else None
+    if existing is not None:
+        return existing
     planned = _plan(context, model, body.version)
     row, new = request_work(
         context.warehouse,
@@ -101,7 +105,7 @@ def _request(
         detail={"version": planned.target},
         dedupe_key=dedupe_key,
     )
-    return _carry_out(context, row, planned) if new else row
+    return _execute(context, row, planned) if new else row
 
 
 def _plan(context: Context, model: str, version: str | None) -> Plan:
@@ -115,20 +119,25 @@ def _plan(context: Context, model: str, version: str | None) -> Plan:
         detail = "The store has no such version; GET /models/{model} lists them."
         raise Problem(404, detail, kind="no-such-version") from None
     except (OSError, RuntimeError, ValueError):
-        raise Problem(503, "The model store cannot be read now.", kind="store-down",
-                      headers={"Retry-After": "5"}) from None  # fmt: skip
+        raise Problem(
+            503, "The model store cannot be read now.", kind="store-down", headers={"Retry-After": "5"}
+        ) from None
     if planned.target == planned.expected.version and planned.completed is None:
         raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
     return planned
 
 
-def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
-    """Move the pointer; the row as it is then, queued where store or warehouse failed meanwhile."""
+def _execute(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
+    """Move the pointer; returns the row afterwards, still queued where the store or the warehouse failed."""
     try:
         outcome = planned.completed or roll_back(
-            context.open_models(), context.warehouse, row["model"],
-            version=planned.target, requested_by=row["requested_by"], run_id=f"api:{row['id']}",
-        )  # fmt: skip
+            context.open_models(),
+            context.warehouse,
+            row["model"],
+            version=planned.target,
+            requested_by=row["requested_by"],
+            run_id=f"api:{row['id']}",
+        )
         status, reason = ("done" if outcome.decision.promote else "refused"), outcome.decision.reason
         advance_request(context.warehouse, row["id"], status, outcome=reason)
     except (NoSuchVersion, ValueError) as error:
@@ -140,6 +149,6 @@ def _carry_out(context: Context, row: dict[str, Any], planned: Plan) -> dict[str
     return {**row, "status": status, "outcome": reason}
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _build_response(row: dict[str, Any]) -> dict[str, Any]:
     shown = {name: row[name] for name in WorkRequest.model_fields if name != "requested_at"}
     return {**shown, "requested_at": re.sub(r"\+00:00$", "", row["requested_at"].isoformat()) + "+00:00"}

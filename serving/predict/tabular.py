@@ -17,14 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from starlette.responses import Response
 
 from accident_reco.contract import ModelServing
-from serving.common.app import json_response, new_router
-from serving.common.problems import Problem, field_errors, responses
-from serving.predict.answers import Served
+from serving.common.app import build_router, json_response
+from serving.common.problems import Problem, build_field_errors, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
-from serving.predict.tensors import DTYPES, TensorSpec, refuse
-from serving.predict.v2 import InferenceAdapter, Scored
+from serving.predict.schemas import ServedVersion
+from serving.predict.tensors import DTYPES, InvalidInference, TensorSpec
+from serving.predict.v2 import InferenceAdapter, InferenceResult
 
 PREDICTION_ID: Final = "prediction_id"
 _TENSORS: Final[Mapping[Any, str]] = {float: "FP64", int: "INT64", bool: "BOOL", str: "BYTES"} | {
@@ -70,7 +70,7 @@ class TabularApi:
 
     def router(self, context: Context) -> APIRouter:
         """`POST /predict/{model}`: 1 to `max_rows` records in, as many predictions out, in the same order."""
-        routes = new_router("predict", needs=context.guard.needs("predict"))
+        routes = build_router("predict", requires=context.guard.require("predict"))
         body_type, answer_type = self._shapes()
 
         async def predict(body: Any, request: Request) -> Response:
@@ -95,17 +95,17 @@ class TabularApi:
         """The answer fields, and the id to send feedback about."""
         return [*(TensorSpec(f.name, _TENSORS[f.kind]) for f in self.answer), TensorSpec(PREDICTION_ID, "BYTES")]
 
-    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
+    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> InferenceResult:
         """Answer a call by the rules of the JSON endpoint; NaN is a missing value. Raises Problem 422."""
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)
         found = [{n: v for n, v in zip(columns, row, strict=True) if v == v} for row in rows]  # NaN differs from itself
         try:
             return self._score(champion, self._records.validate_python(found))
         except ValidationError as error:
-            first = field_errors(error.errors(include_url=False, include_input=False))[0]
-            raise refuse(f"Record {first['pointer']}: {first['detail']}.") from None
+            first = build_field_errors(error.errors(include_url=False, include_input=False))[0]
+            raise InvalidInference(f"Record {first['pointer']}: {first['detail']}.") from None
 
-    def _score(self, champion: Champion[TabularVersion], records: Sequence[Record]) -> Scored:
+    def _score(self, champion: Champion[TabularVersion], records: Sequence[Record]) -> InferenceResult:
         try:
             columns = {n: np.array([getattr(r, n) for r in records], DTYPES[t]) for n, t in self.datatypes.items()}
         except OverflowError:
@@ -116,7 +116,7 @@ class TabularApi:
         ids = [f"{call}-{row}" for row in range(len(records))]
         rows = zip(*(values.tolist() for values in fields.values()), strict=True)
         tensors = {f.name: (_TENSORS[f.kind], fields[f.name]) for f in self.answer}
-        return Scored(
+        return InferenceResult(
             tensors | {PREDICTION_ID: ("BYTES", np.array(ids, dtype=object))},
             ids,
             [record.model_dump(exclude_none=True) for record in records],
@@ -132,7 +132,7 @@ class TabularApi:
         fields[PREDICTION_ID] = (str, Field(description="Id of the prediction in the log, for feedback"))
         prediction = create_model(f"{stem}Prediction", **fields)
         body = create_model(f"{stem}Request", __config__=ConfigDict(extra="forbid"), records=(records, ...))
-        return body, create_model(f"{stem}Answer", __base__=Served, predictions=(list[prediction], ...))  # type: ignore[valid-type]
+        return body, create_model(f"{stem}Answer", __base__=ServedVersion, predictions=(list[prediction], ...))  # type: ignore[valid-type]
 
 
 class TabularServing(ModelServing):

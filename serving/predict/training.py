@@ -1,6 +1,6 @@
-"""`POST /training/{model}`: asks for a training, durably; `GET /training/requests/{id}`: what came of it.
+"""`POST /training/{model}`: requests a training; `GET /training/requests/{id}`: the state of a request.
 
-The service only writes a row; a Dagster sensor turns rows into runs, exactly once.
+The service only writes a row; a Dagster sensor starts exactly one run for it.
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from accident_reco.storage.work_requests import request_work, work_request
-from serving.common.app import json_response, new_router
-from serving.common.identity import principal_of
+from serving.common.app import build_router, json_response
+from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
-from serving.predict.model_routes import ModelName, slot_of
+from serving.predict.model_routes import ModelName, get_slot
 
 
 class TrainingRequest(BaseModel):
-    """A request and what came of it."""
+    """A request and its state."""
 
     id: str
     model: str
     status: Literal["queued", "running", "promoted", "refused", "failed", "done"]
-    outcome: str | None = Field(description="The gate's reason, or what failed")
-    run_id: str | None = Field(description="Dagster run that works on it")
-    source: str = Field(description="Who asked: api, alert, drift, data, performance")
+    outcome: str | None = Field(description="Reason of the gate, or of the failure")
+    run_id: str | None = Field(description="Dagster run of the training")
+    source: str = Field(description="Trigger: api, alert, drift, data, performance")
     reason: str
     requested_at: str
     updated_at: str
 
 
-class AskedTraining(TrainingRequest):
-    """Answer of `POST /training/{model}`."""
+class QueuedTraining(TrainingRequest):
+    """Response of `POST /training/{model}`."""
 
-    new: bool = Field(description="False where the same `Idempotency-Key` had asked before")
+    new: bool = Field(description="False if a request with the same `Idempotency-Key` exists")
 
 
 def router(context: Context) -> APIRouter:
-    """The endpoints, over the requests in the warehouse."""
-    routes = new_router("training", needs=context.guard.needs("train"))
+    """The endpoints."""
+    routes = build_router("training", requires=context.guard.require("train"))
 
     @routes.post(
         "/training/{model}",
-        summary="Ask for a training",
-        description="With an `Idempotency-Key`, asking again gives the same request.",
+        summary="Request a training",
+        description="With an `Idempotency-Key`, a repetition returns the same request.",
         status_code=202,
-        response_model=AskedTraining,
+        response_model=QueuedTraining,
         responses=responses(404),
     )
-    async def ask_for_training(
+    async def request_training(
         model: ModelName,
         request: Request,
-        reason: Annotated[str, Query(max_length=500, description="Why, for the record")] = "",
+        reason: Annotated[str, Query(max_length=500, description="Reason, recorded with the request")] = "",
         idempotency_key: Annotated[str | None, Header(max_length=64, pattern=r"^[!-~]+$")] = None,
     ) -> Response:
-        name = slot_of(context, model).name
-        subject = principal_of(request).subject
+        name = get_slot(context, model).name
+        subject = get_principal(request).subject
         row, new = await asyncio.to_thread(
             request_work,
             context.warehouse,
@@ -68,35 +68,35 @@ def router(context: Context) -> APIRouter:
             model=name,
             source="api",
             requested_by=subject,
-            reason=reason or "asked through the API",
-            # Of one caller: a key must not give away somebody else's request.
+            reason=reason or "requested through the API",
+            # Includes the user: a key must not reveal another user's request.
             dedupe_key=f"api:{name}:{subject}:{idempotency_key}"[:128] if idempotency_key else None,
         )
-        where = f"/training/requests/{row['id']}"
-        return json_response(_shown(row) | {"new": new}, 202, {"Location": where, "Retry-After": "5"})
+        location = f"/training/requests/{row['id']}"
+        return json_response(_build_response(row) | {"new": new}, 202, {"Location": location, "Retry-After": "5"})
 
     @routes.get(
         "/training/requests/{request_id}",
-        summary="What came of a training request",
+        summary="Get a training request",
         response_model=TrainingRequest,
         responses=responses(404),
     )
     async def get_training_request(
-        request_id: Annotated[str, Path(max_length=64, description="Id from the answer of `POST /training/{model}`")],
+        request_id: Annotated[str, Path(max_length=64, description="Id from the response of `POST /training/{model}`")],
     ) -> Response:
         row = await asyncio.to_thread(work_request, context.warehouse, request_id)
         if row is None or row["kind"] != "training":
             raise Problem(404, "There is no such training request.", kind="no-such-request")
-        return json_response(_shown(row))
+        return json_response(_build_response(row))
 
     return routes
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: row[name] for name in ("id", "model", "status", "outcome", "run_id", "source", "reason")}
-    return shown | {name: _utc(row[name]) for name in ("requested_at", "updated_at")}
+def _build_response(row: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: row[name] for name in ("id", "model", "status", "outcome", "run_id", "source", "reason")}
+    return fields | {name: _format_utc(row[name]) for name in ("requested_at", "updated_at")}
 
 
-def _utc(at: datetime) -> str:
-    # SQLite gives back naive times; all of ours are UTC.
+def _format_utc(at: datetime) -> str:
+    # SQLite returns naive times; all are UTC.
     return at.isoformat(timespec="milliseconds") + ("+00:00" if at.tzinfo is None else "")

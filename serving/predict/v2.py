@@ -11,11 +11,11 @@ from fastapi import APIRouter, Path, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.tensors import DTYPES, TensorSpec, read, write
+from serving.predict.tensors import DTYPES, TensorSpec, build_response, parse_request
 
 ModelName = Annotated[str, Path(max_length=40, description="Model name")]
 Version = Annotated[str, Path(max_length=64, description="Version; only the champion serves")]
@@ -53,8 +53,8 @@ _BODY: Final = {
 }
 
 
-class Scored(NamedTuple):
-    """Outputs of a call by tensor name, and its rows for the prediction log."""
+class InferenceResult(NamedTuple):
+    """Outputs by tensor name (datatype and values, one per row), and the rows for the prediction log."""
 
     outputs: dict[str, tuple[str, NDArray[Any]]]
     ids: list[str]
@@ -68,36 +68,38 @@ class Scored(NamedTuple):
 
 
 class InferenceAdapter(Protocol):
-    """A model over the protocol: between tensors and the loaded version."""
+    """A model's side of the protocol: from tensors to the loaded version and back."""
 
     platform: str
-    """Name of the runtime, as the metadata shows it."""
+    """Name of the runtime in the metadata."""
 
     max_rows: int
-    """Most rows of one call."""
+    """Maximum number of rows of one request."""
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
-        """Tensors that a call may have."""
+        """Input name → tensor that a request may have."""
 
     def outputs(self) -> list[TensorSpec]:
-        """Tensors that an answer may have."""
+        """Tensors that a response may have."""
 
-    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
-        """Answer a call. Raises Problem 422."""
+    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> InferenceResult:
+        """Predictions for columns of equal length. Raises Problem 422."""
 
 
 def health_router(context: Context) -> APIRouter:
-    """Open, like every health endpoint."""
-    routes = new_router("open inference protocol")
+    """Health endpoints; without authentication."""
+    routes = build_router("open inference protocol")
 
-    @routes.get("/v2/health/live", summary="The process runs", response_model=dict[str, bool])
+    @routes.get("/v2/health/live", summary="Liveness", response_model=dict[str, bool])
     async def v2_live() -> Response:
         return json_response({"live": True})
 
     @routes.get(
-        "/v2/health/ready", summary="All models are ready", response_model=dict[str, bool],
+        "/v2/health/ready",
+        summary="Readiness of all models",
+        response_model=dict[str, bool],
         responses={503: {"description": "Not ready"}},
-    )  # fmt: skip
+    )
     async def v2_ready() -> Response:
         ready = all(slot.ready for slot in context.slots.values()) and any(s.current for s in context.slots.values())
         return json_response({"ready": ready}, 200 if ready else 503)
@@ -106,17 +108,17 @@ def health_router(context: Context) -> APIRouter:
 
 
 def router(context: Context) -> APIRouter:
-    """Metadata and inference."""
-    routes = new_router("open inference protocol", needs=context.guard.needs("predict"))
+    """Endpoints of metadata and inference."""
+    routes = build_router("open inference protocol", requires=context.guard.require("predict"))
     adapters = {name: model.serving().inference() for name, model in context.models.items()}
 
-    @routes.get("/v2", summary="What this server is", response_model=dict[str, Any])
+    @routes.get("/v2", summary="Server metadata", response_model=dict[str, Any])
     async def v2_server() -> Response:
         return json_response(
-            {"name": "accident_reco", "version": _package_version(), "extensions": ["binary_tensor_data"]}
+            {"name": "accident_reco", "version": _get_package_version(), "extensions": ["binary_tensor_data"]}
         )
 
-    async def metadata(champion: Champion[Any]) -> Response:
+    def metadata_response(champion: Champion[Any]) -> Response:
         adapter = adapters[champion.name]
         return json_response(
             {
@@ -129,75 +131,90 @@ def router(context: Context) -> APIRouter:
         )
 
     @routes.get(
-        "/v2/models/{model}", summary="Tensors of a model", response_model=dict[str, Any], responses=responses(404, 503)
+        "/v2/models/{model}",
+        summary="Model metadata",
+        response_model=dict[str, Any],
+        responses=responses(404, 503),
     )
     async def v2_model(model: ModelName) -> Response:
-        return await metadata(_champion(context, model))
+        return metadata_response(_get_champion(context, model))
 
     @routes.get(
-        "/v2/models/{model}/versions/{version}", summary="Tensors of a model's version", response_model=dict[str, Any],
+        "/v2/models/{model}/versions/{version}",
+        summary="Metadata of a version",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_version(model: ModelName, version: Version) -> Response:
-        return await metadata(_champion(context, model, version))
+        return metadata_response(_get_champion(context, model, version))
 
     @routes.get(
-        "/v2/models/{model}/ready", summary="A model serves", response_model=dict[str, Any],
+        "/v2/models/{model}/ready",
+        summary="Readiness of a model",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_ready(model: ModelName) -> Response:
-        return json_response({"name": _champion(context, model).name, "ready": True})
+        return json_response({"name": _get_champion(context, model).name, "ready": True})
 
     @routes.get(
-        "/v2/models/{model}/versions/{version}/ready", summary="A version serves", response_model=dict[str, Any],
+        "/v2/models/{model}/versions/{version}/ready",
+        summary="Readiness of a version",
+        response_model=dict[str, Any],
         responses=responses(404, 503),
-    )  # fmt: skip
+    )
     async def v2_model_version_ready(model: ModelName, version: Version) -> Response:
-        return json_response({"name": _champion(context, model, version).name, "ready": True})
+        return json_response({"name": _get_champion(context, model, version).name, "ready": True})
 
     async def infer(champion: Champion[Any], request: Request) -> Response:
         started = time.perf_counter()
         adapter = adapters[champion.name]
-        call = read(
+        call = parse_request(
             await request.body(),
             request.headers.get("inference-header-content-length"),
             adapter.inputs(champion),
             adapter.max_rows,
         )
         scored = adapter.infer(champion, call.columns)
-        body, headers = write(champion.name, champion.version, call, scored.outputs)
+        body, headers = build_response(champion.name, champion.version, call, scored.outputs)
         context.record(champion, request, "v2", time.perf_counter() - started, **scored.logged())
         return Response(body, headers=headers)
 
     @routes.post(
-        "/v2/models/{model}/infer", summary="Ask the champion", response_model=dict[str, Any],
-        responses=responses(404, 422, 503), openapi_extra=_BODY,
-    )  # fmt: skip
+        "/v2/models/{model}/infer",
+        summary="Inference with the champion",
+        response_model=dict[str, Any],
+        responses=responses(404, 422, 503),
+        openapi_extra=_BODY,
+    )
     async def v2_infer(model: ModelName, request: Request) -> Response:
-        return await infer(_champion(context, model), request)
+        return await infer(_get_champion(context, model), request)
 
     @routes.post(
-        "/v2/models/{model}/versions/{version}/infer", summary="Ask a version", response_model=dict[str, Any],
-        responses=responses(404, 422, 503), openapi_extra=_BODY,
-    )  # fmt: skip
+        "/v2/models/{model}/versions/{version}/infer",
+        summary="Inference with a version",
+        response_model=dict[str, Any],
+        responses=responses(404, 422, 503),
+        openapi_extra=_BODY,
+    )
     async def v2_infer_version(model: ModelName, version: Version, request: Request) -> Response:
-        return await infer(_champion(context, model, version), request)
+        return await infer(_get_champion(context, model, version), request)
 
     return routes
 
 
-def _champion(context: Context, model: str, wanted: str | None = None) -> Champion[Any]:
+def _get_champion(context: Context, model: str, version: str | None = None) -> Champion[Any]:
     if model not in context.slots:
         detail = f"There is no such model; models are {', '.join(context.slots)}."
         raise Problem(404, detail, kind="no-such-model", error=detail)
     champion = context.champion(model)
-    if wanted is not None and wanted != champion.version:
+    if version is not None and version != champion.version:
         detail = f"Only the champion serves: {champion.version}."
         raise Problem(404, detail, kind="no-such-version", error=detail)
     return champion
 
 
-def _package_version() -> str:
+def _get_package_version() -> str:
     try:
         return version("accident-reco")
     except PackageNotFoundError:

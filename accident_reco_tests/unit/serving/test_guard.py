@@ -245,7 +245,7 @@ def test_refreshes_are_rationed(settings: Settings, warehouse: Warehouse, ring: 
 
 def test_an_endpoint_needs_a_scope_that_exists(guard: Guard, forge: Forge) -> None:
     """The dependency carries guard and scope; a misspelt scope fails where the endpoint is declared."""
-    needs = guard.needs("predict").dependency
+    needs = guard.require("predict").dependency
     assert isinstance(needs, Needs)
     assert (needs.guard, needs.scope) == (guard, "predict")
     assert asyncio.run(needs()) is None
@@ -253,9 +253,9 @@ def test_an_endpoint_needs_a_scope_that_exists(guard: Guard, forge: Forge) -> No
     asyncio.run(needs.check(incoming))
     assert incoming.scope["state"]["subject"] == "ada"
     with pytest.raises(Problem):
-        asyncio.run(guard.needs("train").dependency.check(incoming))
+        asyncio.run(guard.require("train").dependency.check(incoming))
     with pytest.raises(ValueError, match=r"^fly is no scope; scopes are predict, feedback, monitor, train, admin$"):
-        guard.needs("fly")
+        guard.require("fly")
 
 
 @pytest.mark.parametrize("required", [True, False])

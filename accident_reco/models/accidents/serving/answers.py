@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from accident_reco.models.accidents.scoring.answer import JSON_FIELDS, AnswerField
-from serving.predict.answers import Served
+from serving.predict.schemas import ServedVersion
 
 
 class FactorAnswer(BaseModel):
@@ -45,7 +45,7 @@ class AccidentPrediction(BaseModel):
     users: list[UserPrediction] = Field(description="In the order of the request")  # type: ignore[valid-type]
 
 
-class AccidentsAnswer(Served):
+class AccidentsAnswer(ServedVersion):
     """Answer of `POST /predict/accidents`: `predictions` for `records`, `accidents` for whole accidents."""
 
     threshold: float = Field(description="Minimum probability of the class `grave`")

@@ -22,7 +22,7 @@ from accident_reco.models.accidents.serving.csv_rows import (
     write_rows,
 )
 from accident_reco.models.accidents.serving.routes import MODEL, build_log_rows, build_predictions
-from serving.common.app import new_router
+from serving.common.app import build_router
 from serving.common.problems import Problem, responses
 from serving.common.spool import Spool
 from serving.predict.context import Context
@@ -37,7 +37,7 @@ _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/v
 
 def router(context: Context) -> APIRouter:
     """Router with the endpoint."""
-    routes = new_router("predict", needs=context.guard.needs("predict"))
+    routes = build_router("predict", requires=context.guard.require("predict"))
     predictions = context.metrics.counter("csv_rows", "Lines of uploaded CSV by outcome", ("outcome",))
 
     @routes.post(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accident_reco.lifecycle.reference import ReferenceProfile
     from accident_reco.models.accidents.scoring.scorer import AccidentScorer
     from accident_reco.settings import Settings
-    from serving.common.envelope import RouteLimits
+    from serving.common.middleware import RouteLimits
     from serving.predict.context import Context
     from serving.predict.v2 import InferenceAdapter
 
@@ -53,7 +53,7 @@ class AccidentServing(ModelServing):
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
         from accident_reco.models.accidents.serving.csv_route import PATH
-        from serving.common.envelope import RouteLimits
+        from serving.common.middleware import RouteLimits
 
         return {PATH: RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)}
 

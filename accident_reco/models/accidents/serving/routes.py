@@ -16,7 +16,7 @@ from accident_reco.models.accidents.scoring.scorer import Answer
 from accident_reco.models.accidents.serving.answers import AccidentsAnswer
 from accident_reco.models.accidents.serving.columns import ScoringRows, from_accidents, from_records
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
@@ -53,7 +53,7 @@ _SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1
 
 def router(context: Context) -> APIRouter:
     """Router with the endpoint, served by the champion."""
-    routes = new_router("predict", needs=context.guard.needs("predict"))
+    routes = build_router("predict", requires=context.guard.require("predict"))
 
     @routes.post(
         "/predict/accidents",

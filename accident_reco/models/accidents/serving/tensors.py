@@ -15,8 +15,8 @@ from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, TENSORS
 from accident_reco.models.accidents.serving.request import MAX_USERS, get_context_bounds
 from accident_reco.models.accidents.serving.routes import build_predictions
 from serving.predict.model_slot import Champion
-from serving.predict.tensors import TensorSpec, refuse
-from serving.predict.v2 import Scored
+from serving.predict.tensors import InvalidInference, TensorSpec
+from serving.predict.v2 import InferenceResult
 
 
 class AccidentAdapter:
@@ -34,7 +34,7 @@ class AccidentAdapter:
         fields = [TensorSpec(field.name, str(field.tensor)) for field in TENSORS]
         return [*fields, TensorSpec(PREDICTION_ID, "BYTES")]
 
-    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
+    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> InferenceResult:
         """Validate the columns and score them.
 
         Raises:
@@ -47,7 +47,7 @@ class AccidentAdapter:
         names, rows = list(ready), zip(*(values.tolist() for values in ready.values()), strict=True)
         outputs = {field.name: (str(field.tensor), field.column(answer)) for field in TENSORS}
         outputs[PREDICTION_ID] = ("BYTES", np.array(ids, dtype=object))
-        return Scored(
+        return InferenceResult(
             outputs,
             ids,
             [dict(zip(names, row, strict=True)) for row in rows],
@@ -68,10 +68,10 @@ def _validate(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """
     if name in schema.TEXT:
         if values.dtype != np.object_:
-            raise refuse(f"Input {name} takes BYTES.")
+            raise InvalidInference(f"Input {name} takes BYTES.")
         return np.array([str(value)[:200] for value in values.tolist()], dtype=object)
     if values.dtype.kind not in "iuf":
-        raise refuse(f"Input {name} takes numbers.")
+        raise InvalidInference(f"Input {name} takes numbers.")
     wide = values.astype(np.float64)
     unknown = np.isnan(wide) | (wide == codebook.UNKNOWN)
     if name in CONTEXT_COLUMNS:
@@ -89,7 +89,7 @@ def _validate(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if name not in schema.REAL:
         good = good & (wide == np.floor(wide))
     if not bool((good | unknown).all()):
-        raise refuse(f"Input {name} takes {allowed}, or -1 for unknown.")
+        raise InvalidInference(f"Input {name} takes {allowed}, or -1 for unknown.")
     if name in schema.REAL:
         return np.where(unknown, np.nan, wide)
     return np.where(unknown, codebook.UNKNOWN, wide).astype(np.int32)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from accident_reco.models.movies.scoring.answer import FIELDS, AnswerField, Reason
-from serving.predict.answers import Served
+from serving.predict.schemas import ServedVersion
 
 
 def _shape(field: AnswerField) -> Any:
@@ -21,7 +21,7 @@ RecommendedMovie = create_model(
 )
 
 
-class MoviesAnswer(Served):
+class MoviesAnswer(ServedVersion):
     """Answer of `POST /predict/movies`."""
 
     prediction_id: str = Field(description="Id of this answer in the prediction log")
@@ -31,13 +31,13 @@ class MoviesAnswer(Served):
     movies: list[RecommendedMovie]  # type: ignore[valid-type]
 
 
-class BatchAnswer(Served):
+class BatchAnswer(ServedVersion):
     """Answers in the order of the requests."""
 
     answers: list[MoviesAnswer]
 
 
-class SimilarAnswer(Served):
+class SimilarAnswer(ServedVersion):
     """Movies similar to one movie."""
 
     movie_id: int
@@ -56,7 +56,7 @@ class FoundMovie(BaseModel):
     ratings: int = Field(description="Ratings that the version was trained on")
 
 
-class SearchAnswer(Served):
+class SearchAnswer(ServedVersion):
     """Movies whose titles contain every word of the query, most rated first."""
 
     query: str

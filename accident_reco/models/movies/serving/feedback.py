@@ -14,7 +14,7 @@ from accident_reco.models.movies.data import queries
 from accident_reco.models.movies.serving.answers import RatingsAnswer
 from accident_reco.models.movies.serving.request import GenerateRequest, RatingsFeedback
 from accident_reco.models.movies.settings import MovieSettings
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 
@@ -27,7 +27,7 @@ MAX_ERRORS: Final = 20
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over the ratings in the warehouse."""
-    routes = new_router("feedback")
+    routes = build_router("feedback")
     received = context.metrics.counter("ratings_received", "Ratings received by outcome", ("simulated", "outcome"))
 
     def count(written: dict[str, Any], simulated: bool) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def router(context: Context) -> APIRouter:
         description="Used by the next recommendation of these users, and by the next training. "
         "The same ratings again change nothing.",
         response_model=RatingsAnswer,
-        dependencies=[context.guard.needs("feedback")],
+        dependencies=[context.guard.require("feedback")],
         responses=responses(422),
     )
     async def feedback_movies(body: RatingsFeedback) -> Response:
@@ -54,7 +54,7 @@ def router(context: Context) -> APIRouter:
         description="By the preferences that the champion has learned, of stored and new users; `shift` adds drift. "
         "They are marked as simulated and never used to evaluate a version.",
         response_model=RatingsAnswer,
-        dependencies=[context.guard.needs("train")],
+        dependencies=[context.guard.require("train")],
         responses=responses(503),
     )
     async def generate_ratings(body: GenerateRequest) -> Response:

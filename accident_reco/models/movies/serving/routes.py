@@ -16,7 +16,7 @@ from accident_reco.models.movies.data.bounds import MAX_ID
 from accident_reco.models.movies.scoring.answer import build_answer_rows
 from accident_reco.models.movies.serving.answers import BatchAnswer, MoviesAnswer, SearchAnswer, SimilarAnswer
 from accident_reco.models.movies.serving.request import BatchRequest, MoviesRequest
-from serving.common.app import json_response, new_router
+from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
@@ -41,7 +41,7 @@ NO_HISTORY: Final = "the stored ratings are not available now"
 
 def router(context: Context) -> APIRouter:
     """The endpoints, over the slot of the movie model and the ratings in the warehouse."""
-    routes = new_router("predict", needs=context.guard.needs("predict"))
+    routes = build_router("predict", requires=context.guard.require("predict"))
 
     async def respond(
         champion: Champion[Any], requests: Sequence[MoviesRequest], request: Request

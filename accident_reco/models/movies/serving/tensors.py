@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
-from serving.predict.tensors import TensorSpec, refuse
-from serving.predict.v2 import Scored
+from serving.predict.tensors import InvalidInference, TensorSpec
+from serving.predict.v2 import InferenceResult
 
 MAX_PAIRS: Final = 1_000
 INPUTS: Final = ("user_id", "movie_id")
@@ -31,10 +31,10 @@ class MovieAdapter:
         """Predicted stars."""
         return [TensorSpec("predicted_rating", "FP64")]
 
-    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> Scored:
+    def infer(self, champion: Champion[Any], columns: Mapping[str, NDArray[Any]]) -> InferenceResult:
         """Predict each pair; unknown users and movies get the mean and the biases that are known."""
         if set(INPUTS) - columns.keys() or any(values.dtype.kind not in "iu" for values in columns.values()):
-            raise refuse("user_id and movie_id are both needed, as INT64.")
+            raise InvalidInference("user_id and movie_id are both needed, as INT64.")
         users, movies = (columns[name].astype(np.int64) for name in INPUTS)
         stars = np.empty(len(users))
         for user in np.unique(users).tolist():
@@ -43,7 +43,7 @@ class MovieAdapter:
         stars = stars.round(4)
         call = new_id()
         pairs = zip(users.tolist(), movies.tolist(), strict=True)
-        return Scored(
+        return InferenceResult(
             {"predicted_rating": ("FP64", stars)},
             [f"{call}-{row}" for row in range(len(users))],
             [dict(zip(INPUTS, pair, strict=True)) for pair in pairs],

@@ -1,6 +1,6 @@
-"""What surrounds every request: id, size and time limits, metrics, one log line, and an answer whatever happens.
+"""The middleware of every request: request id, size and time limits, metrics, one log line, error responses.
 
-Pure ASGI, the outermost layer that the app adds: an exception that reaches it becomes a problem+json 500 here.
+Pure ASGI, the outermost layer of the app: an exception that reaches it becomes a problem+json 500.
 """
 
 from __future__ import annotations
@@ -20,34 +20,38 @@ from serving.common.metrics import Metrics
 from serving.common.problems import Problem, problem_response
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
-# Probes and scrapes every few seconds would drown what happened.
-_QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
-_ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+# Frequent probes and scrapes; logged only when they fail.
+_UNLOGGED: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_RESPONSE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
-
-Answered = Callable[[Scope, str, int, float], None]
-"""Told of every answer: scope, route template, status, seconds. Must be quick and must not raise."""
+ResponseObserver = Callable[[Scope, str, int, float], None]
+"""Called after every response with scope, route template, status, seconds. Must be quick and must not raise."""
 
 
 @dataclass(frozen=True)
 class RouteLimits:
-    """What one request may cost."""
+    """Limits of one request.
+
+    Args:
+        body_bytes: size of the body.
+        seconds: time from the first byte of the request to the last of the response.
+        idle_seconds: time between two pieces of the body, so that a slow client is cut off before `seconds`.
+    """
 
     body_bytes: int
     seconds: float
-    # Longest wait for the next piece of a body: a client that drips is not served for the whole `seconds`.
     idle_seconds: float
 
 
 @dataclass
 class Lifecycle:
-    """Whether the service takes requests: set once the process was asked to stop, before it stops listening."""
+    """State of the process; `draining` is set after the signal to stop, before the server stops listening."""
 
     draining: bool = False
 
 
-class Envelope:
-    """The ASGI middleware. `special` has limits of exact paths that differ from the usual ones."""
+class RequestMiddleware:
+    """The ASGI middleware. `special` maps exact paths to limits other than the default ones."""
 
     def __init__(
         self,
@@ -57,10 +61,10 @@ class Envelope:
         limits: RouteLimits,
         special: Mapping[str, RouteLimits],
         lifecycle: Lifecycle,
-        answered: Answered | None = None,
+        on_response: ResponseObserver | None = None,
     ) -> None:
         self.app = app
-        self.answered = answered
+        self.on_response = on_response
         self.metrics = metrics
         self.limits = limits
         self.special = special
@@ -78,42 +82,44 @@ class Envelope:
         exchange = _Exchange(scope, receive, send, limits, request_id, declared, self.lifecycle)
         self.metrics.in_progress.inc()
         try:
-            await self._answer(exchange)
+            await self._handle(exchange)
         finally:
             self.metrics.in_progress.dec()
-            self._account(scope, exchange, time.perf_counter() - started)
+            self._record(scope, exchange, time.perf_counter() - started)
 
-    async def _answer(self, exchange: _Exchange) -> None:
+    async def _handle(self, exchange: _Exchange) -> None:
         scope = exchange.scope
         try:
             if "\0" in scope["path"]:
-                # No name of ours has one, and PostgreSQL takes none: nobody needs to be asked.
+                # No resource has such a name, and PostgreSQL rejects it in a query.
                 raise Problem(404, "There is no such resource.")
             if exchange.declared > exchange.limits.body_bytes:
                 raise _too_large(exchange.limits)
             async with asyncio.timeout(exchange.limits.seconds):
                 await self.app(scope, exchange.receive, exchange.send)
         except Problem as problem:
-            await exchange.refuse(problem)
+            await exchange.send_problem(problem)
         except TimeoutError:
             if exchange.body_complete:
-                await exchange.refuse(Problem(503, "The request took too long.", kind="timeout"))
+                await exchange.send_problem(Problem(503, "The request took too long.", kind="timeout"))
             else:
-                await exchange.refuse(Problem(408, "The request's body did not arrive in time.", kind="slow-request"))
+                await exchange.send_problem(
+                    Problem(408, "The request's body did not arrive in time.", kind="slow-request")
+                )
         except Exception:
             self.log.exception("request failed", request_id=exchange.request_id, path=scope["path"][:200])
-            await exchange.refuse(
-                Problem(500, "Something went wrong on our side; quote the request id.", kind="internal")
+            await exchange.send_problem(
+                Problem(500, "Internal error; quote the request id when you report it.", kind="internal")
             )
 
-    def _account(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
-        route = route_template(scope)
-        # 499: the client left before there was an answer.
+    def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        route = get_route_template(scope)
+        # 499: the client disconnected before the response.
         status = exchange.status or 499
-        self.metrics.answered(scope["method"], route, status, seconds)
-        if self.answered is not None:
-            self.answered(scope, route, status, seconds)
-        if scope["path"] not in _QUIET or status >= 500:
+        self.metrics.record_request(scope["method"], route, status, seconds)
+        if self.on_response is not None:
+            self.on_response(scope, route, status, seconds)
+        if scope["path"] not in _UNLOGGED or status >= 500:
             self.log.info(
                 "request",
                 request_id=exchange.request_id,
@@ -127,7 +133,7 @@ class Envelope:
 
 
 class _Exchange:
-    """One request and its answer: counts the body, watches what is sent."""
+    """One request with its response: counts the bytes of the body, completes the response's headers."""
 
     def __init__(
         self,
@@ -157,7 +163,7 @@ class _Exchange:
             async with asyncio.timeout(self.limits.idle_seconds):
                 message = await self._receive()
         except TimeoutError:
-            raise Problem(408, "The request's body did not arrive in time.", kind="slow-request") from None
+            raise _slow_body() from None
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
             if self._received > self.limits.body_bytes:
@@ -169,10 +175,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = message.setdefault("headers", [])
-            headers += [(b"x-request-id", self.request_id.encode()), *_ALWAYS]
+            headers += [(b"x-request-id", self.request_id.encode()), *_RESPONSE_HEADERS]
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
-            # An unread body would be taken for the next request on this connection.
+            # Otherwise an unread body would be parsed as the next request of this connection.
             if self._lifecycle.draining or (self.status >= 400 and not self.body_complete and self._has_body()):
                 headers.append((b"connection", b"close"))
         await self._send(message)
@@ -180,14 +186,18 @@ class _Exchange:
     def _has_body(self) -> bool:
         return self.declared > 0 or any(name == b"transfer-encoding" for name, _ in self.scope["headers"])
 
-    async def refuse(self, problem: Problem) -> None:
-        """Answer with a problem, unless an answer is already under way: then the broken stream tells it."""
+    async def send_problem(self, problem: Problem) -> None:
+        """Respond with a problem. Raises ConnectionAbortedError where a response has begun: the stream breaks off."""
         if self.status:
-            raise ConnectionAbortedError("the answer broke off after it had begun")
+            raise ConnectionAbortedError("the response failed after it had begun")
         response = problem_response(
             self.scope, problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
         )
         await response(self.scope, self._receive, self.send)
+
+
+def _slow_body() -> Problem:
+    return Problem(408, "The request's body did not arrive in time.", kind="slow-request")
 
 
 def _too_large(limits: RouteLimits) -> Problem:
@@ -195,7 +205,7 @@ def _too_large(limits: RouteLimits) -> Problem:
 
 
 def _read_headers(scope: Scope) -> tuple[str, int]:
-    """The request id (ours, unless the caller's is harmless) and the declared length of the body."""
+    """The request id (the client's if it is well-formed, else a new one) and the declared length of the body."""
     request_id, declared = "", 0
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
@@ -205,7 +215,7 @@ def _read_headers(scope: Scope) -> tuple[str, int]:
     return request_id or uuid.uuid4().hex, declared
 
 
-def route_template(scope: Scope) -> str:
-    """The template of the route that matched, `unmatched` when none did: never a path from outside."""
+def get_route_template(scope: Scope) -> str:
+    """Template of the route that matched, else `unmatched`; never the path of the request."""
     route = scope.get("route")
     return getattr(route, "path", None) or "unmatched"

@@ -1,0 +1,77 @@
+"""Response schemas of the drift service, and their construction from rows of the warehouse."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Report(BaseModel):
+    """A drift report without its table."""
+
+    id: str = Field(description="Report id, for `report?id=` while the HTML report is kept")
+    model: str
+    version: str = Field(description="Champion whose reference profile is the baseline")
+    data_source: str = Field(description="Source of that champion's training data")
+    window: str = Field(description="log, now (requested through the API) or partition:<year>")
+    since: datetime | None = Field(description="Oldest row of the window (UTC)")
+    until: datetime | None = Field(description="Newest row of the window (UTC)")
+    status: str = Field(description="stable, warning, drift or insufficient_data")
+    reason: str
+    rows: int
+    groups: int | None = Field(description="Groups of dependent rows in the window")
+    judged: int = Field(description="Features with enough data for a verdict")
+    drifted: int
+    drifted_share: float
+    prediction_distance: float | None = Field(description="KS distance between the scores and those at training")
+    page: bool = Field(description="Whether an HTML report is kept")
+    page_problem: str | None = Field(description="Why the HTML report could not be written; the next check retries")
+    computed_at: datetime
+
+
+class FullReport(Report):
+    """A drift report with all its figures."""
+
+    features: list[dict[str, Any]] = Field(description="Per feature: test, distance, PSI, p-values, verdict, reason")
+    prediction: dict[str, Any] | None = Field(description="The same for the model's scores")
+    label: dict[str, Any] | None = Field(description="The same for reported labels")
+    thresholds: dict[str, Any]
+    previous_window: dict[str, Any] | None = Field(description="Verdict against the previous window")
+    performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
+
+
+class History(BaseModel):
+    """Reports and decisions of the retrain policy, newest first."""
+
+    model: str
+    reports: list[Report]
+    decisions: list[dict[str, Any]] = Field(description="Decisions of the retrain policy with their reasons")
+
+
+class AlertsResponse(BaseModel):
+    """Number of alerts of a notification by outcome."""
+
+    queued: int = Field(description="Alerts that created a training request")
+    joined: int = Field(description="Alerts for which a request was open")
+    replayed: int = Field(description="Alerts that were received before and need no new request")
+    resolved: int = Field(description="Resolved alerts; they never create a request")
+    ignored: int = Field(description="Alerts whose labels name no model of this installation")
+    requests: list[str] = Field(description="Ids of the training requests")
+
+
+def build_report(row: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `Report` from a row of the warehouse."""
+    fields = {name: row[name] for name in Report.model_fields if name in row}
+    return fields | {
+        "window": row["window_name"],
+        "page": row["report_key"] is not None,
+        "page_problem": row["document"].get("page_problem"),
+    }
+
+
+def build_full_report(row: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `FullReport` from a row of the warehouse."""
+    parts = ("features", "prediction", "label", "thresholds", "previous_window", "performance")
+    return build_report(row) | {name: row["document"].get(name) for name in parts}
