@@ -19,11 +19,12 @@ def defs() -> dg.Definitions:
 
     jobs = [
         dg.JobDefinition(
-            name=f"train_{model}", graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]),
+            name=f"train_{model}",
+            graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]),
             executor_def=dg.in_process_executor,
         )
         for model in ("accidents", "movies")
-    ]  # fmt: skip
+    ]
     settings = platform.settings
     loop = [
         *(drift_report.drift_definitions(model, settings) for model in models(settings).values()),

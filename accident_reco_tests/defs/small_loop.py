@@ -32,9 +32,12 @@ def promote(platform: Platform, seed: int, shift: int = 0) -> str:
     kinds = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical"}
     profile = build_reference(people(rng, 4_000, shift), kinds, model="accidents", data_source="sample")
     bundle = Bundle(
-        "accidents", {"reference.json": reference_bytes(profile)}, {"seed": seed}, {"roc_auc": 0.8},
+        "accidents",
+        {"reference.json": reference_bytes(profile)},
+        {"seed": seed},
+        {"roc_auc": 0.8},
         {"data_source": "sample", "sources": []},
-    )  # fmt: skip
+    )
     manifest = platform.models.write(bundle)
     platform.models.point(manifest, seen=platform.models.pointer("accidents"), run_id="test", reason="test")
     return manifest.version
@@ -45,15 +48,26 @@ def traffic(platform: Platform, shift: int, seed: int = 2, version: str = "v") -
     rng = np.random.default_rng(seed)
     columns = people(rng, ROWS, shift)
     at, score = datetime.now(UTC), rng.random(ROWS)
-    insert_predictions(platform.warehouse, [
-        {
-            "id": f"{seed}-{i}-{shift}", "request_id": f"{seed}-{i}", "at": at - timedelta(milliseconds=i),
-            "model": "accidents", "version": version, "user_name": None, "source": "json", "status": 200,
-            "score": float(score[i]), "answer": {}, "latency_ms": 1.0,
-            "inputs": {name: int(values[i]) for name, values in columns.items()},
-        }
-        for i in range(ROWS)
-    ])  # fmt: skip
+    insert_predictions(
+        platform.warehouse,
+        [
+            {
+                "id": f"{seed}-{i}-{shift}",
+                "request_id": f"{seed}-{i}",
+                "at": at - timedelta(milliseconds=i),
+                "model": "accidents",
+                "version": version,
+                "user_name": None,
+                "source": "json",
+                "status": 200,
+                "score": float(score[i]),
+                "answer": {},
+                "latency_ms": 1.0,
+                "inputs": {name: int(values[i]) for name, values in columns.items()},
+            }
+            for i in range(ROWS)
+        ],
+    )
 
 
 @dg.op

@@ -43,9 +43,19 @@ def _run(version: str) -> TrackedRun:
     return TrackedRun("accidents", f"accidents-{version}", {"trees": 3}, {"roc_auc": 0.9}, tags, {"card.md": b"# card"})
 
 
-REFUSED = Decision(False, "gain +0.0001 could be chance", {"champion": "older", "comparison": {
-    "rows": 90, "groups": 40, "gain": {"value": 0.0001, "low": -0.002, "high": 0.003}, "slices": [],
-}})  # fmt: skip
+REFUSED = Decision(
+    False,
+    "gain +0.0001 could be chance",
+    {
+        "champion": "older",
+        "comparison": {
+            "rows": 90,
+            "groups": 40,
+            "gain": {"value": 0.0001, "low": -0.002, "high": 0.003},
+            "slices": [],
+        },
+    },
+)
 
 
 def _train(platform: Platform, found: list[str | None], pointer: Pointer) -> None:
@@ -73,16 +83,23 @@ def test_a_run_is_logged_judged_registered_and_followed(tmp_path, monkeypatch):
     run = client.get_run(found[0])
     assert run.data.params == {"trees": "3"}
     assert run.data.metrics == {
-        "roc_auc": 0.9, "gate_promoted": 0, "gate_gain": 0.0001, "gate_gain_low": -0.002, "gate_gain_high": 0.003,
-        "gate_holdout_rows": 90, "gate_holdout_groups": 40,
-    }  # fmt: skip
+        "roc_auc": 0.9,
+        "gate_promoted": 0,
+        "gate_gain": 0.0001,
+        "gate_gain_low": -0.002,
+        "gate_gain_high": 0.003,
+        "gate_holdout_rows": 90,
+        "gate_holdout_groups": 40,
+    }
     assert run.data.tags["bundle_version"] == "new"
     told = {name: run.data.tags[name] for name in ("gate", "gate.reason", "gate.champion")}
     assert told == {"gate": "refused", "gate.reason": REFUSED.reason, "gate.champion": "older"}
     assert run.info.status == "FINISHED"
     assert [f.path for f in client.list_artifacts(run.info.run_id, "bundle")] == ["bundle/card.md", "bundle/gate.json"]
-    aliases = {alias: client.get_model_version_by_alias("accidents", alias).tags["bundle_version"]
-               for alias in ("champion", "previous")}  # fmt: skip
+    aliases = {
+        alias: client.get_model_version_by_alias("accidents", alias).tags["bundle_version"]
+        for alias in ("champion", "previous")
+    }
     assert aliases == {"champion": "new", "previous": "old"}
     assert set(move_aliases(platform.settings.tracking_uri, "accidents", "spooled still", "new")) == {"previous"}
     assert set(client.get_registered_model("accidents").aliases) == {"previous", "challenger"}

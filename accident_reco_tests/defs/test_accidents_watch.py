@@ -64,14 +64,13 @@ def _ingest(platform: Platform, *years: int) -> None:
 def test_new_then_known_then_corrected_year(platform: Platform, published: Path) -> None:
     """Each year is asked for once; stored years rest; a corrected file brings its year back under another key."""
     keys, _ = _tick(accident_source, platform)
-    assert [key.split(":")[:3] for key in keys] == [
-        ["ingest", "directory", "2022"], ["ingest", "directory", "2023"]
-    ]  # fmt: skip
+    assert [key.split(":")[:3] for key in keys] == [["ingest", "directory", "2022"], ["ingest", "directory", "2023"]]
     assert _tick(accident_source, platform)[0] == keys
     _ingest(platform, 2022, 2023)
     assert _tick(accident_source, platform) == (
-        [], "every year that the source offers is stored in its current version"
-    )  # fmt: skip
+        [],
+        "every year that the source offers is stored in its current version",
+    )
     lieux = published / "lieux-2023.csv"
     lieux.write_bytes(lieux.read_bytes() + b"\n")
     (corrected,), _ = _tick(accident_source, platform)

@@ -3,18 +3,17 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 
 from accident_reco.defs.drift_report import report_key
-from accident_reco.defs.retrain_sensors import REQUEST_TAG
+from accident_reco.defs.tags import REQUEST_TAG
+from accident_reco.launch.programs import script
 from accident_reco.storage import loop as loop
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
@@ -38,20 +37,26 @@ def environment(tmp_path) -> dict[str, str]:
 def red_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
     """A red report as the asset leaves it: a row and a materialization."""
     row = {
-        "id": uuid4().hex, "model": "accidents", "version": "v1", "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "11 of 20 features drifted", "rows": 5000, "groups": None, "judged": 20,
-        "drifted": 11, "drifted_share": 0.55, "document": {}, "run_id": "run",
+        "id": uuid4().hex,
+        "model": "accidents",
+        "version": "v1",
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "11 of 20 features drifted",
+        "rows": 5000,
+        "groups": None,
+        "judged": 20,
+        "drifted": 11,
+        "drifted_share": 0.55,
+        "document": {},
+        "run_id": "run",
         "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
-    }  # fmt: skip
+    }
     loop.save_report(warehouse, row)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(report_key("accidents"), metadata={"report_id": str(row["id"])})
     )
-
-
-def script(name: str) -> str:
-    """A console script of this environment."""
-    return str(Path(sys.executable).parent / name)
 
 
 class Daemon:
@@ -61,9 +66,13 @@ class Daemon:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [script("dagster-daemon"), "run", "-m", "accident_reco_tests.defs.loop_location"],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

@@ -12,14 +12,31 @@ from accident_reco.definitions import defs
 from accident_reco.models.accidents.assets.partitions import years
 
 CONTRACT = {
-    "accidents/caracteristiques", "accidents/lieux", "accidents/vehicules", "accidents/usagers", "accidents/victims",
-    "accidents/quarantine", "accidents/scored_victims", "accidents/synthetic_victims", "accidents/training_set",
-    "accidents/features", "accidents/candidate_model", "accidents/production_model", "accidents/warehouse_tables",
+    "accidents/caracteristiques",
+    "accidents/lieux",
+    "accidents/vehicules",
+    "accidents/usagers",
+    "accidents/victims",
+    "accidents/quarantine",
+    "accidents/scored_victims",
+    "accidents/synthetic_victims",
+    "accidents/training_set",
+    "accidents/features",
+    "accidents/candidate_model",
+    "accidents/production_model",
+    "accidents/warehouse_tables",
     "accidents/drift_report",
-    "movies/raw_ratings", "movies/raw_movies", "movies/warehouse_tables", "movies/ratings_split", "movies/svd_model",
-    "movies/knn_model", "movies/baseline_model", "movies/candidate_model", "movies/production_model",
+    "movies/raw_ratings",
+    "movies/raw_movies",
+    "movies/warehouse_tables",
+    "movies/ratings_split",
+    "movies/svd_model",
+    "movies/knn_model",
+    "movies/baseline_model",
+    "movies/candidate_model",
+    "movies/production_model",
     "movies/drift_report",
-}  # fmt: skip
+}
 """Asset keys that others rely on."""
 
 
@@ -105,7 +122,7 @@ def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
 
 def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
     """Trainings fork their steps from a process that has imported the platform; a run may still ask for one process."""
-    from accident_reco.defs.steps import FORKED_STEPS, FORKED_TRAINING, TRAINING
+    from accident_reco.defs.steps import FORKED_STEPS, FORKED_TRAINING, PRELOADED_FOR_TRAINING
 
     def configured(config: dict[str, object]) -> dict[str, object]:
         value = FORKED_TRAINING.apply_config_mapping({"config": config}).value
@@ -113,14 +130,16 @@ def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
 
     forked = configured({"multiprocess": {"max_concurrent": 1}})["multiprocess"]
     assert isinstance(forked, dict)
-    assert forked["start_method"] == {"forkserver": {"preload_modules": TRAINING}}
+    assert forked["start_method"] == {"forkserver": {"preload_modules": PRELOADED_FOR_TRAINING}}
     assert forked["max_concurrent"] == 1
     assert set(configured({"in_process": {}})) == {"in_process"}
     jobs = {
-        "train_movies": FORKED_TRAINING, "train_accidents": FORKED_TRAINING, "ingest_accidents": FORKED_STEPS,
+        "train_movies": FORKED_TRAINING,
+        "train_accidents": FORKED_TRAINING,
+        "ingest_accidents": FORKED_STEPS,
         "load_accidents": dg.in_process_executor,
-    }  # fmt: skip
+    }
     for job, executor in jobs.items():
         assert defs().resolve_job_def(job).executor_def is executor
-    for module in TRAINING:  # a forkserver passes over what it cannot import, without a word
+    for module in PRELOADED_FOR_TRAINING:  # a forkserver passes over what it cannot import, without a word
         assert importlib.util.find_spec(module)

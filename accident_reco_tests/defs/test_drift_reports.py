@@ -11,9 +11,15 @@ def test_definitions_load(definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
     sensors = {sensor.name: sensor for sensor in definitions.sensors}
     assert set(sensors) == {
-        "drift_reports", "performance_reports", "new_data", "accidents_training_requests", "movies_training_requests",
-        "failed_runs", "rollbacks", "rollbacks_elsewhere",
-    }  # fmt: skip
+        "drift_reports",
+        "performance_reports",
+        "new_data",
+        "accidents_training_requests",
+        "movies_training_requests",
+        "failed_runs",
+        "rollbacks",
+        "rollbacks_elsewhere",
+    }
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in sensors.values())
     assert all(sensor.description for sensor in sensors.values())
     for schedule in definitions.schedules:

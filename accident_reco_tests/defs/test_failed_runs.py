@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from accident_reco.defs import retrain_sensors
-from accident_reco.defs.failures import what_failed
+from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.notify import notify
 from accident_reco.settings import Settings
@@ -72,9 +72,12 @@ def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) 
         (failure,) = [event for event in result.all_events if event.is_job_failure]
         for _ in range(2):
             context = dg.build_run_status_sensor_context(
-                sensor_name="failed_runs", dagster_instance=instance, dagster_run=result.dagster_run,
-                dagster_event=failure, resources={"platform": Platform(home=platform.home)},
-            )  # fmt: skip
+                sensor_name="failed_runs",
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+                dagster_event=failure,
+                resources={"platform": Platform(home=platform.home)},
+            )
             sensor(context.for_run_failure())
     (message,) = told
     assert message["kind"] == "run_failure"
@@ -100,9 +103,9 @@ def test_a_stopped_run_says_which_check_stopped_it() -> None:
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([rows, first, second], instance=instance, raise_on_error=False)
-        assert what_failed(instance, result.run_id) == "rows fails second: 3 % refused"
+        assert describe_failure(instance, result.run_id) == "rows fails second: 3 % refused"
         sound = dg.materialize([rows], instance=instance)
-        assert what_failed(instance, sound.run_id) is None
+        assert describe_failure(instance, sound.run_id) is None
 
 
 def test_a_run_that_was_stopped_says_so() -> None:
@@ -118,7 +121,7 @@ def test_a_run_that_was_stopped_says_so() -> None:
 
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = stopped.execute_in_process(instance=instance, raise_on_error=False).run_id
-        assert what_failed(instance, run_id) == "long: was stopped from outside"
+        assert describe_failure(instance, run_id) == "long: was interrupted"
 
 
 def test_a_dead_webhook_stops_nothing(platform) -> None:

@@ -22,10 +22,17 @@ def label(platform: Platform, seed: int, right: bool) -> None:
         scored = connection.exec_driver_sql(f"SELECT id, score FROM predictions WHERE id LIKE '{seed}-%'").all()
     for prediction_id, score in scored[:300]:
         grave = bool(rng.random() < (score if right else 0.3))
-        add_feedback(platform.warehouse, {
-            "prediction_id": prediction_id, "model": "accidents", "grave": grave, "severity": 2 if grave else 1,
-            "predicted_at": datetime.now(UTC), "at": datetime.now(UTC),
-        })  # fmt: skip
+        add_feedback(
+            platform.warehouse,
+            {
+                "prediction_id": prediction_id,
+                "model": "accidents",
+                "grave": grave,
+                "severity": 2 if grave else 1,
+                "predicted_at": datetime.now(UTC),
+                "at": datetime.now(UTC),
+            },
+        )
 
 
 def test_lost_performance_asks_for_a_training(definitions, instance, platform) -> None:
@@ -35,7 +42,7 @@ def test_lost_performance_asks_for_a_training(definitions, instance, platform) -
     label(platform, 2, right=True)
     report(definitions, instance)
     looked = tick(definitions, instance, "performance_reports")
-    assert "nothing to do for performance" in looked.skip_message
+    assert "no performance trigger" in looked.skip_message
     with platform.warehouse.begin() as connection:
         connection.exec_driver_sql("DELETE FROM feedback")
     traffic(platform, shift=0, seed=3, version=champion)
@@ -51,7 +58,7 @@ def test_lost_performance_asks_for_a_training(definitions, instance, platform) -
     assert "roc_auc" in looked.skip_message
     (request,) = open_requests(platform.warehouse, "training")
     assert request["source"] == "performance"
-    assert "nothing to do for drift" in tick(definitions, instance, "drift_reports").skip_message
+    assert "no drift trigger" in tick(definitions, instance, "drift_reports").skip_message
 
 
 def test_new_years_are_noticed_once(definitions, instance, platform) -> None:
@@ -71,9 +78,11 @@ def test_new_years_are_noticed_once(definitions, instance, platform) -> None:
 def rate(platform: Platform, first: int, count: int, received_at: int, simulated: bool = False) -> None:
     """Ratings that come in at a time (ms)."""
     columns = {
-        "user_id": np.arange(first, first + count), "movie_id": np.ones(count, dtype=np.int64),
-        "rating": np.full(count, 4.0), "rated_at": np.full(count, 1_700_000_000),
-    }  # fmt: skip
+        "user_id": np.arange(first, first + count),
+        "movie_id": np.ones(count, dtype=np.int64),
+        "rating": np.full(count, 4.0),
+        "rated_at": np.full(count, 1_700_000_000),
+    }
     add_ratings(platform.warehouse, columns, simulated=simulated, received_at=received_at)
 
 

@@ -4,8 +4,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from accident_reco.defs import retrain_sensors
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.drift.triggers import DRIFT_ALERTS
 from accident_reco.storage import loop as loop
 from accident_reco.storage.lifecycle import open_requests, record_promotion, request_work, work_request
@@ -20,8 +20,10 @@ def test_every_report_is_seen_once_and_one_run_comes_of_an_episode(definitions, 
         assert report(definitions, instance).success
     looked = tick(definitions, instance, "drift_reports")
     assert [row["rule"] for row in reversed(loop.decisions(platform.warehouse, "accidents"))] == [
-        "hysteresis", "trigger", "single_flight",
-    ]  # fmt: skip
+        "hysteresis",
+        "trigger",
+        "single_flight",
+    ]
     assert looked.skip_message.count("report") >= 3
     again = tick(definitions, instance, "drift_reports", looked.cursor)
     assert again.skip_message == "no new report"
@@ -32,7 +34,7 @@ def test_every_report_is_seen_once_and_one_run_comes_of_an_episode(definitions, 
     keys = {request.run_key for requests in asked for request in requests}
     (request,) = open_requests(platform.warehouse, "training")
     assert keys == {f"training:{request['id']}"}
-    assert tick(definitions, instance, "movies_training_requests").skip_message == "no training is asked for"
+    assert tick(definitions, instance, "movies_training_requests").skip_message == "no training is requested"
 
 
 def test_unmoved_traffic_leads_to_nothing(definitions, instance, platform) -> None:
@@ -41,7 +43,7 @@ def test_unmoved_traffic_leads_to_nothing(definitions, instance, platform) -> No
         traffic(platform, shift=0, seed=seed)
         report(definitions, instance)
     looked = tick(definitions, instance, "drift_reports")
-    assert "stable, nothing to do for drift" in looked.skip_message
+    assert "stable, no drift trigger" in looked.skip_message
     assert loop.decisions(platform.warehouse, "accidents") == []
     assert open_requests(platform.warehouse, "training") == []
 
@@ -49,7 +51,7 @@ def test_unmoved_traffic_leads_to_nothing(definitions, instance, platform) -> No
 def run_for(instance, request_id: str, status: dg.DagsterRunStatus) -> str:
     run = instance.create_run_for_job(
         dg.GraphDefinition(name="train_accidents").to_job(),
-        tags={retrain_sensors.REQUEST_TAG: request_id},
+        tags={REQUEST_TAG: request_id},
         status=status,
     )
     return run.run_id
@@ -70,7 +72,7 @@ def test_a_request_ends_as_its_run_did(definitions, instance, platform, status, 
     asked, _ = request_work(
         platform.warehouse, kind="training", model="accidents", source="api", requested_by="ada", reason="please"
     )
-    assert tick(definitions, instance, "accidents_training_requests").run_requests[0].tags[retrain_sensors.REQUEST_TAG]
+    assert tick(definitions, instance, "accidents_training_requests").run_requests[0].tags[REQUEST_TAG]
     run_id = run_for(instance, asked["id"], dg.DagsterRunStatus.STARTED)
     assert "running in" in tick(definitions, instance, "accidents_training_requests").skip_message
     running = work_request(platform.warehouse, asked["id"])
@@ -78,14 +80,23 @@ def test_a_request_ends_as_its_run_did(definitions, instance, platform, status, 
     assert (running["status"], running["run_id"]) == ("running", run_id)
     if promoted is not None:
         record_promotion(
-            platform.warehouse, model="accidents", version="v", previous=None, action="promote", promoted=promoted,
-            reason=outcome, detail={}, run_id=run_id,
-        )  # fmt: skip
+            platform.warehouse,
+            model="accidents",
+            version="v",
+            previous=None,
+            action="promote",
+            promoted=promoted,
+            reason=outcome,
+            detail={},
+            run_id=run_id,
+        )
     instance.delete_run(run_id)
     finished = instance.create_run_for_job(
-        dg.GraphDefinition(name="train_accidents").to_job(), run_id=run_id, status=status,
-        tags={retrain_sensors.REQUEST_TAG: asked["id"]},
-    )  # fmt: skip
+        dg.GraphDefinition(name="train_accidents").to_job(),
+        run_id=run_id,
+        status=status,
+        tags={REQUEST_TAG: asked["id"]},
+    )
     assert finished.run_id == run_id
     tick(definitions, instance, "accidents_training_requests")
     ended = work_request(platform.warehouse, asked["id"])
@@ -109,7 +120,7 @@ def test_a_run_started_by_hand_holds_requests_back(definitions, instance, platfo
     """Somebody pressed the button in the UI: the request waits, and says for what."""
     request_work(platform.warehouse, kind="training", model="accidents", source="api", requested_by="a", reason="r")
     instance.create_run_for_job(dg.GraphDefinition(name="train_accidents").to_job(), status=dg.DagsterRunStatus.STARTED)
-    assert "started by hand, is under way" in tick(definitions, instance, "accidents_training_requests").skip_message
+    assert "started manually, is in progress" in tick(definitions, instance, "accidents_training_requests").skip_message
 
 
 def test_alerts_ask_the_policy(definitions, instance, platform, monkeypatch) -> None:
@@ -132,9 +143,14 @@ def test_alerts_ask_the_policy(definitions, instance, platform, monkeypatch) -> 
 def fires(platform: Platform, name: str) -> str:
     """A request as the webhook leaves it when an alert of this name fires."""
     asked, _ = request_work(
-        platform.warehouse, kind="training", model="accidents", source="alert", requested_by="alertmanager",
-        reason=f"{name} fires", detail={"labels": {"alertname": name}},
-    )  # fmt: skip
+        platform.warehouse,
+        kind="training",
+        model="accidents",
+        source="alert",
+        requested_by="alertmanager",
+        reason=f"{name} fires",
+        detail={"labels": {"alertname": name}},
+    )
     row = {"id": name, "model": "accidents", "name": name, "summary": "", "request_id": asked["id"]}
     loop.remember_alert(platform.warehouse, row)
     return str(asked["id"])
@@ -153,9 +169,14 @@ def test_an_alert_on_drift_needs_as_many_red_windows_as_a_report(definitions, in
     traffic(platform, shift=1, seed=3)
     report(definitions, instance)
     second, _ = request_work(
-        platform.warehouse, kind="training", model="accidents", source="alert", requested_by="alertmanager",
-        reason="DatasetDrift fires", detail={"labels": {"alertname": "DatasetDrift"}},
-    )  # fmt: skip
+        platform.warehouse,
+        kind="training",
+        model="accidents",
+        source="alert",
+        requested_by="alertmanager",
+        reason="DatasetDrift fires",
+        detail={"labels": {"alertname": "DatasetDrift"}},
+    )
     (run,) = tick(definitions, instance, "accidents_training_requests").run_requests
     assert run.run_key == f"training:{second['id']}"
 

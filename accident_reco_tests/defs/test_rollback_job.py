@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.rollback import REQUEST_TAG
+from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, Decision, GatePolicy, Interval
 from accident_reco.lifecycle.intents import MoveInterrupted, move
@@ -50,9 +50,14 @@ def test_rollback_job_moves_the_pointer_and_bars_the_version(definitions, instan
     """By request: job, materialization, audit; and the gate refuses to let the version left behind serve again."""
     first, second = judged(platform, 11), judged(platform, 12)
     asked, _ = request_work(
-        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad",
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
         detail={"version": None},
-    )  # fmt: skip
+    )
     (request,) = tick(definitions, instance, "rollbacks").run_requests
     assert request.run_key == f"rollback:{asked['id']}"
     job = definitions.get_repository_def().get_job("rollback_model")
@@ -132,9 +137,15 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
         )
     with pytest.raises(MoveInterrupted):
         move(
-            platform.models, platform.warehouse, manifest, action=action, seen=seen, decision=decision,
-            run_id=run_id, requested_by="ada",
-        )  # fmt: skip
+            platform.models,
+            platform.warehouse,
+            manifest,
+            action=action,
+            seen=seen,
+            decision=decision,
+            run_id=run_id,
+            requested_by="ada",
+        )
     with platform.warehouse.begin() as connection:
         connection.execute(text("DROP TRIGGER full"))
 
@@ -143,9 +154,14 @@ def test_a_rollback_that_the_api_began_is_closed_without_a_run(definitions, inst
     """The service was killed after its pointer moved: the tick audits it, and the request is done."""
     first, second = judged(platform, 11), judged(platform, 12)
     asked, _ = request_work(
-        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad",
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
         detail={"version": first},
-    )  # fmt: skip
+    )
     move_without_audit(platform, first, f"api:{asked['id']}")
     assert not tick(definitions, instance, "rollbacks").run_requests
     ended = work_request(platform.warehouse, asked["id"])
@@ -165,9 +181,10 @@ def test_a_rollback_whose_run_failed_is_started_again_and_given_up_in_the_end(de
     while requests := tick(definitions, instance, "rollbacks").run_requests:
         keys += [request.run_key for request in requests]
         instance.create_run_for_job(
-            dg.GraphDefinition(name="rollback_model").to_job(), status=dg.DagsterRunStatus.FAILURE,
+            dg.GraphDefinition(name="rollback_model").to_job(),
+            status=dg.DagsterRunStatus.FAILURE,
             tags=requests[0].tags,
-        )  # fmt: skip
+        )
     assert keys == [f"rollback:{asked['id']}{attempt}" for attempt in ("", ":1", ":2")]
     ended = work_request(platform.warehouse, asked["id"])
     assert ended is not None
@@ -185,8 +202,11 @@ def test_a_promotion_whose_run_was_killed_is_recorded_once_it_has_ended(definiti
     assert not looked.run_requests
     row = promotion_history(platform.warehouse, "accidents")[0]
     assert (row["action"], row["promoted"], row["previous"], row["run_id"]) == (
-        "promote", True, second, started.run_id,
-    )  # fmt: skip
+        "promote",
+        True,
+        second,
+        started.run_id,
+    )
     assert has_metrics(platform.warehouse, "accidents", first)
     roll_back(platform.models, platform.warehouse, "accidents", version=second, asked_by="ada", run_id="cli")
     looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)

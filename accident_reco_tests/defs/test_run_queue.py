@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.run_queue import URGENT
-from accident_reco.defs.steps import NICE, give_way
+from accident_reco.defs.steps import NICE, lower_priority
+from accident_reco.defs.tags import URGENT
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.programs import script
 from accident_reco_tests.defs.queue_location import GATE
-from accident_reco_tests.defs.test_daemon_killed import script
 from accident_reco_tests.defs.test_rollback_job import judged
 from accident_reco_tests.running import ROOT
 
@@ -145,5 +145,5 @@ def test_who_gives_way(monkeypatch, run: dg.DagsterRun | None, made_for_a_run: b
     given: list[int] = []
     monkeypatch.setattr("multiprocessing.parent_process", lambda: object() if made_for_a_run else None)
     monkeypatch.setattr("os.setpriority", lambda _which, _who, priority: given.append(priority))
-    give_way(run)
+    lower_priority(run)
     assert given == nice

@@ -89,9 +89,14 @@ def test_every_block_runs(running: Running) -> None:
     for port, service in DEFAULT_PORTS.items():
         script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{running.env[f'ACCIDENT_RECO_{service}_PORT']}")
     run = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script], cwd=ROOT, env=running.env, capture_output=True, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
+        ["bash", "-euxo", "pipefail", "-c", script],
+        cwd=ROOT,
+        env=running.env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert run.returncode == 0, f"{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
     assert '"prediction_id"' in run.stdout
     assert "personalised" in run.stdout
@@ -105,7 +110,7 @@ def test_a_taken_port_is_one_clear_message(running: Running) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         told = _refused(env | {"ACCIDENT_RECO_AUTH_PORT": str(port)})
-    assert f"port {port} on 127.0.0.1: Address already in use; set ACCIDENT_RECO_AUTH_PORT" in told
+    assert f"port {port} on 127.0.0.1: Address already in use; fix: set ACCIDENT_RECO_AUTH_PORT" in told
     assert "Traceback" not in told
 
 
@@ -126,9 +131,14 @@ def test_what_cannot_work_is_told_once(tmp_path: Path, settings: dict[str, str],
 
 def _refused(env: dict[str, str]) -> str:
     run = subprocess.run(
-        ["make", "--no-print-directory", "up"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120,
+        ["make", "--no-print-directory", "up"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
         check=False,
-    )  # fmt: skip
+    )
     assert run.returncode != 0
     return run.stdout + run.stderr
 

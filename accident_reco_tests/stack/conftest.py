@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.postgres_server import start_postgres
+from accident_reco.launch.processes import LOOPBACK, Children, free_port
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -59,7 +60,7 @@ class Postgres:
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> URL:
         """SQLAlchemy URL."""
-        return URL.create("postgresql+psycopg2", user, password or self.password, servers.LOOPBACK, self.port, database)
+        return URL.create("postgresql+psycopg2", user, password or self.password, LOOPBACK, self.port, database)
 
     def new_database(self) -> str:
         """An empty database's URL, password included."""
@@ -76,7 +77,7 @@ def postgres(children: Children, stack_folder: Path) -> Postgres:
     """A real PostgreSQL. Durability is off: no test cuts the power."""
     port, password = free_port(), secrets.token_urlsafe(12)
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    probe = servers.start_postgres(children, stack_folder / "postgres", port, password, quick)
+    probe = start_postgres(children, stack_folder / "postgres", port, password, quick)
     children.await_ready({"postgres": probe}, 30)
     return Postgres(port, password)
 
@@ -107,7 +108,7 @@ class S3:
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://{servers.LOOPBACK}:{self.ports[0]}"
+        return f"http://{LOOPBACK}:{self.ports[0]}"
 
     @property
     def environ(self) -> dict[str, str]:

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Child, Children, LaunchError
+from accident_reco.launch.programs import debian
 from accident_reco_tests.running import ROOT
 from accident_reco_tests.stack.images import SYSTEM_PATH, VENV, Image, images
 
@@ -77,7 +77,7 @@ class Engine:
         self.children = Children(dict(os.environ), folder / "logs")
         self.running: dict[str, Child] = {}
         self._healthy: set[str] = set()
-        command = [servers.debian("unshare"), "--net", sys.executable, "-c", NETWORK]
+        command = [debian("unshare"), "--net", sys.executable, "-c", NETWORK]
         self._network = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._network.stdout
         assert self._network.stdout.readline() == b"up\n"
@@ -112,10 +112,19 @@ class Engine:
     def start(self, name: str) -> Child:
         """Start a service's container; nobody is waited for."""
         command = [
-            servers.debian("nsenter"), f"--net=/proc/{self._network.pid}/ns/net",
-            servers.debian("unshare"), "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
-            "sh", "-euc", self._setup(name),
-        ]  # fmt: skip
+            debian("nsenter"),
+            f"--net=/proc/{self._network.pid}/ns/net",
+            debian("unshare"),
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-euc",
+            self._setup(name),
+        ]
         child = self.children.start(name, command, stop_signal=self._image(name).stop_signal)
         self.running[name] = child
         return child
@@ -123,9 +132,18 @@ class Engine:
     def execute(self, name: str, command: Sequence[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container, as its user, with its variables."""
         entered = [
-            servers.debian("nsenter"), "--target", self._first_process(name), "--mount", "--pid", "--ipc", "--uts",
-            "--net", "--root", *self._becoming(name), *command,
-        ]  # fmt: skip
+            debian("nsenter"),
+            "--target",
+            self._first_process(name),
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--net",
+            "--root",
+            *self._becoming(name),
+            *command,
+        ]
         return subprocess.run(entered, capture_output=True, text=True, check=False, timeout=seconds)
 
     def _first_process(self, name: str) -> str:
@@ -222,10 +240,19 @@ class Engine:
             environment |= dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
         environment |= {key: str(value) for key, value in service.get("environment", {}).items()}
         return [
-            servers.debian("setpriv"), f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups",
-            "--inh-caps=-all", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs",
-            servers.debian("env"), "-i", "-C", image.folder, *(f"{key}={value}" for key, value in environment.items()),
-        ]  # fmt: skip
+            debian("setpriv"),
+            f"--reuid={user[0]}",
+            f"--regid={user[1]}",
+            "--clear-groups",
+            "--inh-caps=-all",
+            f"--bounding-set={','.join(['-all', *kept])}",
+            "--no-new-privs",
+            debian("env"),
+            "-i",
+            "-C",
+            image.folder,
+            *(f"{key}={value}" for key, value in environment.items()),
+        ]
 
     def _identity(self, name: str, user: str) -> tuple[int, int]:
         """User and group by number, as compose's `user` states them: `name`, `uid` or `uid:gid`."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.programs import debian, postgres_program, script
 from accident_reco.launch.stack_config import DEPLOY
 from accident_reco_tests.running import ROOT
 
@@ -57,26 +57,28 @@ class Image:
 def images(built: Mapping[str, Path]) -> dict[str, Image]:
     """Repository → what stands for it here. Raises LaunchError where a program is not installed."""
     nobody = {"user": "nobody", "users": {"nobody": 65534}}
-    programs = str(Path(servers.postgres_program("postgres")).parent)
+    programs = str(Path(postgres_program("postgres")).parent)
     return {
         "accident-reco/platform": our_image("platform", built),
         "accident-reco/serving": our_image("serving", built),
         "postgres": Image(
-            ("sh", "-c", POSTGRES, POSTGRES), users={"postgres": 999}, owns={"/var/lib/postgresql/data": "postgres"},
+            ("sh", "-c", POSTGRES, POSTGRES),
+            users={"postgres": 999},
+            owns={"/var/lib/postgresql/data": "postgres"},
             environment={"PATH": f"{programs}:{SYSTEM_PATH}", "PGDATA": "/var/lib/postgresql/data", "LANG": "C.UTF-8"},
             stop_signal=signal.SIGINT,
         ),
         "chrislusf/seaweedfs": Image(
-            (servers.script("weed"), "-logtostderr=true"), users={"seaweed": 1000}, owns={"/data": "seaweed"}
+            (script("weed"), "-logtostderr=true"), users={"seaweed": 1000}, owns={"/data": "seaweed"}
         ),
         "redis": Image(users={"redis": 999}, owns={"/data": "redis"}),
-        "prom/prometheus": Image((servers.debian("prometheus"),), owns={"/prometheus": "nobody"}, **nobody),
+        "prom/prometheus": Image((debian("prometheus"),), owns={"/prometheus": "nobody"}, **nobody),
         "prom/alertmanager": Image(
-            (servers.debian("prometheus-alertmanager", "alertmanager"),), owns={"/alertmanager": "nobody"}, **nobody
+            (debian("prometheus-alertmanager", "alertmanager"),), owns={"/alertmanager": "nobody"}, **nobody
         ),
-        "prometheuscommunity/postgres-exporter": Image((servers.debian("prometheus-postgres-exporter"),), **nobody),
-        "prom/node-exporter": Image((servers.debian("prometheus-node-exporter"),), **nobody),
-    }  # fmt: skip
+        "prometheuscommunity/postgres-exporter": Image((debian("prometheus-postgres-exporter"),), **nobody),
+        "prom/node-exporter": Image((debian("prometheus-node-exporter"),), **nobody),
+    }
 
 
 def our_image(target: str, built: Mapping[str, Path]) -> Image:

@@ -69,9 +69,12 @@ def _postgres(stack: Stack) -> None:
     def login(name: str, password: str = "") -> None:
         url = make_url(stack.secret(name))
         made = psycopg2.connect(
-            host=stack.engine.addresses["postgres"], port=url.port, dbname=url.database, user=url.username,
+            host=stack.engine.addresses["postgres"],
+            port=url.port,
+            dbname=url.database,
+            user=url.username,
             password=password or url.password,
-        )  # fmt: skip
+        )
         made.close()
 
     urls = [name for name in stack.engine.secrets if name.endswith("database_url") or name == "database_admin_url"]
@@ -242,11 +245,24 @@ def _node_exporter(stack: Stack) -> None:
 
 
 ANSWERS: dict[str, Callable[[Stack], None]] = {
-    "postgres": _postgres, "s3": _s3, "mlflow": _mlflow, "prepare": _prepare, "redis": _redis, "exporter": _exporter,
-    "auth": _auth, "predict": _predict, "drift": _drift, "alertmanager": _alertmanager,
-    "postgres-exporter": _postgres_exporter, "node-exporter": _node_exporter, "prometheus": _prometheus,
-    "code": _code, "dagster": _dagster, "daemon": _daemon, "worker": _worker,
-}  # fmt: skip
+    "postgres": _postgres,
+    "s3": _s3,
+    "mlflow": _mlflow,
+    "prepare": _prepare,
+    "redis": _redis,
+    "exporter": _exporter,
+    "auth": _auth,
+    "predict": _predict,
+    "drift": _drift,
+    "alertmanager": _alertmanager,
+    "postgres-exporter": _postgres_exporter,
+    "node-exporter": _node_exporter,
+    "prometheus": _prometheus,
+    "code": _code,
+    "dagster": _dagster,
+    "daemon": _daemon,
+    "worker": _worker,
+}
 
 
 def as_alloy(output: str) -> list[dict[str, str] | None]:

@@ -92,8 +92,11 @@ def daemon(home: Home, log: Path) -> Iterator[Callable[[Callable[[], bool]], Non
     with log.open("wb") as output:
         child = subprocess.Popen(
             [str(BIN / "dagster-daemon"), "run", "-w", str(home.workspace)],
-            env=home.environment, cwd=ROOT, stdout=output, stderr=output,
-        )  # fmt: skip
+            env=home.environment,
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
 
     def wait(until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 300

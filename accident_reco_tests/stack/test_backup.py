@@ -35,9 +35,12 @@ def installation(
         if request.param == "embedded":
             return Settings.load(home=tmp_path / name, auth_required=False)
         return Settings.load(
-            home=tmp_path / name, auth_required=False, store_url=f"s3://artifacts/backup-{name}",
-            database_url=postgres.new_database(), dagster_database_url=postgres.new_database(),
-        )  # fmt: skip
+            home=tmp_path / name,
+            auth_required=False,
+            store_url=f"s3://artifacts/backup-{name}",
+            database_url=postgres.new_database(),
+            dagster_database_url=postgres.new_database(),
+        )
 
     return make
 
@@ -79,7 +82,7 @@ def test_a_restored_installation_answers(installation: Callable[[str], Settings]
     assert "6 objects" in said
     with pytest.raises(LaunchError, match="not empty"):
         save(old, tmp_path / "backup")
-    with pytest.raises(LaunchError, match="wants an empty installation"):
+    with pytest.raises(LaunchError, match="needs an empty installation"):
         restore(old, tmp_path / "backup")
 
     new = installation("new")

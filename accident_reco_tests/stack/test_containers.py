@@ -27,8 +27,9 @@ MEMORY = Path("/dev/shm")
 """Where volumes and tools lie: thousands of files that nobody keeps."""
 NOT_HERE = {"alloy", "grafana", "loki"}
 """Nobody packages these servers for PyPI, Debian or npm."""
-SERVICES = [name for name in yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
-            if name not in NOT_HERE]  # fmt: skip
+SERVICES = [
+    name for name in yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"] if name not in NOT_HERE
+]
 SETTINGS = """
 ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS=2022
 ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE=100
@@ -115,8 +116,12 @@ def test_alloys_components_fit_together() -> None:
     assert depth == 0
     declared = set(re.findall(r'^([a-z_.]+) "(\w+)" \{', ALLOY, re.MULTILINE))
     assert {kind for kind, _ in declared} == {
-        "discovery.docker", "discovery.relabel", "loki.source.docker", "loki.process", "loki.write",
-    }  # fmt: skip
+        "discovery.docker",
+        "discovery.relabel",
+        "loki.source.docker",
+        "loki.process",
+        "loki.write",
+    }
     named = set(re.findall(r"= \[?((?:discovery|loki)\.[a-z_.]+)\.(\w+)\.(?:targets|output|receiver)", ALLOY))
     assert named <= declared
     assert len(named) >= 3

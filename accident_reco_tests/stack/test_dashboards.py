@@ -49,10 +49,14 @@ BOARDS = {path.name: json.loads(path.read_text()) for path in sorted((DEPLOY / "
 
 # What has a value once a part was scraped twice while something happened in it.
 TWICE = (
-    "model:predictions:rate5m{model='accidents'} > 0", "model:predictions:rate5m{model='movies'} > 0",
-    "job:http_errors:ratio5m", "drift_share", "rate(node_cpu_seconds_total[5m])", "pg_stat_activity_count",
+    "model:predictions:rate5m{model='accidents'} > 0",
+    "model:predictions:rate5m{model='movies'} > 0",
+    "job:http_errors:ratio5m",
+    "drift_share",
+    "rate(node_cpu_seconds_total[5m])",
+    "pg_stat_activity_count",
     "dagster_job_last_duration_seconds",
-)  # fmt: skip
+)
 
 
 def _panels(source: str) -> list[Any]:
@@ -97,7 +101,7 @@ def filled(
     postgres: Postgres, children: Children, stack_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Filled]:
     """The platform's own jobs on small sample data, then its services under a little traffic."""
-    from accident_reco.defs.exporter import serve
+    from accident_reco.defs.exporter import build_server
     from accident_reco_tests.serving.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.auth.bootstrap import ensure_admin
@@ -109,10 +113,13 @@ def filled(
     reader = postgres.url("boards", "boards_reader", "pass").render_as_string(hide_password=False)
     ensure_databases(postgres.url().render_as_string(hide_password=False), [owner], [reader])
     variables = {
-        "ACCIDENT_RECO_HOME": str(home), "ACCIDENT_RECO_DATABASE_URL": owner, "ACCIDENT_RECO_AUTH_REQUIRED": "false",
+        "ACCIDENT_RECO_HOME": str(home),
+        "ACCIDENT_RECO_DATABASE_URL": owner,
+        "ACCIDENT_RECO_AUTH_REQUIRED": "false",
         "ACCIDENT_RECO_ACCIDENTS_SOURCE": str(_published(home)),
-        "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000", "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
-    }  # fmt: skip
+        "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000",
+        "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
+    }
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in variables.items():
@@ -127,7 +134,7 @@ def filled(
         _run_jobs(instance, "2022")
         _live_through(warehouse, models)
         ensure_admin(settings)
-        server = serve(settings, instance)
+        server = build_server(settings, instance)
         clients = {
             "auth:7999": stack.enter_context(live(auth_app(settings))),
             "predict:8000": stack.enter_context(live(predict_app(settings, LOADERS))),
@@ -206,29 +213,62 @@ def _live_through(warehouse: Warehouse, models: ModelStore) -> None:
     at = datetime.now(UTC)
     rows = [
         {
-            "id": f"p{n}", "request_id": f"{n}", "at": at - timedelta(seconds=n), "model": "accidents",
+            "id": f"p{n}",
+            "request_id": f"{n}",
+            "at": at - timedelta(seconds=n),
+            "model": "accidents",
             "version": made.version,
-            "user_name": "ada", "source": "json", "status": 200, "score": 0.2, "answer": {}, "latency_ms": 1.0,
+            "user_name": "ada",
+            "source": "json",
+            "status": 200,
+            "score": 0.2,
+            "answer": {},
+            "latency_ms": 1.0,
             "inputs": {name: int(people[name][n]) for name in kinds},
         }
         for n in range(900)
-    ]  # fmt: skip
+    ]
     insert_predictions(warehouse, rows)
     for n in range(250):
-        add_feedback(warehouse, {
-            "prediction_id": f"p{n}", "model": "accidents", "severity": 3 if n % 5 == 0 else 1, "grave": n % 5 == 0,
-            "user_name": "ada", "predicted_at": at, "at": at,
-        })  # fmt: skip
+        add_feedback(
+            warehouse,
+            {
+                "prediction_id": f"p{n}",
+                "model": "accidents",
+                "severity": 3 if n % 5 == 0 else 1,
+                "grave": n % 5 == 0,
+                "user_name": "ada",
+                "predicted_at": at,
+                "at": at,
+            },
+        )
     request, _ = request_work(
         warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked"
     )
-    loop.record_decision(warehouse, {
-        "model": "accidents", "source": "drift", "trigger_id": "t", "action": "wait", "rule": "hysteresis",
-        "reason": "1 of 3", "detail": {}, "request_id": None, "decided_at": at,
-    })  # fmt: skip
-    loop.remember_alert(warehouse, {
-        "id": "a" * 64, "model": "accidents", "name": "DatasetDrift", "summary": "s", "request_id": request["id"],
-    })  # fmt: skip
+    loop.record_decision(
+        warehouse,
+        {
+            "model": "accidents",
+            "source": "drift",
+            "trigger_id": "t",
+            "action": "wait",
+            "rule": "hysteresis",
+            "reason": "1 of 3",
+            "detail": {},
+            "request_id": None,
+            "decided_at": at,
+        },
+    )
+    loop.remember_alert(
+        warehouse,
+        {
+            "id": "a" * 64,
+            "model": "accidents",
+            "name": "DatasetDrift",
+            "summary": "s",
+            "request_id": request["id"],
+        },
+    )
 
 
 def _ask(base: str, expression: str) -> list[Any]:
@@ -254,8 +294,11 @@ def test_promql_answers(filled: Filled, panel: dict[str, Any]) -> None:
 def test_sql_answers(filled: Filled, panel: dict[str, Any]) -> None:
     """Every statement runs as the reading role and gives rows; time series give a time and a number."""
     (target,) = panel["targets"]
-    sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN now() - interval '90 years' AND now() + interval '1 day'",
-                 target["rawSql"])  # fmt: skip
+    sql = re.sub(
+        r"\$__timeFilter\((\w+)\)",
+        r"\1 BETWEEN now() - interval '90 years' AND now() + interval '1 day'",
+        target["rawSql"],
+    )
     assert "$" not in sql
     with filled.reader.connect() as connection:
         rows = connection.execute(text(sql.replace(":", r"\:"))).mappings().all()

@@ -179,11 +179,13 @@ def _run_job(values: dict[str, Any]) -> dict[str, Any]:
     stated = values["runLauncher"]["config"]["k8sRunLauncher"]
     image = stated["image"]
     config = {
-        "env_secrets": [secret["name"] for secret in stated["envSecrets"]], "resources": stated["resources"],
-        "security_context": stated["securityContext"], "volumes": stated.get("volumes", []),
+        "env_secrets": [secret["name"] for secret in stated["envSecrets"]],
+        "resources": stated["resources"],
+        "security_context": stated["securityContext"],
+        "volumes": stated.get("volumes", []),
         "volume_mounts": stated.get("volumeMounts", []),
         "run_k8s_config": {"pod_spec_config": stated["runK8sConfig"]["podSpecConfig"]},
-    }  # fmt: skip
+    }
     context = K8sContainerContext.create_from_config({"k8s": config})
     base = DagsterK8sJobConfig(job_image=f"{image['repository']}:{image['tag']}", dagster_home="/opt/dagster/home")
     job = construct_dagster_k8s_job(base, ["dagster", "api", "execute_run"], "run", context.run_k8s_config)

@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.defs.dataset import definitions, key_of
+from accident_reco.defs.dataset import dataset_key, definitions
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children
 from accident_reco.lifecycle.bundle import canonical_json, sha256
@@ -61,11 +61,18 @@ class Trained:
 
     def __init__(self, folder: Path, s3: S3, program: Path) -> None:
         chosen = {
-            "home": folder / "home", "dvc_remote": "s3://artifacts/dvc", "dvc_program": str(program),
-            "accidents_sample_years": "2022", "accidents_sample_people": 800, "accidents_floor": 0.5,
-            "accidents_forest_trees": 10, "accidents_boosting_rounds": 20, "movies_sample_ratings": 2000,
-            "movies_floor": 0.0, "mlflow_tracking_uri": "http://127.0.0.1:1",
-        }  # fmt: skip
+            "home": folder / "home",
+            "dvc_remote": "s3://artifacts/dvc",
+            "dvc_program": str(program),
+            "accidents_sample_years": "2022",
+            "accidents_sample_people": 800,
+            "accidents_floor": 0.5,
+            "accidents_forest_trees": 10,
+            "accidents_boosting_rounds": 20,
+            "movies_sample_ratings": 2000,
+            "movies_floor": 0.0,
+            "mlflow_tracking_uri": "http://127.0.0.1:1",
+        }
         self.settings = Settings.load(**chosen)
         prepare_home(self.settings)
         stated = {variable(name): str(value) for name, value in chosen.items()}
@@ -132,7 +139,7 @@ def test_a_changed_input_gives_another_version(trained: Trained, clone: Path, tm
     recipe["settings"]["seed"] += 1
     (folder / "recipe.json").write_text(json.dumps(recipe))
     said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "movies", "--from", str(folder), code=1)
-    assert f"the inputs promise {recipe['version']}; they were made by the code of {recipe['code']}" in said
+    assert f"expected {recipe['version']}, which was trained by the code of {recipe['code']}" in said
     said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "accidents", "--from", str(folder), code=2)
     assert "holds inputs of movies, not of accidents" in said
 
@@ -144,12 +151,12 @@ def test_the_asset_tells_what_was_kept(trained: Trained) -> None:
         for model in all_models().values()
         for spec in definitions(model, trained.settings).resolve_all_asset_specs()
     }
-    assert all(there[key_of(model)].kinds == {"dvc", "git"} for model in all_models())
+    assert all(there[dataset_key(model)].kinds == {"dvc", "git"} for model in all_models())
     off = Settings.load(home=trained.settings.home)
     assert not any(list(definitions(model, off).resolve_all_asset_specs()) for model in all_models().values())
     with dg.DagsterInstance.from_config(str(trained.settings.dagster_home)) as instance:
         for model in all_models():
-            event = instance.get_latest_materialization_event(key_of(model))
+            event = instance.get_latest_materialization_event(dataset_key(model))
             assert event
             assert event.asset_materialization
             told = {name: value.value for name, value in event.asset_materialization.metadata.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.programs import debian
 from accident_reco.launch.stack_config import DEPLOY
 
 pytestmark = pytest.mark.stack
@@ -26,11 +26,11 @@ Parse = Callable[..., list[dict[str, Any]]]
 def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
     """Expressions → their errors and matchers, by npm's `@grafana/lezer-logql` in a folder of its own."""
     folder = shutil.copytree(PARSER, tmp_path_factory.mktemp("npm") / "logql")
-    npm = [servers.debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = [debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(npm, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
 
     def parsed(*expressions: str) -> list[dict[str, Any]]:
-        asked = [servers.debian("node", "nodejs"), "parse.mjs"]
+        asked = [debian("node", "nodejs"), "parse.mjs"]
         done = subprocess.run(
             asked, cwd=folder, input=json.dumps(expressions), check=True, capture_output=True, text=True, timeout=30
         )
@@ -80,10 +80,19 @@ def test_every_stream_is_one_that_alloy_makes(parse: Parse) -> None:
             assert set(named) <= known, f"{label}{operator}{value}"
 
 
-@pytest.mark.parametrize("broken", [
-    '{level=~"error"', '{level=error}', "{}", '{level="error"} | json |', 'rate({level="error"})',
-    'sum by (level) (rate({level="error"}[5]))', 'summe(rate({level="error"}[5m]))', "",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{level=~"error"',
+        "{level=error}",
+        "{}",
+        '{level="error"} | json |',
+        'rate({level="error"})',
+        'sum by (level) (rate({level="error"}[5]))',
+        'summe(rate({level="error"}[5m]))',
+        "",
+    ],
+)
 def test_a_broken_expression_is_found(parse: Parse, broken: str) -> None:
     """What a slip of the pen makes of an expression is not taken."""
     (found,) = parse(broken)

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from accident_reco.defs.exporter import serve
+from accident_reco.defs.exporter import build_server
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_config, prometheus_config
@@ -108,7 +108,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     instance = dg.DagsterInstance.local_temp(str(settings.home))
     dg.materialize([made], instance=instance)
     dg.materialize([broken], instance=instance, raise_on_error=False)
-    server = serve(settings, instance)
+    server = build_server(settings, instance)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{settings.exporter_port}"
@@ -141,11 +141,22 @@ def drift_service(settings: Settings) -> Iterator[Warehouse]:
     """The drift service where Prometheus and Alertmanager look for it, over a red report."""
     warehouse = Warehouse(settings.database)
     row = {
-        "id": "a" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "r", "rows": 5000, "groups": None, "judged": 4, "drifted": 3,
-        "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
+        "id": "a" * 32,
+        "model": "accidents",
+        "version": "v",
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "r",
+        "rows": 5000,
+        "groups": None,
+        "judged": 4,
+        "drifted": 3,
+        "drifted_share": 0.75,
+        "run_id": "run",
+        "computed_at": datetime.now(UTC),
         "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
-    }  # fmt: skip
+    }
     loop.save_report(warehouse, row)
     with live(create_app(settings), port=settings.drift_port):
         yield warehouse
@@ -155,10 +166,19 @@ def drift_service(settings: Settings) -> Iterator[Warehouse]:
 def turn_down(warehouse: Warehouse, request: dict[str, Any], seconds: float) -> None:
     """What the sensor leaves of a request when the retrain policy holds it back for a while."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    loop.record_decision(warehouse, {
-        "model": "accidents", "source": "alert", "trigger_id": request["id"], "action": "wait", "rule": "cooldown",
-        "reason": "cooling down", "detail": {"until": until.isoformat()}, "request_id": None,
-    })  # fmt: skip
+    loop.record_decision(
+        warehouse,
+        {
+            "model": "accidents",
+            "source": "alert",
+            "trigger_id": request["id"],
+            "action": "wait",
+            "rule": "cooldown",
+            "reason": "cooling down",
+            "detail": {"until": until.isoformat()},
+            "request_id": None,
+        },
+    )
     advance_request(warehouse, request["id"], "done", outcome="cooling down")
 
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 import s3fs
 
-from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.postgres_server import postgres_answers, start_postgres
+from accident_reco.launch.processes import LOOPBACK, Children, free_port
 from accident_reco.storage.objects import ObjectStore, StoreError, open_store
 from accident_reco_tests.serving.live import wait_for
 from accident_reco_tests.stack.conftest import S3, start_s3
@@ -55,10 +55,10 @@ def _is_readable(read: Callable[[], bool]) -> bool:
 def test_a_rotated_superuser_password_is_the_only_one_that_works(children: Children, stack_folder: Path) -> None:
     """PostgreSQL keeps what it was made with, and an installation whose file was changed would never be ready."""
     folder, port = stack_folder / "postgres-rotated", free_port()
-    url = f"postgresql://postgres:{{}}@{servers.LOOPBACK}:{port}/postgres"
+    url = f"postgresql://postgres:{{}}@{LOOPBACK}:{port}/postgres"
     for password in ("first", "it's \\ another"):
-        ready = servers.start_postgres(children, folder, port, password)
+        ready = start_postgres(children, folder, port, password)
         children.await_ready({"postgres": ready}, 30)
-        assert servers.postgres_answers(url.format(quote(password))) is True
-        assert servers.postgres_answers(url.format("first")) is (password == "first")
+        assert postgres_answers(url.format(quote(password))) is True
+        assert postgres_answers(url.format("first")) is (password == "first")
         children.end("postgres")

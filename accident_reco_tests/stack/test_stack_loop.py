@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from accident_reco.launch.home import child_environment
-from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
+from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.processes import LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
 from accident_reco.models.accidents.demo import AccidentDemo, moved_year, write_year
@@ -26,14 +26,25 @@ ALERT_SECONDS = 300.0
 """The rule waits for a minute; on a busy machine a scrape that comes late begins it anew."""
 PEOPLE = 1_000
 SMALL_LOOP = {
-    "MOVIES_SAMPLE_RATINGS": "2000", "AUTH_REQUIRED": "false", "SCRAPE_SECONDS": "5",
-    "LOOP_SECONDS": "5", "ACCIDENTS_WATCH_SECONDS": "5",
-    "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "0",
+    "MOVIES_SAMPLE_RATINGS": "2000",
+    "AUTH_REQUIRED": "false",
+    "SCRAPE_SECONDS": "5",
+    "LOOP_SECONDS": "5",
+    "ACCIDENTS_WATCH_SECONDS": "5",
+    "DRIFT_WINDOW_ROWS": "1000",
+    "DRIFT_SHARE": "0.3",
+    "DRIFT_SCHEDULE": "0 0 1 1 *",
+    "DRIFT_SAMPLE_ROWS": "0",
     # One red window is enough here: how many it takes is the demonstration's matter.
-    "RETRAIN_NEEDED": "1", "RETRAIN_WINDOW": "1", "RETRAIN_NEW_YEARS": "9", "RETRAIN_IN_ONE_PROCESS": "true",
-    "ACCIDENTS_FLOOR": "0.5", "ACCIDENTS_MINIMUM_GAIN": "0.0", "ACCIDENTS_FOREST_TREES": "20",
+    "RETRAIN_NEEDED": "1",
+    "RETRAIN_WINDOW": "1",
+    "RETRAIN_NEW_YEARS": "9",
+    "RETRAIN_IN_ONE_PROCESS": "true",
+    "ACCIDENTS_FLOOR": "0.5",
+    "ACCIDENTS_MINIMUM_GAIN": "0.0",
+    "ACCIDENTS_FOREST_TREES": "20",
     "ACCIDENTS_BOOSTING_ROUNDS": "40",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -125,25 +136,25 @@ def test_an_alert_closes_the_loop(loop: Loop) -> None:
     switch_sensor_off(settings, "drift_reports")
     first = loop.champion()
     assert alert_state(settings) == "inactive"
-    loop.wait(lambda: loop.ingested(2024), TRAIN_SECONDS, "the new year is ingested by its sensor")
+    loop.wait(lambda: loop.is_ingested(2024), TRAIN_SECONDS, "the sensor ingested the new year")
     loop.send(2024, seed=1)
     assert loop.report()["status"] == "drift"
-    red = loop.share()
+    red = loop.drift_share()
     loop.wait(lambda: alert_state(settings) == "firing", ALERT_SECONDS, "the alert fires")
-    loop.wait(lambda: bool(loop.decisions()), SOON_SECONDS, "the alert was decided on")
+    loop.wait(lambda: bool(loop.decisions()), REACTION_SECONDS, "the policy decided on the alert")
     (decided,) = loop.decisions()
     assert (decided["source"], decided["action"]) == ("alert", "train")
-    loop.wait(lambda: loop.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
-    assert loop.judged()["version"] == loop.champion()
-    assert "gain +" in loop.judged()["reason"]
-    loop.wait(lambda: loop.ended(decided["request_id"]) == "promoted", SOON_SECONDS, "the request has ended")
+    loop.wait(lambda: loop.champion() != first, TRAIN_SECONDS, "the gate promoted a new version")
+    assert loop.latest_promotion_decision()["version"] == loop.champion()
+    assert "gain +" in loop.latest_promotion_decision()["reason"]
+    loop.wait(lambda: loop.request_outcome(decided["request_id"]) == "promoted", REACTION_SECONDS, "the request ended")
     loop.send(2024, seed=2)
     assert loop.report()["status"] != "drift"
-    loop.wait(lambda: loop.share() < red, SOON_SECONDS, "the gauge falls")
-    loop.wait(lambda: alert_state(settings) == "inactive", SOON_SECONDS, "the alert is resolved")
+    loop.wait(lambda: loop.drift_share() < red, REACTION_SECONDS, "the gauge falls")
+    loop.wait(lambda: alert_state(settings) == "inactive", REACTION_SECONDS, "the alert is resolved")
     assert len(loop.decisions()) == 1
 
     launch(settings, "rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
     started = time.monotonic()
-    loop.wait(lambda: loop.champion() == first, SOON_SECONDS, "the version before answers again")
+    loop.wait(lambda: loop.champion() == first, REACTION_SECONDS, "the previous version answers again")
     print(f"rolled back {time.monotonic() - started:.1f} s after the job was launched")

@@ -14,8 +14,7 @@ import s3fs
 
 from accident_reco.drift import pages
 from accident_reco.drift.run_check import Question, run_check
-from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children
+from accident_reco.launch.processes import LOOPBACK, Children
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.model import MODEL
@@ -80,7 +79,7 @@ def _keys_refused(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _nothing_listens(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:1")
     return "check that AWS_ENDPOINT_URL answers"
 
 
@@ -122,8 +121,8 @@ def test_a_store_that_accepts_and_never_answers(
     version = promote(store_url)
     with predict(tmp_path, store_url):
         pass
-    with socket.create_server((servers.LOOPBACK, 0), backlog=64) as silent:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:{silent.getsockname()[1]}")
+    with socket.create_server((LOOPBACK, 0), backlog=64) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{silent.getsockname()[1]}")
         with predict(tmp_path, store_url) as client:
             status = state(client)
             assert (status["state"], status["version"]) == ("degraded", version)

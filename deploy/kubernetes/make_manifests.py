@@ -39,26 +39,50 @@ class Service:
 SERVICES = (
     Service("auth", 7999, "auth_database_url", (POSTGRES,), replicas=1, most=1, memory="256Mi", keeps_keys=True),
     Service("predict", 8000, "services_database_url", (POSTGRES, S3, 7999), most=10),
-    Service("drift", 8001, "services_database_url", (POSTGRES, S3, 7999), replicas=1, most=2, memory="1Gi",
-            alert_secret=True),
-)  # fmt: skip
+    Service(
+        "drift",
+        8001,
+        "services_database_url",
+        (POSTGRES, S3, 7999),
+        replicas=1,
+        most=2,
+        memory="1Gi",
+        alert_secret=True,
+    ),
+)
 
 
 def documents() -> list[dict[str, Any]]:
     """Every object, in the order in which it is applied."""
     found: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "Namespace",
-         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
-        _object("networking.k8s.io/v1", "NetworkPolicy", "default-deny",
-                {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        },
+        _object(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            "default-deny",
+            {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        ),
         _object("v1", "ServiceAccount", "serving", None) | {"automountServiceAccountToken": False},
-        _object("v1", "PersistentVolumeClaim", "auth-keys",
-                {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}),
-        _prepare(), _policy("prepare", _labels("prepare"), [], [POSTGRES]),
+        _object(
+            "v1",
+            "PersistentVolumeClaim",
+            "auth-keys",
+            {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
+        ),
+        _prepare(),
+        _policy("prepare", _labels("prepare"), [], [POSTGRES]),
         # The chart's pods and those of runs: all carry the release's name, `helm install dagster`.
-        _policy("dagster", {"app.kubernetes.io/instance": "dagster"}, [WEBSERVER, CODE],
-                [POSTGRES, S3, MLFLOW, CODE, HTTPS, KUBERNETES]),
-    ]  # fmt: skip
+        _policy(
+            "dagster",
+            {"app.kubernetes.io/instance": "dagster"},
+            [WEBSERVER, CODE],
+            [POSTGRES, S3, MLFLOW, CODE, HTTPS, KUBERNETES],
+        ),
+    ]
     for service in SERVICES:
         found += [_deployment(service), _service(service), _autoscaler(service), _budget(service)]
         found.append(_policy(service.name, _labels(service.name), [service.port], service.calls))
@@ -102,9 +126,13 @@ def _secret_items(service: Service) -> list[dict[str, str]]:
 
 
 LOCKED_DOWN = {
-    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 10001,
-    "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
-}  # fmt: skip
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def _deployment(service: Service) -> dict[str, Any]:
@@ -117,7 +145,9 @@ def _deployment(service: Service) -> dict[str, Any]:
         else {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}
     )
     container = {
-        "name": service.name, "image": IMAGE, "command": ["python", "-m", f"serving.{service.name}"],
+        "name": service.name,
+        "image": IMAGE,
+        "command": ["python", "-m", f"serving.{service.name}"],
         "ports": [{"name": "http", "containerPort": service.port}],
         "env": _environment(service),
         "securityContext": LOCKED_DOWN,
@@ -126,57 +156,89 @@ def _deployment(service: Service) -> dict[str, Any]:
         "livenessProbe": probe("/livez", periodSeconds=10, failureThreshold=3),
         "readinessProbe": probe("/readyz", periodSeconds=5, failureThreshold=2),
         "volumeMounts": [
-            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "data", "mountPath": "/data"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
         ],
-    }  # fmt: skip
+    }
     spec = {
-        "serviceAccountName": "serving", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 20,
+        "serviceAccountName": "serving",
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 20,
         "securityContext": {"fsGroup": 10001},
         "containers": [container],
         "volumes": [
-            data, {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            data,
+            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
             {"name": "secrets", "secret": {"secretName": "platform", "items": _secret_items(service)}},
         ],
-    }  # fmt: skip
+    }
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(service.port)}
     # Signing keys live on one volume, so two auth pods never overlap.
     strategy = {"type": "Recreate"} if service.keeps_keys else {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    return _object("apps/v1", "Deployment", service.name, {
-        "replicas": service.replicas, "strategy": strategy, "selector": {"matchLabels": _labels(service.name)},
-        "template": {"metadata": {"labels": _labels(service.name), "annotations": annotations}, "spec": spec},
-    })  # fmt: skip
+    return _object(
+        "apps/v1",
+        "Deployment",
+        service.name,
+        {
+            "replicas": service.replicas,
+            "strategy": strategy,
+            "selector": {"matchLabels": _labels(service.name)},
+            "template": {"metadata": {"labels": _labels(service.name), "annotations": annotations}, "spec": spec},
+        },
+    )
 
 
 def _prepare() -> dict[str, Any]:
     """Databases, schema, roles and the first admin, before anything serves."""
-    names = ("database_admin_url", "database_url", "dagster_database_url", "auth_database_url",
-             "services_database_url", "reader_database_url", "mlflow_database_url", "admin_password")  # fmt: skip
+    names = (
+        "database_admin_url",
+        "database_url",
+        "dagster_database_url",
+        "auth_database_url",
+        "services_database_url",
+        "reader_database_url",
+        "mlflow_database_url",
+        "admin_password",
+    )
     environment = [
         {"name": f"ACCIDENT_RECO_{name.upper()}_FILE", "value": f"/run/secrets/platform/{name}"} for name in names
     ]
     container = {
-        "name": "prepare", "image": IMAGE.replace("serving", "platform"),
-        "command": ["python", "-m", "accident_reco.launch", "prepare"], "env": environment,
+        "name": "prepare",
+        "image": IMAGE.replace("serving", "platform"),
+        "command": ["python", "-m", "accident_reco.launch", "prepare"],
+        "env": environment,
         "securityContext": LOCKED_DOWN,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [
-            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "data", "mountPath": "/data"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
         ],
-    }  # fmt: skip
+    }
     pod = {
-        "restartPolicy": "Never", "serviceAccountName": "serving", "automountServiceAccountToken": False,
-        "securityContext": {"fsGroup": 10001}, "containers": [container],
+        "restartPolicy": "Never",
+        "serviceAccountName": "serving",
+        "automountServiceAccountToken": False,
+        "securityContext": {"fsGroup": 10001},
+        "containers": [container],
         "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}}, {"name": "tmp", "emptyDir": {}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}},
+            {"name": "tmp", "emptyDir": {}},
             {"name": "secrets", "secret": {"secretName": "platform"}},
         ],
-    }  # fmt: skip
-    return _object("batch/v1", "Job", "prepare", {
-        "backoffLimit": 6, "ttlSecondsAfterFinished": 86400,
-        "template": {"metadata": {"labels": _labels("prepare")}, "spec": pod},
-    })  # fmt: skip
+    }
+    return _object(
+        "batch/v1",
+        "Job",
+        "prepare",
+        {
+            "backoffLimit": 6,
+            "ttlSecondsAfterFinished": 86400,
+            "template": {"metadata": {"labels": _labels("prepare")}, "spec": pod},
+        },
+    )
 
 
 def _service(service: Service) -> dict[str, Any]:
@@ -189,10 +251,17 @@ def _autoscaler(service: Service) -> dict[str, Any]:
         "type": "Resource",
         "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
     }
-    return _object("autoscaling/v2", "HorizontalPodAutoscaler", service.name, {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
-        "minReplicas": service.replicas, "maxReplicas": service.most, "metrics": [target],
-    })  # fmt: skip
+    return _object(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        service.name,
+        {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
+            "minReplicas": service.replicas,
+            "maxReplicas": service.most,
+            "metrics": [target],
+        },
+    )
 
 
 def _budget(service: Service) -> dict[str, Any]:
@@ -204,11 +273,17 @@ def _policy(name: str, selected: dict[str, str], served: Sequence[int], called: 
     """In from anywhere in the cluster on the ports that it serves; out to names, and to what it calls."""
     dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
     into = [{"port": port, "protocol": "TCP"} for port in served]
-    return _object("networking.k8s.io/v1", "NetworkPolicy", name, {
-        "podSelector": {"matchLabels": selected}, "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": into}] if into else [],
-        "egress": [dns, *({"ports": [{"port": port, "protocol": "TCP"}]} for port in called)],
-    })  # fmt: skip
+    return _object(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        name,
+        {
+            "podSelector": {"matchLabels": selected},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"namespaceSelector": {}}], "ports": into}] if into else [],
+            "egress": [dns, *({"ports": [{"port": port, "protocol": "TCP"}]} for port in called)],
+        },
+    )
 
 
 class _Plain(yaml.SafeDumper):
