@@ -30,7 +30,7 @@ from accident_reco.lifecycle.tracking_spool import REASON
 
 pytestmark = [
     # dagster-mlflow calls itself a preview; the pin in pyproject holds it still.
-    pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning"),
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
     # MLflow and SQLAlchemy talk to each other in their own deprecated ways.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -210,7 +210,7 @@ def test_a_drift_gauge_asks_for_a_training_and_asks_on(
         try:
             children.await_ready(ready, 30)
             first = _asked(warehouse)
-            assert first["reason"].startswith("DatasetDrift fires: accidents: what comes in has drifted")
+            assert first["reason"].startswith("DatasetDrift fires: accidents: incoming data has drifted")
             turn_down(warehouse, first, seconds=1)
             second = _asked(warehouse)
             assert second["id"] != first["id"]

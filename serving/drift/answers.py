@@ -21,7 +21,7 @@ class Report(BaseModel):
     status: str = Field(description="stable, warning, drift or insufficient_data")
     reason: str
     rows: int
-    groups: int | None = Field(description="Accidents or users of the window")
+    groups: int | None = Field(description="Groups of dependent rows in the window, such as users")
     judged: int = Field(description="Features with enough data to judge")
     drifted: int
     drifted_share: float
