@@ -21,7 +21,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, recipe_of
-from accident_reco.registry import get_model
+from accident_reco.registry import all_models, get_model
 from accident_reco.settings import PREFIX, Settings, variable
 
 NO_TRACKER = "http://127.0.0.1:1"
@@ -72,7 +72,7 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
 def main() -> int:
     """Exit code 0 for the expected version, 1 for another one, 2 for invalid inputs."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.defs.reproduce", description=__doc__)
-    parser.add_argument("model", help="model name")
+    parser.add_argument("model", choices=list(all_models()), help="model name")
     parser.add_argument("--from", dest="folder", type=Path, required=True, help="inputs, as fetched by `dvc pull`")
     parser.add_argument("--to", type=Path, help="write the bundle's files into this new directory")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""A code location with the loop's real sensors and training jobs that do nothing, for a real daemon."""
+"""A code location with the loop's real sensors and no-op training jobs, for a real daemon."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ platform = Platform()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Reports, sensors, and two jobs that end at once."""
+    """Reports, sensors, and two no-op jobs."""
 
     @dg.op
     def train() -> None:

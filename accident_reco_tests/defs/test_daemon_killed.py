@@ -1,4 +1,4 @@
-"""A real daemon, killed in the middle of its ticks again and again: one request and one run per episode."""
+"""A real daemon that is killed repeatedly during its ticks: one request and one run per drift episode."""
 
 import os
 import signal
@@ -34,8 +34,8 @@ def environment(tmp_path) -> dict[str, str]:
     }
 
 
-def red_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
-    """A red report as the asset leaves it: a row and a materialization."""
+def store_drift_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
+    """Store a report with drift as the asset does: a row and a materialization."""
     row = {
         "id": uuid4().hex,
         "model": "accidents",
@@ -60,7 +60,7 @@ def red_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: floa
 
 
 class Daemon:
-    """`dagster-daemon run` in a process group of its own; `lines` is what it said."""
+    """`dagster-daemon run` in a process group of its own; `lines` is its output."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.lines: list[str] = []
@@ -89,7 +89,7 @@ class Daemon:
             threading.Event().wait(0.02)
 
     def kill(self) -> None:
-        """No farewell: SIGKILL to the daemon and everything it started."""
+        """SIGKILL to the daemon and its child processes."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._reader.join(10)
@@ -99,14 +99,14 @@ class Daemon:
 
 @pytest.mark.timeout(900)
 def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> None:
-    """Killed as soon as it checks the drift sensor, then as soon as it checks the request sensor, then left alone."""
+    """Killed when it evaluates the drift sensor, then when it evaluates the request sensor, then left running."""
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
     warehouse.upgrade()
     dagster_home = environment["DAGSTER_HOME"]
     with dg.DagsterInstance.from_config(dagster_home) as instance:
         instance.upgrade()
         for minutes in (-3, -2, -1):
-            red_report(warehouse, instance, minutes)
+            store_drift_report(warehouse, instance, minutes)
 
         def runs() -> list[dg.DagsterRun]:
             return [run for run in instance.get_runs() if REQUEST_TAG in run.tags]
@@ -121,7 +121,7 @@ def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> Non
         try:
             daemon.until(lambda: any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs()))
             count = sum("accidents_training_requests" in line for line in daemon.lines)
-            # Three more looks after the run's end: nothing comes of them.
+            # Three more ticks after the run's end: no further request.
             daemon.until(
                 lambda: (
                     sum("accidents_training_requests" in line for line in daemon.lines) >= count + 3

@@ -1,4 +1,4 @@
-"""The dashboards' questions to Loki: valid by Grafana's own grammar, and about streams that Alloy makes."""
+"""LogQL of the dashboards: valid by Grafana's own grammar, with streams that Alloy writes."""
 
 import json
 import re
@@ -30,9 +30,9 @@ def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
     subprocess.run(npm, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
 
     def parsed(*expressions: str) -> list[dict[str, Any]]:
-        asked = [debian("node", "nodejs"), "parse.mjs"]
+        command = [debian("node", "nodejs"), "parse.mjs"]
         done = subprocess.run(
-            asked, cwd=folder, input=json.dumps(expressions), check=True, capture_output=True, text=True, timeout=30
+            command, cwd=folder, input=json.dumps(expressions), check=True, capture_output=True, text=True, timeout=30
         )
         return json.loads(done.stdout)
 
@@ -63,14 +63,13 @@ def test_every_logql_expression_is_grammatical(parse: Parse) -> None:
     assert not wrong
 
 
-def test_every_stream_is_one_that_alloy_makes(parse: Parse) -> None:
-    """Selectors name only labels that Alloy sets, with values that exist: a panel on a service that nobody runs
-    would stay empty for ever."""
+def test_every_stream_is_written_by_alloy(parse: Parse) -> None:
+    """Selectors use only labels that Alloy sets, with existing values: a panel on another service stays empty."""
     alloy = (DEPLOY / "loki" / "alloy.alloy").read_text()
     (made,) = re.findall(r"stage\.labels \{\s+values = \{(.+?)\}", alloy)
     labels = set(re.findall(r'target_label\s+= "(\w+)"', alloy)) | set(re.findall(r"(\w+) = ", made))
     values = {"service": SERVICES, "level": LEVELS}
-    assert labels == set(values), "few values each: what differs on every line is structured metadata"
+    assert labels == set(values), "few values each: values that differ on every line are structured metadata"
     for found in parse(*_expressions().values()):
         assert found["matchers"]
         for label, operator, value in found["matchers"]:
@@ -93,7 +92,7 @@ def test_every_stream_is_one_that_alloy_makes(parse: Parse) -> None:
         "",
     ],
 )
-def test_a_broken_expression_is_found(parse: Parse, broken: str) -> None:
-    """What a slip of the pen makes of an expression is not taken."""
+def test_invalid_expression_is_found(parse: Parse, broken: str) -> None:
+    """A mistyped expression has errors."""
     (found,) = parse(broken)
     assert found["errors"], broken

@@ -1,4 +1,4 @@
-"""The whole loop with real processes, as a person sees it: `make drift-demo`'s program, start to end."""
+"""The whole loop with real processes: the program of `make drift-demo`."""
 
 import os
 import re
@@ -14,16 +14,16 @@ from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
 
-HOLDS = (
-    # the same traffic: nothing happens
+EXPECTED = (
+    # stable traffic: no action
     "the policy made no decision",
     "the champion is unchanged",
-    # moved traffic: report, policy, training, gate, promotion, gauge
+    # drifted traffic: report, policy, training, gate, promotion, gauge
     "the report shows drift",
     "one window with drift is not enough",
     "the second one starts a training",
     "with the new reference the same traffic shows no drift",
-    # a worse candidate: refused on its numbers, champion stays, back-off on the next red window
+    # a worse candidate: rejected, the champion stays, back-off at the next window with drift
     "the policy starts a training",
     "the gate rejected the candidate",
     "the candidate is another model than the champion",
@@ -36,7 +36,7 @@ HOLDS = (
 @pytest.mark.stack
 @pytest.mark.timeout(1500)
 def test_the_loop_closes(tmp_path: Path) -> None:
-    """Exit code 0, every step said to hold, and the audit tells the same story: promote, promote, refuse."""
+    """Exit code 0, every expectation holds, and the audit agrees: promote, promote, refuse."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ACCIDENT_RECO_", "DAGSTER_"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "accident_reco.launch.demo", "--home", str(tmp_path)],
@@ -54,7 +54,7 @@ def test_the_loop_closes(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGTERM)
             process.communicate(timeout=30)
     assert process.returncode == 0, screen
-    for what in HOLDS:
+    for what in EXPECTED:
         assert f"✔ {what}" in screen
     assert "drift_share fell from" in screen
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
