@@ -99,11 +99,11 @@ def test_failure_names_the_blocking_check() -> None:
 
     @dg.asset_check(asset=rows, blocking=True)
     def second() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, description="3 % refused")
+        return dg.AssetCheckResult(passed=False, description="3 % rejected")
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([rows, first, second], instance=instance, raise_on_error=False)
-        assert describe_failure(instance, result.run_id) == "rows fails second: 3 % refused"
+        assert describe_failure(instance, result.run_id) == "rows fails second: 3 % rejected"
         sound = dg.materialize([rows], instance=instance)
         assert describe_failure(instance, sound.run_id) is None
 

@@ -30,8 +30,8 @@ def test_every_report_is_evaluated_once_and_an_episode_leads_to_one_run(definiti
     # A daemon that died before it stored the cursor repeats the tick without effect.
     tick(definitions, instance, "drift_reports")
     assert len(open_requests(platform.warehouse, "training")) == 1
-    asked = [tick(definitions, instance, "accidents_training_requests").run_requests for _ in range(2)]
-    keys = {request.run_key for requests in asked for request in requests}
+    starts = [tick(definitions, instance, "accidents_training_requests").run_requests for _ in range(2)]
+    keys = {request.run_key for requests in starts for request in requests}
     (request,) = open_requests(platform.warehouse, "training")
     assert keys == {f"training:{request['id']}"}
     assert tick(definitions, instance, "movies_training_requests").skip_message == "no training is requested"

@@ -105,10 +105,10 @@ def _mlflow(stack: Stack) -> None:
     path = "/api/2.0/mlflow-artifacts/artifacts/try/card.md"
     assert stack.request("mlflow", 5000, path, "PUT", content=b"# Card", headers=here).status_code == 200
     assert stack.request("mlflow", 5000, path, headers=here).content == b"# Card"
-    refused = stack.request(
+    rejected = stack.request(
         "mlflow", 5000, "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "other"}
     )
-    assert refused.status_code == 403
+    assert rejected.status_code == 403
 
 
 def _prepare(stack: Stack) -> None:

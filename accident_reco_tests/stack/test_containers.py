@@ -147,8 +147,8 @@ print(kept.problem or f"{kept.remote} {kept.files}")
 
 def test_container_is_restricted_as_in_compose(stack: Stack) -> None:
     """Its own user, no capability, files only in its volumes and in memory; only its own secrets."""
-    look = "import os, re; print(os.getuid(), re.search(r'CapBnd:\\s+(\\w+)', open('/proc/self/status').read())[1])"
-    assert stack.python("predict", look).split() == ["10001", "0" * 16]
+    code = "import os, re; print(os.getuid(), re.search(r'CapBnd:\\s+(\\w+)', open('/proc/self/status').read())[1])"
+    assert stack.python("predict", code).split() == ["10001", "0" * 16]
     assert stack.engine.execute("predict", ["touch", "/app/here"]).returncode != 0
     assert stack.engine.execute("predict", ["touch", "/data/here", "/tmp/here"]).returncode == 0
     kept = stack.engine.execute("predict", ["ls", "/run/secrets"]).stdout.split()

@@ -242,7 +242,7 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
             },
         )
     request, _ = request_work(
-        warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked"
+        warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="requested"
     )
     loop.record_decision(
         warehouse,

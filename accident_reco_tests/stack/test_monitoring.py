@@ -68,11 +68,11 @@ def test_rules_pass_their_cases() -> None:
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
-        ({"alertname": "DatasetDrift", "severity": "warning", "action": "retrain"}, "drift-service,people"),
-        ({"alertname": "ModelStale", "severity": "warning", "action": "retrain"}, "drift-service,people"),
-        ({"alertname": "TargetDown", "severity": "page"}, "people"),
-        ({"alertname": "Anything", "severity": "info"}, "nobody"),
-        ({"alertname": "Unlabelled"}, "people"),
+        ({"alertname": "DatasetDrift", "severity": "warning", "action": "retrain"}, "drift-service,operators"),
+        ({"alertname": "ModelStale", "severity": "warning", "action": "retrain"}, "drift-service,operators"),
+        ({"alertname": "TargetDown", "severity": "page"}, "operators"),
+        ({"alertname": "Anything", "severity": "info"}, "none"),
+        ({"alertname": "Unlabelled"}, "operators"),
     ],
 )
 def test_alerts_are_routed(labels: dict[str, str], receivers: str) -> None:
@@ -98,7 +98,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     """The exporter over HTTP."""
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
-    request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked")
+    request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="requested")
     models = ModelStore(open_store(settings.store))
     manifest = models.write(Bundle("movies", {"arrays.npz": b"x"}, {}, {"rmse": 0.87, "note": "text"}, {}))
     models.point(manifest, seen=None, run_id="r", reason="first")
@@ -185,7 +185,7 @@ def test_one_scrape_at_a_time() -> None:
 
 @contextmanager
 def drift_service(settings: Settings) -> Iterator[Warehouse]:
-    """The drift service where Prometheus and Alertmanager look for it, over a red report."""
+    """The drift service at its configured address, with a report of drift."""
     warehouse = Warehouse(settings.database)
     row = {
         "id": "a" * 32,

@@ -82,7 +82,10 @@ class Distributed:
             "broker_patience_seconds": 4,
         }
         self.settings = Settings.load(**overrides)
-        prepare_home(self.settings)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in s3.environ.items():
+                patch.setenv(name, value)
+            prepare_home(self.settings)  # claims the store
         variables = {variable(name): str(value) for name, value in overrides.items()}
         environ = {**os.environ, **s3.environ, **variables, "PYTHONPATH": str(ROOT)}
         self.environ = child_environment(self.settings, environ)
