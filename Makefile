@@ -1,4 +1,4 @@
-# Thin: what these start is Python in the project. `make help` lists them.
+# Short commands for the project's Python programs; `make help` lists them.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -16,12 +16,12 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo test mutants lint dvc bench docs lock
+.PHONY: help install up pipeline stack drift-demo backup restore test mutants lint dvc bench docs lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed ## make the environment in .venv from the lock file
+install: .venv/installed ## create the environment .venv from the lock file
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("accident_reco needs Python 3.11 or newer; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -31,41 +31,41 @@ install: .venv/installed ## make the environment in .venv from the lock file
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	touch $@
 
-up: install ## fill and start the whole platform; ACCIDENTS=… and MOVIES=… choose the data
+up: install ## materialize what is missing and start the platform; ACCIDENTS=… and MOVIES=… choose the data
 	@$(BIN)/python -m accident_reco.launch up
 
 pipeline: install ## materialize what is missing, without servers
 	@$(BIN)/python -m accident_reco.launch pipeline
 
-stack: install ## the whole platform on PostgreSQL, S3, MLflow, Prometheus and Alertmanager, without containers
+stack: install ## start the platform on PostgreSQL, S3, MLflow, Prometheus and Alertmanager, without containers
 	@$(BIN)/python -m accident_reco.launch stack
 
-drift-demo: install ## the closed loop before your eyes: drift, training, gate, promotion, back-off
+drift-demo: install ## demonstrate the closed loop: drift, training, gate, promotion, back-off
 	@$(BIN)/python -m accident_reco.launch.demo
 
-backup: install ## save databases and objects; TO=DIRECTORY
+backup: install ## back up databases and objects; TO=DIRECTORY
 	@$(BIN)/python -m accident_reco.launch.backup save "$(TO)"
 
-restore: install ## bring a backup back into an empty installation; FROM=DIRECTORY
+restore: install ## restore a backup into an empty installation; FROM=DIRECTORY
 	@$(BIN)/python -m accident_reco.launch.backup restore "$(FROM)"
 
-lint: install ## style, types and import rules
+lint: install ## check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## lint, types, import rules and all tests
-	@# What fails beside others runs again alone: real servers on two cores may miss a deadline. Failing twice is red.
+test: lint ## check style, types and import rules, run all tests
+	@# Tests that fail in parallel run once more alone: real servers on two cores may miss a deadline.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 mutants: install ## change the decisions and see that their tests fail; NAMES="gate retrain" for some of them
 	$(BIN)/python -m accident_reco_tests.mutants $(NAMES)
 
-dvc: install ## install DVC, a tool of its own, for versions of training inputs
+dvc: install ## install DVC, in an environment of its own, for versions of training inputs
 	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'
 
-bench: install ## measure speed and memory, both sides of each comparison in one run
+bench: install ## measure speed and memory
 	$(BIN)/python -m accident_reco_tests.bench.predict
 	$(BIN)/python -m accident_reco_tests.bench.memory
 	$(BIN)/python -m accident_reco_tests.bench.movies
@@ -73,9 +73,9 @@ bench: install ## measure speed and memory, both sides of each comparison in one
 	$(BIN)/python -m accident_reco_tests.bench.accidents $(ACCIDENTS)
 	$(BIN)/python -m accident_reco_tests.bench.drift_vs_evidently
 
-docs: install ## make the reference part of the README from the code
+docs: install ## regenerate the reference part of the README
 	@$(BIN)/python -m accident_reco_tests.docs.reference
 
-lock: install ## resolve the lock files anew: the platform's from pyproject.toml, DVC's by its version
+lock: install ## resolve the lock files: the platform's from pyproject.toml, DVC's from its version
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock
 	echo 'dvc[s3]==$(DVC_VERSION)' | $(BIN)/uv pip compile - $(LOCK) --output-file requirements-dvc.lock

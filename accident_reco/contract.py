@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from sqlalchemy import Table
 
+    from accident_reco.dashboards import Dashboard
     from accident_reco.drift.window import Window, Windows
     from accident_reco.lifecycle.bundle import Bundle, Manifest
     from accident_reco.lifecycle.gate import Comparison, GatePolicy
@@ -482,9 +483,9 @@ class Model(ABC):
     def training(self) -> ModelTraining:
         """The half that trains."""
 
-    def dashboards(self) -> Mapping[str, Any]:
-        """File name → Grafana dashboard of the model, as `deploy/grafana` builds them."""
-        return {}
+    def dashboards(self) -> Sequence[Dashboard]:
+        """Grafana dashboards of the model, beside those that `deploy/grafana` has for all models."""
+        return ()
 
     def demo(self) -> DemoScenario | None:
         """The scenario of the demonstration of the closed loop, or None."""

@@ -1,1 +1,4 @@
-"""Dagster only: thin assets, checks, sensors, jobs, partitions, resources, io managers."""
+"""Dagster's side of every model: factories of assets, checks, jobs and sensors; resources, IO managers, executors.
+
+Names no model; a model's own assets are in its folder. Domain logic is in `lifecycle`, `drift` and the models.
+"""

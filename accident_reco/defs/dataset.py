@@ -1,5 +1,7 @@
-"""`<model>/dataset_version`: the champion's inputs under DVC. In the graph only where versioning is on; made
-in the run that promotes a candidate, before its pointer moves."""
+"""`<model>/dataset_version`: the champion's inputs under DVC, in the graph only where versioning is on.
+
+Materialized by the run that promotes a candidate, before its pointer moves.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,53 +15,64 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import Datasets
 from accident_reco.settings import Settings
 
-Fill = Callable[[Path], None]
+WriteInputs = Callable[[Path], None]
+"""Writes a candidate's inputs into a folder."""
 
 
-def key_of(model: str) -> dg.AssetKey:
-    """Key of a model's asset."""
+def dataset_key(model: str) -> dg.AssetKey:
+    """Asset key of a model's dataset version."""
     return dg.AssetKey([model, "dataset_version"])
 
 
 def definitions(model: Model, settings: Settings) -> dg.Definitions:
-    """The asset of a model, or nothing where versioning is off."""
+    """The asset of a model; empty definitions where versioning is off."""
     if not settings.dvc_remote:
         return dg.Definitions()
     spec = dg.AssetSpec(
-        key_of(model.name),
+        dataset_key(model.name),
         deps=[dg.AssetKey([model.name, "candidate_model"])],
         group_name=f"{model.name}_training",
         owners=[model.owner],
         kinds={"dvc", "git"},
-        description="The exact inputs of the version that was promoted, as DVC-tracked data; made at promotion.",
+        description="Exact inputs of the promoted version as DVC-tracked data, recorded at promotion.",
     )
     return dg.Definitions(assets=[spec])
 
 
-def keeper(
-    context: dg.AssetExecutionContext, platform: Platform, fill: Fill
+def build_recorder(
+    context: dg.AssetExecutionContext, platform: Platform, write_inputs: WriteInputs
 ) -> Callable[[Bundle], Mapping[str, Any]] | None:
-    """What a promotion calls to keep its inputs and to have them named in the lineage; None where versioning is off."""
+    """The function with which a promotion versions its inputs, or None where versioning is off.
+
+    It returns the inputs' entry in the candidate's lineage.
+    """
     settings = platform.settings
     if not settings.dvc_remote:
         return None
 
-    def keep(candidate: Bundle) -> Mapping[str, Any]:
-        made = Datasets(settings).keep(candidate.model, candidate.version, fill)
-        if made.problem:
+    def record(candidate: Bundle) -> Mapping[str, Any]:
+        dataset = Datasets(settings).keep(candidate.model, candidate.version, write_inputs)
+        if dataset.problem:
             context.log.warning(
-                "inputs of %s %s wait in %s: %s; they go with the next promotion, or with `python -m "
-                "accident_reco.lifecycle push`", candidate.model, candidate.version, settings.datasets, made.problem,
-            )  # fmt: skip
+                "inputs of %s %s wait in %s: %s; the next promotion sends them, or `python -m "
+                "accident_reco.lifecycle push`",
+                candidate.model,
+                candidate.version,
+                settings.datasets,
+                dataset.problem,
+            )
         context.log_event(
             dg.AssetMaterialization(
-                key_of(candidate.model),
+                dataset_key(candidate.model),
                 metadata={
-                    **made.lineage(), "version": candidate.version, "files": made.files, "bytes": made.size,
-                    "pushed": made.problem or "yes",
+                    **dataset.lineage(),
+                    "version": candidate.version,
+                    "files": dataset.files,
+                    "bytes": dataset.size,
+                    "pushed": dataset.problem or "yes",
                 },
             )
-        )  # fmt: skip
-        return {"dataset": made.lineage()}
+        )
+        return {"dataset": dataset.lineage()}
 
-    return keep
+    return record

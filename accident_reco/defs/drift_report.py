@@ -17,8 +17,8 @@ from accident_reco.storage.drift_reports import latest_report
 GROUP = "drift"
 
 
-class DriftQuestion(dg.Config):
-    """What to compare: the log of the last hours, or a stored partition, or one partition against another."""
+class DriftConfig(dg.Config):
+    """What to compare: the latest window by default, a stored partition, or one partition with another."""
 
     partition: int | None = None
     against: int | None = None
@@ -30,7 +30,7 @@ def report_key(model: str) -> dg.AssetKey:
 
 
 def report_job(model: str) -> str:
-    """Name of the job that makes a model's drift report."""
+    """Name of the job that materializes a model's drift report."""
     return f"report_{model}_drift"
 
 
@@ -45,9 +45,9 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         description=model.drift_question,
     )
     def drift_report(
-        context: dg.AssetExecutionContext, config: DriftQuestion, platform: Platform
+        context: dg.AssetExecutionContext, config: DriftConfig, platform: Platform
     ) -> dg.MaterializeResult:
-        """Judge the window, keep the report, show it."""
+        """Compare the window with the reference, store the report and show it."""
         question = CheckRequest(config.partition, config.against)
         try:
             report = run_check(model, platform, question, context.run.run_id)
@@ -75,7 +75,7 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
         "version": row["version"],
         "data_source": row["data_source"],
         "live_performance": report.performance.reason,
-        "against_window_before": report.previous.reason if report.previous else "no window before",
+        "against_window_before": report.previous.reason if report.previous else "no previous window",
         "features": dg.MetadataValue.md(_table(verdict.features)),
         "distances": dg.MetadataValue.md(f"![distances](data:image/png;base64,{picture})"),
         "page": row["report_key"] or row["document"]["page_problem"],
@@ -83,8 +83,8 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
 
 
 def _table(features: tuple[FeatureVerdict, ...]) -> str:
-    words = {True: "**drifted**", False: "as before", None: "not judged"}
-    lines = ["| feature | test | distance | PSI | adjusted p | what moved | verdict |", "|---|---|---|---|---|---|---|"]
+    words = {True: "**drifted**", False: "unchanged", None: "insufficient data"}
+    lines = ["| feature | test | distance | PSI | adjusted p | change | verdict |", "|---|---|---|---|---|---|---|"]
     for feature in sorted(features, key=lambda feature: (not feature.drifted, -feature.comparison.distance)):
         found = feature.comparison
         change = found.change.replace("|", "/").replace("<", "‹")
@@ -100,7 +100,7 @@ def _no_drift_check(model: str) -> dg.AssetChecksDefinition:
         asset=report_key(model), name="no_drift", description="The latest window has enough data and has not drifted."
     )
     def no_drift(platform: Platform) -> dg.AssetCheckResult:
-        """Red or without verdict fails as a warning: the retrain policy decides what follows."""
+        """Drift or insufficient data is a warning: the retrain policy decides what follows."""
         row = latest_report(platform.warehouse, model)
         if row is None:
             return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="no report yet")

@@ -1,7 +1,7 @@
-"""Dagster's figures for Prometheus: `python -m accident_reco.defs.exporter`. Reads storage, loads no code.
+"""Exports Dagster's state to Prometheus: `python -m accident_reco.defs.exporter`. Reads storage, loads no definitions.
 
-Runs and their ends by job, age of every asset's latest materialization, failed checks, daemons, and of the platform
-the champions' ages and the open requests for work.
+Runs by job and status, latest materialization of every asset, daemons; and the platform's champions and open work
+requests.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,26 +31,34 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import open_requests
 
 RECENT_RUNS = 1000
+"""Runs that a scrape reads, newest first."""
 
 
 class InstanceCollector(Collector):
-    """Looks at the instance at each scrape; a part that cannot be read is left out and counted as an error."""
+    """Reads the instance at each scrape; a part that cannot be read is left out and counted as an error."""
 
     def __init__(
         self, instance: dg.DagsterInstance, warehouse: Warehouse, models: ModelStore, names: Sequence[str]
     ) -> None:
         self.instance, self.warehouse, self.models, self.names = instance, warehouse, models, names
         self._errors: Counter[str] = Counter()
-        # Finished runs seen so far by job and end: a counter must not fall when old runs are deleted.
+        # Finished runs so far by job and status: a counter must not fall when old runs are deleted.
         self._ended: Counter[tuple[str, str]] = Counter()
-        self._seen: set[str] = set()
+        self._counted: set[str] = set()
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registration does not read the instance."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; called by prometheus_client."""
+        """Every metric family; called by prometheus_client."""
         parts = {
-            "runs": self._runs, "assets": self._assets, "daemons": self._daemons, "champions": self._champions,
+            "runs": self._runs,
+            "assets": self._assets,
+            "daemons": self._daemons,
+            "champions": self._champions,
             "requests": self._requests,
-        }  # fmt: skip
+        }
         for name, part in parts.items():
             try:
                 yield from list(part())
@@ -62,34 +70,36 @@ class InstanceCollector(Collector):
         yield errors
 
     def _runs(self) -> Iterator[Metric]:
-        ended = CounterMetricFamily("dagster_runs_ended", "Runs by job and end", labels=["job_name", "status"])
-        active = GaugeMetricFamily("dagster_runs_active", "Runs that wait or go on", labels=["status"])
+        ended = CounterMetricFamily(
+            "dagster_runs_ended", "Finished runs by job and status", labels=["job_name", "status"]
+        )
+        active = GaugeMetricFamily("dagster_runs_active", "Unfinished runs by status", labels=["status"])
         success = GaugeMetricFamily(
-            "dagster_job_last_success_timestamp_seconds", "End of a job's latest good run", labels=["job_name"]
+            "dagster_job_last_success_timestamp_seconds", "End of a job's latest successful run", labels=["job_name"]
         )
         duration = GaugeMetricFamily(
             "dagster_job_last_duration_seconds", "Duration of a job's latest run", labels=["job_name"]
         )
         statuses: Counter[str] = Counter()
         latest: dict[str, float] = {}
-        good: dict[str, float] = {}
+        succeeded: dict[str, float] = {}
         for record in self.instance.get_run_records(limit=RECENT_RUNS):
             run = record.dagster_run
-            if run.status not in FINISHED_STATUSES:
+            if not run.is_finished:
                 statuses[run.status.value.lower()] += 1
                 continue
-            if run.run_id not in self._seen:
-                self._seen.add(run.run_id)
+            if run.run_id not in self._counted:
+                self._counted.add(run.run_id)
                 self._ended[run.job_name, run.status.value.lower()] += 1
             if record.end_time and record.start_time:
                 latest.setdefault(run.job_name, record.end_time - record.start_time)
                 if run.status == dg.DagsterRunStatus.SUCCESS:
-                    good.setdefault(run.job_name, record.end_time)
+                    succeeded.setdefault(run.job_name, record.end_time)
         for status in ("queued", "starting", "started", "canceling"):
             active.add_metric([status], statuses[status])
         for (job, status), count in self._ended.items():
             ended.add_metric([job, status], count)
-        for job, at in good.items():
+        for job, at in succeeded.items():
             success.add_metric([job], at)
         for job, seconds in latest.items():
             duration.add_metric([job], seconds)
@@ -97,7 +107,9 @@ class InstanceCollector(Collector):
 
     def _assets(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "dagster_asset_last_materialization_timestamp_seconds", "When an asset was last made", labels=["asset"]
+            "dagster_asset_last_materialization_timestamp_seconds",
+            "Latest materialization of an asset",
+            labels=["asset"],
         )
         keys = self.instance.all_asset_keys()
         for key, event in self.instance.get_latest_materialization_events(keys).items():
@@ -113,7 +125,7 @@ class InstanceCollector(Collector):
 
     def _champions(self) -> Iterator[Metric]:
         promoted = GaugeMetricFamily(
-            "model_promoted_timestamp_seconds", "When the champion began to serve", labels=["model", "version"]
+            "model_promoted_timestamp_seconds", "When the champion was promoted", labels=["model", "version"]
         )
         metrics = GaugeMetricFamily(
             "model_holdout_metric",
@@ -132,67 +144,61 @@ class InstanceCollector(Collector):
         yield from (promoted, metrics)
 
     def _requests(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("work_requests_open", "Requests for work not closed yet", labels=["kind", "model"])
-        oldest = GaugeMetricFamily("work_requests_oldest_seconds", "Age of the oldest open request")
+        waiting = GaugeMetricFamily("work_requests_open", "Open work requests", labels=["kind", "model"])
+        oldest = GaugeMetricFamily("work_requests_oldest_seconds", "Age of the oldest open work request")
         rows = open_requests(self.warehouse)
         for (kind, model), count in Counter((row["kind"], row["model"]) for row in rows).items():
             waiting.add_metric([kind, model], count)
-        asked = [row["requested_at"] for row in rows]
+        requested = [row["requested_at"] for row in rows]
         now = datetime.now(UTC)
-        ages = [(now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds() for at in asked]
+        ages = [(now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds() for at in requested]
         oldest.add_metric([], max(ages, default=0.0))
         yield from (waiting, oldest)
 
 
-def serve(settings: Settings, instance: dg.DagsterInstance) -> ThreadingHTTPServer:
-    """A server of `/metrics` and `/livez` that is bound and not running yet."""
+def build_app(registry: CollectorRegistry) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    """A WSGI application with `/metrics`, one scrape at a time, and `/livez`, which reads nothing."""
+    metrics = make_wsgi_app(registry)
+    scraping = threading.Lock()  # scrapes must not pile up on a slow database
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            with scraping:
+                body: Iterable[bytes] = metrics(environ, start_response)
+            return body
+        found = environ["PATH_INFO"] == "/livez"
+        start_response("200 OK" if found else "404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"ok\n" if found else b"not found\n"]
+
+    return app
+
+
+def build_server(settings: Settings, instance: dg.DagsterInstance) -> WSGIServer:
+    """A server that is bound to the exporter's port and not running yet."""
     registry = CollectorRegistry()
     store = ModelStore(open_store(settings.store))
-    registry.register(_Undescribed(instance, Warehouse(settings.database), store, settings.model_names))
-    lock = threading.Lock()  # one look at a time: scrapes must not pile up on a slow database
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/livez":
-                self._answer(b"ok\n", "text/plain")
-            elif self.path == "/metrics":
-                with lock:
-                    body = generate_latest(registry)
-                self._answer(body, "text/plain; version=0.0.4; charset=utf-8")
-            else:
-                self.send_error(404)
-
-        def _answer(self, body: bytes, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Scrapes are not worth a line."""
-
-    return ThreadingHTTPServer((settings.host, settings.exporter_port), Handler)
+    registry.register(InstanceCollector(instance, Warehouse(settings.database), store, settings.model_names))
+    address = (settings.host, settings.exporter_port)
+    return make_server(*address, build_app(registry), ThreadingWSGIServer, handler_class=_SilentHandler)
 
 
-class _Undescribed(InstanceCollector):
-    def describe(self) -> list[Metric]:
-        """Nothing at registration: the first look is the first scrape's."""
-        return []
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log no line per scrape."""
 
 
 def main() -> int:
-    """Serve until a signal; the process's exit code."""
+    """Serve until SIGTERM; returns the exit code."""
     argparse.ArgumentParser(prog="python -m accident_reco.defs.exporter", description=__doc__).parse_args()
     try:
         settings = Settings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    # Dagster's own variable: without it there is no history to tell of.
+    # Dagster's own variable: without it the instance is ephemeral and has no history.
     os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home))
     with dg.DagsterInstance.get() as instance:
-        server = serve(settings, instance)
+        server = build_server(settings, instance)
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
         server.serve_forever()
         server.server_close()

@@ -1,21 +1,21 @@
-"""Says in a sentence what failed in a run, for people who asked for it and have no Dagster at hand."""
+"""Describes in one sentence why a run failed, for clients that do not see Dagster."""
 
 from typing import Final
 
 import dagster as dg
 
-MOST: Final = 500
-_TOLD: Final = {
+MAX_CHARACTERS: Final = 500
+_EVENTS: Final = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.RUN_FAILURE,
 }
 
 
-def what_failed(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """The blocking check that stopped a run, else the first step's error, else what the run itself said."""
+def describe_failure(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The blocking check that stopped a run, else the first step's error, else the run's own message; None without."""
     check = step = run = None
-    for record in instance.get_records_for_run(run_id, of_type=_TOLD).records:
+    for record in instance.get_records_for_run(run_id, of_type=_EVENTS).records:
         event = record.event_log_entry.get_dagster_event()
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             found = event.asset_check_evaluation_data
@@ -24,11 +24,11 @@ def what_failed(instance: dg.DagsterInstance, run_id: str) -> str | None:
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             if step is None and error is not None:
-                # Dagster wraps what the code raised.
+                # Dagster wraps the error that the code raised.
                 message = (error.cause or error).message
-                stopped = error.cls_name == dg.DagsterExecutionInterruptedError.__name__
-                step = f"{event.step_key}: {'was stopped from outside' if stopped else message}"
+                interrupted = error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+                step = f"{event.step_key}: {'was interrupted' if interrupted else message}"
         else:
             run = event.message
-    told = check or step or run
-    return None if told is None else " ".join(told.split())[:MOST]
+    reason = check or step or run
+    return None if reason is None else " ".join(reason.split())[:MAX_CHARACTERS]

@@ -1,4 +1,4 @@
-"""IO managers: frames as Parquet and trained candidates as files, in the object store. Never the model store itself."""
+"""IO managers: frames as Parquet and trained candidates as files in the object store. The model store is not theirs."""
 
 import io
 import json
@@ -18,7 +18,11 @@ class FrameIOManager(dg.ConfigurableIOManager):
     platform: dg.ResourceDependency[Platform]
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | dict[str, pd.DataFrame]) -> None:
-        """Write a frame, or a frame per partition where one run makes several."""
+        """Write a frame, or a frame per partition where one run covers several.
+
+        Raises:
+            TypeError: a run over several partitions returned a single frame.
+        """
         if obj is None:
             return
         if isinstance(obj, pd.DataFrame):
@@ -34,7 +38,11 @@ class FrameIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata({"rows": sum(len(frame) for frame in obj.values())})
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """The upstream frame; of a partitioned asset every partition that the run depends on and that exists."""
+        """The upstream frame; of a partitioned asset the stored partitions that the run depends on, as one frame.
+
+        Raises:
+            dg.Failure: none of them is stored.
+        """
         store = self.platform.objects
         if not context.has_asset_partitions:
             return read_frame(store, context.asset_key, "all")
@@ -45,7 +53,7 @@ class FrameIOManager(dg.ConfigurableIOManager):
             except ObjectNotFound:
                 context.log.info("%s has no partition %s yet", context.asset_key.to_user_string(), partition)
         if not frames:
-            raise dg.Failure(f"{context.asset_key.to_user_string()} has no materialized partition; ingest a year first")
+            raise dg.Failure(f"{context.asset_key.to_user_string()} has no materialized partition; fix: ingest one")
         return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
 
 
@@ -59,12 +67,12 @@ def read_frame(store: ObjectStore, asset: dg.AssetKey, partition: str) -> pd.Dat
 
 
 class BundleIOManager(dg.ConfigurableIOManager):
-    """Candidates: the files by content, then one small document that names them, so that no half candidate is read."""
+    """Candidates: their files by version, then one document that names them, so that no incomplete one is read."""
 
     platform: dg.ResourceDependency[Platform]
 
     def handle_output(self, context: dg.OutputContext, obj: Bundle) -> None:
-        """Write the files that are new, then the document."""
+        """Write the files, then the document."""
         store = self.platform.objects
         base = f"assets/{'/'.join(context.asset_key.path)}"
         named = {name: sha256(data) for name, data in obj.files.items()}
@@ -74,7 +82,11 @@ class BundleIOManager(dg.ConfigurableIOManager):
         store.write(f"{base}/candidate.json", canonical_json({**parts, "version": obj.version, "files": named}))
 
     def load_input(self, context: dg.InputContext) -> Bundle:
-        """The latest candidate, verified."""
+        """The latest candidate.
+
+        Raises:
+            ValueError: its files are not those that were trained.
+        """
         store = self.platform.objects
         base = f"assets/{'/'.join(context.asset_key.path)}"
         document = json.loads(store.read(f"{base}/candidate.json"))

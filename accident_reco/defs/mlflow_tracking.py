@@ -1,7 +1,7 @@
-"""MLflow through dagster-mlflow, for every training asset. A tracker that is away or hangs never stops a training: the
-run is spooled below the home and sent with the next one that gets through.
+"""Logs trainings to MLflow through dagster-mlflow. An unreachable or hanging tracker never stops a training.
 
-A tracker on another machine is called in a process of its own that ends with the time budget (`tracking_seconds`).
+The run is then spooled in the home and sent with the next one that succeeds. A tracker on another machine is called in
+a process of its own that is stopped at the end of the time budget (`tracking_seconds`).
 """
 
 import math
@@ -40,25 +40,25 @@ from accident_reco.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Share of the time budget after which no further spooled run is begun: the one begun last shall end in time.
 _BACKLOG_SHARE = 0.5
+"""Share of the time budget after which no further spooled run is started, so that the last one ends in time."""
 
 
 def track(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun) -> str | None:
-    """Log a finished training in the MLflow run of this Dagster run; its id, or None when it had to be spooled."""
+    """Log a finished training; returns the id of its MLflow run, or None if it had to be spooled."""
     settings, waiting, began = platform.settings, spool_directory(platform), time.monotonic()
     try:
         _require_port(settings.tracking_uri)
         run_id = _log(context, platform, run)
-    except Exception as error:  # the tracker's own errors are many; none of them may cost a trained model
-        _keep(context, platform, run, error)
+    except Exception as error:  # whatever the tracker raises, a trained model must not be lost
+        _spool_or_reject(context, platform, run, error)
         return None
     if is_waiting(waiting):
         left = _seconds_left(settings, began)
         try:
             _log_report(context, _call(settings, left, send_waiting, settings.tracking_uri, settings.home, left))
-        except Exception as error:  # this run is logged; those before it wait on
-            context.log.warning("MLflow at %s: %s; earlier runs wait in %s", settings.tracking_uri, error, waiting)
+        except Exception as error:  # this run is logged; earlier ones stay in the spool
+            context.log.warning("MLflow at %s: %s; earlier runs stay in %s", settings.tracking_uri, error, waiting)
     return run_id
 
 
@@ -72,8 +72,8 @@ def record_decision(
 ) -> None:
     """Add the gate's decision to the version's run, and let the registry's aliases follow the pointer.
 
-    With the tracker away the decision waits in the spool, behind the run. The pointer counts: aliases that stay behind
-    it are only logged, as serving does not depend on the registry.
+    If the tracker is unreachable, the decision is spooled behind the run. Aliases that could not follow the pointer are
+    only logged: serving does not depend on the registry.
     """
     settings, record = platform.settings, gate_record(model, version, decision)
     left = _seconds_left(settings, time.monotonic())
@@ -82,7 +82,7 @@ def record_decision(
         _require_port(settings.tracking_uri)
         report, moved = _call(settings, left, log_decision, settings.tracking_uri, settings.home, record, aliases, left)
     except Exception as error:  # as in `track`
-        _keep(context, platform, record, error)
+        _spool_or_reject(context, platform, record, error)
         return
     _log_report(context, report)
     if pointer:
@@ -90,12 +90,12 @@ def record_decision(
 
 
 def spool_directory(platform: Platform) -> Path:
-    """Where runs wait for the tracker."""
-    return _spool_of(platform.settings.home)
+    """Folder of spooled runs."""
+    return _spool_below(platform.settings.home)
 
 
 def log_training(uri: str, home: Path, run: TrackedRun, job: str, dagster_run_id: str) -> str:
-    """Log a run through dagster-mlflow; its MLflow id. A failed attempt leaves it as FAILED, to be found and completed.
+    """Log a run through dagster-mlflow and return its MLflow id. A failed attempt is marked FAILED and completed later.
 
     Raises as `log_run`.
     """
@@ -105,9 +105,12 @@ def log_training(uri: str, home: Path, run: TrackedRun, job: str, dagster_run_id
     experiment = prepare_experiment(uri, run.experiment, home / "mlartifacts")
     run_id = find_or_create_run(uri, experiment, run, {"dagster_run_id": dagster_run_id})
     config = {
-        "experiment_name": run.experiment, "mlflow_tracking_uri": uri, "mlflow_run_id": run_id,
-        "env": {}, "extra_tags": {},
-    }  # fmt: skip
+        "experiment_name": run.experiment,
+        "mlflow_tracking_uri": uri,
+        "mlflow_run_id": run_id,
+        "env": {},
+        "extra_tags": {},
+    }
     dagster_run = dg.DagsterRun(job_name=job, run_id=dagster_run_id)
     try:
         with dg.build_resources(
@@ -124,34 +127,34 @@ def log_training(uri: str, home: Path, run: TrackedRun, job: str, dagster_run_id
 
 
 def send_waiting(uri: str, home: Path, seconds: float) -> SpoolReport:
-    """Send the spool; no run is begun after a share of `seconds`."""
+    """Send spooled runs; no run is started after a share of `seconds`."""
 
     def send(run: TrackedRun) -> None:
         prepare_experiment(uri, run.experiment, home / "mlartifacts")
         log_alone(uri, run)
 
     deadline = time.monotonic() + _BACKLOG_SHARE * seconds
-    return send_spooled(_spool_of(home), send, lambda: answers(uri), deadline)
+    return send_spooled(_spool_below(home), send, lambda: answers(uri), deadline)
 
 
 def log_decision(
     uri: str, home: Path, record: TrackedRun, aliases: tuple[str, str | None] | None, seconds: float
 ) -> tuple[SpoolReport, dict[str, str] | str]:
-    """Log a decision, behind its run where that waits in the spool, and move the aliases to (champion, previous).
+    """Log a decision, after its run where that is still spooled, and move the aliases to (champion, previous).
 
-    Returns what was sent of the spool, and the aliases set or why they stay behind.
+    Returns what was sent of the spool, and the aliases set or why they could not be moved.
     """
     report = SpoolReport()
     moved: dict[str, str] | str = {}
-    behind = joined_run_waits(_spool_of(home), record)
+    behind = joined_run_waits(_spool_below(home), record)
     if behind:
-        spool(_spool_of(home), record)
+        spool(_spool_below(home), record)
         report = send_waiting(uri, home, seconds)
     if aliases:
         try:
             moved = move_aliases(uri, record.experiment, *aliases)
         except Exception as error:
-            moved = f"they stay behind the pointer: {error}"
+            moved = f"not moved: {error}"
     if not behind:
         prepare_experiment(uri, record.experiment, home / "mlartifacts")
         log_alone(uri, record)
@@ -161,23 +164,29 @@ def log_decision(
 def _log(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun) -> str:
     settings, dagster_run = platform.settings, context.run
     return _call(
-        settings, _seconds_left(settings, time.monotonic()), log_training,
-        settings.tracking_uri, settings.home, run, dagster_run.job_name, dagster_run.run_id,
-    )  # fmt: skip
+        settings,
+        _seconds_left(settings, time.monotonic()),
+        log_training,
+        settings.tracking_uri,
+        settings.home,
+        run,
+        dagster_run.job_name,
+        dagster_run.run_id,
+    )
 
 
 def _call(settings: Settings, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The function's result, within so many seconds where the tracker is not a local file."""
+    """The function's result, within `seconds` unless the tracker is a local file."""
     if is_local(settings.tracking_uri):
         return function(*args, **kwargs)
-    # A request that hangs is reported as such, rather than killed.
+    # A request that hangs ends with its own error before the process is killed.
     timeout = max(1, int(settings.tracking_seconds / 3))
     environ = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     return call_within(seconds, environ, function, *args, **kwargs)
 
 
 def _seconds_left(settings: Settings, began: float) -> float:
-    """What is left of the time budget of a run; a local tracker has none."""
+    """Seconds left of the time budget; infinite for a local tracker."""
     if is_local(settings.tracking_uri):
         return math.inf
     return settings.tracking_seconds - (time.monotonic() - began)
@@ -188,24 +197,26 @@ def _require_port(uri: str) -> None:
         raise ConnectionError(f"{uri} does not answer")
 
 
-def _keep(
+def _spool_or_reject(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, platform: Platform, run: TrackedRun, error: Exception
 ) -> None:
-    """Spool a run that could not be logged; one that the tracker rejects is set aside at once."""
+    """Spool a run that could not be logged; one that the tracker rejects is set aside."""
     place = spool(spool_directory(platform), run)
     if isinstance(error, RejectedRun):
         set_aside(place, str(error))
         _log_report(context, SpoolReport(rejected={str(place): str(error)}))
     else:
-        context.log.warning("MLflow at %s: %s; %s waits in %s", platform.settings.tracking_uri, error, run.name, place)
+        context.log.warning(
+            "MLflow at %s: %s; %s is spooled in %s", platform.settings.tracking_uri, error, run.name, place
+        )
 
 
 def _log_report(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: SpoolReport) -> None:
     if report.sent:
         context.log.info("sent %d spooled runs to MLflow", report.sent)
     for place, reason in report.rejected.items():
-        context.log.warning("MLflow rejects the run in %s, which is kept there and not sent again: %s", place, reason)
+        context.log.warning("MLflow rejects the run in %s; it is kept and not sent again: %s", place, reason)
 
 
-def _spool_of(home: Path) -> Path:
+def _spool_below(home: Path) -> Path:
     return home / "spool" / "mlflow"

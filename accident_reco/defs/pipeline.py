@@ -22,30 +22,30 @@ from accident_reco.registry import models
 
 
 def missing_steps(instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
-    """What to run, in order; each step is decided when the one before it is done."""
+    """Steps to run, in order; each is determined when the previous one is done."""
     for model in models(platform.settings).values():
-        yield from _missing_of(model, instance, platform)
+        yield from _missing_steps(model, instance, platform)
 
 
-def _missing_of(model: Model, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
+def _missing_steps(model: Model, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
     training = model.training()
     before = training.data_version(platform)
     yield from training.missing_data(instance, platform)
-    why = _why_train(model, platform)
+    why = _training_reason(model, platform)
     if why is None and training.data_version(platform) != before:
         why = "new data was ingested"
     if why is not None:
         yield Step(training_job(model.name), why)
     yield from training.missing_outputs(instance, platform)
     if not instance.get_latest_materialization_event(report_key(model.name)):
-        yield Step(report_job(model.name), "no report yet")
+        yield Step(report_job(model.name), "no drift report yet")
 
 
-def _why_train(model: Model, platform: Platform) -> str | None:
-    """Why a training is missing whatever the data, or None."""
+def _training_reason(model: Model, platform: Platform) -> str | None:
+    """Why a training is needed even without new data, or None."""
     champion = platform.models.champion(model.name)
     if champion is None:
-        return "no version serves yet"
+        return "no version was promoted yet"
     trained_on = champion[1].data_source
     if trained_on == model.training().data_source(platform.settings):
         return None
@@ -56,16 +56,16 @@ def main() -> int:
     """Bring the instance up to date, then run what is missing. Exit code 1 and one message on failure."""
     done = 0
     with dg.DagsterInstance.get() as instance:
-        with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints what it looks at
+        with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints the files it upgrades
             instance.upgrade()
         try:
-            for name in platform.settings.model_names:  # what an earlier start left unfinished when it was killed
+            for name in platform.settings.model_names:  # complete pointer moves of a start that was killed
                 sweep(platform.models, platform.warehouse, name)
             definitions = defs()
             for step in missing_steps(instance, platform):
                 run_step(definitions, instance, step, _print)
                 done += 1
-        except Exception as error:  # whatever a step raises ends here as one message
+        except Exception as error:  # any error of a step becomes one message
             _print(f"✘ {root_cause(error)}")
             return 1
     if not done:

@@ -1,10 +1,10 @@
-"""The last step of both models: the gate judges the candidate, or an older version is called back."""
+"""The last step of a training: the gate evaluates the candidate, or an operator rolls back to an older version."""
 
 from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from accident_reco.defs.dataset import Fill, keeper
+from accident_reco.defs.dataset import WriteInputs, build_recorder
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
@@ -14,7 +14,7 @@ from accident_reco.lifecycle.rollback import roll_back
 
 
 class Promotion(dg.Config):
-    """What to do with the pointer: judge the candidate, or roll back to an older version."""
+    """How the pointer moves: to the candidate if the gate promotes it, or back to an older version."""
 
     rollback: bool = False
     version: str | None = None
@@ -27,15 +27,15 @@ def move_pointer(
     candidate: Bundle,
     against: Compare,
     policy: GatePolicy,
-    fill: Fill,
+    write_inputs: WriteInputs,
     problems: Callable[[], Sequence[str]] = tuple,
 ) -> dg.MaterializeResult:
-    """Carry the decision out and tell it as metadata.
+    """Carry out the decision; returns it as metadata.
 
     Args:
         against: called only when there is a champion to compare with.
-        fill: writes the candidate's inputs into a folder, where their versions are kept.
-        problems: reasons why the candidate's data may not teach; a rollback does not ask.
+        write_inputs: writes the candidate's inputs into a folder; called where inputs are versioned.
+        problems: returns failed data checks that block the candidate; not called for a rollback.
     """
     models, warehouse, run_id = platform.models, platform.warehouse, context.run.run_id
     if config.rollback or config.version:
@@ -43,8 +43,8 @@ def move_pointer(
             models, warehouse, candidate.model, version=config.version, requested_by="operator", run_id=run_id
         )
     else:
-        keep = keeper(context, platform, fill)
-        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), keep)
+        record_inputs = build_recorder(context, platform, write_inputs)
+        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), record_inputs)
     record_decision(context, platform, candidate.model, outcome.version, outcome.decision, outcome.pointer)
     return dg.MaterializeResult(
         metadata={

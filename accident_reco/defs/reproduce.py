@@ -1,7 +1,7 @@
-"""Makes a version again from its inputs: `python -m accident_reco.defs.reproduce MODEL --from DIRECTORY`.
+"""Reproduces a version from its inputs: `python -m accident_reco.defs.reproduce MODEL --from DIRECTORY`.
 
-The directory is what `dvc pull` brought. The platform's own training assets run on it in an empty home, with the
-settings that stand beside the data; the code must be the code of that time.
+The directory is one that `dvc pull` filled. The platform's training assets run on it in an empty home with the settings
+stored beside the data; the code must be of the same commit.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, read_recipe
-from accident_reco.registry import get_model
+from accident_reco.registry import all_models, get_model
 from accident_reco.settings import PREFIX, Settings, variable
 
-NO_TRACKER = "http://127.0.0.1:1"  # a reproduction is no training run: nothing is logged
+NO_TRACKER = "http://127.0.0.1:1"
+"""A reproduction is not logged to MLflow."""
 
 
 def reproduce(model: str, folder: Path, home: Path) -> Bundle:
-    """The bundle that the inputs give; `home` is an empty directory. Sets this process's environment.
+    """Train on stored inputs and return the bundle. Sets the environment of this process.
+
+    Args:
+        home: empty directory to work in.
 
     Raises:
         DatasetError: the folder holds no inputs of this model.
@@ -49,11 +53,11 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     training.restore_inputs(folder, platform)
     definitions = build_defs([plugin], platform)
     key = dg.AssetKey([model, "candidate_model"])
-    given = [dg.AssetKey([model, name]) for name in training.reproduction_inputs]
-    wanted = dg.AssetSelection.assets(key).upstream() & dg.AssetSelection.groups(training_group(model))
-    made = dg.materialize(
+    inputs = [dg.AssetKey([model, name]) for name in training.reproduction_inputs]
+    selected = dg.AssetSelection.assets(key).upstream() & dg.AssetSelection.groups(training_group(model))
+    result = dg.materialize(
         [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)],
-        selection=wanted - dg.AssetSelection.assets(*given),
+        selection=selected - dg.AssetSelection.assets(*inputs),
         instance=dg.DagsterInstance.ephemeral(),
         resources={
             "platform": platform,
@@ -61,15 +65,15 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
             "bundles": BundleIOManager(platform=platform),
         },
     )
-    bundle: Bundle = made.asset_value(key)
+    bundle: Bundle = result.asset_value(key)
     return bundle
 
 
 def main() -> int:
-    """Exit code 0 when the version is the one that the inputs promise, 1 when it is another, 2 for wrong inputs."""
+    """Exit code 0 for the expected version, 1 for another one, 2 for invalid inputs."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.defs.reproduce", description=__doc__)
-    parser.add_argument("model", help="model name")
-    parser.add_argument("--from", dest="folder", type=Path, required=True, help="inputs, as `dvc pull` brought them")
+    parser.add_argument("model", choices=list(all_models()), help="model name")
+    parser.add_argument("--from", dest="folder", type=Path, required=True, help="inputs, as fetched by `dvc pull`")
     parser.add_argument("--to", type=Path, help="write the bundle's files into this new directory")
     chosen = parser.parse_args()
     try:
@@ -86,7 +90,7 @@ def main() -> int:
     sys.stdout.write(f"{bundle.version}\n")
     if bundle.version == recipe["version"]:
         return 0
-    sys.stderr.write(f"the inputs promise {recipe['version']}; they were made by the code of {recipe['code']}\n")
+    sys.stderr.write(f"expected {recipe['version']}, which was trained by the code of {recipe['code']}\n")
     return 1
 
 

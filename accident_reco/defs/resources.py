@@ -1,10 +1,10 @@
-"""Resources: configuration that builds the platform's plain objects, so that domain code never sees Dagster."""
+"""The platform as a Dagster resource: configuration that builds plain objects, so that domain code needs no Dagster."""
 
 from functools import cached_property
 
 import dagster as dg
 
-from accident_reco.defs.steps import give_way
+from accident_reco.defs.steps import lower_priority
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectStore, open_store
@@ -12,20 +12,24 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 class Platform(dg.ConfigurableResource):
-    """The platform's settings and what they lead to: object store, warehouse, model store.
+    """Settings, object store, warehouse and model store of the platform.
 
-    Empty by default: everything comes from the environment when a run starts. Tests pass a home of their own.
+    By default everything comes from the environment when a run starts; tests set `home`.
     """
 
     home: str = ""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Steps begin with this resource: here they take their place behind what cannot wait."""
-        give_way(context.run)
+        """Called when a step starts: lowers the priority of its process."""
+        lower_priority(context.run)
 
     @cached_property
     def settings(self) -> Settings:
-        """Typed settings; raises SettingsError naming every problem."""
+        """Typed settings.
+
+        Raises:
+            SettingsError: one or more settings are invalid; the message names each.
+        """
         return Settings.load(home=self.home) if self.home else Settings.load()
 
     @cached_property
@@ -35,10 +39,10 @@ class Platform(dg.ConfigurableResource):
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The warehouse; its schema is brought up to date when the platform starts, not here."""
+        """The warehouse; its schema is migrated when the platform starts, not here."""
         return Warehouse(self.settings.database)
 
     @cached_property
     def models(self) -> ModelStore:
-        """Bundles and pointers."""
+        """The model store: bundles and pointers."""
         return ModelStore(self.objects)

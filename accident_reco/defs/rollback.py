@@ -1,4 +1,7 @@
-"""Rollback in Dagster: a job that moves the pointer back, and one that records moves that no run recorded itself."""
+"""Rollback in Dagster: a job that moves the pointer back, and one that records moves made outside of a run.
+
+Moving the pointer itself, and its audit, are in `lifecycle`.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,7 +11,7 @@ import dagster as dg
 
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.run_queue import URGENT
+from accident_reco.defs.tags import REQUEST_TAG, URGENT
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
@@ -20,51 +23,58 @@ from accident_reco.storage.objects import StoreError
 from accident_reco.storage.promotions import decision_of_run, moves_since, promotion
 from accident_reco.storage.work_requests import OPEN, advance_request, open_requests, work_request
 
-REQUEST_TAG = "accident_reco/request_id"
 MAX_RUNS = 3
-"""Runs that one request for a rollback may lead to."""
+"""Runs of one rollback request, failed ones included."""
 
 
 def production_key(model: str) -> dg.AssetKey:
-    """The asset that stands for what serves."""
+    """Asset key of a model's production version."""
     return dg.AssetKey([model, "production_model"])
 
 
-class Rollback(dg.Config):
-    """Which model, and to which version; by default to the last one that was not rolled back itself."""
+class RollbackConfig(dg.Config):
+    """Model and target version; by default the last version that was not itself rolled back."""
 
     model: str
     version: str | None = None
     asked_by: str = "dagster"
 
 
-class Done(dg.Config):
+class RecordConfig(dg.Config):
     """Id of a promoted decision in the audit."""
 
     promotion: str
 
 
-@dg.op(description="Point at an older version, audited; the version left behind is not promoted again by itself.")
-def roll_back_pointer(context: dg.OpExecutionContext, config: Rollback, platform: Platform) -> None:
-    """Move the pointer and record it as a materialization of the production model."""
+@dg.op(description="Point to an older version, audited; the version rolled back is blocked from promotion.")
+def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
+    """Move the pointer and record it as a materialization of the production model.
+
+    Raises:
+        dg.Failure: the model or version does not exist, or the rollback is rejected.
+    """
     request_id = context.run.tags.get(REQUEST_TAG)
     request = work_request(platform.warehouse, request_id) if request_id else None
     if request is not None and request["status"] not in OPEN:
-        context.log.info("request %s was dealt with meanwhile: %s", request_id, request["outcome"])
+        context.log.info("request %s was handled already: %s", request_id, request["outcome"])
         return
     try:
         get_model(platform.settings, config.model)
         outcome = roll_back(
-            platform.models, platform.warehouse, config.model,
-            version=config.version, requested_by=config.asked_by, run_id=context.run.run_id,
-        )  # fmt: skip
+            platform.models,
+            platform.warehouse,
+            config.model,
+            version=config.version,
+            requested_by=config.asked_by,
+            run_id=context.run.run_id,
+        )
     except UnknownModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    except (NoSuchVersion, ValueError) as error:  # ValueError: a stored file is not the one that was published
+    except (NoSuchVersion, ValueError) as error:  # ValueError: a stored file differs from the published one
         _finish_request(context, platform, "failed", str(error))
         raise dg.Failure(str(error), allow_retries=False) from None
     _finish_request(context, platform, "done" if outcome.decision.promote else "refused", outcome.decision.reason)
-    _tell(context, platform, config.model, outcome)
+    _record_move(context, platform, config.model, outcome)
     if not outcome.decision.promote:
         raise dg.Failure(outcome.decision.reason, allow_retries=False)
 
@@ -75,84 +85,92 @@ def _finish_request(context: dg.OpExecutionContext, platform: Platform, status: 
         advance_request(platform.warehouse, request_id, status, run_id=context.run.run_id, outcome=outcome)
 
 
-def _tell(
+def _record_move(
     context: dg.OpExecutionContext, platform: Platform, model: str, outcome: Outcome, is_rollback: bool = True
 ) -> None:
-    """Record a move as the asset's history, MLflow's run and MLflow's aliases show it."""
+    """Record a move in the asset's history, in MLflow's run and in MLflow's aliases."""
     reason = outcome.decision.reason
     if outcome.decision.promote:
-        shown: dict[str, Any] = {
+        metadata: dict[str, Any] = {
             "promoted": True,
             "serving": outcome.version,
             "reason": reason,
             "rollback": is_rollback,
         }
         key = production_key(model)
-        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=shown))
+        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=metadata))
     record_decision(context, platform, model, outcome.version, outcome.decision, outcome.pointer)
 
 
 @dg.job(
-    description="Let an older version of a model serve again (config: model, version).",
+    description="Roll a model back to an older version (config: model, version).",
     executor_def=dg.in_process_executor,
     tags=URGENT,
 )
 def rollback_model() -> None:
-    """One op."""
+    """Runs `roll_back_pointer`."""
     roll_back_pointer()
 
 
-@dg.op(description="Record a move of the pointer that no run recorded itself; MLflow's aliases follow.")
-def record_rollback(context: dg.OpExecutionContext, config: Done, platform: Platform) -> None:
-    """Does for a row of the audit what `roll_back_pointer` does for its own rollback."""
+@dg.op(description="Record a move of the pointer that no run recorded; MLflow's aliases follow.")
+def record_rollback(context: dg.OpExecutionContext, config: RecordConfig, platform: Platform) -> None:
+    """Record a move from the audit as `roll_back_pointer` records its own.
+
+    Raises:
+        dg.Failure: the audit has no such decision.
+    """
     row = promotion(platform.warehouse, config.promotion)
     if row is None:
         raise dg.Failure(f"the audit has no decision {config.promotion!r}", allow_retries=False)
     decision = Decision(row["promoted"], row["reason"], row["detail"])
     outcome = Outcome(row["version"], decision, platform.models.pointer(row["model"]))
-    _tell(context, platform, row["model"], outcome, is_rollback=row["action"] == "rollback")
+    _record_move(context, platform, row["model"], outcome, is_rollback=row["action"] == "rollback")
 
 
 @dg.job(
-    description="Record a move of the pointer that no run recorded: by API, command line, or a run that was killed.",
+    name="rolled_back_elsewhere",
+    description="Record a move of the pointer made by API, by command line, or by a run that was killed.",
     executor_def=dg.in_process_executor,
     tags=URGENT,
 )
-def rolled_back_elsewhere() -> None:
-    """One op."""
+def record_external_move() -> None:
+    """Runs `record_rollback`."""
     record_rollback()
 
 
 def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
     """The jobs, each with its sensor over these models."""
     common: dict[str, Any] = {
-        "minimum_interval_seconds": settings.loop_seconds, "default_status": dg.DefaultSensorStatus.RUNNING,
-    }  # fmt: skip
+        "minimum_interval_seconds": settings.loop_seconds,
+        "default_status": dg.DefaultSensorStatus.RUNNING,
+    }
 
     @dg.sensor(
-        **common, name="rollbacks", job_name=rollback_model.name,
-        description="Starts rollbacks that the API could only queue, and closes those that were carried out meanwhile.",
-    )  # fmt: skip
+        **common,
+        name="rollbacks",
+        job_name=rollback_model.name,
+        description="Starts rollbacks that the API queued, and closes requests whose rollback is done.",
+    )
     def rollbacks(context: dg.SensorEvaluationContext, platform: Platform) -> list[dg.RunRequest] | dg.SkipReason:
-        """Start a run for each open request whose rollback has not been audited yet."""
+        """Start a run for each open request whose rollback is not in the audit."""
         requests = open_requests(platform.warehouse, "rollback")
         if not requests:
             return dg.SkipReason("no rollback is requested")
         if problem := _sweep(platform):
             return dg.SkipReason(problem)
-        found = [_carry_out(context.instance, platform, request) for request in requests]
-        return [run for run in found if run is not None] or dg.SkipReason("every rollback is done or under way")
+        found = [_run_for_request(context.instance, platform, request) for request in requests]
+        return [run for run in found if run is not None] or dg.SkipReason("every rollback is done or in progress")
 
     @dg.sensor(
-        **common, name="rollbacks_elsewhere", job_name=rolled_back_elsewhere.name,
-        description="Completes interrupted moves of the pointers, and has those recorded that no run recorded itself.",
-    )  # fmt: skip
-    def rollbacks_elsewhere(
-        context: dg.SensorEvaluationContext, platform: Platform
-    ) -> list[dg.RunRequest] | dg.SkipReason:
+        **common,
+        name="rollbacks_elsewhere",
+        job_name=record_external_move.name,
+        description="Completes interrupted moves of the pointers and records those that no run recorded.",
+    )
+    def external_moves(context: dg.SensorEvaluationContext, platform: Platform) -> list[dg.RunRequest] | dg.SkipReason:
         """Start a run for each promoted decision since the last tick that its own run did not record.
 
-        The cursor stays before a decision whose run is under way; what is requested again has the same run key.
+        The cursor stays before a decision whose run is in progress; a repeated request has the same run key.
         """
         problem = _sweep(platform)
         since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.fromtimestamp(0, UTC)
@@ -164,15 +182,15 @@ def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
             if not waiting:
                 since = row["decided_at"]
             if recorded is False:
-                requests.append(_record(row))
+                requests.append(_record_request(row))
         context.update_cursor(since.isoformat())
-        return requests or dg.SkipReason(problem or "every move of the pointers is recorded")
+        return requests or dg.SkipReason(problem or "every pointer move is recorded")
 
-    return dg.Definitions(jobs=[rollback_model, rolled_back_elsewhere], sensors=[rollbacks, rollbacks_elsewhere])
+    return dg.Definitions(jobs=[rollback_model, record_external_move], sensors=[rollbacks, external_moves])
 
 
 def _sweep(platform: Platform) -> str | None:
-    """Complete interrupted moves of every model; what the store has to say where it cannot be reached now."""
+    """Complete interrupted moves of every model; returns the problem where the store cannot be reached, else None."""
     try:
         for model in platform.settings.model_names:
             sweep(platform.models, platform.warehouse, model)
@@ -181,8 +199,8 @@ def _sweep(platform: Platform) -> str | None:
     return None
 
 
-def _carry_out(instance: dg.DagsterInstance, platform: Platform, request: dict[str, Any]) -> dg.RunRequest | None:
-    """A run for a request, or None where one is under way or the rollback was audited (then the request is closed)."""
+def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: dict[str, Any]) -> dg.RunRequest | None:
+    """A run for a request; None if one is in progress, or if the request is closed here: done, or out of attempts."""
     runs = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request["id"]}))
     for run_id in (f"api:{request['id']}", *(run.run_id for run in runs)):
         decided = decision_of_run(platform.warehouse, run_id)
@@ -208,9 +226,9 @@ def _carry_out(instance: dg.DagsterInstance, platform: Platform, request: dict[s
 
 
 def _recorded_by_run(instance: dg.DagsterInstance, row: dict[str, Any]) -> bool | None:
-    """Whether the run that made a decision recorded it as a materialization; None while it still may."""
+    """Whether the run of a decision recorded it as a materialization; None while the run is in progress."""
     run = instance.get_run_by_id(row["run_id"])
-    if run is None:  # a rollback by API or command line; of a promotion, a run that this instance has forgotten
+    if run is None:  # a rollback by API or command line; for a promotion, a run that was deleted
         return bool(row["action"] == "promote")
     if any(
         event.asset_key == production_key(row["model"])
@@ -223,7 +241,7 @@ def _recorded_by_run(instance: dg.DagsterInstance, row: dict[str, Any]) -> bool 
     return False if run.is_finished else None
 
 
-def _record(row: dict[str, Any]) -> dg.RunRequest:
+def _record_request(row: dict[str, Any]) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"rolled-back:{row['id']}",
         run_config={"ops": {"record_rollback": {"config": {"promotion": row["id"]}}}},

@@ -1,32 +1,31 @@
-"""Which runs wait for their turn: all but urgent ones. dagster.yaml and the chart's values name this class.
+"""Run coordinator: queues every run but urgent ones. dagster.yaml and the Helm chart's values name this class.
 
 Every Dagster process that starts runs imports it; it imports Dagster only.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus
-from dagster._core.run_coordinator import SubmitRunContext
 
-URGENT: Final = {"accident_reco/urgent": "true"}
-"""Tag of jobs that wait for nothing."""
+from accident_reco.defs.tags import URGENT
 
 
 def is_urgent(run: DagsterRun) -> bool:
-    """Whether a run has the tag."""
+    """Whether a run has the tag `URGENT`."""
     return run.tags.items() >= URGENT.items()
 
 
 class RunQueue(dg.QueuedRunCoordinator[Any]):
-    """Dagster's queue with its limits. A run with the tag `URGENT` starts at once, where it was asked for: behind no
-    training, and with the daemon away.
+    """Dagster's queue with its limits; a run with the tag `URGENT` is launched by the process that submits it.
+
+    It waits for no training, and starts while the daemon is away.
     """
 
-    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Queue the run, or launch it."""
+    def submit_run(self, context: dg.SubmitRunContext) -> DagsterRun:
+        """Queue the run, or launch it if it is urgent; returns the run."""
         run = context.dagster_run
         if not is_urgent(run) or run.status != DagsterRunStatus.NOT_STARTED:
             return super().submit_run(context)

@@ -1,7 +1,7 @@
-"""Where the steps of a run run: each in a process of its own, or all in one (`execution: {config: {in_process: {}}}`).
+"""Executors: each step in a process of its own, or all in one (`execution: {config: {in_process: {}}}`).
 
-Dagster's own default starts every step with a new interpreter that imports everything again, seconds of processor time
-each. Here one process imports what all steps need, and every step is a fork of it.
+Dagster's default starts a new interpreter per step, which imports everything again: seconds of processor time each.
+Here one process imports what all steps need, and every step is a fork of it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,22 @@ from typing import Any, Final
 
 import dagster as dg
 
+from accident_reco.defs.dagster_internals import PRELOADED_MODULES
 from accident_reco.defs.run_queue import is_urgent
 from accident_reco.settings import Settings
 
 NICE: Final = 10
-"""Priority of work: about a tenth of the processor time of what nobody can wait for, where both want a core."""
-PRELOADED: Final = [
-    "accident_reco.definitions",
-    # What Dagster itself imports only when a step opens its instance: half a second of each.
-    "dagster._core.storage.sqlite_storage",
-    "dagster._utils.test",
-    "scipy.sparse",
-]
-TRAINING: Final = [*PRELOADED, "mlflow.store.tracking.sqlalchemy_store"]
-"""Two steps of every training talk to MLflow, whose import takes over two seconds; nobody else waits for it."""
+"""Niceness of steps: about a tenth of the processor time of servers and rollbacks where both want a core."""
+PRELOADED: Final = ["accident_reco.definitions", *PRELOADED_MODULES, "scipy.sparse"]
+"""Modules that the steps of every job need."""
+PRELOADED_FOR_TRAINING: Final = [*PRELOADED, "mlflow.store.tracking.sqlalchemy_store"]
+"""Modules that trainings need: two steps of each log to MLflow, whose import takes over two seconds."""
 
 
-def forked_steps(preloaded: list[str]) -> dg.ExecutorDefinition:
-    """The executor whose steps are forks of a process that has imported these modules (one that is missing is left
-    out: a step then imports what it needs by itself).
+def build_forked_executor(preloaded: list[str]) -> dg.ExecutorDefinition:
+    """An executor whose steps are forks of a process that has imported the modules `preloaded`.
+
+    A module that cannot be imported is left out; a step then imports what it needs by itself.
     """
 
     def forked(config: dict[str, Any]) -> dict[str, Any]:
@@ -47,19 +44,22 @@ def forked_steps(preloaded: list[str]) -> dg.ExecutorDefinition:
 
 
 def partitioned_executor(settings: Settings) -> dg.ExecutorDefinition | None:
-    """Executor of jobs over partitions: workers where a broker is set; None: the default."""
+    """Executor of jobs over partitions: Celery workers where a broker is set; None: the default."""
     if not settings.broker_url:
         return None
-    from accident_reco.defs.workers import workers_executor
+    from accident_reco.defs.workers import build_workers_executor
 
-    return workers_executor(settings)
-
-
-FORKED_STEPS: Final = forked_steps(PRELOADED)
-FORKED_TRAINING: Final = forked_steps(TRAINING)
+    return build_workers_executor(settings)
 
 
-def give_way(run: dg.DagsterRun | None) -> None:
-    """Let servers, and a person who rolls back, go before this process, if Dagster made it for a run that can wait."""
+FORKED_STEPS: Final = build_forked_executor(PRELOADED)
+FORKED_TRAINING: Final = build_forked_executor(PRELOADED_FOR_TRAINING)
+
+
+def lower_priority(run: dg.DagsterRun | None) -> None:
+    """Lower the priority of this process, if Dagster started it for a run that is not urgent.
+
+    Servers and rollbacks then get the processor first. The code server, sensors and command lines are left alone.
+    """
     if run is not None and not is_urgent(run) and multiprocessing.parent_process() is not None:
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))

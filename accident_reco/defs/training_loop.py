@@ -1,6 +1,6 @@
-"""Makes the training assets of any model: one asset per candidate, the best candidate, the production model, their job.
+"""Builds the training assets of a model: one asset per candidate, the best candidate, the production model, their job.
 
-What these assets do for a model is its `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
+The functions that they call are the model's `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
 """
 
 import json
@@ -31,7 +31,7 @@ CHAMPION_ANSWERS = "champion_answers"
 
 
 def training_job(model: str) -> str:
-    """Name of the job that trains a model and lets the gate decide."""
+    """Name of the job that trains a model and evaluates it at the gate."""
     return f"train_{model}"
 
 
@@ -41,7 +41,7 @@ def training_group(model: str) -> str:
 
 
 def training_definitions(model: Model) -> dg.Definitions:
-    """Candidates, candidate, production model and the job over them and the assets before them."""
+    """Candidates, best candidate, production model, and the job over them and their prepared inputs."""
     training = model.training()
     assets = [
         *(_candidate_asset(model, training, kind) for kind in training.candidates),
@@ -51,7 +51,7 @@ def training_definitions(model: Model) -> dg.Definitions:
     job = dg.define_asset_job(
         training_job(model.name),
         selection=dg.AssetSelection.assets(*_keys(model, training.prepared), *(asset.key for asset in assets)),
-        description=f"Train every candidate of {model.name}, evaluate the best one, let the gate decide.",
+        description=f"Train every candidate of {model.name}, evaluate the best one, promote it if the gate accepts.",
         executor_def=FORKED_TRAINING,
     )
     return dg.Definitions(assets=assets, jobs=[job])
@@ -72,7 +72,7 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
         description=candidate.description,
         code_version=candidate.code_version,
         io_manager_key="bundles",
-        # The slowest first: it must not be the only one left at the end.
+        # The slowest starts first, so that it does not run alone at the end.
         op_tags={"dagster/priority": str(candidate.priority)},
         check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True, description=description)],
     )
@@ -106,7 +106,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
                 CANDIDATE_COMPLETE,
                 asset=key,
                 blocking=True,
-                description="The bundle loads and answers; a warning when it is below the floor: the gate rejects it.",
+                description="The bundle loads and predicts; a warning if it is below the gate's floor.",
             )
         ],
     )
@@ -133,14 +133,14 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         group_name=training_group(model.name),
         owners=[model.owner],
         kinds=_shared_kinds(training),
-        description="The version that serves: the candidate if the gate promotes it, or an older one after a rollback.",
+        description="Production version: the candidate if the gate promotes it, an older one after a rollback.",
         code_version="1",
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_ANSWERS,
                 asset=key,
                 blocking=True,
-                description="The version that the pointer names loads and answers.",
+                description="The version that the pointer names loads and predicts.",
             )
         ],
     )
@@ -154,26 +154,29 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         def compare(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
             return training.compare(candidate_model, manifest, files, frames, platform)
 
-        def fill(folder: Path) -> None:
+        def write_inputs(folder: Path) -> None:
             training.save_inputs(candidate_model, platform, folder)
 
-        # A blocking check stops only its own run; the gate looks at what is stored now.
+        # A blocking check stops only its own run; the gate checks the data that is stored now.
         problems = cache(lambda: training.data_problems(platform))
         policy = gate_policy(model, platform.settings)
-        moved = move_pointer(context, platform, config, candidate_model, compare, policy, fill, problems)
-        return moved._replace(check_results=[check_result(_champion_answers(model, platform))])
+        result = move_pointer(context, platform, config, candidate_model, compare, policy, write_inputs, problems)
+        return result._replace(check_results=[check_result(_champion_answers(model, platform))])
 
     return production_model
 
 
 def check_result(check: Check) -> dg.AssetCheckResult:
-    """A check's outcome as Dagster shows it."""
+    """A check's outcome as Dagster's result; severity WARN or ERROR."""
     severity = dg.AssetCheckSeverity.WARN if check.warn else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(passed=check.passed, check_name=check.name, severity=severity, description=check.reason)
 
 
 def candidate_complete(model: Model, bundle: Bundle, platform: Platform) -> Check:
-    """It loads, answers and has profile and card; whether it is good enough is the gate's to decide and to record."""
+    """Whether a candidate loads, predicts and has a reference profile and a model card.
+
+    Below the gate's floor the check only warns: the gate rejects the candidate and records why.
+    """
     model.serving().load(bundle.files, bundle.manifest(""))
     read_reference(bundle.files[REFERENCE_FILE])
     if not bundle.files[CARD_FILE]:
@@ -201,10 +204,10 @@ def gate_policy(model: Model, settings: Settings) -> GatePolicy:
 def _champion_answers(model: Model, platform: Platform) -> Check:
     champion = platform.models.champion(model.name)
     if champion is None:
-        return Check(CHAMPION_ANSWERS, False, "no version serves yet: the gate rejected the first candidate")
+        return Check(CHAMPION_ANSWERS, False, "no version was promoted yet: the gate rejected the first candidate")
     manifest = champion[1]
     model.serving().load(platform.models.files(manifest), manifest)
-    return Check(CHAMPION_ANSWERS, True, f"{manifest.version} answers")
+    return Check(CHAMPION_ANSWERS, True, f"{manifest.version} loads and predicts")
 
 
 def _with_origin(
@@ -215,7 +218,7 @@ def _with_origin(
     mlflow_run_id: str | None,
     platform: Platform,
 ) -> Bundle:
-    """The evaluated bundle with the lineage that names its runs, commit and competitors."""
+    """The evaluated bundle with runs, commit and competing candidates in its lineage."""
     competitors = {kind: {"version": one.version, **_headline(model, one.metrics)} for kind, one in candidates.items()}
     origin = lineage(
         **evaluated.bundle.lineage,
@@ -244,7 +247,7 @@ def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id:
 
 
 def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
-    """The training as MLflow shows it."""
+    """The training as it is logged to MLflow."""
     bundle = evaluated.bundle
     tags = {
         VERSION_TAG: bundle.version,
@@ -271,7 +274,7 @@ def _headline(model: Model, metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _shared_kinds(training: ModelTraining) -> set[str]:
-    """What every candidate is made of, such as `onnx`."""
+    """Kinds that all candidates share, such as `onnx`."""
     return set(frozenset.intersection(*(candidate.kinds for candidate in training.candidates.values())))
 
 

@@ -1,4 +1,4 @@
-"""Command line of the launcher. Prints one screen; everything else is in `$HOME/logs`."""
+"""Command line of the launcher. Prints one screen; the logs of what it starts are in `$HOME/logs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.auth.bootstrap import ensure_admin
 
 
 class Stopped(BaseException):
-    """SIGTERM or Ctrl-C arrived."""
+    """Raised by SIGTERM and Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="materialize what is missing, then run every service until Ctrl-C")
     commands.add_parser("pipeline", help="materialize what is missing, without servers")
-    commands.add_parser("prepare", help="make databases, schema, roles and the first admin, then end")
-    commands.add_parser("stack", help="the same on PostgreSQL, S3, MLflow and Prometheus, all started here")
+    commands.add_parser("prepare", help="create databases, schema, roles and the first admin, then exit")
+    commands.add_parser("stack", help="like up, on PostgreSQL, S3, MLflow and Prometheus, which it starts too")
     chosen = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    # Once is enough: a second Ctrl-C must not interrupt the orderly stop.
+    # A second Ctrl-C must not interrupt the orderly stop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     raise Stopped

@@ -1,7 +1,7 @@
 """Backup and restore: `python -m accident_reco.launch.backup save|restore DIRECTORY`.
 
-Saves the databases first and the objects after them, pointers before versions, and restores in the opposite order: what
-a row or a pointer names is then always there, whatever was promoted meanwhile.
+Saves databases before objects and pointers before versions, and restores in the opposite order: every object that a row
+or a pointer names is then in the backup, even if versions are promoted meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, inspect, make_url
 
 from accident_reco.launch.processes import LaunchError
-from accident_reco.launch.stack_servers import postgres_program
+from accident_reco.launch.programs import postgres_program
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.objects import ObjectStore, StoreError, open_store
 from accident_reco.storage.ownership import OWNER_KEY, TABLE
@@ -31,13 +31,13 @@ POINTER = "/production.json"
 
 
 def save(settings: Settings, folder: Path) -> str:
-    """Write a backup into a new directory and say what is in it.
+    """Write a backup into a new directory; returns a summary.
 
     Raises:
-        LaunchError: the directory has something in it already, or a database cannot be dumped.
+        LaunchError: the directory is not empty, or a database cannot be dumped.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise LaunchError(f"{folder} is not empty; a backup goes into a directory of its own")
+        raise LaunchError(f"{folder} is not empty; fix: choose a new directory")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     databases = _databases(settings)
     for name, url in databases.items():
@@ -52,32 +52,39 @@ def save(settings: Settings, folder: Path) -> str:
     keys = sorted((key for key in store.list() if key != OWNER_KEY), key=lambda key: not key.endswith(POINTER))
     for key in keys:
         _fetch(store, key, folder / "objects" / key)
-    made = {"at": datetime.now(UTC).isoformat(), "databases": sorted(databases), "files": files, "objects": len(keys)}
-    (folder / CONTENTS).write_text(json.dumps(made, indent=1), encoding="utf-8")
-    return _summary("saved", made)
+    contents = {
+        "at": datetime.now(UTC).isoformat(),
+        "databases": sorted(databases),
+        "files": files,
+        "objects": len(keys),
+    }
+    (folder / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
+    return _summary("saved", contents)
 
 
 def restore(settings: Settings, folder: Path) -> str:
-    """Bring a backup back into an empty installation and say what came.
+    """Restore a backup into an empty installation; returns a summary.
 
     Raises:
         LaunchError: the backup is incomplete, or the installation is not empty.
     """
     try:
-        made = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
     except OSError:
         raise LaunchError(f"{folder} holds no complete backup: {CONTENTS} is missing") from None
     databases = _databases(settings)
-    if sorted(databases) != made["databases"]:
-        raise LaunchError(f"the backup holds the databases {made['databases']}, the settings name {sorted(databases)}")
+    if sorted(databases) != contents["databases"]:
+        raise LaunchError(
+            f"the backup holds the databases {contents['databases']}, the settings name {sorted(databases)}"
+        )
     store = open_store(settings.store)
-    taken = [name for name, url in databases.items() if _has_tables(url)]
-    taken += [name for name in made["files"] if (settings.home / name).exists()]
-    if taken or store.list():
-        raise LaunchError(f"restore wants an empty installation; in use: {', '.join(taken) or settings.store}")
+    in_use = [name for name, url in databases.items() if _has_tables(url)]
+    in_use += [name for name in contents["files"] if (settings.home / name).exists()]
+    if in_use or store.list():
+        raise LaunchError(f"restore needs an empty installation; in use: {', '.join(in_use) or settings.store}")
     for name, url in databases.items():
         _load(url, folder / f"{name}.dump")
-    for name in made["files"]:
+    for name in contents["files"]:
         (settings.home / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "home" / name, settings.home / name)
     root = folder / "objects"
@@ -85,13 +92,13 @@ def restore(settings: Settings, folder: Path) -> str:
     for key in sorted(keys, key=lambda key: key.endswith(POINTER)):
         with (root / key).open("rb") as stream:
             store.write(key, stream)
-    if len(keys) != made["objects"]:
-        raise LaunchError(f"the backup named {made['objects']} objects and held {len(keys)}")
-    return _summary("restored", made)
+    if len(keys) != contents["objects"]:
+        raise LaunchError(f"the backup lists {contents['objects']} objects and holds {len(keys)}")
+    return _summary("restored", contents)
 
 
 def _databases(settings: Settings) -> dict[str, str]:
-    """PostgreSQL databases that the settings name."""
+    """Name → URL of the PostgreSQL databases in the settings."""
     urls = {
         "warehouse": settings.database_url,
         "dagster": settings.dagster_database_url,
@@ -114,7 +121,7 @@ def _fetch(store: ObjectStore, key: str, target: Path) -> None:
 
 
 def _dump(url: str, target: Path) -> None:
-    # Who owns the database is not part of a backup: what is restored belongs to the installation that starts on it.
+    # Without the installation's ownership mark: a restored database belongs to the one that starts on it.
     flags = ["--format=custom", "--no-owner", "--no-privileges", f"--exclude-table={TABLE}", f"--file={target}"]
     _postgres("pg_dump", url, flags)
 
@@ -146,29 +153,29 @@ def _has_tables(url: str) -> bool:
         engine.dispose()
 
 
-def _summary(verb: str, made: dict[str, object]) -> str:
-    databases, files = made["databases"], made["files"]
+def _summary(verb: str, contents: dict[str, object]) -> str:
+    databases, files = contents["databases"], contents["files"]
     assert isinstance(databases, list)
     assert isinstance(files, list)
-    return f"{verb} {len(databases)} PostgreSQL databases, {len(files)} SQLite files, {made['objects']} objects"
+    return f"{verb} {len(databases)} PostgreSQL databases, {len(files)} SQLite files, {contents['objects']} objects"
 
 
 def main() -> int:
-    """Exit code 0 when done, 1 when it failed, 2 for a wrong setting or command."""
+    """Exit code 0 on success, 1 on failure, 2 for an invalid setting or command."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.backup", description=__doc__)
     parser.add_argument("command", choices=("save", "restore"))
     parser.add_argument("directory", type=Path)
     chosen = parser.parse_args()
     try:
         settings = Settings.load()
-        said = (save if chosen.command == "save" else restore)(settings, chosen.directory.resolve())
+        summary = (save if chosen.command == "save" else restore)(settings, chosen.directory.resolve())
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (LaunchError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{said}\n")
+    sys.stdout.write(f"{summary}\n")
     return 0
 
 

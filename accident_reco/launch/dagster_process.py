@@ -1,7 +1,7 @@
-"""One Dagster program per container: `python -m accident_reco.launch.dagster_process daemon`, and so on.
+"""Runs one Dagster program in a container: `python -m accident_reco.launch.dagster_process daemon`, and so on.
 
-Writes dagster.yaml and the workspace into the home, puts what came from secret files into the environment, and becomes
-the program.
+Writes dagster.yaml and the workspace into the home, puts settings from secret files into the environment, and replaces
+its process with the program.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from pathlib import Path
 from uuid import uuid4
 
 from accident_reco.launch.home import child_environment, dagster_yaml
+from accident_reco.launch.programs import script
 from accident_reco.settings import Settings, SettingsError
 
 CODE_PORT = 4000
-# For Loki: what runs log, as JSON on the container's output. A person at a terminal reads Dagster's own text.
+# For Loki: logs of runs as JSON on the container's output, beside Dagster's own text for terminals.
 JSON_LOGS = """
 python_logs:
   dagster_handler_config:
     handlers: {json: {class: logging.StreamHandler, stream: ext://sys.stdout, formatter: json, level: INFO}}
-    formatters: {json: {class: accident_reco.defs.run_logs.RunLines}}
+    formatters: {json: {class: accident_reco.defs.run_logs.JsonRunFormatter}}
 """
 WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location_name: accident_reco}}\n"
 
 
-def command(program: str, settings: Settings, workspace: Path, code_port: int = CODE_PORT) -> list[str]:
-    """What to run."""
-    scripts = Path(sys.executable).parent
+def build_command(program: str, settings: Settings, workspace: Path, code_port: int = CODE_PORT) -> list[str]:
+    """Command line of a program."""
+    listen = ["--host", settings.host, "--port"]
+    common = ["--log-format", "json"]
     location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
-    return {
-        "code-server": [str(scripts / "dagster"), "api", "grpc", "--host", settings.host, "--port", str(code_port),
-                        "--log-format", "json", *location],
-        "webserver": [str(scripts / "dagster-webserver"), "--host", settings.host, "--port", str(settings.dagster_port),
-                      "--log-format", "json", "-w", str(workspace)],
-        "daemon": [str(scripts / "dagster-daemon"), "run", "--log-format", "json", "-w", str(workspace)],
-        "liveness": [str(scripts / "dagster-daemon"), "liveness-check"],
+    # Not `dagster-celery worker start`, which splits its -q into letters. The name contains the process id.
+    celery = [script("celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
+    single = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
+    commands = {
+        "code-server": [script("dagster"), "api", "grpc", *listen, str(code_port), *common, *location],
+        "webserver": [script("dagster-webserver"), *listen, str(settings.dagster_port), *common, "-w", str(workspace)],
+        "daemon": [script("dagster-daemon"), "run", *common, "-w", str(workspace)],
+        "liveness": [script("dagster-daemon"), "liveness-check"],
         "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],
-        # Not `dagster-celery worker start`, which takes its -q apart into letters. The name says which process it is.
-        "worker": [str(scripts / "celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster",
-                   "-n", f"worker-{os.getpid()}@%h", "--concurrency", "1", "--without-gossip", "--without-mingle",
-                   "--loglevel", settings.log_level],
-    }[program]  # fmt: skip
+        "worker": [*celery, "-n", f"worker-{os.getpid()}@%h", *single],
+    }
+    return commands[program]
 
 
-def _state(path: Path, text: str) -> None:
-    """Write a file that other containers of the same home may be reading."""
+def _write_if_changed(path: Path, text: str) -> None:
+    """Replace a file atomically if its text differs: other containers of the same home may be reading it."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        fresh = path.with_name(f".{path.name}.{uuid4().hex}")  # process ids repeat between containers
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}")  # process ids repeat between containers
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
 
 def main() -> int:
-    """Becomes the program; gives an exit code only when it cannot."""
+    """Replace this process with the program; returns an exit code only if a setting is invalid."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.dagster_process", description=__doc__)
     parser.add_argument("program", choices=("code-server", "webserver", "daemon", "liveness", "exporter", "worker"))
     parser.add_argument("--code-host", default="code", help="where the code server is reached")
@@ -66,10 +67,10 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    _state(settings.dagster_home / "dagster.yaml", dagster_yaml(settings) + JSON_LOGS)
+    _write_if_changed(settings.dagster_home / "dagster.yaml", dagster_yaml(settings) + JSON_LOGS)
     workspace = settings.dagster_home / "workspace.yaml"
-    _state(workspace, WORKSPACE.format(host=chosen.code_host, port=chosen.code_port))
-    arguments = command(chosen.program, settings, workspace, chosen.code_port)
+    _write_if_changed(workspace, WORKSPACE.format(host=chosen.code_host, port=chosen.code_port))
+    arguments = build_command(chosen.program, settings, workspace, chosen.code_port)
     os.execve(arguments[0], arguments, child_environment(settings, dict(os.environ)))  # noqa: S606
 
 

@@ -1,9 +1,9 @@
-"""`python -m accident_reco.launch.demo`: the closed loop as a demonstration, on sample data, in a home of its own.
+"""Demonstrates the closed loop on sample data, in a home of its own: `python -m accident_reco.launch.demo`.
 
-Real processes throughout: Dagster with its daemon and sensors, predict, drift. Three chapters: traffic as at training
-(nothing happens), traffic that moved (report red, training, gate, promotion, the API answers with the new version, the
-gauge falls), and a candidate that is worse (the gate refuses it on its numbers, the champion stays, the policy backs
-off). Ends with exit code 1 when a chapter fails.
+Real processes throughout: Dagster with daemon and sensors, predict, drift. Three chapters: traffic as at training (no
+action), drifted traffic (drift report, training, gate, promotion, the API answers with the new version, the gauge
+falls), and a worse candidate (the gate rejects it, the champion stays, the policy backs off). Exit code 1 if a chapter
+fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import httpx
 
 from accident_reco.contract import DemoScenario
 from accident_reco.launch.home import child_environment, prepare_home
-from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
+from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.platform import READY_SECONDS, start_dagster
 from accident_reco.launch.processes import Children, LaunchError, free_port
 from accident_reco.registry import models
@@ -28,13 +28,13 @@ from accident_reco.settings import Settings, variable
 
 
 class Demo(Loop):
-    """The platform of the demonstration and what is done to it."""
+    """The platform of the demonstration: its settings, its processes, its loop."""
 
     def __init__(self, model: str, scenario: DemoScenario, home: Path, size: int) -> None:
         self.size = size
         self.source = home / "published"
         self.source.mkdir(parents=True, exist_ok=True)
-        chosen: dict[str, Any] = {
+        overrides: dict[str, Any] = {
             "home": home,
             "models": model,
             "auth_required": False,
@@ -53,14 +53,14 @@ class Demo(Loop):
             "retrain_in_one_process": True,
             **scenario.settings(self.source),
         }
-        settings = Settings.load(**chosen)
-        stated = {variable(name): str(value) for name, value in chosen.items()}
-        environ = child_environment(settings, dict(os.environ) | stated)
+        settings = Settings.load(**overrides)
+        variables = {variable(name): str(value) for name, value in overrides.items()}
+        environ = child_environment(settings, dict(os.environ) | variables)
         self.children = Children(environ, settings.logs)
-        super().__init__(model, scenario, settings, environ, self.children.check, say)
+        super().__init__(model, scenario, settings, environ, self.children.check, print_line)
 
     def prepare(self) -> None:
-        """Home, first year, first champion, services."""
+        """Prepare the home, ingest the first period, train the first champion, start the services."""
         prepare_home(self.settings)
         self.scenario.write_first(self.source, self.size)
         for job, partition in self.scenario.first_jobs():
@@ -79,7 +79,7 @@ class Demo(Loop):
         )
 
     def restart_dagster(self, **settings: object) -> None:
-        """Dagster again, with other settings; requests, cursors and history are kept where they were."""
+        """Restart Dagster with other settings; requests, cursors and history are kept."""
         for name in ("daemon", "dagster", "code-server"):
             self.children.end(name)
         self.children.environ = dict(self.environ) | {variable(name): str(value) for name, value in settings.items()}
@@ -88,91 +88,98 @@ class Demo(Loop):
         self.children.await_ready({"dagster": ready}, READY_SECONDS)
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop every process."""
         super().close()
         self.children.stop()
 
 
-def quiet(demo: Demo) -> None:
-    """Chapter one: traffic like the training data leads to nothing."""
+def show_stable_traffic(demo: Demo) -> None:
+    """Chapter one: traffic like the training data causes no action."""
     first = demo.champion()
-    say(f"\n1. Traffic as at training. Champion {first}.")
+    print_line(f"\n1. Traffic as at training. Champion {first}.")
     demo.send(demo.scenario.first, seed=1)
     report = demo.report()
-    expect(report["status"] in ("stable", "warning"), f"the report is not red ({report['reason']})")
-    demo.wait(lambda: demo.share() < 0.3, SOON_SECONDS, "the gauge shows the report")
-    expect(not demo.decisions(), "nothing was decided")
-    expect(demo.champion() == first, "the champion is the same")
+    expect(report["status"] in ("stable", "warning"), f"the report shows no drift ({report['reason']})")
+    demo.wait(lambda: demo.drift_share() < 0.3, REACTION_SECONDS, "the gauge shows the report")
+    expect(not demo.decisions(), "the policy made no decision")
+    expect(demo.champion() == first, "the champion is unchanged")
 
 
-def moved(demo: Demo) -> None:
-    """Chapter two: traffic moves, the loop answers with a new champion."""
+def show_drifted_traffic(demo: Demo) -> None:
+    """Chapter two: traffic drifts, the loop promotes a new champion."""
     first = demo.champion()
-    say(f"\n2. Traffic moves: {demo.scenario.what_moves}. The files of that period are ingested meanwhile.")
+    print_line(f"\n2. Drifted traffic: {demo.scenario.what_moves}. The files of that period are ingested meanwhile.")
     moved = demo.scenario.moved
     demo.scenario.write_moved(demo.source, demo.size)
-    demo.wait(lambda: demo.ingested(moved), TRAIN_SECONDS, "the new period is ingested by its sensor")
+    demo.wait(lambda: demo.is_ingested(moved), TRAIN_SECONDS, "the sensor ingested the new period")
     for seed in (2, 3):
-        red_window(demo, moved, seed)
-    before = demo.share()
-    expect(demo.decisions()[0]["rule"] == "hysteresis", "one red window is not enough")
+        send_drifted_window(demo, moved, seed)
+    before = demo.drift_share()
+    expect(demo.decisions()[0]["rule"] == "hysteresis", "one window with drift is not enough")
     expect(demo.decisions()[1]["action"] == "train", "the second one starts a training")
-    demo.wait(lambda: demo.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
-    say(f"    the API answers with {demo.champion()}, promoted by the gate")
+    demo.wait(lambda: demo.champion() != first, TRAIN_SECONDS, "the gate promoted a new version")
+    print_line(f"    the API answers with {demo.champion()}, promoted by the gate")
     demo.send(moved, seed=4)
-    expect(demo.report()["status"] != "drift", "against the new reference the same traffic is not red")
-    demo.wait(lambda: demo.share() < before, SOON_SECONDS, "the gauge falls")
-    say(f"    drift_share fell from {before:.2f} to {demo.share():.2f}")
+    expect(demo.report()["status"] != "drift", "with the new reference the same traffic shows no drift")
+    demo.wait(lambda: demo.drift_share() < before, REACTION_SECONDS, "the gauge falls")
+    print_line(f"    drift_share fell from {before:.2f} to {demo.drift_share():.2f}")
 
 
-def red_window(demo: Demo, year: int, seed: int) -> None:
-    """A window of a year's traffic whose report is red, and what the policy makes of it."""
+def send_drifted_window(demo: Demo, year: int, seed: int) -> None:
+    """Send a window of a period's traffic; expects a report with drift and a decision of the policy."""
     known = len(demo.decisions())
     demo.send(year, seed)
-    expect(demo.report()["status"] == "drift", "the report is red")
-    demo.wait(lambda: len(demo.decisions()) > known, SOON_SECONDS, "the policy decided")
-    say(f"    policy: {demo.decisions()[-1]['action']}: {demo.decisions()[-1]['reason']}")
+    expect(demo.report()["status"] == "drift", "the report shows drift")
+    demo.wait(lambda: len(demo.decisions()) > known, REACTION_SECONDS, "the policy decided")
+    print_line(f"    policy: {demo.decisions()[-1]['action']}: {demo.decisions()[-1]['reason']}")
 
 
-def lost(demo: Demo) -> None:
-    """Chapter three: traffic moves back, and the next model is trained on the cheap."""
+def show_rejected_candidate(demo: Demo) -> None:
+    """Chapter three: traffic moves back, and a training with weak settings makes a worse candidate."""
     champion = demo.champion()
-    say("\n3. Traffic moves back, and a training is given too little: its model is worse.")
+    print_line("\n3. Traffic moves back, and a training with weak settings makes a worse model.")
     demo.restart_dagster(**demo.scenario.weak)
-    red_window(demo, demo.scenario.first, seed=5)
-    red_window(demo, demo.scenario.first, seed=6)
+    send_drifted_window(demo, demo.scenario.first, seed=5)
+    send_drifted_window(demo, demo.scenario.first, seed=6)
     expect(demo.decisions()[-1]["action"] == "train", "the policy starts a training")
     request = demo.decisions()[-1]["request_id"]
-    demo.wait(lambda: demo.ended(request) is not None, TRAIN_SECONDS, "the training has ended")
-    judged = demo.judged()
-    say(f"    training {demo.ended(request)}: {judged['reason']}")
-    expect(demo.ended(request) == "refused", "the gate refused the candidate")
-    expect(judged["version"] != champion, "the candidate is another model than the champion")
-    expect(judged["detail"]["comparison"]["gain"]["high"] < 0, "it is worse on the same held-out people, for sure")
+    demo.wait(lambda: demo.request_outcome(request) is not None, TRAIN_SECONDS, "the training ended")
+    decision = demo.latest_promotion_decision()
+    print_line(f"    training {demo.request_outcome(request)}: {decision['reason']}")
+    expect(demo.request_outcome(request) == "refused", "the gate rejected the candidate")
+    expect(decision["version"] != champion, "the candidate is another model than the champion")
+    expect(
+        decision["detail"]["comparison"]["gain"]["high"] < 0,
+        "it is significantly worse on the same holdout rows (95 % CI)",
+    )
     expect(demo.champion() == champion, "the champion stays")
-    red_window(demo, demo.scenario.first, seed=7)
-    expect(demo.decisions()[-1]["rule"] == "backoff", "the policy backs off after the lost candidate")
+    send_drifted_window(demo, demo.scenario.first, seed=7)
+    expect(demo.decisions()[-1]["rule"] == "backoff", "the policy backs off after the rejected candidate")
 
 
 def expect(condition: bool, what: str) -> None:
-    """Say what holds. Raises LaunchError when it does not."""
+    """Print the expectation `what` if `condition` holds.
+
+    Raises:
+        LaunchError: it does not hold.
+    """
     if not condition:
-        raise LaunchError(f"it is not so that {what}")
-    say(f"  ✔ {what}")
+        raise LaunchError(f"expected: {what}")
+    print_line(f"  ✔ {what}")
 
 
-def say(text: str) -> None:
-    """To the terminal, at once."""
+def print_line(text: str) -> None:
+    """Print a line without buffering."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when the loop did what it is for."""
+    """Exit code 0 if every expectation held, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.demo", description=__doc__)
-    parser.add_argument("--home", type=Path, help="empty directory to work in; by default one that is removed again")
+    parser.add_argument("--home", type=Path, help="empty directory to work in; by default a temporary one")
     parser.add_argument("--model", help="model to show; by default the first that has a scenario")
-    parser.add_argument("--size", type=int, help="rows of a period; by default as the scenario says")
+    parser.add_argument("--size", type=int, help="rows per period; by default the scenario's")
     chosen = parser.parse_args(arguments)
     scenarios = {name: model.demo() for name, model in models(Settings.load()).items()}
     known = {name: scenario for name, scenario in scenarios.items() if scenario is not None}
@@ -183,16 +190,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="drift-demo-") as folder:
         demo = Demo(name, scenario, chosen.home or Path(folder), chosen.size or scenario.size)
         try:
-            say(f"Preparing: first data of {name}, a first champion, the services …")
+            print_line(f"Preparing: first data of {name}, a first champion, the services …")
             demo.prepare()
-            for chapter in (quiet, moved, lost):
+            for chapter in (show_stable_traffic, show_drifted_traffic, show_rejected_candidate):
                 chapter(demo)
         except (LaunchError, httpx.HTTPError) as error:
-            say(f"  ✘ {error}")
+            print_line(f"  ✘ {error}")
             return 1
         finally:
             demo.close()
-    say("\nThe loop closed: drift → training → gate → promotion, and only then.")
+    print_line("\nThe loop closed: drift → training → gate → promotion.")
     return 0
 
 

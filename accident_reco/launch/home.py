@@ -1,4 +1,4 @@
-"""Prepares the embedded home: directories, Dagster's configuration, the warehouse's schema, generated secrets."""
+"""Prepares the embedded home: directories, Dagster's configuration, databases, roles and the warehouse's schema."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "1310
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make what every process of the platform expects to find. Safe to repeat.
+    """Create everything that the platform's processes expect. Safe to repeat.
 
     Raises:
-        LaunchError: a database or the store belongs to another installation; nothing of it was changed.
+        LaunchError: a database or the store belongs to another installation; it was not changed.
         StoreError: the store cannot be reached.
     """
     for folder in (settings.home, settings.dagster_home, settings.logs):
@@ -33,9 +33,9 @@ def prepare_home(settings: Settings) -> None:
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     if settings.database_admin_url:
         require_unowned(settings)
-        lesser = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
+        restricted = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
-        ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, lesser))
+        ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, restricted))
     claim(settings)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade(warehouse_tables(settings))
@@ -45,7 +45,7 @@ def prepare_home(settings: Settings) -> None:
 
 
 def dagster_yaml(settings: Settings) -> str:
-    """The project's dagster.yaml, with PostgreSQL storage where that is set; its URL stays in the environment."""
+    """Text of the project's dagster.yaml, with PostgreSQL storage if set; the URL stays in the environment."""
     text = (ROOT / "dagster.yaml").read_text(encoding="utf-8")
     if settings.dagster_database_url:
         text += f"\nstorage:\n  postgres:\n    postgres_url: {{env: {variable('dagster_database_url')}}}\n"
@@ -53,14 +53,16 @@ def dagster_yaml(settings: Settings) -> str:
 
 
 def restricted_roles(settings: Settings) -> dict[str, str]:
-    """PostgreSQL roles that the settings name besides the owner: kind of rights → role."""
+    """PostgreSQL roles in the settings besides the owner: kind of rights → role name."""
     urls = {kind: getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")}
     return {kind: str(make_url(url).username) for kind, url in urls.items() if url}
 
 
 def service_environment(settings: Settings, service: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The warehouse as one service may use it, without the other roles' addresses; the allocator's limits, unless
-    `environ` states others."""
+    """Variables with which a service connects to the warehouse by its own role; the other roles' URLs are blanked.
+
+    The limits of the memory allocator are added, unless `environ` sets them.
+    """
     own = settings.auth_database_url if service == "auth" else settings.services_database_url
     named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
     allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
@@ -68,7 +70,7 @@ def service_environment(settings: Settings, service: str, environ: Mapping[str, 
 
 
 def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, str]:
-    """What a child process needs to know: where things are kept, no telemetry, and threads that share the cores."""
+    """`environ` with the variables of child processes: paths and URLs, no telemetry, threads that share the cores."""
     return environ | {
         "ACCIDENT_RECO_HOME": str(settings.home),
         "DAGSTER_HOME": str(settings.dagster_home),
@@ -77,6 +79,6 @@ def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, 
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "PYTHONUNBUFFERED": "1",
-        # Two steps with two threads each on two cores: threads that spin while they wait take ten times as long.
+        # Two steps with two threads each on two cores take ten times as long where waiting threads spin.
         "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }

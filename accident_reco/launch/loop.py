@@ -1,6 +1,6 @@
-"""The closed loop of a model on a running platform, as a client feeds and observes it.
+"""Client of a running platform's closed loop: sends traffic, runs jobs, reads reports, decisions and gauges.
 
-Over HTTP, by the platform's own commands, and by its tables where no endpoint tells. Nothing here decides anything.
+It uses HTTP and the platform's own commands, and reads tables where no endpoint exists. It decides nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import OPEN, work_request
 
 TRAIN_SECONDS = 900.0
-SOON_SECONDS = 120.0
+"""Limit on a training or an ingestion."""
+REACTION_SECONDS = 120.0
+"""Limit on a reaction without a training: a decision, a gauge, a log flush."""
 
 
 class Loop:
-    """Traffic in, reports, decisions, champion and gauges out.
+    """A model's closed loop as its client sees it.
 
     Args:
         model: its name.
-        scenario: its traffic.
-        settings: of the platform.
-        environ: variables under which its commands run.
-        alive: raises LaunchError when a process of the platform has ended; asked while waiting.
-        say: told what happens.
+        scenario: its traffic by period.
+        settings: those of the platform.
+        environ: environment of its commands.
+        require_alive: raises LaunchError if a process of the platform has ended; called while waiting.
+        report_line: prints a line of progress.
     """
 
     def __init__(
@@ -42,32 +44,36 @@ class Loop:
         scenario: DemoScenario,
         settings: Settings,
         environ: Mapping[str, str],
-        alive: Callable[[], None],
-        say: Callable[[str], None],
+        require_alive: Callable[[], None],
+        report_line: Callable[[str], None],
     ) -> None:
         self.model = model
         self.scenario = scenario
         self.settings = settings
         self.environ = environ
-        self.alive = alive
-        self.say = say
+        self.require_alive = require_alive
+        self.report_line = report_line
         self.predict = httpx.Client(base_url=f"http://127.0.0.1:{settings.predict_port}", timeout=60)
         self.drift = httpx.Client(base_url=f"http://127.0.0.1:{settings.drift_port}", timeout=60)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.predict.close()
         self.drift.close()
 
     def job(self, name: str, partition: str | None = None) -> None:
-        """Run a job of the platform to its end. Raises LaunchError when it fails."""
+        """Run a job of the platform to its end.
+
+        Raises:
+            LaunchError: the job failed.
+        """
         command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "accident_reco.definitions", "-j", name]
         if partition is not None:
             command += ["--tags", f'{{"dagster/partition": "{partition}"}}']
         if name.startswith("train"):
-            together = self.settings.home / "in-one-process.yaml"
-            together.write_text("execution: {config: {in_process: {}}}\n", encoding="utf-8")
-            command += ["-c", str(together)]
+            config = self.settings.home / "in-one-process.yaml"
+            config.write_text("execution: {config: {in_process: {}}}\n", encoding="utf-8")
+            command += ["-c", str(config)]
         log = self.settings.logs / f"job-{name}.log"
         with log.open("wb") as output:
             done = subprocess.run(command, env=self.environ, stdout=output, stderr=subprocess.STDOUT, check=False)
@@ -75,36 +81,38 @@ class Loop:
             raise LaunchError(f"the job {name} failed; see {log}")
 
     def send(self, year: int, seed: int) -> None:
-        """A window's worth of requests about people of a stored year."""
+        """Send one window of requests like a stored year's data; returns once all of them are logged."""
         for body in self.scenario.requests(self.settings, year, self.settings.drift_window_rows, seed):
             self.predict.post(self.scenario.path, json=body).raise_for_status()
         self.wait(
-            lambda: self.gauge(self.predict, "prediction_log_queue_rows") == 0, SOON_SECONDS, "the requests are logged"
+            lambda: self.gauge(self.predict, "prediction_log_queue_rows") == 0,
+            REACTION_SECONDS,
+            "the requests are logged",
         )
 
     def report(self) -> dict[str, Any]:
-        """Judge the window as the schedule would; the report as the drift service tells it."""
+        """Run the drift check on the latest window; returns the report as the drift service returns it."""
         self.job(f"report_{self.model}_drift")
         answer = self.drift.get(f"/monitoring/drift/{self.model}")
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
-        self.say(f"    report {found['id'][:8]}: {found['status']}: {found['reason']}")
+        self.report_line(f"    report {found['id'][:8]}: {found['status']}: {found['reason']}")
         return found
 
     def champion(self) -> str:
-        """The version that the predict API answers with."""
+        """The version with which the predict service answers."""
         answer = self.predict.post(self.scenario.path, json=self.scenario.probe)
         answer.raise_for_status()
         return str(answer.json()["version"])
 
     def decisions(self) -> list[dict[str, Any]]:
-        """What the retrain policy decided, oldest first."""
+        """Decisions of the retrain policy, oldest first."""
         answer = self.drift.get(f"/monitoring/drift/{self.model}/history")
         answer.raise_for_status()
         return list(reversed(answer.json()["decisions"]))
 
-    def ended(self, request_id: str) -> str | None:
-        """How a training request ended; None while it is open."""
+    def request_outcome(self, request_id: str) -> str | None:
+        """Final status of a training request; None while it is open."""
         warehouse = Warehouse(self.settings.database)
         try:
             request = work_request(warehouse, request_id)
@@ -112,34 +120,38 @@ class Loop:
             warehouse.close()
         return None if request is None or request["status"] in OPEN else str(request["status"])
 
-    def judged(self) -> dict[str, Any]:
-        """The newest entry of the promotion audit: candidate, whether it serves, the gate's reason and numbers."""
+    def latest_promotion_decision(self) -> dict[str, Any]:
+        """The newest entry of the promotion audit: candidate, decision, the gate's reason and figures."""
         warehouse = Warehouse(self.settings.database)
         try:
             return promotion_history(warehouse, self.model, limit=1)[0]
         finally:
             warehouse.close()
 
-    def ingested(self, period: int) -> bool:
+    def is_ingested(self, period: int) -> bool:
         """Whether the platform has ingested a period."""
         return self.scenario.is_ingested(self.settings, period)
 
-    def share(self) -> float:
-        """The gauge that alerts and dashboards look at."""
+    def drift_share(self) -> float:
+        """The gauge `drift_share` of the model, which alerts and dashboards use."""
         return self.gauge(self.drift, f'drift_share{{model="{self.model}"}}')
 
     def gauge(self, service: httpx.Client, name: str) -> float:
-        """A sample of a service's metrics; NaN when it is not there."""
+        """Value of a sample of a service's metrics; NaN without it."""
         for line in service.get("/metrics").text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rsplit(" ", 1)[1])
         return float("nan")
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Until it is so. Raises LaunchError when it does not come to it, or when a process ends."""
+        """Wait for a condition, which `what` describes.
+
+        Raises:
+            LaunchError: it does not hold within `seconds`, or a process has ended.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
-            self.alive()
+            self.require_alive()
             if time.monotonic() > deadline:
-                raise LaunchError(f"after {seconds:.0f} s it still is not so that {what}; see {self.settings.logs}")
+                raise LaunchError(f"timed out after {seconds:.0f} s; expected: {what}; see {self.settings.logs}")
             time.sleep(0.5)

@@ -1,7 +1,7 @@
-"""Keeps two installations apart: neither two homes on one database or store, nor two platforms in one home.
+"""Prevents two installations from sharing a database or store, and two platforms from sharing a home.
 
 The launcher claims for the whole installation; services that it (or compose, or Kubernetes) starts claim nothing, so
-replicas on any number of machines are one installation.
+that replicas on any number of machines are one installation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.ownership import Installation, claim_database, claim_store, owner_of_database
 
 STORE_SECONDS = 20.0
-"""A store that was started together with us makes its buckets a moment after it answers."""
+"""Wait for a store that was started at the same time: it creates its buckets after it first answers."""
 DATABASES = ("database_url", "dagster_database_url")
 
 
 def this_installation(settings: Settings) -> Installation:
-    """The installation of these settings; its id is set, or made once and kept in the home."""
+    """The installation of these settings; its id is a setting, or generated once and kept in the home."""
     kept = settings.home / "installation-id"
     if not settings.installation_id:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def this_installation(settings: Settings) -> Installation:
 
 
 def require_unowned(settings: Settings) -> None:
-    """Read the owners by the superuser's login, before roles and databases are made or passwords changed.
+    """Check the owners by the superuser's login, before roles and databases are created or passwords changed.
 
     Raises:
         LaunchError: a database belongs to another installation.
@@ -53,13 +53,13 @@ def require_unowned(settings: Settings) -> None:
 
 
 def claim(settings: Settings) -> None:
-    """Make every database and store outside the home this installation's, where it has no owner yet.
+    """Claim every database and store outside the home that has no owner yet.
 
-    One after the other, and no further than the first that has another owner: of two homes that start at once on the
-    same parts the one that came first has them all.
+    In a fixed order, up to the first with another owner: of two homes that start at once on the same parts, one gets
+    all of them.
 
     Raises:
-        LaunchError: one belongs to another installation; the message names it and the settings that allow the start.
+        LaunchError: one belongs to another installation; the message names it and the settings that permit the start.
     """
     mine = this_installation(settings)
     for name in DATABASES:
@@ -74,7 +74,7 @@ def _require_own(settings: Settings, mine: Installation, name: str, owner: Insta
         return
     raise LaunchError(
         f"{variable(name)}: in use by installation {owner.id} of {owner.home} on {owner.host} since {owner.since}; "
-        f"choose another one, or set {variable('installation_id')}={owner.id} where this home continues that "
+        f"fix: choose another one, or set {variable('installation_id')}={owner.id} where this home continues that "
         f"installation, or {variable('allow_shared')}=true"
     )
 
@@ -94,10 +94,14 @@ def _claim_store(settings: Settings, mine: Installation) -> Installation:
 
 @contextmanager
 def sole_platform(home: Path) -> Iterator[None]:
-    """Held while the platform runs. Raises LaunchError where another launcher runs it in the same home."""
+    """Hold the lock of a home while its platform runs.
+
+    Raises:
+        LaunchError: another launcher holds it.
+    """
     with (home / "platform.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LaunchError(f"a platform runs in {home} already; stop it, or set {variable('home')}") from None
+            raise LaunchError(f"a platform runs in {home} already; fix: stop it, or set {variable('home')}") from None
         yield

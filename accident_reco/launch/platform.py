@@ -1,4 +1,4 @@
-"""What runs on one machine, in which order, and what the screen says of it."""
+"""Runs the platform on one machine: pipeline, Dagster, services; prints a summary."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
 from accident_reco.launch.ownership import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
+from accident_reco.launch.programs import script
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import models
@@ -24,28 +24,28 @@ SERVICES = ("auth", "predict", "drift")
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:
-    """Materialize what is missing and say what serves.
+    """Materialize what is missing and print the production versions.
 
     Raises:
-        LaunchError: a step failed; what it said stands above.
+        LaunchError: a step failed; its output was printed.
     """
     with _children(settings, environ) as children:
         _materialize(children)
-    _say(summary(settings))
+    _print(summary(settings))
 
 
 def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
-    """Materialize what is missing, start every service, and stay until a signal or a failure.
+    """Materialize what is missing, start every service, and wait for a signal or a failure.
 
     Raises:
         LaunchError: a port is taken, a platform runs in this home already, a step failed, or a service ended.
     """
     ports = {"dagster": settings.dagster_port} | {name: getattr(settings, f"{name}_port") for name in SERVICES}
     require_free_ports(settings.host, {variable(f"{name}_port"): port for name, port in ports.items()})
-    base = {name: f"http://{_shown(settings.host)}:{port}" for name, port in ports.items()}
+    base = {name: f"http://{_url_host(settings.host)}:{port}" for name, port in ports.items()}
     with sole_platform(settings.home), _children(settings, environ) as children:
         _materialize(children)
-        _say("starting services …")
+        _print("starting services …")
         password = ensure_admin(settings)
         start_dagster(children, settings)
         for name in SERVICES:
@@ -53,17 +53,17 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
             children.start(name, command, environ=service_environment(settings, name, environ))
         ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
         children.await_ready(ready, READY_SECONDS)
-        _say(summary(settings))
+        _print(summary(settings))
         if password is not None:
-            _say(f"\nadmin password: {password}\n(user admin; shown this once, kept in {settings.keys})")
-        _say(_where(base, settings, time.monotonic() - started))
+            _print(f"\nadmin password: {password}\n(user admin; shown once, kept in {settings.keys})")
+        _print(_addresses(base, settings, time.monotonic() - started))
         while True:
             children.check()
             time.sleep(0.5)
 
 
 def summary(settings: Settings) -> str:
-    """Which version of each model serves, from what data, how good on its holdout."""
+    """Production version of each model with its data source and holdout metrics, as text."""
     store = ModelStore(open_store(settings.store))
     lines = []
     for name, model in models(settings).items():
@@ -81,7 +81,7 @@ def _headline(model: Model, manifest: Manifest) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in known if isinstance(value, int | float))
 
 
-def _where(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
+def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
     lines = [f"  {name:<10} {url}{'' if name == 'dagster' else '/docs'}" for name, url in base.items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
@@ -97,16 +97,16 @@ def _children(settings: Settings, environ: dict[str, str]) -> Iterator[Children]
 
 
 def _materialize(children: Children) -> None:
-    """The pipeline as a child whose progress lines go straight to the terminal."""
+    """Run the pipeline as a child process that prints its progress."""
     child = children.start("pipeline", [sys.executable, "-m", "accident_reco.defs.pipeline"], echo=True)
     code = child.process.wait()
     children.started.remove(child)
     if code != 0:
-        raise LaunchError(f"the pipeline ended with exit code {code}; nothing was started")
+        raise LaunchError(f"the pipeline failed with exit code {code}; no service was started")
 
 
 def start_dagster(children: Children, settings: Settings) -> None:
-    """One code server that web server and daemon share: half the memory of one each."""
+    """Start Dagster: one code server that web server and daemon share, which halves the memory of one each."""
     port = free_port()
     workspace = settings.dagster_home / "workspace.yaml"
     workspace.write_text(
@@ -115,32 +115,17 @@ def start_dagster(children: Children, settings: Settings) -> None:
     )
     location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
     children.start(
-        "code-server", [_script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *location]
+        "code-server", [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *location]
     )
-    children.start(
-        "dagster",
-        [
-            _script("dagster-webserver"),
-            "--host",
-            settings.host,
-            "--port",
-            str(settings.dagster_port),
-            "-w",
-            str(workspace),
-        ],
-    )
-    children.start("daemon", [_script("dagster-daemon"), "run", "-w", str(workspace)])
+    web = ["--host", settings.host, "--port", str(settings.dagster_port), "-w", str(workspace)]
+    children.start("dagster", [script("dagster-webserver"), *web])
+    children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
 
 
-def _script(name: str) -> str:
-    """A console script of this environment."""
-    return str(Path(sys.executable).parent / name)
-
-
-def _shown(host: str) -> str:
+def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Child processes: started in their own groups, logged to files, awaited until ready, always stopped."""
+"""Child processes: each in its own group, logged to a file, awaited until ready, always stopped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 8.0
 PR_SET_PDEATHSIG = 1
 
 
 class LaunchError(RuntimeError):
-    """The platform cannot start or go on; the message is all that a person needs."""
+    """The platform cannot start or continue; the message is shown without a traceback."""
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Child:
 
 @dataclass
 class Children:
-    """Everything that was started, in order; `stop` ends all of it."""
+    """Started processes, in order; `stop` ends all of them."""
 
     environ: Mapping[str, str]
     logs: Path
@@ -53,11 +54,11 @@ class Children:
         environ: Mapping[str, str] | None = None,
         stop_signal: int = signal.SIGTERM,
     ) -> Child:
-        """Start a process. Its errors, and its output unless `echo` sends that to our own, go to a log file.
+        """Start a process. Its stderr goes to a log file, and its stdout too, unless `echo` passes it to the terminal.
 
         Args:
-            environ: variables of this process alone, over those that all share.
-            stop_signal: what asks this program for an orderly end.
+            environ: variables of this process alone, in addition to those that all share.
+            stop_signal: signal for an orderly stop of this program.
         """
         log = self.logs / f"{name}.log"
         with log.open("wb") as output:
@@ -82,10 +83,10 @@ class Children:
                 raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")
 
     def await_ready(self, probes: Mapping[str, str | Callable[[], bool]], seconds: float) -> None:
-        """Wait until each URL answers 200 and each function says yes.
+        """Wait until each URL returns 200 and each function returns True.
 
         Raises:
-            LaunchError: a child ended, or one is not ready in time.
+            LaunchError: a child ended, or a probe does not succeed in time.
         """
         deadline = time.monotonic() + seconds
         waiting = dict(probes)
@@ -98,11 +99,11 @@ class Children:
                 time.sleep(0.1)
 
     def kill(self, name: str) -> None:
-        """End the newest child of a name at once, as an outage would, and forget it."""
+        """Kill the newest child of a name, as an outage would."""
         self._end(name, 0.0)
 
     def end(self, name: str, seconds: float = STOP_SECONDS) -> None:
-        """Ask the newest child of a name to end, insist after `seconds`, and forget it."""
+        """Stop the newest child of a name; kill it after `seconds`."""
         self._end(name, seconds)
 
     def _end(self, name: str, seconds: float) -> None:
@@ -116,20 +117,20 @@ class Children:
         self.started.remove(child)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask every process group to end, newest first, then insist."""
+        """Stop every process group, newest first; kill those that remain after `seconds`."""
         for child in reversed(self.started):
             _signal_group(child, child.stop_signal)
         deadline = time.monotonic() + seconds
         for child in self.started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
-            _signal_group(child, signal.SIGKILL)  # grandchildren too: a run that is under way
+            _signal_group(child, signal.SIGKILL)  # grandchildren too: a run in progress
             child.process.wait()
         self.started.clear()
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP GET gives a success."""
+    """Whether an HTTP GET returns 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own loopback URLs
             return bool(answer.status == 200)
@@ -142,7 +143,14 @@ def _ready(probe: str | Callable[[], bool]) -> bool:
 
 
 def require_free_ports(host: str, ports: Mapping[str, int]) -> None:
-    """Raises LaunchError naming every port that is taken and the variable that moves it."""
+    """Check that ports are free and distinct.
+
+    Args:
+        ports: variable → port.
+
+    Raises:
+        LaunchError: names every port in use and its variable.
+    """
     problems = []
     for variable, port in ports.items():
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -150,7 +158,7 @@ def require_free_ports(host: str, ports: Mapping[str, int]) -> None:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                problems.append(f"port {port} on {host}: {error.strerror}; set {variable} to a free one")
+                problems.append(f"port {port} on {host}: {error.strerror}; fix: set {variable} to a free one")
     twice = {port for port in ports.values() if list(ports.values()).count(port) > 1}
     problems += [f"port {port} is set for two services" for port in sorted(twice)]
     if problems:
@@ -158,9 +166,9 @@ def require_free_ports(host: str, ports: Mapping[str, int]) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
@@ -172,8 +180,8 @@ def _signal_group(child: Child, number: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux: a child does not outlive a launcher that was killed."""
+    """End with the parent, even if that is killed (Linux)."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
-        return  # not Linux: only an orderly stop ends the children
+        return  # not Linux: only an orderly stop ends the child

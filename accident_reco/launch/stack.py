@@ -1,6 +1,6 @@
-"""Runs the whole production stack natively on one machine: its servers here, the platform as `launch up` on top.
+"""Runs the production stack natively on one machine: the servers, and the platform as `launch up` on them.
 
-The platform is the same program with other variables; they are written to `$HOME/stack/environment` for other commands.
+The platform is the same program with other variables, which `$HOME/stack/environment` keeps for other commands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
+from accident_reco.launch.postgres_server import start_postgres
+from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
     BUCKETS,
     OWNERS,
@@ -36,10 +37,10 @@ PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
 
 
 def run_stack(settings: Settings, environ: dict[str, str]) -> None:
-    """Start every server, then the platform, and stay until a signal or a failure.
+    """Start every server, then the platform, and wait for a signal or a failure.
 
     Raises:
-        LaunchError: a port is taken, a program is missing, or something ended.
+        LaunchError: a port is in use, a program is missing, or a process ended.
     """
     with stack_servers(settings, environ) as (children, stack):
         platform = Children(stack, settings.logs)
@@ -48,19 +49,19 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
             _await_platform(platform, settings)
             start_exporter(children, settings, stack)
             start_monitoring(children, settings)
-            sys.stdout.write(_where(settings) + "\n")
+            sys.stdout.write(_addresses(settings) + "\n")
             sys.stdout.flush()
             while child.process.poll() is None:
                 children.check()
                 time.sleep(0.5)
             raise LaunchError(f"the platform ended with exit code {child.process.returncode}; see {child.log}")
         finally:
-            platform.stop(seconds=15.0)  # it stops its own children first: the log is flushed while databases live
+            platform.stop(seconds=15.0)  # it stops its own children first: the log is flushed while the databases run
 
 
 @contextmanager
 def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
-    """PostgreSQL, S3 and MLflow, ready with roles, databases and buckets; gives them and the platform's variables."""
+    """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
     folder = stack_folder(settings)
     require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
     keys = secrets_folder(settings)
@@ -69,14 +70,18 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
     stack = environ | stack_environment(settings, keys, urls)
     children = Children(environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}, settings.logs)
     try:
-        postgres = servers.start_postgres(children, folder / "postgres", settings.postgres_port, admin)
+        postgres = start_postgres(children, folder / "postgres", settings.postgres_port, admin)
         s3 = s3_environment(settings, keys)
         store = servers.start_s3(
-            children, folder / "s3", servers.seaweed_ports(settings.s3_port), s3["AWS_ACCESS_KEY_ID"],
-            s3["AWS_SECRET_ACCESS_KEY"], BUCKETS,
-        )  # fmt: skip
+            children,
+            folder / "s3",
+            servers.seaweed_ports(settings.s3_port),
+            s3["AWS_ACCESS_KEY_ID"],
+            s3["AWS_SECRET_ACCESS_KEY"],
+            BUCKETS,
+        )
         children.await_ready({"postgres": postgres, "s3": store}, READY_SECONDS)
-        address = f"{servers.LOOPBACK}:{settings.postgres_port}"
+        address = f"{LOOPBACK}:{settings.postgres_port}"
         superuser = f"postgresql+psycopg2://postgres:{quote(admin)}@{address}/postgres"
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
@@ -92,15 +97,15 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
 
 
 def start_exporter(children: Children, settings: Settings, stack: dict[str, str]) -> None:
-    """Dagster's metrics, read from its storage."""
+    """Start the exporter of Dagster's state and wait until it is live."""
     environ = stack | {"DAGSTER_HOME": str(settings.dagster_home)}
     command = [sys.executable, "-m", "accident_reco.defs.exporter"]
     children.start("exporter", command, environ=environ)
-    children.await_ready({"exporter": f"http://{servers.LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
+    children.await_ready({"exporter": f"http://{LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
 
 
 def start_monitoring(children: Children, settings: Settings) -> None:
-    """Exporters of the machine and of PostgreSQL, Prometheus with the rules, Alertmanager."""
+    """Start the machine's and PostgreSQL's exporters, Prometheus with its rules, and Alertmanager."""
     folder, keys = stack_folder(settings), secrets_folder(settings)
     node, database = free_port(), free_port()
     admin = secret(keys, "postgres-superuser")
@@ -118,7 +123,7 @@ def start_monitoring(children: Children, settings: Settings) -> None:
 
 
 def stack_folder(settings: Settings) -> Path:
-    """Where the servers keep their data."""
+    """Folder of the servers' data; created if missing."""
     folder = settings.home / "stack"
     for made in (folder, settings.logs):
         made.mkdir(parents=True, exist_ok=True)
@@ -126,14 +131,14 @@ def stack_folder(settings: Settings) -> Path:
 
 
 def secrets_folder(settings: Settings) -> Path:
-    """Where the generated passwords are kept."""
+    """Folder of the generated passwords; created if missing."""
     folder = stack_folder(settings) / "keys"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
 def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]) -> None:
-    """The variables that the stack adds, for a shell: `set -a; . FILE; set +a`. They hold passwords: mode 0600."""
+    """Write the variables that the stack adds, for a shell: `set -a; . FILE; set +a`. With passwords: mode 0600."""
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in stack.items() if environ.get(name) != value]
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -141,19 +146,19 @@ def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]
 
 
 def _await_platform(platform: Children, settings: Settings) -> None:
-    """The first start fills everything, which takes minutes."""
-    ready = f"http://{servers.LOOPBACK}:{settings.predict_port}/readyz"
+    """Wait for the platform; its first start trains every model, which takes minutes."""
+    ready = f"http://{LOOPBACK}:{settings.predict_port}/readyz"
     platform.await_ready({"platform": ready}, PLATFORM_SECONDS)
 
 
-def _where(settings: Settings) -> str:
+def _addresses(settings: Settings) -> str:
     shown = {
         "mlflow": settings.mlflow_port,
         "prometheus": settings.prometheus_port,
         "alertmanager": settings.alertmanager_port,
     }
-    lines = [f"  {name:<13} http://{servers.LOOPBACK}:{port}" for name, port in shown.items()]
-    lines.append(f"  {'postgresql':<13} {servers.LOOPBACK}:{settings.postgres_port}: platform, dagster, mlflow")
-    lines.append(f"  {'s3':<13} http://{servers.LOOPBACK}:{settings.s3_port}, bucket artifacts")
+    lines = [f"  {name:<13} http://{LOOPBACK}:{port}" for name, port in shown.items()]
+    lines.append(f"  {'postgresql':<13} {LOOPBACK}:{settings.postgres_port}: platform, dagster, mlflow")
+    lines.append(f"  {'s3':<13} http://{LOOPBACK}:{settings.s3_port}, bucket artifacts")
     lines.append(f"  {'environment':<13} {stack_folder(settings) / 'environment'}")
     return "\n".join(["", "stack", *lines])

@@ -1,4 +1,4 @@
-"""Configuration of a natively run stack: the deployment's own files with loopback addresses and real paths put in."""
+"""Configuration of a native stack: the files of `deploy/` with loopback addresses and local paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import yaml
 
 from accident_reco.launch.home import ROOT
-from accident_reco.launch.stack_servers import LOOPBACK
+from accident_reco.launch.processes import LOOPBACK
 from accident_reco.settings import Settings, variable
 
 DEPLOY = ROOT / "deploy"
@@ -31,7 +31,7 @@ OWNERS = ("database_url", "dagster_database_url", "mlflow_database_url")
 
 
 def secret(folder: Path, name: str) -> str:
-    """A generated secret, kept in a file of mode 0600 and the same at every start."""
+    """A generated secret, kept in a file of mode 0600 and reused at every start."""
     path = folder / name
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -50,7 +50,7 @@ def database_urls(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str]) -> dict[str, str]:
-    """What turns the embedded platform into one on the stack: nothing but these variables."""
+    """Variables with which the platform runs on the stack instead of embedded storage."""
     named = {variable(kind): url for kind, url in urls.items()}
     return named | {
         variable("store_url"): "s3://artifacts/platform",
@@ -71,7 +71,7 @@ def s3_environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
-    """Names of the deployment → where they listen here."""
+    """Address in the deployment → address on this machine."""
     ports = {
         "auth:7999": settings.auth_port,
         "predict:8000": settings.predict_port,
@@ -86,7 +86,7 @@ def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
 
 
 def prometheus_config(known: Mapping[str, str], interval: str | None = None) -> str:
-    """deploy/prometheus for this machine. Raises KeyError where it names an address that nobody here has."""
+    """deploy/prometheus for this machine. Raises KeyError for an address that is not in `known`."""
     document = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     document["rule_files"] = [str(DEPLOY / "prometheus" / path) for path in document["rule_files"]]
     groups = [job["static_configs"] for job in document["scrape_configs"]]
@@ -101,7 +101,7 @@ def prometheus_config(known: Mapping[str, str], interval: str | None = None) -> 
 
 
 def alertmanager_config(known: Mapping[str, str], alert_secret: Path, every: str | None = None) -> str:
-    """deploy/alertmanager for this machine; `every` puts its waits and repetitions at one short time."""
+    """deploy/alertmanager for this machine; `every` replaces all its waits and intervals."""
     document = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
     for hook in (hook for receiver in document["receivers"] for hook in receiver.get("webhook_configs", [])):
         host, _, path = hook["url"].removeprefix("http://").partition("/")

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import Children
-from accident_reco.launch.stack_servers import start_postgres
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.real import real_bundle

@@ -1,4 +1,4 @@
-"""A code location with the loop's real sensors and training jobs that do nothing, for a real daemon."""
+"""A code location with the loop's real sensors and no-op training jobs, for a real daemon."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ platform = Platform()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Reports, sensors, and two jobs that end at once."""
+    """Reports, sensors, and two no-op jobs."""
 
     @dg.op
     def train() -> None:
@@ -19,11 +19,12 @@ def defs() -> dg.Definitions:
 
     jobs = [
         dg.JobDefinition(
-            name=f"train_{model}", graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]),
+            name=f"train_{model}",
+            graph_def=dg.GraphDefinition(name=f"train_{model}", node_defs=[train]),
             executor_def=dg.in_process_executor,
         )
         for model in ("accidents", "movies")
-    ]  # fmt: skip
+    ]
     settings = platform.settings
     loop = [
         *(drift_report.drift_definitions(model, settings) for model in models(settings).values()),

@@ -1,4 +1,4 @@
-"""A code location with the real rollback beside trainings that last until the test lets them end."""
+"""A code location with the real rollback and trainings that wait for the test."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ platform = Platform()
 
 @dg.op
 def train(context: dg.OpExecutionContext, platform: Platform) -> None:
-    """Tells its priority, then waits at a named pipe for one byte."""
+    """Log the priority, then wait for one byte of a named pipe."""
     context.log.info("nice %d", os.getpriority(os.PRIO_PROCESS, 0))
     with Path(os.environ[GATE]).open("rb", buffering=0) as gate:
         gate.read(1)
@@ -22,12 +22,12 @@ def train(context: dg.OpExecutionContext, platform: Platform) -> None:
 
 @dg.job(executor_def=dg.in_process_executor)
 def training() -> None:
-    """One op."""
+    """Runs `train`."""
     train()
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The job, and the rollback with its sensors."""
+    """The training job, and the rollback with its sensors."""
     jobs = dg.Definitions(jobs=[training], resources={"platform": platform})
     return dg.Definitions.merge(jobs, rollback.definitions(["accidents", "movies"], platform.settings))

@@ -1,6 +1,6 @@
-"""A home whose accident champion has a known reference profile, and the loop's definitions around it.
+"""A home whose accident champion has a known reference profile, and the loop's definitions.
 
-The training jobs do nothing here: only their names and how they end matter to the loop.
+The training jobs are no-ops: only their names and their outcomes matter to the loop.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from accident_reco.storage.prediction_log import insert_predictions
 ROWS = 900
 
 
-def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
+def road_users(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndarray]:
     return {
         "hrmn": rng.integers(0, 24, rows) * 100,
         "vma": rng.choice([30, 50, 80], rows) + 30 * shift,
@@ -30,30 +30,44 @@ def people(rng: np.random.Generator, rows: int, shift: int) -> dict[str, np.ndar
 def promote(platform: Platform, seed: int, shift: int = 0) -> str:
     rng = np.random.default_rng(seed)
     kinds = {"hrmn": "numeric", "vma": "numeric", "catu": "categorical"}
-    profile = build_reference(people(rng, 4_000, shift), kinds, model="accidents", data_source="sample")
+    profile = build_reference(road_users(rng, 4_000, shift), kinds, model="accidents", data_source="sample")
     bundle = Bundle(
-        "accidents", {"reference.json": reference_bytes(profile)}, {"seed": seed}, {"roc_auc": 0.8},
+        "accidents",
+        {"reference.json": reference_bytes(profile)},
+        {"seed": seed},
+        {"roc_auc": 0.8},
         {"data_source": "sample", "sources": []},
-    )  # fmt: skip
+    )
     manifest = platform.models.write(bundle)
     platform.models.point(manifest, expected=platform.models.pointer("accidents"), run_id="test", reason="test")
     return manifest.version
 
 
 def traffic(platform: Platform, shift: int, seed: int = 2, version: str = "v") -> None:
-    """Newer rows of the prediction log than any before."""
+    """Insert rows of the prediction log that are newer than all others."""
     rng = np.random.default_rng(seed)
-    columns = people(rng, ROWS, shift)
+    columns = road_users(rng, ROWS, shift)
     at, score = datetime.now(UTC), rng.random(ROWS)
-    insert_predictions(platform.warehouse, [
-        {
-            "id": f"{seed}-{i}-{shift}", "request_id": f"{seed}-{i}", "at": at - timedelta(milliseconds=i),
-            "model": "accidents", "version": version, "user_name": None, "source": "json", "status": 200,
-            "score": float(score[i]), "answer": {}, "latency_ms": 1.0,
-            "inputs": {name: int(values[i]) for name, values in columns.items()},
-        }
-        for i in range(ROWS)
-    ])  # fmt: skip
+    insert_predictions(
+        platform.warehouse,
+        [
+            {
+                "id": f"{seed}-{i}-{shift}",
+                "request_id": f"{seed}-{i}",
+                "at": at - timedelta(milliseconds=i),
+                "model": "accidents",
+                "version": version,
+                "user_name": None,
+                "source": "json",
+                "status": 200,
+                "score": float(score[i]),
+                "answer": {},
+                "latency_ms": 1.0,
+                "inputs": {name: int(values[i]) for name, values in columns.items()},
+            }
+            for i in range(ROWS)
+        ],
+    )
 
 
 @dg.op
@@ -62,13 +76,13 @@ def nothing() -> None:
 
 
 def idle_training(model: str) -> dg.JobDefinition:
-    """A training job that does nothing."""
+    """A no-op training job."""
     name = f"train_{model}"
     return dg.JobDefinition(name=name, graph_def=dg.GraphDefinition(name=name, node_defs=[nothing]))
 
 
-def definitions_of(platform: Platform) -> dg.Definitions:
-    """The loop's definitions beside training jobs that do nothing."""
+def build_loop_definitions(platform: Platform) -> dg.Definitions:
+    """The loop's definitions with no-op training jobs."""
     settings = Settings.load(home=platform.home)
     return dg.Definitions.merge(
         *(drift_report.drift_definitions(model, settings) for model in models(settings).values()),
@@ -89,7 +103,7 @@ def report(definitions, instance, config=None) -> dg.ExecuteInProcessResult:
 
 
 def tick(definitions, instance, name: str, cursor: str | None = None):
-    """One look of a sensor, as the daemon would do it."""
+    """One tick of a sensor, as the daemon evaluates it."""
     repository = definitions.get_repository_def()
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, repository_def=repository, resources=definitions.resources

@@ -28,7 +28,7 @@ PEOPLE = "300"
 
 
 class World:
-    """A home, an instance, and the ingest part of the platform."""
+    """A home, an instance, and the ingestion part of the platform."""
 
     def __init__(self, home: Path) -> None:
         self.platform = Platform(home=str(home))
@@ -68,7 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with made-up files of 2021 to 2023, as published, for tests to damage."""
+    """A directory with sample files of 2021 to 2023, as published, which tests damage."""
     folder = tmp_path / "published"
     folder.mkdir()
     for year in (2021, 2022, 2023):
@@ -83,13 +83,13 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_range_of_years_is_one_run(world: World) -> None:
-    """2016 to 2020, both eras, in a single run: every year has its own materialization with its own figures."""
+    """2016 to 2020, both file formats, in a single run: every year has its own materialization and figures."""
     result = world.ingest("2016", "2020")
     assert result.success
     assert world.years() == {"2016", "2017", "2018", "2019", "2020"}
     checks = _checks(result)
-    assert len(checks) == 9  # raw_file_intact, of four assets, counts once here
-    # 2020 is old by now: a warning, which blocks nothing.
+    assert len(checks) == 9  # raw_file_intact, of four assets, counts once
+    # 2020 is old: a warning, which does not block.
     assert [name for name, passed in checks.items() if not passed] == ["freshness"]
     rows = {
         event.partition: event.step_materialization_data.materialization.metadata
@@ -101,24 +101,24 @@ def test_range_of_years_is_one_run(world: World) -> None:
 
 
 def test_bad_year_fails_alone_and_is_retried_alone(world: World, published: Path) -> None:
-    """A damaged file in the middle of a range: its neighbours are done, it is named, and it alone is run again."""
+    """A damaged file in the middle of a range: the other years succeed, it is named, and it alone is rerun."""
     good = (published / "usagers-2022.csv").read_bytes()
     (published / "usagers-2022.csv").write_bytes(b"<html>503 Service Unavailable</html>")
     result = world.ingest("2021", "2023")
     assert not result.success
     assert world.years() == {"2021", "2023"}
     failure = next(event for event in result.all_events if event.is_step_failure)
-    told = failure.step_failure_data.user_failure_data
-    assert told is not None
-    assert told.description is not None
-    assert told.description.startswith("2022: usagers-2022.csv line 1: this is not a usagers file: no column")
+    error = failure.step_failure_data.user_failure_data
+    assert error is not None
+    assert error.description is not None
+    assert error.description.startswith("2022: usagers-2022.csv line 1: this is not a usagers file: no column")
     (published / "usagers-2022.csv").write_bytes(good)
     assert world.ingest("2022").success
     assert world.years() == {"2021", "2022", "2023"}
 
 
-def test_year_that_the_source_lacks(world: World, published: Path) -> None:
-    """A missing year is said to be missing, with the years that are there; the others are done."""
+def test_year_missing_in_the_source(world: World, published: Path) -> None:
+    """A missing year fails; the other years succeed."""
     (published / "lieux-2021.csv").unlink()
     result = world.ingest("2021", "2022")
     assert not result.success
@@ -126,7 +126,7 @@ def test_year_that_the_source_lacks(world: World, published: Path) -> None:
 
 
 def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, published: Path) -> None:
-    """The warehouse follows a correction of one year and leaves the other years' rows as they were."""
+    """The warehouse applies a correction of one year and leaves the other years' rows unchanged."""
     assert world.ingest("2021", "2023").success
     assert world.load().success
     before = {row["an"]: row["notes"] for row in read_view(world.platform.warehouse, "quarantine_by_rule")}
@@ -148,7 +148,7 @@ def test_corrected_year_replaces_its_rows_and_nothing_else(world: World, publish
 
 
 def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
-    """Running a range again fetches only what changed, and the same bytes give the same version."""
+    """Rerunning a range downloads only changed files; the same bytes give the same version."""
     assert world.ingest("2021", "2022").success
     first = {
         year: summary["victims_sha256"] for year, summary in raw_store.load_summaries(world.platform.objects).items()
@@ -164,7 +164,7 @@ def test_year_read_twice_is_fetched_once(world: World, published: Path) -> None:
 
 
 def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
-    """The users of 2021 published again as 2022: refused rows and the twin are both found, and the check blocks."""
+    """The users of 2021 published again as 2022: rejected rows and the duplicate file block."""
     (published / "usagers-2022.csv").write_bytes((published / "usagers-2021.csv").read_bytes())
     result = world.ingest("2021", "2022")
     failed = {name for name, passed in _checks(result).items() if not passed}
@@ -173,14 +173,14 @@ def test_same_file_in_two_years_blocks(world: World, published: Path) -> None:
 
 
 def _republish(published: Path, source: int, year: int) -> None:
-    """Puts the files of one year in place of another's, under other numbers and ids and in another order."""
+    """Replace a year's files by another year's, with other numbers, ids and order."""
     files = republished_files(sample_year(source, 300), year)
     for file in files.values():
         (published / file.name).write_bytes(file.data)
 
 
-def test_year_under_other_numbers_blocks(world: World, published: Path) -> None:
-    """2022 republished as 2023 with other numbers, ids and order: red with count, years, examples and fix."""
+def test_republished_year_blocks(world: World, published: Path) -> None:
+    """2022 republished as 2023 with other numbers, ids and order: fails with count, years, examples and fix."""
     _republish(published, 2022, 2023)
     result = world.ingest("2021", "2023")
     assert not result.success
@@ -195,8 +195,8 @@ def test_year_under_other_numbers_blocks(world: World, published: Path) -> None:
     )
 
 
-def test_part_of_a_year_under_other_numbers_blocks(world: World, published: Path) -> None:
-    """A tenth of 2022 mixed into 2023."""
+def test_partly_republished_year_blocks(world: World, published: Path) -> None:
+    """A tenth of 2022 inserted into 2023."""
     own, copied = sample_year(2023, 300), republished_files(sample_year(2022, 300), 2023)
     for table, file in own.items():
         _, *rows = copied[table].data.decode().splitlines()
@@ -208,8 +208,8 @@ def test_part_of_a_year_under_other_numbers_blocks(world: World, published: Path
     assert not result.success
 
 
-def test_duplicates_neither_train_nor_promote(world: World, published: Path) -> None:
-    """The red year stays stored: trainings leave the copies out, and the gate refuses what is trained meanwhile."""
+def test_duplicates_are_excluded_and_block_promotion(world: World, published: Path) -> None:
+    """The failed year stays stored: trainings exclude the copies, and the gate rejects candidates."""
     assert world.ingest("2021", "2022").success
     settings = world.platform.settings
     before = load_population(world.platform.objects, settings)
@@ -226,14 +226,14 @@ def test_duplicates_neither_train_nor_promote(world: World, published: Path) -> 
     candidate = Bundle(
         "accidents", {"model.onnx": b"x"}, {}, {"roc_auc": 0.99}, {"sources": [], "data_source": "directory"}
     )
-    refused = _promote(world, candidate)
-    assert refused["promoted"].value is False
-    assert "2022: 133 of 133 accidents (100.00%) have the content of another one" in str(refused["reason"].value)
+    rejected = _promote(world, candidate)
+    assert rejected["promoted"].value is False
+    assert "2022: 133 of 133 accidents (100.00%) have the content of another one" in str(rejected["reason"].value)
     assert world.platform.models.pointer("accidents") is None
 
 
 def _promote(world: World, candidate: Bundle) -> Mapping[str, dg.MetadataValue[Any]]:
-    """Materializes production_model for a candidate; gives its metadata."""
+    """Materialize production_model for a candidate; returns its metadata."""
     world.platform.warehouse.upgrade()
 
     @dg.asset(key=["accidents", "candidate_model"], group_name="accidents_training", io_manager_key="bundles")
@@ -252,8 +252,8 @@ def _promote(world: World, candidate: Bundle) -> Mapping[str, dg.MetadataValue[A
     return event.metadata
 
 
-def test_another_source_does_not_mix_in(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sample years in the store, then real files of one year: the warehouse holds the real year only."""
+def test_sources_are_not_mixed(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample years in the store, then files of a directory: the warehouse holds the directory's year only."""
     assert world.ingest("2021", "2022").success
     assert world.load().success
     folder = tmp_path / "real"

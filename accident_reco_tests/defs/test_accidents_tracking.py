@@ -1,4 +1,4 @@
-"""MLflow through Dagster, on a real database of its own."""
+"""MLflow through Dagster, on a real tracking database."""
 
 import socketserver
 import threading
@@ -29,8 +29,8 @@ from accident_reco.lifecycle.tracking import (
 from accident_reco.lifecycle.tracking_spool import REASON
 
 pytestmark = [
-    # dagster-mlflow calls itself a preview; the pin in pyproject holds it still.
-    pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning"),
+    # dagster-mlflow is a preview; its version is pinned.
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
     # MLflow and SQLAlchemy talk to each other in their own deprecated ways.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -43,16 +43,26 @@ def _run(version: str) -> TrackedRun:
     return TrackedRun("accidents", f"accidents-{version}", {"trees": 3}, {"roc_auc": 0.9}, tags, {"card.md": b"# card"})
 
 
-REFUSED = Decision(False, "gain +0.0001 is not significant", {"champion": "older", "comparison": {
-    "rows": 90, "groups": 40, "gain": {"value": 0.0001, "low": -0.002, "high": 0.003}, "slices": [],
-}})  # fmt: skip
+REJECTED = Decision(
+    False,
+    "gain +0.0001 is not significant",
+    {
+        "champion": "older",
+        "comparison": {
+            "rows": 90,
+            "groups": 40,
+            "gain": {"value": 0.0001, "low": -0.002, "high": 0.003},
+            "slices": [],
+        },
+    },
+)
 
 
 def _train(platform: Platform, found: list[str | None], pointer: Pointer) -> None:
     @dg.asset
     def trained(context: dg.AssetExecutionContext) -> None:
         found.append(track(context, platform, _run("new")))
-        record_decision(context, platform, "accidents", "new", REFUSED, pointer)
+        record_decision(context, platform, "accidents", "new", REJECTED, pointer)
 
     with dg.DagsterInstance.ephemeral() as instance:
         assert dg.materialize([trained], instance=instance).success
@@ -62,8 +72,8 @@ def _pointer(version: str, previous: str | None) -> Pointer:
     return Pointer(version, "sha", "2026-01-01T00:00:00+00:00", "run", previous, "for a test")
 
 
-def test_a_run_is_logged_judged_registered_and_followed(tmp_path, monkeypatch):
-    """Parameters, metrics, artifacts, the gate's word, a spooled run from before, and the aliases of the registry."""
+def test_run_is_logged_evaluated_and_registered(tmp_path, monkeypatch):
+    """Parameters, metrics, artifacts, the gate's decision, an earlier spooled run, and the registry's aliases."""
     monkeypatch.chdir(tmp_path)
     platform = Platform(home=str(tmp_path))
     spool(spool_directory(platform), _run("old"))
@@ -73,16 +83,23 @@ def test_a_run_is_logged_judged_registered_and_followed(tmp_path, monkeypatch):
     run = client.get_run(found[0])
     assert run.data.params == {"trees": "3"}
     assert run.data.metrics == {
-        "roc_auc": 0.9, "gate_promoted": 0, "gate_gain": 0.0001, "gate_gain_low": -0.002, "gate_gain_high": 0.003,
-        "gate_holdout_rows": 90, "gate_holdout_groups": 40,
-    }  # fmt: skip
+        "roc_auc": 0.9,
+        "gate_promoted": 0,
+        "gate_gain": 0.0001,
+        "gate_gain_low": -0.002,
+        "gate_gain_high": 0.003,
+        "gate_holdout_rows": 90,
+        "gate_holdout_groups": 40,
+    }
     assert run.data.tags["bundle_version"] == "new"
-    told = {name: run.data.tags[name] for name in ("gate", "gate.reason", "gate.champion")}
-    assert told == {"gate": "refused", "gate.reason": REFUSED.reason, "gate.champion": "older"}
+    tags = {name: run.data.tags[name] for name in ("gate", "gate.reason", "gate.champion")}
+    assert tags == {"gate": "refused", "gate.reason": REJECTED.reason, "gate.champion": "older"}
     assert run.info.status == "FINISHED"
     assert [f.path for f in client.list_artifacts(run.info.run_id, "bundle")] == ["bundle/card.md", "bundle/gate.json"]
-    aliases = {alias: client.get_model_version_by_alias("accidents", alias).tags["bundle_version"]
-               for alias in ("champion", "previous")}  # fmt: skip
+    aliases = {
+        alias: client.get_model_version_by_alias("accidents", alias).tags["bundle_version"]
+        for alias in ("champion", "previous")
+    }
     assert aliases == {"champion": "new", "previous": "old"}
     assert set(move_aliases(platform.settings.tracking_uri, "accidents", "spooled still", "new")) == {"previous"}
     assert set(client.get_registered_model("accidents").aliases) == {"previous", "challenger"}
@@ -90,8 +107,8 @@ def test_a_run_is_logged_judged_registered_and_followed(tmp_path, monkeypatch):
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_training_goes_on_without_a_tracker_and_all_of_it_arrives_later(tmp_path, monkeypatch):
-    """An unreachable server costs a warning; run and decision wait, and come together in one run."""
+def test_training_continues_without_a_tracker_and_is_sent_later(tmp_path, monkeypatch):
+    """An unreachable server causes a warning; run and decision are spooled, then logged as one run."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     platform = Platform(home=str(tmp_path))
     found: list[str | None] = []
@@ -111,7 +128,7 @@ def test_training_goes_on_without_a_tracker_and_all_of_it_arrives_later(tmp_path
 
 @contextmanager
 def _tracker(start: bytes, piece: bytes) -> Iterator[str]:
-    """A port that accepts every connection, writes `start`, then `piece` for ever; without a piece it stays silent."""
+    """A port that accepts every connection, writes `start`, then repeats `piece`; without one it stays silent."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -139,7 +156,7 @@ def _tracker(start: bytes, piece: bytes) -> Iterator[str]:
     ids=["silent", "dripped-head", "dripped-body"],
 )
 def test_training_ends_within_the_budget_when_the_tracker_hangs(tmp_path, monkeypatch, start, piece):
-    """The port is open and nothing (or a byte now and then) comes: run and decision are in the spool, on time."""
+    """The port is open and sends nothing, or single bytes: run and decision are spooled within the budget."""
     budget = 6
     with _tracker(start, piece) as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -157,8 +174,8 @@ def test_training_ends_within_the_budget_when_the_tracker_hangs(tmp_path, monkey
     ]
 
 
-def test_a_rejected_run_spoils_no_other(tmp_path, monkeypatch):
-    """One in the spool, and one that is just trained: each is set aside with its reason, every other arrives once."""
+def test_rejected_run_does_not_block_others(tmp_path, monkeypatch):
+    """One in the spool and one just trained: each is set aside with its reason, every other is logged once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     platform = Platform(home=str(tmp_path))
@@ -186,8 +203,8 @@ def test_a_rejected_run_spoils_no_other(tmp_path, monkeypatch):
     assert all("Invalid value" in (place / REASON).read_text() for place in waiting.iterdir())
 
 
-def test_an_attempt_of_unknown_outcome_is_found_again(tmp_path):
-    """Killed after the run was created, or after all of it was logged: the next attempt completes the same run."""
+def test_attempt_of_unknown_outcome_is_completed(tmp_path):
+    """Killed after the run was created or fully logged: the next attempt completes the same run."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     experiment = prepare_experiment(uri, "accidents", tmp_path / "mlartifacts")
     run = _run("v")
@@ -199,8 +216,8 @@ def test_an_attempt_of_unknown_outcome_is_found_again(tmp_path):
     assert (only.info.run_id, only.info.status, only.data.metrics) == (begun, "FINISHED", {"roc_auc": 0.9})
 
 
-def test_a_decision_on_a_version_that_the_tracker_never_saw_is_kept(tmp_path):
-    """A rollback to a version trained under another tracker gets a run of its own, and blocks nothing."""
+def test_decision_on_a_version_unknown_to_the_tracker_is_logged(tmp_path):
+    """A rollback to a version of another tracker is logged as a run of its own."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     prepare_experiment(uri, "accidents", tmp_path / "mlartifacts")
     run_id = log_alone(uri, gate_record("accidents", "elsewhere", Decision(True, "rolled back")))

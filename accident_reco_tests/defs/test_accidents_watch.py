@@ -1,4 +1,4 @@
-"""Sensors on accident data: a new year, a corrected year, a source that is away, the warehouse behind."""
+"""Sensors of accident data: a new year, a corrected year, an unreachable source, an outdated warehouse."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def platform(tmp_path: Path, published: Path) -> Iterator[Platform]:
 
 
 def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> tuple[list[str], str]:
-    """Run keys or, without any, the reason to skip; and the cursor."""
+    """Run keys, and the reason for a skip."""
     definitions = dg.Definitions(
         assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
         jobs=[ingest_assets.build_ingest_job(None), ingest_assets.load_accidents],
@@ -61,17 +61,16 @@ def _ingest(platform: Platform, *years: int) -> None:
         assert isinstance(done, ingest.IngestedYear)
 
 
-def test_new_then_known_then_corrected_year(platform: Platform, published: Path) -> None:
-    """Each year is asked for once; stored years rest; a corrected file brings its year back under another key."""
+def test_new_stored_and_corrected_year(platform: Platform, published: Path) -> None:
+    """Each year is requested once; stored years are not; a corrected file requests its year with another run key."""
     keys, _ = _tick(accident_source, platform)
-    assert [key.split(":")[:3] for key in keys] == [
-        ["ingest", "directory", "2022"], ["ingest", "directory", "2023"]
-    ]  # fmt: skip
+    assert [key.split(":")[:3] for key in keys] == [["ingest", "directory", "2022"], ["ingest", "directory", "2023"]]
     assert _tick(accident_source, platform)[0] == keys
     _ingest(platform, 2022, 2023)
     assert _tick(accident_source, platform) == (
-        [], "every year that the source offers is stored in its current version"
-    )  # fmt: skip
+        [],
+        "every year that the source offers is stored in its current version",
+    )
     lieux = published / "lieux-2023.csv"
     lieux.write_bytes(lieux.read_bytes() + b"\n")
     (corrected,), _ = _tick(accident_source, platform)
@@ -79,8 +78,8 @@ def test_new_then_known_then_corrected_year(platform: Platform, published: Path)
     assert corrected not in keys
 
 
-def test_unreadable_year_is_not_tried_again(platform: Platform, published: Path) -> None:
-    """A year whose files are stored but cannot be merged waits for a correction instead of failing every minute."""
+def test_unreadable_year_is_not_retried(platform: Platform, published: Path) -> None:
+    """A year whose stored files cannot be merged waits for a correction instead of failing at each tick."""
     (published / "usagers-2023.csv").write_bytes(b"404")
     source = open_source(platform.settings)
     (bad,) = ingest.ingest_years(platform.objects, source, [2023], TABLES, merge=True)
@@ -89,8 +88,8 @@ def test_unreadable_year_is_not_tried_again(platform: Platform, published: Path)
     assert [key.split(":")[2] for key in keys] == ["2022"]
 
 
-def test_source_that_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unreachable source is a reason to wait, told as such, not a failing sensor; it is asked hourly."""
+def test_unreachable_source(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreachable source is a reason to skip, not a failure of the sensor; it is queried hourly."""
     monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", "/nowhere/baac")
     assert "does not exist" in _tick(accident_source, Platform(home=platform.home))[1]
     monkeypatch.setenv("ACCIDENT_RECO_ACCIDENTS_SOURCE", "https://data.example/baac")
@@ -98,9 +97,9 @@ def test_source_that_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch
     assert "less than an hour ago" in _tick(accident_source, away, cursor=str(time.time() - 60))[1]
 
 
-def test_warehouse_follows(platform: Platform, published: Path) -> None:
-    """The load is asked for while the warehouse differs, under one key per difference, and rests when it is done."""
-    assert _tick(accident_warehouse, platform) == ([], "the warehouse has the stored years")
+def test_warehouse_is_loaded_after_ingestion(platform: Platform, published: Path) -> None:
+    """The load is requested while the warehouse differs, with one run key per difference."""
+    assert _tick(accident_warehouse, platform) == ([], "the warehouse holds the stored years")
     _ingest(platform, 2022)
     first, _ = _tick(accident_warehouse, platform)
     assert len(first) == 1
@@ -112,7 +111,7 @@ def test_warehouse_follows(platform: Platform, published: Path) -> None:
 
 
 def test_tick_is_cheap(platform: Platform, published: Path) -> None:
-    """A tick reads names and small records, no published file: well under a second with everything stored."""
+    """A tick reads names and small records, no published file: below a second with everything stored."""
     _ingest(platform, 2022, 2023)
     for name in raw_store.load_summaries(platform.objects):
         for key in platform.objects.list(f"assets/accidents/usagers/{name}"):
@@ -123,8 +122,8 @@ def test_tick_is_cheap(platform: Platform, published: Path) -> None:
     assert time.perf_counter() - started < 1
 
 
-def test_they_look_as_often_as_the_setting_says() -> None:
-    """Both; a demonstration need not wait for a minute."""
+def test_interval_follows_the_setting() -> None:
+    """Of both sensors; a demonstration uses a short one."""
     found = {
         sensor.name: sensor.minimum_interval_seconds
         for sensor in AccidentTraining().definitions(SETTINGS).sensors or ()

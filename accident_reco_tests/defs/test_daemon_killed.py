@@ -1,20 +1,19 @@
-"""A real daemon, killed in the middle of its ticks again and again: one request and one run per episode."""
+"""A real daemon that is killed repeatedly during its ticks: one request and one run per drift episode."""
 
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 
 from accident_reco.defs.drift_report import report_key
-from accident_reco.defs.retrain_sensors import REQUEST_TAG
+from accident_reco.defs.tags import REQUEST_TAG
+from accident_reco.launch.programs import script
 from accident_reco.storage import drift_reports, retrain_decisions, work_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.running import ROOT
@@ -35,35 +34,45 @@ def environment(tmp_path) -> dict[str, str]:
     }
 
 
-def red_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
-    """A red report as the asset leaves it: a row and a materialization."""
+def store_drift_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
+    """Store a report with drift as the asset does: a row and a materialization."""
     row = {
-        "id": uuid4().hex, "model": "accidents", "version": "v1", "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "11 of 20 features drifted", "rows": 5000, "groups": None, "judged": 20,
-        "drifted": 11, "drifted_share": 0.55, "document": {}, "run_id": "run",
+        "id": uuid4().hex,
+        "model": "accidents",
+        "version": "v1",
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "11 of 20 features drifted",
+        "rows": 5000,
+        "groups": None,
+        "judged": 20,
+        "drifted": 11,
+        "drifted_share": 0.55,
+        "document": {},
+        "run_id": "run",
         "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
-    }  # fmt: skip
+    }
     drift_reports.save_report(warehouse, row)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(report_key("accidents"), metadata={"report_id": str(row["id"])})
     )
 
 
-def script(name: str) -> str:
-    """A console script of this environment."""
-    return str(Path(sys.executable).parent / name)
-
-
 class Daemon:
-    """`dagster-daemon run` in a process group of its own; `lines` is what it said."""
+    """`dagster-daemon run` in a process group of its own; `lines` is its output."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [script("dagster-daemon"), "run", "-m", "accident_reco_tests.defs.loop_location"],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -80,7 +89,7 @@ class Daemon:
             threading.Event().wait(0.02)
 
     def kill(self) -> None:
-        """No farewell: SIGKILL to the daemon and everything it started."""
+        """SIGKILL to the daemon and its child processes."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._reader.join(10)
@@ -90,14 +99,14 @@ class Daemon:
 
 @pytest.mark.timeout(900)
 def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> None:
-    """Killed as soon as it checks the drift sensor, then as soon as it checks the request sensor, then left alone."""
+    """Killed when it evaluates the drift sensor, then when it evaluates the request sensor, then left running."""
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
     warehouse.upgrade()
     dagster_home = environment["DAGSTER_HOME"]
     with dg.DagsterInstance.from_config(dagster_home) as instance:
         instance.upgrade()
         for minutes in (-3, -2, -1):
-            red_report(warehouse, instance, minutes)
+            store_drift_report(warehouse, instance, minutes)
 
         def runs() -> list[dg.DagsterRun]:
             return [run for run in instance.get_runs() if REQUEST_TAG in run.tags]
@@ -112,7 +121,7 @@ def test_one_run_per_episode_across_killed_daemons(environment, tmp_path) -> Non
         try:
             daemon.until(lambda: any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs()))
             count = sum("accidents_training_requests" in line for line in daemon.lines)
-            # Three more looks after the run's end: nothing comes of them.
+            # Three more ticks after the run's end: no further request.
             daemon.until(
                 lambda: (
                     sum("accidents_training_requests" in line for line in daemon.lines) >= count + 3

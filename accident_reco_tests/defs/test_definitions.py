@@ -1,26 +1,43 @@
-"""The graph as a whole: it loads, every asset tells what it is, and what feeds a model is guarded."""
+"""The asset graph: it loads, every asset is described, every input of a model has a blocking check."""
 
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from accident_reco.definitions import defs
 from accident_reco.models.accidents.assets.partitions import years
 
 CONTRACT = {
-    "accidents/caracteristiques", "accidents/lieux", "accidents/vehicules", "accidents/usagers", "accidents/victims",
-    "accidents/quarantine", "accidents/scored_victims", "accidents/synthetic_victims", "accidents/training_set",
-    "accidents/features", "accidents/candidate_model", "accidents/production_model", "accidents/warehouse_tables",
+    "accidents/caracteristiques",
+    "accidents/lieux",
+    "accidents/vehicules",
+    "accidents/usagers",
+    "accidents/victims",
+    "accidents/quarantine",
+    "accidents/scored_victims",
+    "accidents/synthetic_victims",
+    "accidents/training_set",
+    "accidents/features",
+    "accidents/candidate_model",
+    "accidents/production_model",
+    "accidents/warehouse_tables",
     "accidents/drift_report",
-    "movies/raw_ratings", "movies/raw_movies", "movies/warehouse_tables", "movies/ratings_split", "movies/svd_model",
-    "movies/knn_model", "movies/baseline_model", "movies/candidate_model", "movies/production_model",
+    "movies/raw_ratings",
+    "movies/raw_movies",
+    "movies/warehouse_tables",
+    "movies/ratings_split",
+    "movies/svd_model",
+    "movies/knn_model",
+    "movies/baseline_model",
+    "movies/candidate_model",
+    "movies/production_model",
     "movies/drift_report",
-}  # fmt: skip
-"""Asset keys that others rely on."""
+}
+"""Asset keys that clients depend on."""
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +46,12 @@ def definitions() -> dg.Definitions:
 
 
 @pytest.fixture(scope="module")
-def graph(definitions: dg.Definitions) -> AssetGraph:
+def graph(definitions: dg.Definitions) -> Any:
     return definitions.resolve_asset_graph()
 
 
 def test_definitions_load(definitions: dg.Definitions) -> None:
-    """What `dagster definitions validate` checks."""
+    """The checks of `dagster definitions validate`."""
     dg.Definitions.validate_loadable(definitions)
 
 
@@ -44,35 +61,35 @@ def test_years_start_with_the_first_published_file() -> None:
     assert "2024" in years.get_partition_keys()
 
 
-def test_asset_keys_keep_the_contract(graph: AssetGraph) -> None:
+def test_asset_keys_keep_the_contract(graph: Any) -> None:
     """Dashboards, backfills and callers name these keys."""
     keys = {key.to_user_string() for key in graph.materializable_asset_keys}
     assert keys >= CONTRACT, sorted(CONTRACT - keys)
 
 
-def test_every_asset_tells_what_it_is(graph: AssetGraph) -> None:
-    """Group, owner, kinds and description: without them the asset graph is a heap of boxes."""
-    mute = []
+def test_every_asset_is_described(graph: Any) -> None:
+    """Group, owner, kinds and description."""
+    undescribed = []
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
-        told = (node.group_name != "default", node.owners, node.kinds, node.description)
-        if not all(told):
-            mute.append((key.to_user_string(), told))
-    assert mute == []
+        described = (node.group_name != "default", node.owners, node.kinds, node.description)
+        if not all(described):
+            undescribed.append((key.to_user_string(), described))
+    assert undescribed == []
 
 
-def test_what_feeds_a_model_has_a_blocking_check(graph: AssetGraph) -> None:
-    """Everything upstream of a production model stops bad data before it is learnt."""
-    guarded = {key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking}
+def test_every_input_of_a_model_has_a_blocking_check(graph: Any) -> None:
+    """Every asset upstream of a production model blocks invalid data before training."""
+    checked = {key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking}
     for model in ("accidents", "movies"):
         production = dg.AssetKey([model, "production_model"])
         upstream = {production} | graph.get_ancestor_asset_keys(production)
-        open_doors = {key.to_user_string() for key in upstream - guarded if graph.get(key).is_materializable}
-        assert open_doors == set()
+        unchecked = {key.to_user_string() for key in upstream - checked if graph.get(key).is_materializable}
+        assert unchecked == set()
 
 
-def test_no_job_mixes_partitioned_and_unpartitioned_assets(definitions: dg.Definitions, graph: AssetGraph) -> None:
-    """A mixed job runs its unpartitioned assets once per partition: a two-year backfill would train twice."""
+def test_no_job_mixes_partitioned_and_unpartitioned_assets(definitions: dg.Definitions, graph: Any) -> None:
+    """A mixed job runs its unpartitioned assets once per partition: a backfill of two years would train twice."""
     named = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
     assert len(named) >= 6
     for job in named:
@@ -82,8 +99,8 @@ def test_no_job_mixes_partitioned_and_unpartitioned_assets(definitions: dg.Defin
 
 
 @pytest.mark.parametrize("service", ["predict", "auth", "drift"])
-def test_servers_leave_the_training_stack_out(service: str) -> None:
-    """A server that imports MLflow or scikit-learn starts in ten seconds and weighs half a gigabyte."""
+def test_servers_do_not_import_the_training_stack(service: str) -> None:
+    """A server that imports MLflow or scikit-learn starts in ten seconds and needs half a gigabyte."""
     heavy = "dagster mlflow sklearn surprise evidently lightgbm implicit matplotlib pandas"
     script = (
         f"import sys, importlib; importlib.import_module('serving.{service}.app'); "
@@ -93,8 +110,8 @@ def test_servers_leave_the_training_stack_out(service: str) -> None:
     assert loaded.stdout.split() == []
 
 
-def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
-    """The code server loads in seconds: heavy imports live inside the function that needs them."""
+def test_definitions_do_not_import_the_training_stack() -> None:
+    """The code server loads in seconds: heavy imports are inside of the functions that need them."""
     script = (
         "import sys, accident_reco.definitions; accident_reco.definitions.defs(); "
         "print(*sorted({'mlflow', 'evidently', 'sklearn', 'surprise', 'lightgbm', 'matplotlib'} & set(sys.modules)))"
@@ -103,9 +120,9 @@ def test_importing_the_definitions_leaves_the_training_stack_out() -> None:
     assert loaded.stdout.split() == []
 
 
-def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
-    """Trainings fork their steps from a process that has imported the platform; a run may still ask for one process."""
-    from accident_reco.defs.steps import FORKED_STEPS, FORKED_TRAINING, TRAINING
+def test_steps_are_forks_unless_a_run_is_configured_as_one_process() -> None:
+    """Trainings fork their steps from a process that has imported the platform; a run can be one process."""
+    from accident_reco.defs.steps import FORKED_STEPS, FORKED_TRAINING, PRELOADED_FOR_TRAINING
 
     def configured(config: dict[str, object]) -> dict[str, object]:
         value = FORKED_TRAINING.apply_config_mapping({"config": config}).value
@@ -113,14 +130,16 @@ def test_steps_are_forks_unless_a_run_asks_for_one_process() -> None:
 
     forked = configured({"multiprocess": {"max_concurrent": 1}})["multiprocess"]
     assert isinstance(forked, dict)
-    assert forked["start_method"] == {"forkserver": {"preload_modules": TRAINING}}
+    assert forked["start_method"] == {"forkserver": {"preload_modules": PRELOADED_FOR_TRAINING}}
     assert forked["max_concurrent"] == 1
     assert set(configured({"in_process": {}})) == {"in_process"}
     jobs = {
-        "train_movies": FORKED_TRAINING, "train_accidents": FORKED_TRAINING, "ingest_accidents": FORKED_STEPS,
+        "train_movies": FORKED_TRAINING,
+        "train_accidents": FORKED_TRAINING,
+        "ingest_accidents": FORKED_STEPS,
         "load_accidents": dg.in_process_executor,
-    }  # fmt: skip
+    }
     for job, executor in jobs.items():
         assert defs().resolve_job_def(job).executor_def is executor
-    for module in TRAINING:  # a forkserver passes over what it cannot import, without a word
+    for module in PRELOADED_FOR_TRAINING:  # a forkserver ignores modules that it cannot import
         assert importlib.util.find_spec(module)

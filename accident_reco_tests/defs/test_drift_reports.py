@@ -1,4 +1,4 @@
-"""Drift reports as assets: what a person sees of them, what is kept, what fails in words."""
+"""Drift reports as assets: their metadata, what is stored, how they fail."""
 
 import dagster as dg
 
@@ -7,21 +7,27 @@ from accident_reco_tests.defs.small_loop import report, tick, traffic
 
 
 def test_definitions_load(definitions) -> None:
-    """Everything is loadable; schedules and sensors run from the start and say what they are for."""
+    """Everything is loadable; schedules and sensors are enabled and described."""
     dg.Definitions.validate_loadable(definitions)
     sensors = {sensor.name: sensor for sensor in definitions.sensors}
     assert set(sensors) == {
-        "drift_reports", "performance_reports", "new_data", "accidents_training_requests", "movies_training_requests",
-        "failed_runs", "rollbacks", "rollbacks_elsewhere",
-    }  # fmt: skip
+        "drift_reports",
+        "performance_reports",
+        "new_data",
+        "accidents_training_requests",
+        "movies_training_requests",
+        "failed_runs",
+        "rollbacks",
+        "rollbacks_elsewhere",
+    }
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in sensors.values())
     assert all(sensor.description for sensor in sensors.values())
     for schedule in definitions.schedules:
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
-def test_a_report_shows_verdict_table_and_picture(definitions, instance, platform) -> None:
-    """What a person sees in the asset's metadata, and what is kept: row, page, check."""
+def test_report_shows_verdict_table_and_plot(definitions, instance, platform) -> None:
+    """The asset's metadata, and what is stored: row and HTML report."""
     traffic(platform, shift=1)
     result = report(definitions, instance)
     assert result.success
@@ -38,8 +44,8 @@ def test_a_report_shows_verdict_table_and_picture(definitions, instance, platfor
     assert b'<section class="verdict red">' in page
 
 
-def test_a_store_without_room_for_the_html_costs_no_verdict(definitions, instance, platform) -> None:
-    """Where only the HTML cannot be written, verdict and trigger stand; the next check writes both reports."""
+def test_verdict_is_kept_if_the_html_cannot_be_written(definitions, instance, platform) -> None:
+    """If only the HTML cannot be written, verdict and trigger are kept; the next check writes both reports."""
     traffic(platform, shift=1)
     obstacle = platform.settings.home / "store" / "reports"
     obstacle.write_bytes(b"")  # a file where the store needs a folder
@@ -64,8 +70,8 @@ def test_a_store_without_room_for_the_html_costs_no_verdict(definitions, instanc
     assert list((platform.settings.home / "pending").rglob("*.html")) == []
 
 
-def test_old_html_goes_and_figures_stay(definitions, instance, platform, monkeypatch) -> None:
-    """HTML reports are megabytes: the newest keep theirs, of older ones the object is deleted and the row is kept."""
+def test_old_html_is_deleted_and_figures_are_kept(definitions, instance, platform, monkeypatch) -> None:
+    """HTML reports are megabytes: the newest are kept; of older ones the object is deleted and the row is kept."""
     monkeypatch.setenv("ACCIDENT_RECO_DRIFT_PAGES_KEPT", "1")
     for seed in (2, 3):
         traffic(platform, shift=0, seed=seed)
@@ -75,8 +81,8 @@ def test_old_html_goes_and_figures_stay(definitions, instance, platform, monkeyp
     assert platform.objects.list("reports/drift/accidents") == [newest["report_key"]]
 
 
-def test_no_champion_is_a_failure_with_one_sentence(definitions, instance, platform) -> None:
-    """Movies have no champion here: the run fails and says why."""
+def test_missing_champion_fails_with_one_sentence(definitions, instance, platform) -> None:
+    """Movies have no champion here: the run fails with the reason."""
     asset = definitions.get_assets_def(dg.AssetKey(["movies", "drift_report"]))
     result = dg.materialize([asset], instance=instance, resources=definitions.resources, raise_on_error=False)
     assert not result.success

@@ -1,4 +1,4 @@
-"""A run that fails is recorded and told once, to a real webhook; a dead webhook stops nothing."""
+"""A failed run is recorded and notified once, to a real webhook; an unreachable webhook stops nothing."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from accident_reco.defs import retrain_sensors
-from accident_reco.defs.failures import what_failed
+from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.notify import notify
 from accident_reco.settings import Settings
@@ -25,22 +25,22 @@ def platform(tmp_path):
 
 @pytest.fixture
 def webhook():
-    """Address of a server that remembers what it was told."""
-    told: list[dict] = []
+    """URL of a server, and the notifications that it received."""
+    received: list[dict] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(204)
             self.end_headers()
 
         def log_message(self, *_arguments: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", told
+    yield f"http://127.0.0.1:{server.server_port}/hook", received
     server.shutdown()
     thread.join(5)
     server.server_close()
@@ -51,9 +51,9 @@ def kept(platform: Platform) -> list[tuple[str, str]]:
         return [(row.subject, row.delivered) for row in connection.execute(notifications.select())]
 
 
-def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) -> None:
-    """The sensor's body, on a run that really failed; looked at twice, told once."""
-    url, told = webhook
+def test_failed_run_is_recorded_and_notified_once(platform, webhook, monkeypatch) -> None:
+    """The sensor's body on a run that failed; evaluated twice, notified once."""
+    url, received = webhook
     monkeypatch.setenv("ACCIDENT_RECO_NOTIFY_URL", url)
 
     @dg.op
@@ -72,19 +72,22 @@ def test_a_failed_run_is_recorded_and_told_once(platform, webhook, monkeypatch) 
         (failure,) = [event for event in result.all_events if event.is_job_failure]
         for _ in range(2):
             context = dg.build_run_status_sensor_context(
-                sensor_name="failed_runs", dagster_instance=instance, dagster_run=result.dagster_run,
-                dagster_event=failure, resources={"platform": Platform(home=platform.home)},
-            )  # fmt: skip
+                sensor_name="failed_runs",
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+                dagster_event=failure,
+                resources={"platform": Platform(home=platform.home)},
+            )
             sensor(context.for_run_failure())
-    (message,) = told
+    (message,) = received
     assert message["kind"] == "run_failure"
     assert message["subject"] == result.run_id
     assert "of doomed failed: burst: RuntimeError: the disk is full" in message["text"]
     assert kept(platform) == [(result.run_id, "sent")]
 
 
-def test_a_stopped_run_says_which_check_stopped_it() -> None:
-    """A check that only warns is not what stopped the run, though it failed first."""
+def test_failure_names_the_blocking_check() -> None:
+    """A warning that failed first did not stop the run."""
 
     @dg.asset
     def rows() -> None:
@@ -96,17 +99,17 @@ def test_a_stopped_run_says_which_check_stopped_it() -> None:
 
     @dg.asset_check(asset=rows, blocking=True)
     def second() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, description="3 % refused")
+        return dg.AssetCheckResult(passed=False, description="3 % rejected")
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([rows, first, second], instance=instance, raise_on_error=False)
-        assert what_failed(instance, result.run_id) == "rows fails second: 3 % refused"
+        assert describe_failure(instance, result.run_id) == "rows fails second: 3 % rejected"
         sound = dg.materialize([rows], instance=instance)
-        assert what_failed(instance, sound.run_id) is None
+        assert describe_failure(instance, sound.run_id) is None
 
 
-def test_a_run_that_was_stopped_says_so() -> None:
-    """The platform was shut down in the middle of a step."""
+def test_interrupted_run() -> None:
+    """The platform was stopped during a step."""
 
     @dg.job
     def stopped() -> None:
@@ -118,11 +121,11 @@ def test_a_run_that_was_stopped_says_so() -> None:
 
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = stopped.execute_in_process(instance=instance, raise_on_error=False).run_id
-        assert what_failed(instance, run_id) == "long: was stopped from outside"
+        assert describe_failure(instance, run_id) == "long: was interrupted"
 
 
-def test_a_dead_webhook_stops_nothing(platform) -> None:
-    """Nobody listens there: recorded as failed, and the loop goes on."""
+def test_unreachable_webhook_stops_nothing(platform) -> None:
+    """The notification is recorded as failed, and the loop continues."""
     settings = Settings.load(home=platform.home, notify_url="http://127.0.0.1:1/hook")
     assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "failed"
     assert notify(settings, platform.warehouse, "suggestion", "a", "train") == "known"

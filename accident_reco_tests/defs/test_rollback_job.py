@@ -1,4 +1,4 @@
-"""Rollback through Dagster: the pointer, the record, the bar; and the rollbacks that came another way."""
+"""Rollback through Dagster: pointer, record, blocked version; and rollbacks by API or command line."""
 
 import dagster as dg
 import mlflow
@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.rollback import REQUEST_TAG
+from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, Decision, GatePolicy, Interval
 from accident_reco.lifecycle.intents import MoveInterrupted, move
@@ -19,15 +19,15 @@ from accident_reco.storage.work_requests import consecutive_rejections, request_
 from accident_reco_tests.defs.small_loop import tick
 
 pytestmark = [
-    # MLflow and SQLAlchemy talk to each other in their own deprecated ways.
+    # MLflow uses deprecated functions of SQLAlchemy.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
-def judged(platform: Platform, seed: int, run_id: str | None = None) -> str:
-    """Promote a version the way the gate does, with its policy on record."""
+def promote_candidate(platform: Platform, seed: int, run_id: str | None = None) -> str:
+    """Promote a version by the gate, with its policy in the audit; returns its id."""
     policy = GatePolicy("roc_auc", True, 0.7, 0.0)
     candidate = Bundle(
         "accidents", {"reference.json": b"{}"}, {"seed": seed}, {"roc_auc": 0.8}, {"data_source": "sample"}
@@ -41,15 +41,20 @@ def judged(platform: Platform, seed: int, run_id: str | None = None) -> str:
     ).version
 
 
-def test_rollback_job_moves_the_pointer_and_bars_the_version(definitions, instance, platform) -> None:
-    """By request: job, materialization, audit; and the gate refuses to let the version left behind serve again."""
-    first, second = judged(platform, 11), judged(platform, 12)
-    asked, _ = request_work(
-        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad",
+def test_rollback_job_moves_the_pointer_and_blocks_the_version(definitions, instance, platform) -> None:
+    """By request: job, materialization, audit; and the gate does not promote the version that was rolled back."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    requested, _ = request_work(
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
         detail={"version": None},
-    )  # fmt: skip
+    )
     (request,) = tick(definitions, instance, "rollbacks").run_requests
-    assert request.run_key == f"rollback:{asked['id']}"
+    assert request.run_key == f"rollback:{requested['id']}"
     job = definitions.get_repository_def().get_job("rollback_model")
     done = job.execute_in_process(instance=instance, run_config=request.run_config, tags=request.tags)
     assert done.success
@@ -61,18 +66,18 @@ def test_rollback_job_moves_the_pointer_and_bars_the_version(definitions, instan
     assert event is not None
     assert tick(definitions, instance, "rollbacks_elsewhere").run_requests == []
     assert tick(definitions, instance, "rollbacks").run_requests == []
-    ended = work_request(platform.warehouse, asked["id"])
+    ended = work_request(platform.warehouse, requested["id"])
     assert ended is not None
     assert ended["status"] == "done"
-    assert judged(platform, 12) == second
+    assert promote_candidate(platform, 12) == second
     still = platform.models.pointer("accidents")
     assert still is not None
-    assert still.version == first, "the version that a person rolled back was promoted again"
+    assert still.version == first, "the version that was rolled back was promoted again"
 
 
-def test_rollbacks_of_other_ways_are_recorded(definitions, instance, platform) -> None:
-    """The command line moved the pointer without Dagster: history and MLflow's aliases follow by one run."""
-    versions = [judged(platform, 11), judged(platform, 12)]
+def test_external_rollbacks_are_recorded(definitions, instance, platform) -> None:
+    """The command line moved the pointer without Dagster: one run updates history and MLflow's aliases."""
+    versions = [promote_candidate(platform, 11), promote_candidate(platform, 12)]
     uri = platform.settings.tracking_uri
     prepare_experiment(uri, "accidents", platform.settings.home / "mlartifacts")
     for version in versions:
@@ -81,12 +86,12 @@ def test_rollbacks_of_other_ways_are_recorded(definitions, instance, platform) -
     move_aliases(uri, "accidents", second, first)
     roll_back(platform.models, platform.warehouse, "accidents", version=None, requested_by="ada", run_id="cli")
 
-    looked = tick(definitions, instance, "rollbacks_elsewhere")
-    (request,) = looked.run_requests
+    result = tick(definitions, instance, "rollbacks_elsewhere")
+    (request,) = result.run_requests
     assert request.run_key == f"rolled-back:{promotion_history(platform.warehouse, 'accidents')[0]['id']}"
     job = definitions.get_repository_def().get_job("rolled_back_elsewhere")
     assert job.execute_in_process(instance=instance, run_config=request.run_config).success
-    assert tick(definitions, instance, "rollbacks_elsewhere", looked.cursor).run_requests == []
+    assert tick(definitions, instance, "rollbacks_elsewhere", result.cursor).run_requests == []
 
     event = instance.get_latest_materialization_event(dg.AssetKey(["accidents", "production_model"]))
     assert event is not None
@@ -99,13 +104,13 @@ def test_rollbacks_of_other_ways_are_recorded(definitions, instance, platform) -
         for alias in ("champion", "previous")
     }
     assert aliases == {"champion": first, "previous": second}
-    told = registry.get_run(registry.get_model_version_by_alias("accidents", "champion").run_id)
-    assert told.data.tags["gate.reason"] == event.asset_materialization.description
+    tracked = registry.get_run(registry.get_model_version_by_alias("accidents", "champion").run_id)
+    assert tracked.data.tags["gate.reason"] == event.asset_materialization.description
 
 
-def test_rolling_back_to_nowhere_is_one_sentence(definitions, instance, platform) -> None:
-    """A version that the store lacks fails the run with the reason, and nothing moves."""
-    before = judged(platform, 11)
+def test_rollback_to_an_unknown_version_fails(definitions, instance, platform) -> None:
+    """A version that is not in the store fails the run with the reason; the pointer does not move."""
+    before = promote_candidate(platform, 11)
     job = definitions.get_repository_def().get_job("rollback_model")
     config = {"ops": {"roll_back_pointer": {"config": {"model": "accidents", "version": "0" * 16}}}}
     result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
@@ -116,7 +121,7 @@ def test_rolling_back_to_nowhere_is_one_sentence(definitions, instance, platform
 
 
 def move_without_audit(platform: Platform, version: str, run_id: str, action: str = "rollback") -> None:
-    """A mover that was killed after the pointer moved: the intent is open, and no audit row is there."""
+    """Move the pointer as a process that is killed before the audit: the intent stays open."""
     seen = platform.models.pointer("accidents")
     assert seen is not None
     decision = Decision(True, f"{action} of {version}", {})
@@ -127,105 +132,120 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
         )
     with pytest.raises(MoveInterrupted):
         move(
-            platform.models, platform.warehouse, manifest, action=action, expected=seen, decision=decision,
-            run_id=run_id, requested_by="ada",
-        )  # fmt: skip
+            platform.models,
+            platform.warehouse,
+            manifest,
+            action=action,
+            seen=seen,
+            decision=decision,
+            run_id=run_id,
+            requested_by="ada",
+        )
     with platform.warehouse.begin() as connection:
         connection.execute(text("DROP TRIGGER full"))
 
 
-def test_a_rollback_that_the_api_began_is_closed_without_a_run(definitions, instance, platform) -> None:
-    """The service was killed after its pointer moved: the tick audits it, and the request is done."""
-    first, second = judged(platform, 11), judged(platform, 12)
-    asked, _ = request_work(
-        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad",
+def test_interrupted_rollback_of_the_api_is_closed_without_a_run(definitions, instance, platform) -> None:
+    """The service was killed after the pointer moved: the tick audits the move and closes the request."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    requested, _ = request_work(
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
         detail={"version": first},
-    )  # fmt: skip
-    move_without_audit(platform, first, f"api:{asked['id']}")
+    )
+    move_without_audit(platform, first, f"api:{requested['id']}")
     assert not tick(definitions, instance, "rollbacks").run_requests
-    ended = work_request(platform.warehouse, asked["id"])
+    ended = work_request(platform.warehouse, requested["id"])
     assert ended is not None
     assert ended["status"] == "done"
     assert rolled_back_versions(platform.warehouse, "accidents") == [second]
 
 
-def test_a_rollback_whose_run_failed_is_started_again_and_given_up_in_the_end(definitions, instance, platform) -> None:
-    """A run that was lost leaves its request open: another one starts, under a key of its own, three at most."""
-    judged(platform, 11)
-    judged(platform, 12)
-    asked, _ = request_work(
+def test_failed_rollback_is_retried_up_to_the_limit(definitions, instance, platform) -> None:
+    """A run that was lost leaves its request open: another one starts, with its own run key, three at most."""
+    promote_candidate(platform, 11)
+    promote_candidate(platform, 12)
+    requested, _ = request_work(
         platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad"
     )
     keys = []
     while requests := tick(definitions, instance, "rollbacks").run_requests:
         keys += [request.run_key for request in requests]
         instance.create_run_for_job(
-            dg.GraphDefinition(name="rollback_model").to_job(), status=dg.DagsterRunStatus.FAILURE,
+            dg.GraphDefinition(name="rollback_model").to_job(),
+            status=dg.DagsterRunStatus.FAILURE,
             tags=requests[0].tags,
-        )  # fmt: skip
-    assert keys == [f"rollback:{asked['id']}{attempt}" for attempt in ("", ":1", ":2")]
-    ended = work_request(platform.warehouse, asked["id"])
+        )
+    assert keys == [f"rollback:{requested['id']}{attempt}" for attempt in ("", ":1", ":2")]
+    ended = work_request(platform.warehouse, requested["id"])
     assert ended is not None
     assert (ended["status"], ended["outcome"].split(",")[0]) == ("failed", "3 runs failed")
 
 
-def test_a_promotion_whose_run_was_killed_is_recorded_once_it_has_ended(definitions, instance, platform) -> None:
+def test_interrupted_promotion_is_recorded_once_its_run_has_ended(definitions, instance, platform) -> None:
     """Audited by the first tick; recorded for history and MLflow when the run can no longer do so itself."""
-    first, second = judged(platform, 11), judged(platform, 12)
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
     started = instance.create_run_for_job(
         dg.GraphDefinition(name="train_accidents").to_job(), status=dg.DagsterRunStatus.STARTED
     )
     move_without_audit(platform, first, started.run_id, "promote")
-    looked = tick(definitions, instance, "rollbacks_elsewhere")
-    assert not looked.run_requests
+    result = tick(definitions, instance, "rollbacks_elsewhere")
+    assert not result.run_requests
     row = promotion_history(platform.warehouse, "accidents")[0]
     assert (row["action"], row["promoted"], row["previous"], row["run_id"]) == (
-        "promote", True, second, started.run_id,
-    )  # fmt: skip
+        "promote",
+        True,
+        second,
+        started.run_id,
+    )
     assert has_metrics(platform.warehouse, "accidents", first)
     roll_back(platform.models, platform.warehouse, "accidents", version=second, requested_by="ada", run_id="cli")
-    looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
+    result = tick(definitions, instance, "rollbacks_elsewhere", result.cursor)
     newer = promotion_history(platform.warehouse, "accidents")[0]["id"]
-    assert [request.run_key for request in looked.run_requests] == [f"rolled-back:{newer}"]
+    assert [request.run_key for request in result.run_requests] == [f"rolled-back:{newer}"]
 
     instance.delete_run(started.run_id)
     instance.create_run_for_job(
         dg.GraphDefinition(name="train_accidents").to_job(), run_id=started.run_id, status=dg.DagsterRunStatus.FAILURE
     )
-    looked = tick(definitions, instance, "rollbacks_elsewhere", looked.cursor)
-    keys = [request.run_key for request in looked.run_requests]
+    result = tick(definitions, instance, "rollbacks_elsewhere", result.cursor)
+    keys = [request.run_key for request in result.run_requests]
     assert keys == [f"rolled-back:{row['id']}", f"rolled-back:{newer}"], (
         "the newer one's key keeps it from a second run"
     )
     job = definitions.get_repository_def().get_job("rolled_back_elsewhere")
-    assert job.execute_in_process(instance=instance, run_config=looked.run_requests[0].run_config).success
+    assert job.execute_in_process(instance=instance, run_config=result.run_requests[0].run_config).success
     event = instance.get_latest_materialization_event(dg.AssetKey(["accidents", "production_model"]))
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["rollback"].value is False
-    assert tick(definitions, instance, "rollbacks_elsewhere", looked.cursor).run_requests == []
+    assert tick(definitions, instance, "rollbacks_elsewhere", result.cursor).run_requests == []
 
 
 @pytest.mark.parametrize("is_retried", [False, True])
-def test_a_training_request_whose_run_was_killed_after_the_move_ends_as_promoted(
+def test_training_request_with_an_interrupted_promotion_ends_as_promoted(
     definitions, instance, platform, is_retried
 ) -> None:
     """The audit row is made good before the request is closed; a retry of the run does not turn it into a refusal."""
-    first = judged(platform, 11)
-    judged(platform, 12)
-    asked, _ = request_work(
+    first = promote_candidate(platform, 11)
+    promote_candidate(platform, 12)
+    requested, _ = request_work(
         platform.warehouse, kind="training", model="accidents", source="drift", requested_by="policy", reason="drift"
     )
-    tags = {REQUEST_TAG: asked["id"]}
+    tags = {REQUEST_TAG: requested["id"]}
     job = dg.GraphDefinition(name="train_accidents").to_job()
     killed = instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags)
     move_without_audit(platform, first, killed.run_id, "promote")
     if is_retried:
         retried = instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
-        assert judged(platform, 11, run_id=retried.run_id) == first
+        assert promote_candidate(platform, 11, run_id=retried.run_id) == first
         assert decision_of_run(platform.warehouse, retried.run_id)[0] is False
     tick(definitions, instance, "accidents_training_requests")
-    ended = work_request(platform.warehouse, asked["id"])
+    ended = work_request(platform.warehouse, requested["id"])
     assert ended is not None
     assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
     assert consecutive_rejections(platform.warehouse, "accidents") == (0, None)

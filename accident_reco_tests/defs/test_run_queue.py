@@ -1,4 +1,4 @@
-"""Dagster's queue as the platform configures it, with a real web server and daemon: who waits, and who does not."""
+"""Dagster's queue with the platform's configuration, a real web server and daemon: trainings wait, rollbacks do not."""
 
 import os
 import threading
@@ -12,21 +12,21 @@ import httpx
 import pytest
 
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.run_queue import URGENT
-from accident_reco.defs.steps import NICE, give_way
+from accident_reco.defs.steps import NICE, lower_priority
+from accident_reco.defs.tags import URGENT
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.programs import script
 from accident_reco_tests.defs.queue_location import GATE
-from accident_reco_tests.defs.test_daemon_killed import script
-from accident_reco_tests.defs.test_rollback_job import judged
+from accident_reco_tests.defs.test_rollback_job import promote_candidate
 from accident_reco_tests.running import ROOT
 
 LOCATION = "accident_reco_tests.defs.queue_location"
 SECONDS = 120.0
-AT_ONCE = 2
-"""Runs of work that dagster.yaml lets be under way at once."""
-LAUNCH = """mutation($asked: ExecutionParams!) {
-  launchRun(executionParams: $asked) { __typename ... on LaunchRunSuccess { run { runId } } }
+CONCURRENT_RUNS = 2
+"""Limit of dagster.yaml."""
+LAUNCH = """mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
 HERE = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
 Launch = Callable[..., str]
@@ -34,7 +34,7 @@ Launch = Callable[..., str]
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[BinaryIO]:
-    """Each byte written to it lets a training end. Open for both, so that nobody waits for the other side to open."""
+    """A named pipe: each byte written lets one training end. Open for both ends, so that opening never blocks."""
     os.mkfifo(tmp_path / "gate")
     with (tmp_path / "gate").open("r+b", buffering=0) as both:
         yield both
@@ -52,7 +52,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
 
 @pytest.fixture
 def dagster(platform: Platform, gate: BinaryIO) -> Iterator[Children]:
-    """Code server, web server and daemon, as they are configured for everybody."""
+    """Code server, web server and daemon with the platform's configuration."""
     environ = child_environment(platform.settings, {**os.environ, GATE: gate.name, "PYTHONPATH": str(ROOT)})
     with dg.DagsterInstance.from_config(str(platform.settings.dagster_home)) as instance:
         instance.upgrade()
@@ -73,27 +73,23 @@ def dagster(platform: Platform, gate: BinaryIO) -> Iterator[Children]:
 
 @pytest.fixture
 def launch(platform: Platform, dagster: Children) -> Iterator[Launch]:
-    """What the launchpad in Dagster's UI does."""
+    """Launches a job as the launchpad in Dagster's UI; returns the run id."""
     with httpx.Client(base_url=f"http://127.0.0.1:{platform.settings.dagster_port}", timeout=60) as client:
 
-        def ask(job: str, config: Any = None) -> str:
+        def launch_job(job: str, config: Any = None) -> str:
             dagster.check()
-            asked = {"selector": HERE | {"jobName": job}, "runConfigData": config or {}, "mode": "default"}
-            answer = client.post("/graphql", json={"query": LAUNCH, "variables": {"asked": asked}}).json()
+            parameters = {"selector": HERE | {"jobName": job}, "runConfigData": config or {}, "mode": "default"}
+            answer = client.post("/graphql", json={"query": LAUNCH, "variables": {"parameters": parameters}}).json()
             assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
             return str(answer["data"]["launchRun"]["run"]["runId"])
 
-        yield ask
+        yield launch_job
 
 
 @pytest.mark.timeout(400)
-def test_a_rollback_waits_for_no_training(
-    platform: Platform, dagster: Children, launch: Launch, gate: BinaryIO
-) -> None:
-    """Two trainings are under way and a third waits for its turn; a person's rollback starts and ends meanwhile, and
-    another one when nobody looks at the queue any more.
-    """
-    first, second = judged(platform, 11), judged(platform, 12)
+def test_rollback_waits_for_no_training(platform: Platform, dagster: Children, launch: Launch, gate: BinaryIO) -> None:
+    """Two trainings run and a third is queued; a rollback runs meanwhile, another one without the daemon."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
     dagster_home = str(platform.settings.dagster_home)
     with dg.DagsterInstance.from_config(dagster_home) as instance:
 
@@ -113,14 +109,14 @@ def test_a_rollback_waits_for_no_training(
             launch("rollback_model", {"ops": {"roll_back_pointer": {"config": config}}})
             until(lambda: platform.models.pointer("accidents").version == to)
 
-        trainings = [launch("training") for _ in range(AT_ONCE + 1)]
-        until(lambda: [status(run) for run in trainings].count("STARTED") == AT_ONCE)
+        trainings = [launch("training") for _ in range(CONCURRENT_RUNS + 1)]
+        until(lambda: [status(run) for run in trainings].count("STARTED") == CONCURRENT_RUNS)
 
         roll_back(first)
         assert sorted(status(run) for run in trainings) == ["QUEUED", "STARTED", "STARTED"]
         until(lambda: f"nice {NICE}" in {event.user_message for event in instance.all_logs(trainings[0])})
 
-        # The third has its turn when one of the two has ended.
+        # The third starts when one of the two has ended.
         gate.write(b"1")
         until(lambda: all(status(run) in ("STARTED", "SUCCESS") for run in trainings))
         assert sorted(status(run) for run in trainings) == ["STARTED", "STARTED", "SUCCESS"]
@@ -137,13 +133,15 @@ def test_a_rollback_waits_for_no_training(
         (dg.DagsterRun("training"), True, [NICE]),
         (dg.DagsterRun("rollback_model", tags=URGENT), True, []),
         (None, True, []),  # a sensor
-        (dg.DagsterRun("training"), False, []),  # a process of somebody else's
+        (dg.DagsterRun("training"), False, []),  # not a process of a run
     ],
 )
-def test_who_gives_way(monkeypatch, run: dg.DagsterRun | None, made_for_a_run: bool, nice: list[int]) -> None:
-    """Work that can wait, in a process of its own; never the code server, a command line or a test."""
-    given: list[int] = []
+def test_which_processes_lower_their_priority(
+    monkeypatch, run: dg.DagsterRun | None, made_for_a_run: bool, nice: list[int]
+) -> None:
+    """Those of runs that are not urgent; never the code server, a command line or a test."""
+    priorities: list[int] = []
     monkeypatch.setattr("multiprocessing.parent_process", lambda: object() if made_for_a_run else None)
-    monkeypatch.setattr("os.setpriority", lambda _which, _who, priority: given.append(priority))
-    give_way(run)
-    assert given == nice
+    monkeypatch.setattr("os.setpriority", lambda _which, _who, priority: priorities.append(priority))
+    lower_priority(run)
+    assert priorities == nice

@@ -42,10 +42,14 @@ def warehouse(settings):
 
 def year(seed: int, vma: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "Num_Acc": np.repeat(np.arange(1_000), 2) + seed * 10**6, "vma": rng.choice([vma, vma + 20], 2_000),
-        "catu": rng.integers(1, 4, 2_000), "grav": rng.integers(1, 5, 2_000),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "Num_Acc": np.repeat(np.arange(1_000), 2) + seed * 10**6,
+            "vma": rng.choice([vma, vma + 20], 2_000),
+            "catu": rng.integers(1, 4, 2_000),
+            "grav": rng.integers(1, 5, 2_000),
+        }
+    )
 
 
 class Scorer:
@@ -123,16 +127,27 @@ def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
     reference = build_reference(columns, kinds, model="accidents", data_source="sample")
     manifest = Bundle("accidents", {}, {}, {}, {}).manifest("2024-01-01T00:00:00+00:00")
     row = {
-        "id": "p1", "request_id": "r1", "at": datetime.now(UTC), "model": "accidents", "version": manifest.version,
-        "user_name": "ada", "source": "json", "status": 200, "latency_ms": 1.0, "score": 0.5, "answer": None,
+        "id": "p1",
+        "request_id": "r1",
+        "at": datetime.now(UTC),
+        "model": "accidents",
+        "version": manifest.version,
+        "user_name": "ada",
+        "source": "json",
+        "status": 200,
+        "latency_ms": 1.0,
+        "score": 0.5,
+        "answer": None,
         "inputs": {"hrmn": "17:45", "actp": "A", "dep": "2A"},
-    }  # fmt: skip
+    }
     insert_predictions(warehouse, [row])
     platform = OpenedPlatform(settings, warehouse)
     window = log_windows(platform, AccidentServing(), manifest, read_reference(reference_bytes(reference))).current
     assert {name: values.tolist() for name, values in window.columns.items()} == {
-        "hrmn": [1745.0], "actp": [10], "dep": ["2A"],
-    }  # fmt: skip
+        "hrmn": [1745.0],
+        "actp": [10],
+        "dep": ["2A"],
+    }
 
 
 def test_labels_of_a_year_are_of_accidents_that_no_version_was_trained_on(settings, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The reference part of the README, made from the code: `make docs` writes it, a test compares."""
+"""Generates the reference part of the README from the code: `make docs` writes it, a test compares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from accident_reco.settings import Settings
+from accident_reco.settings.environment import combine
+from accident_reco.settings.plugins import installed_names
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- reference: made by `make docs` -->", "<!-- end of reference -->"
@@ -22,8 +26,6 @@ def reference() -> str:
 
 
 def _app(service: str, home: Path) -> Any:
-    from accident_reco.settings import Settings
-
     return import_module(f"serving.{service}.app").create_app(Settings.load(home=home))
 
 
@@ -33,21 +35,21 @@ def _graph() -> Iterator[str]:
     definitions = defs()
     graph = definitions.resolve_asset_graph()
     yield "### Assets\n\nKeys are contracts. `year`: partitioned by year, from 2005 on."
-    yield "\n| asset | | what |\n|---|---|---|"
+    yield "\n| asset | | description |\n|---|---|---|"
     for key in sorted(graph.materializable_asset_keys, key=lambda key: key.to_user_string()):
         node = graph.get(key)
         yield f"| `{key.to_user_string()}` | {'`year`' if node.is_partitioned else ''} | {node.description} |"
-    yield "\n### Jobs, sensors and schedules\n\n| job | what |\n|---|---|"
+    yield "\n### Jobs, sensors and schedules\n\n| job | description |\n|---|---|"
     for job in definitions.resolve_all_job_defs():
         if not job.name.startswith("__"):
             yield f"| `{job.name}` | {job.description} |"
-    yield "\n| sensor or schedule | what |\n|---|---|"
+    yield "\n| sensor or schedule | description |\n|---|---|"
     for automation in [*(definitions.sensors or ()), *(definitions.schedules or ())]:
         yield f"| `{automation.name}` | {automation.description} |"
 
 
 def _endpoints(apps: dict[str, Any]) -> Iterator[str]:
-    yield "\n### Endpoints\n\n| service | endpoint | scope | what |\n|---|---|---|---|"
+    yield "\n### Endpoints\n\n| service | endpoint | scope | description |\n|---|---|---|---|"
     for service, app in apps.items():
         for path, method, operation in _operations(app):
             if path not in COMMON:
@@ -55,7 +57,7 @@ def _endpoints(apps: dict[str, Any]) -> Iterator[str]:
     for path, method, operation in _operations(apps["predict"]):
         if path in COMMON:
             yield f"| all | `{method} {path}` | | {operation['summary']} |"
-    yield "| all | `GET /docs` | | Every field, tried in the browser; logs in by itself, asks no other host |"
+    yield "| all | `GET /docs` | | Interactive documentation of every field; no resource of another host |"
 
 
 def _operations(app: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -65,34 +67,39 @@ def _operations(app: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _scope(operation: dict[str, Any]) -> str:
-    scopes = [scope for way in operation.get("security", []) for scope in way.get("login", [])]
+    scopes = [scope for scheme in operation.get("security", []) for scope in scheme.get("login", [])]
     return f"`{scopes[0]}`" if scopes else ""
 
 
 def _metrics(apps: dict[str, Any]) -> Iterator[str]:
-    yield "\n### Metrics\n\n| metric | of | what |\n|---|---|---|"
-    of: dict[tuple[str, str], list[str]] = {}
+    yield "\n### Metrics\n\n| metric | service | description |\n|---|---|---|"
+    services_of: dict[tuple[str, str], list[str]] = {}
     for service, app in apps.items():
         for family in app.state.metrics.registry.collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            of.setdefault((name, family.documentation), []).append(service)
-    for (name, text), services in of.items():
+            services_of.setdefault((name, family.documentation), []).append(service)
+    for (name, text), services in services_of.items():
         yield f"| `{name}` | {'all' if len(services) == len(apps) else ', '.join(services)} | {text} |"
 
 
 def _settings() -> Iterator[str]:
-    from accident_reco.settings import Settings, variable
+    from accident_reco.settings import variable
 
-    yield "\n### Settings\n\nEach secret also comes as `NAME_FILE`, the path of a file that holds it."
-    for heading, fields in type(Settings.load()).groups().items():
-        yield f"\n**{heading}**\n\n| setting | default | meaning |\n|---|---|---|"
+    yield "\n### Settings\n\nEach secret can also be set as `NAME_FILE`, the path of a file that holds it."
+    for heading, fields in settings_class().groups().items():
+        yield f"\n**{heading}**\n\n| setting | default | description |\n|---|---|---|"
         for name, field in fields.items():
             default = "" if field.default in ("", None) else f"`{field.default}`"
             yield f"| `{variable(name)}` | {default} | {field.description} |"
 
 
+def settings_class() -> type[Settings]:
+    """The platform's settings with those of every installed model."""
+    return combine(installed_names())
+
+
 def with_reference(readme: str) -> str:
-    """The README with its reference part made anew."""
+    """The README with a new reference part."""
     before, rest = readme.split(BEGIN)
     return f"{before}{BEGIN}\n{reference()}{END}{rest.split(END)[1]}"
 

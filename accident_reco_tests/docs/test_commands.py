@@ -1,4 +1,4 @@
-"""Every program that the documents name answers `--help`, and the small ones do what the README says of them."""
+"""Every program in the documentation has `--help`; commands that need no running platform work as documented."""
 
 import re
 import subprocess
@@ -11,17 +11,17 @@ from accident_reco_tests.running import ROOT, environment
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile")
 PROGRAM = re.compile(r"python3? -m ((?:accident_reco_tests|accident_reco|serving)(?:\.\w+)*)(?: ([a-z][a-z-]+))?")
-WITHOUT_WORDS = {"accident_reco_tests.docs.reference"}
-"""Programs that take no words at all; `make docs` is compared with the README by a test of its own."""
+WITHOUT_ARGUMENTS = {"accident_reco_tests.docs.reference"}
+"""Programs without arguments; `make docs` has a test of its own."""
 
 
 def _programs() -> dict[str, set[str]]:
-    """Module → the first words that documents write behind it."""
+    """Module → the commands that the documentation uses with it."""
     found: dict[str, set[str]] = {}
     for name in DOCUMENTS:
         for module, word in PROGRAM.findall((ROOT / name).read_text(encoding="utf-8")):
             found.setdefault(module, set()).update({word} - {""})
-    return {module: found[module] for module in sorted(found) if module not in WITHOUT_WORDS}
+    return {module: found[module] for module in sorted(found) if module not in WITHOUT_ARGUMENTS}
 
 
 def _run(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -30,18 +30,18 @@ def _run(*words: str, env: dict[str, str] | None = None) -> subprocess.Completed
 
 
 @pytest.mark.parametrize(("module", "words"), _programs().items(), ids=_programs())
-def test_every_program_helps(module: str, words: set[str]) -> None:
-    """Exit code 0, what it does and the commands that the documents use; nothing is started."""
-    told = _run(module, "--help")
-    assert told.returncode == 0, told.stderr
-    usage, _, about = told.stdout.partition("\n\n")
+def test_every_program_has_help(module: str, words: set[str]) -> None:
+    """Exit code 0, a description, and the commands that the documentation uses."""
+    help_ = _run(module, "--help")
+    assert help_.returncode == 0, help_.stderr
+    usage, _, about = help_.stdout.partition("\n\n")
     assert usage.startswith("usage: ")
-    assert len(about) > 40, "says what it does"
-    assert {word for word in words if word not in told.stdout} == set()
+    assert len(about) > 40, "it has a description"
+    assert {word for word in words if word not in help_.stdout} == set()
 
 
-def test_the_platform_is_prepared_without_being_started(tmp_path: Path) -> None:
-    """`launch prepare` shows the first admin's password once; then a key is rotated."""
+def test_prepare_creates_the_admin_and_keys_rotate(tmp_path: Path) -> None:
+    """`launch prepare` prints the first admin's password once; then a signing key is rotated."""
     env = environment(tmp_path / "home")
     first, second = (_run("accident_reco.launch", "prepare", env=env) for _ in range(2))
     assert re.search(r"^admin password: \S{12,}$", first.stdout, re.MULTILINE), first.stderr

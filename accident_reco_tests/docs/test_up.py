@@ -1,4 +1,4 @@
-"""`make up` as a person meets it: first start, every command of the README, second start, stop, every refusal."""
+"""`make up`: first start, every command of the README, second start, stop, and every error before the start."""
 
 import json
 import re
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
-ASKED_FOR = {"accidents/tuned_parameters"}
-"""Assets that only a job of their own makes: a search for parameters takes minutes and is worth them now and then."""
+ON_DEMAND = {"accidents/tuned_parameters"}
+"""Assets that only their own job materializes: a parameter search takes minutes."""
 DEFAULT_PORTS = {"7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
 
 
@@ -34,7 +34,7 @@ def _pointers(home: Path) -> dict[str, str]:
 
 
 def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
-    """Progress while it works; then URLs, data source, versions, headline metrics and the password, once."""
+    """Progress; then URLs, data source, versions, headline metrics and the password, once."""
     assert re.search(r"▶ ingest_accidents 2023-2024", running.screen)
     assert re.search(r"accidents/victims \[2024\]: [\d,]+ rows", running.screen)
     for model, metric in (("accidents", "roc_auc"), ("movies", "ndcg_at_10")):
@@ -44,20 +44,20 @@ def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
         assert running.url(service) in running.screen
     assert len(re.findall(r"^admin password: \S{12,}$", running.screen, re.MULTILINE)) == 1
     assert len(running.screen.splitlines()) < 80
-    # Nobody has asked yet: too little to judge drift is worth a word, but nothing failed.
+    # No traffic yet: insufficient data for a drift verdict is a warning, not a failure.
     assert "! check no_drift of accidents/drift_report: 0 rows" in running.screen
     assert "✘" not in running.screen
 
 
-def test_secrets_are_for_the_owner_alone(running: Running) -> None:
-    """What was generated is readable by nobody else."""
+def test_generated_secrets_have_mode_0600(running: Running) -> None:
+    """Generated secrets are readable by their owner only."""
     keys = [path for path in (_home(running) / "keys").rglob("*") if path.is_file()]
     assert keys
     assert {oct(path.stat().st_mode & 0o777) for path in keys} == {"0o600"}
 
 
 def test_every_contract_asset_is_materialized(running: Running) -> None:
-    """After the first start nothing in the graph is grey but what has to be asked for."""
+    """After the first start every asset is materialized but those on demand."""
     from accident_reco.definitions import defs
 
     query = "{assetsOrError {... on AssetConnection {nodes {key {path} assetMaterializations(limit: 1) {runId}}}}}"
@@ -68,19 +68,19 @@ def test_every_contract_asset_is_materialized(running: Running) -> None:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         nodes = json.load(answer)["data"]["assetsOrError"]["nodes"]
-    made = {"/".join(node["key"]["path"]) for node in nodes if node["assetMaterializations"]}
+    materialized = {"/".join(node["key"]["path"]) for node in nodes if node["assetMaterializations"]}
     keys = {key.to_user_string() for key in defs().resolve_asset_graph().materializable_asset_keys}
-    assert keys - made == ASKED_FOR
+    assert keys - materialized == ON_DEMAND
 
 
 def test_make_commands_are_targets() -> None:
-    """`make …` is named in text and blocks; each one exists."""
+    """Every `make …` in text and code blocks is a target."""
     for target in sorted(set(MAKE.findall(README)) | set(re.findall(r"`make ([a-z-]+)", README))):
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_every_block_runs(running: Running) -> None:
-    """All blocks in one shell, as a reader types them, but for the home, the ports and the place of the environment."""
+    """All code blocks in one shell, with this test's home, ports and environment."""
     home = running.env["ACCIDENT_RECO_HOME"]
     blocks = [block for block in BLOCKS if not MAKE.match(block)]
     assert len(blocks) >= 4
@@ -89,52 +89,62 @@ def test_every_block_runs(running: Running) -> None:
     for port, service in DEFAULT_PORTS.items():
         script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{running.env[f'ACCIDENT_RECO_{service}_PORT']}")
     run = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script], cwd=ROOT, env=running.env, capture_output=True, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
+        ["bash", "-euxo", "pipefail", "-c", script],
+        cwd=ROOT,
+        env=running.env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert run.returncode == 0, f"{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
     assert '"prediction_id"' in run.stdout
     assert "personalised" in run.stdout
 
 
-def test_a_taken_port_is_one_clear_message(running: Running) -> None:
-    """The port, the address and the variable that moves it; exit code not 0; nothing is started."""
+def test_port_in_use_is_one_message(running: Running) -> None:
+    """Port, address and variable in one message; exit code not 0; nothing is started."""
     env = running.env | {"ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:]}
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        told = _refused(env | {"ACCIDENT_RECO_AUTH_PORT": str(port)})
-    assert f"port {port} on 127.0.0.1: Address already in use; set ACCIDENT_RECO_AUTH_PORT" in told
-    assert "Traceback" not in told
+        screen = _failed_start(env | {"ACCIDENT_RECO_AUTH_PORT": str(port)})
+    assert f"port {port} on 127.0.0.1: Address already in use; fix: set ACCIDENT_RECO_AUTH_PORT" in screen
+    assert "Traceback" not in screen
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"ACCIDENT_RECO_PREDICT_PORT": "eighty"}, "ACCIDENT_RECO_PREDICT_PORT = 'eighty'"),
         ({"ACCIDENT_RECO_ACCIDENTS_SOURCE": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"ACCIDENT_RECO_STORE_URL": "ftp://host/x"}, "object stores are file:// or s3://"),
     ],
 )
-def test_what_cannot_work_is_told_once(tmp_path: Path, settings: dict[str, str], told: str) -> None:
-    """A wrong setting, an unreachable source, a store without atomic writes: one message, no traceback."""
-    said = _refused(environment(tmp_path / "home", **settings))
-    assert told in said
-    assert "Traceback" not in said
+def test_invalid_configuration_is_one_message(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    """An invalid setting, an unreachable source, a store without atomic writes: one message, no traceback."""
+    screen = _failed_start(environment(tmp_path / "home", **settings))
+    assert message in screen
+    assert "Traceback" not in screen
 
 
-def _refused(env: dict[str, str]) -> str:
+def _failed_start(env: dict[str, str]) -> str:
     run = subprocess.run(
-        ["make", "--no-print-directory", "up"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120,
+        ["make", "--no-print-directory", "up"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
         check=False,
-    )  # fmt: skip
+    )
     assert run.returncode != 0
     return run.stdout + run.stderr
 
 
 def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
-    """Stopped within 10 s by SIGTERM and by Ctrl-C, started again: the same versions, no password, nothing trained."""
+    """Stops within 10 s on SIGTERM and on Ctrl-C; starts again with the same versions, no password, no training."""
     before = _pointers(_home(running))
     assert running.stop(signal.SIGTERM) < 10
     again = Running(running.env)
@@ -146,7 +156,7 @@ def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
     finally:
         seconds = again.stop(signal.SIGINT)
     assert seconds < 10
-    assert again.process.returncode == -signal.SIGINT  # make's own way to end by Ctrl-C
+    assert again.process.returncode == -signal.SIGINT  # as make ends on Ctrl-C
     listening = [service for service in ("dagster", "auth", "predict", "drift") if _listens(again.url(service))]
     assert listening == []
 

@@ -1,6 +1,6 @@
 """Real servers, started once for all stack tests on free loopback ports, and stopped at the end.
 
-They are the same starters as `make stack` uses, in a folder of their own that PostgreSQL's user may enter.
+They are started as by `make stack`, in a folder of their own that PostgreSQL's user can enter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.postgres_server import start_postgres
+from accident_reco.launch.processes import LOOPBACK, Children, free_port
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -33,7 +34,7 @@ def _stack_marker(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def stack_folder() -> Iterator[Path]:
-    """Short-lived and enterable: pytest's own folders are closed to the user that PostgreSQL runs as."""
+    """A temporary folder that every user can enter, unlike pytest's: PostgreSQL runs as another user."""
     folder = Path(tempfile.mkdtemp(prefix="accident-reco-stack-"))
     folder.chmod(0o755)
     yield folder
@@ -42,7 +43,7 @@ def stack_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def children(stack_folder: Path) -> Iterator[Children]:
-    """Everything that stack tests start lives and ends here."""
+    """Processes of all stack tests."""
     logs = stack_folder / "logs"
     logs.mkdir()
     running = Children(dict(os.environ) | {"MLFLOW_DISABLE_TELEMETRY": "true"}, logs)
@@ -59,7 +60,7 @@ class Postgres:
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> URL:
         """SQLAlchemy URL."""
-        return URL.create("postgresql+psycopg2", user, password or self.password, servers.LOOPBACK, self.port, database)
+        return URL.create("postgresql+psycopg2", user, password or self.password, LOOPBACK, self.port, database)
 
     def new_database(self) -> str:
         """An empty database's URL, password included."""
@@ -73,10 +74,10 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres(children: Children, stack_folder: Path) -> Postgres:
-    """A real PostgreSQL. Durability is off: no test cuts the power."""
+    """A real PostgreSQL, without durability."""
     port, password = free_port(), secrets.token_urlsafe(12)
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    probe = servers.start_postgres(children, stack_folder / "postgres", port, password, quick)
+    probe = start_postgres(children, stack_folder / "postgres", port, password, quick)
     children.await_ready({"postgres": probe}, 30)
     return Postgres(port, password)
 
@@ -107,11 +108,11 @@ class S3:
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://{servers.LOOPBACK}:{self.ports[0]}"
+        return f"http://{LOOPBACK}:{self.ports[0]}"
 
     @property
     def environ(self) -> dict[str, str]:
-        """The standard variables that lead to it."""
+        """The standard variables of its clients."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -121,7 +122,7 @@ class S3:
 
 
 def start_s3(children: Children, folder: Path, like: S3 | None = None) -> S3:
-    """An S3 server of one's own (tests that stop it must not stop the shared one), or a stopped one again."""
+    """Start an S3 server for tests that stop it, or restart one (`like`)."""
     made = like or S3(servers.seaweed_ports(), secrets.token_hex(8), secrets.token_hex(16))
     buckets = ["artifacts", "models"]
     ready = servers.start_s3(children, folder, made.ports, made.access_key, made.secret_key, buckets)
@@ -148,7 +149,7 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 @pytest.fixture
 def store_url(s3: S3) -> str:
-    """A prefix that no other test uses."""
+    """URL of a prefix of this test alone."""
     return f"s3://artifacts/test-{next(_names)}"
 
 

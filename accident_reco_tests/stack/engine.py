@@ -1,8 +1,8 @@
-"""A small engine that runs services of compose without images, by what Linux gives every root: each in its own view
-of files (read-only but for volumes and tmpfs), of processes and of its host name, as the user and with the
-capabilities that compose grants, all on one network of their own that leads nowhere else.
+"""A small engine that runs services of compose without images, in Linux namespaces: each with its own files (read-only
+but for volumes and tmpfs), processes and host name, with the user and the capabilities of compose, all on one isolated
+network.
 
-What an image would bring is in `images`; everything else is read from the compose file.
+The contents of images are in `images`; everything else is read from the compose file.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from typing import Any, TypeVar
 
 import yaml
 
-from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Child, Children, LaunchError
+from accident_reco.launch.programs import debian
 from accident_reco_tests.running import ROOT
 from accident_reco_tests.stack.images import SYSTEM_PATH, VENV, Image, images
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
-# A network of its own with nothing but loopback, for as long as somebody holds the other end of its input.
+NAMESPACES = ("--mount", "--pid", "--ipc", "--uts")
+# A network with loopback only, until the input is closed.
 NETWORK = """
 import fcntl, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -40,12 +41,12 @@ sys.stdin.read()
 """
 
 
-def interpolated(document: Any, environ: Mapping[str, str]) -> Any:
-    """`${NAME:-default}`, `${NAME}` and `$$` as compose puts them in."""
+def interpolate(document: Any, environ: Mapping[str, str]) -> Any:
+    """A document with `${NAME:-default}`, `${NAME}` and `$$` replaced as by compose."""
     if isinstance(document, dict):
-        return {key: interpolated(value, environ) for key, value in document.items()}
+        return {key: interpolate(value, environ) for key, value in document.items()}
     if isinstance(document, list):
-        return [interpolated(value, environ) for value in document]
+        return [interpolate(value, environ) for value in document]
     if not isinstance(document, str):
         return document
 
@@ -60,15 +61,15 @@ class Engine:
     """Services of a compose file on this machine."""
 
     def __init__(self, compose: Path, folder: Path, environ: Mapping[str, str], built: Mapping[str, Path]) -> None:
-        """Read the file; nothing is started.
+        """Read the file; start nothing.
 
         Args:
-            folder: where volumes and logs go; enterable by everybody.
-            environ: what the file's variables mean.
-            built: what our Dockerfile's builders make, see `our_image`; the environment is this one.
+            folder: for volumes and logs; every user can enter it.
+            environ: values of the file's variables.
+            built: folders that our Dockerfile's build stages create, see `our_image`; the environment is this one.
         """
         self.compose, self.folder = compose, folder
-        document = interpolated(yaml.safe_load(compose.read_text()), environ)
+        document = interpolate(yaml.safe_load(compose.read_text()), environ)
         self.services: dict[str, Any] = document["services"]
         self.secrets = {name: compose.parent / secret["file"] for name, secret in document["secrets"].items()}
         self.addresses = {name: f"127.0.1.{place}" for place, name in enumerate(self.services, 1)}
@@ -77,16 +78,16 @@ class Engine:
         self.children = Children(dict(os.environ), folder / "logs")
         self.running: dict[str, Child] = {}
         self._healthy: set[str] = set()
-        command = [servers.debian("unshare"), "--net", sys.executable, "-c", NETWORK]
+        command = [debian("unshare"), "--net", sys.executable, "-c", NETWORK]
         self._network = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._network.stdout
         assert self._network.stdout.readline() == b"up\n"
 
     def up(self, names: Sequence[str], seconds: float) -> None:
-        """Start services as `depends_on` orders them, each as soon as what it waits for is there.
+        """Start services in the order of `depends_on`, each once its dependencies are ready.
 
         Raises:
-            LaunchError: one ended on its own, or some could not be started in time.
+            LaunchError: one ended, or some could not be started in time.
         """
         deadline = time.monotonic() + seconds
         waiting = list(names)
@@ -110,12 +111,13 @@ class Engine:
         return self.finished(name) if condition == "service_completed_successfully" else self.healthy(name)
 
     def start(self, name: str) -> Child:
-        """Start a service's container; nobody is waited for."""
+        """Start a service's container without waiting."""
         command = [
-            servers.debian("nsenter"), f"--net=/proc/{self._network.pid}/ns/net",
-            servers.debian("unshare"), "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
-            "sh", "-euc", self._setup(name),
-        ]  # fmt: skip
+            debian("nsenter"),
+            f"--net=/proc/{self._network.pid}/ns/net",
+            *(debian("unshare"), *NAMESPACES, "--fork", "--kill-child"),
+            *("sh", "-euc", self._setup(name)),
+        ]
         child = self.children.start(name, command, stop_signal=self._image(name).stop_signal)
         self.running[name] = child
         return child
@@ -123,21 +125,30 @@ class Engine:
     def execute(self, name: str, command: Sequence[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container, as its user, with its variables."""
         entered = [
-            servers.debian("nsenter"), "--target", self._first_process(name), "--mount", "--pid", "--ipc", "--uts",
-            "--net", "--root", *self._becoming(name), *command,
-        ]  # fmt: skip
+            *(debian("nsenter"), "--target", self._first_process(name), *NAMESPACES, "--net", "--root"),
+            *self._as_container_user(name),
+            *command,
+        ]
         return subprocess.run(entered, capture_output=True, text=True, check=False, timeout=seconds)
 
     def _first_process(self, name: str) -> str:
-        """Process 1 of a container, as this machine numbers it."""
+        """Process id on this machine of a container's first process.
+
+        Raises:
+            ProcessLookupError: the container has none.
+        """
         parent = self.running[name].process.pid
         first = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         if not first:
-            raise ProcessLookupError(f"{name} has no process yet, or no more")
+            raise ProcessLookupError(f"{name} has no process")
         return first[0]
 
     def healthy(self, name: str) -> bool:
-        """What compose asks of the container, until it once said yes. Raises LaunchError when one has ended."""
+        """Whether a container has passed its health check once.
+
+        Raises:
+            LaunchError: a container has ended.
+        """
         self.check()
         if name not in self._healthy:
             kind, *words = self.services[name].get("healthcheck", {}).get("test") or self._image(name).healthcheck
@@ -149,40 +160,40 @@ class Engine:
         return name in self._healthy
 
     def check(self) -> None:
-        """Raises LaunchError when a container has ended that should not have."""
+        """Raises LaunchError if a container has ended unexpectedly."""
         self.children.started = [child for child in self.children.started if not self.finished(child.name)]
         self.children.check()
 
     def finished(self, name: str) -> bool:
-        """Whether a container that does its work and is not started again has ended well."""
+        """Whether a container that runs once has succeeded."""
         return self.services[name]["restart"] == "no" and self.running[name].process.poll() == 0
 
     def stop_gently(self) -> dict[str, float]:
-        """Ask the first process of every container to end as compose does: those first on which no other depends.
+        """Stop the first process of every container as compose does: dependants before their dependencies.
 
         Returns:
-            What did not end in the time that compose grants it.
+            Service → grace period, of those that did not end within it.
         """
         late = {}
         left = {child.name: child for child in self.children.started}
-        asked: dict[str, float] = {}
+        signalled: dict[str, float] = {}
         while left:
             for name, child in list(left.items()):
                 if child.process.poll() is not None:
                     left.pop(name)
-                elif name in asked:
+                elif name in signalled:
                     grace = float(str(self.services[name].get("stop_grace_period", "10s")).removesuffix("s"))
-                    if time.monotonic() - asked[name] > grace:
+                    if time.monotonic() - signalled[name] > grace:
                         late[name] = grace
                         left.pop(name)
                 elif not any(name in self._needed_by(other) for other in left):
                     os.kill(int(self._first_process(name)), child.stop_signal)
-                    asked[name] = time.monotonic()
+                    signalled[name] = time.monotonic()
             time.sleep(0.02)
         return late
 
     def _needed_by(self, name: str) -> set[str]:
-        """What a service depends on, however far away."""
+        """Direct and indirect dependencies of a service."""
         direct = set(self.services[name].get("depends_on", {}))
         return direct.union(*map(self._needed_by, direct))
 
@@ -198,7 +209,7 @@ class Engine:
             return pool.submit(enter).result()
 
     def stop(self) -> None:
-        """End what still runs, and the network."""
+        """Kill the remaining containers and remove the network."""
         self.children.stop(seconds=0.0)
         assert self._network.stdin
         assert self._network.stdout
@@ -209,8 +220,8 @@ class Engine:
     def _image(self, name: str) -> Image:
         return self.images[self.services[name]["image"].rsplit(":", 1)[0]]
 
-    def _becoming(self, name: str) -> list[str]:
-        """Words in front of a command: user, capabilities, folder and variables of the container, nothing else."""
+    def _as_container_user(self, name: str) -> list[str]:
+        """Prefix of a command: user, capabilities, working directory and variables of the container."""
         service, image = self.services[name], self._image(name)
         user = self._identity(name, service.get("user", image.user))
         kept = [f"+{capability.lower()}" for capability in service.get("cap_add", [])]
@@ -221,11 +232,10 @@ class Engine:
             lines = (self.compose.parent / file).read_text().splitlines()
             environment |= dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
         environment |= {key: str(value) for key, value in service.get("environment", {}).items()}
-        return [
-            servers.debian("setpriv"), f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups",
-            "--inh-caps=-all", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs",
-            servers.debian("env"), "-i", "-C", image.folder, *(f"{key}={value}" for key, value in environment.items()),
-        ]  # fmt: skip
+        identity = [f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups"]
+        rights = ["--inh-caps=-all", f"--bounding-set={','.join(['-all', *kept])}", "--no-new-privs"]
+        variables = [f"{key}={value}" for key, value in environment.items()]
+        return [debian("setpriv"), *identity, *rights, debian("env"), "-i", "-C", image.folder, *variables]
 
     def _identity(self, name: str, user: str) -> tuple[int, int]:
         """User and group by number, as compose's `user` states them: `name`, `uid` or `uid:gid`."""
@@ -266,7 +276,7 @@ class Engine:
             lines += self._bind(self._volume(name, source, target), root, target, writable="ro" not in options)
         if service.get("read_only"):
             lines.append(f"mount -o remount,ro {root}")
-        lines.append(shlex.join(["exec", "chroot", str(root), *self._becoming(name), *command]))
+        lines.append(shlex.join(["exec", "chroot", str(root), *self._as_container_user(name), *command]))
         return "\n".join(lines)
 
     @staticmethod

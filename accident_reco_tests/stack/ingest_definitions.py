@@ -1,4 +1,4 @@
-"""The ingest part of the platform as a code location of its own, for tests of backfills: no sensors, quick to load."""
+"""The ingestion part of the platform as a code location for tests of backfills: no sensors, quick to load."""
 
 import dagster as dg
 

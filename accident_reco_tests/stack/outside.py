@@ -1,4 +1,4 @@
-"""What a person outside asks the containers of compose: one thing that each is there for."""
+"""Checks of the containers of compose from outside: the main function of each service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALLOY = (DEPLOY / "loki" / "alloy.alloy").read_text()
 
 
 class Stack:
-    """The containers, and what a person outside asks them."""
+    """The containers, with the requests of a client."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -33,45 +33,48 @@ class Stack:
     def log(self, name: str) -> str:
         return self.engine.running[name].log.read_text()
 
-    def ask(self, service: str, port: int, path: str, method: str = "GET", **more: Any) -> httpx.Response:
-        """One HTTP request at the service's own address."""
+    def request(self, service: str, port: int, path: str, method: str = "GET", **more: Any) -> httpx.Response:
+        """An HTTP request to the service's own address."""
         url = f"http://{self.engine.addresses[service]}:{port}{path}"
         return self.engine.inside(lambda: httpx.request(method, url, timeout=20, **more))
 
     def graphql(self, query: str) -> Any:
-        answer = self.ask("dagster", 8080, "/graphql", "POST", json={"query": query}).json()
+        answer = self.request("dagster", 8080, "/graphql", "POST", json={"query": query}).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
     def token(self) -> dict[str, str]:
-        """Headers of the admin, logged in with compose's secret."""
+        """Headers of the admin, with a login by compose's secret."""
         login = {"username": "admin", "password": self.secret("admin_password")}
-        answer = self.ask("auth", 7999, "/token", "POST", data=login)
+        answer = self.request("auth", 7999, "/token", "POST", data=login)
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def send_alert(self) -> None:
-        """What Prometheus would tell Alertmanager, which waits for others of its kind before it passes it on."""
+        """Send an alert to Alertmanager as Prometheus does."""
         labels = {"alertname": "DatasetDrift", "model": "movies", "action": "retrain", "severity": "warning"}
-        sent = self.ask("alertmanager", 9093, "/api/v2/alerts", "POST", json=[{"labels": labels}])
+        sent = self.request("alertmanager", 9093, "/api/v2/alerts", "POST", json=[{"labels": labels}])
         assert sent.status_code == 200, sent.text
 
     def python(self, service: str, code: str) -> str:
-        """What a piece of Python says in a container."""
+        """Output of Python code in a container."""
         done = self.engine.execute(service, ["python", "-c", code])
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
 
 def _postgres(stack: Stack) -> None:
-    """Each role logs in over the network with its own password, and with no other."""
+    """Each role logs in over the network with its own password only."""
 
     def login(name: str, password: str = "") -> None:
         url = make_url(stack.secret(name))
         made = psycopg2.connect(
-            host=stack.engine.addresses["postgres"], port=url.port, dbname=url.database, user=url.username,
+            host=stack.engine.addresses["postgres"],
+            port=url.port,
+            dbname=url.database,
+            user=url.username,
             password=password or url.password,
-        )  # fmt: skip
+        )
         made.close()
 
     urls = [name for name in stack.engine.secrets if name.endswith("database_url") or name == "database_admin_url"]
@@ -90,28 +93,32 @@ def _s3(stack: Stack) -> None:
 
 
 def _mlflow(stack: Stack) -> None:
-    """An experiment, made under the name that others call it by; an artifact handed through to S3; no other name."""
+    """An experiment, created by the server's name in the network; an artifact proxied to S3; no other host name."""
     (published,) = stack.engine.services["mlflow"]["ports"]
-    seen = stack.ask("mlflow", 5000, "/", headers={"Host": published.rsplit(":", 1)[0]})
-    assert seen.status_code == 200, "where a browser on this machine reaches it"
+    seen = stack.request("mlflow", 5000, "/", headers={"Host": published.rsplit(":", 1)[0]})
+    assert seen.status_code == 200, "published address"
     here = {"Host": "mlflow:5000"}
-    made = stack.ask("mlflow", 5000, "/api/2.0/mlflow/experiments/create", "POST", json={"name": "try"}, headers=here)
+    made = stack.request(
+        "mlflow", 5000, "/api/2.0/mlflow/experiments/create", "POST", json={"name": "try"}, headers=here
+    )
     assert made.status_code == 200, made.text
     path = "/api/2.0/mlflow-artifacts/artifacts/try/card.md"
-    assert stack.ask("mlflow", 5000, path, "PUT", content=b"# Card", headers=here).status_code == 200
-    assert stack.ask("mlflow", 5000, path, headers=here).content == b"# Card"
-    refused = stack.ask("mlflow", 5000, "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "other"})
-    assert refused.status_code == 403
+    assert stack.request("mlflow", 5000, path, "PUT", content=b"# Card", headers=here).status_code == 200
+    assert stack.request("mlflow", 5000, path, headers=here).content == b"# Card"
+    rejected = stack.request(
+        "mlflow", 5000, "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "other"}
+    )
+    assert rejected.status_code == 403
 
 
 def _prepare(stack: Stack) -> None:
-    """It ended well (the others waited for it), and the stated password is nobody's business."""
+    """It succeeded, and the admin's password is not in its log."""
     assert "prepared" in stack.log("prepare").splitlines()
     assert stack.secret("admin_password") not in stack.log("prepare")
 
 
 def _code(stack: Stack) -> None:
-    """The web server has its definitions from it."""
+    """The web server loads the definitions from it."""
     query = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus locationOrLoadError {__typename}}}}}"
     (entry,) = stack.graphql(query)["workspaceOrError"]["locationEntries"]
     assert (entry["name"], entry["loadStatus"]) == ("accident_reco", "LOADED")
@@ -119,7 +126,7 @@ def _code(stack: Stack) -> None:
 
 
 def _dagster(stack: Stack) -> None:
-    """The graph is there."""
+    """The web server serves the asset graph."""
     keys = {
         "/".join(node["assetKey"]["path"]) for node in stack.graphql("{assetNodes {assetKey {path}}}")["assetNodes"]
     }
@@ -127,31 +134,31 @@ def _dagster(stack: Stack) -> None:
 
 
 def _daemon(stack: Stack) -> None:
-    """Every daemon that the instance wants is alive."""
+    """Every required daemon is healthy."""
     query = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy}}}}"
 
-    def ailing() -> list[str]:
+    def unhealthy() -> list[str]:
         found = stack.graphql(query)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return [daemon["daemonType"] for daemon in found if daemon["required"] and not daemon["healthy"]]
 
-    wait_for(lambda: ailing() == [], 60)
+    wait_for(lambda: unhealthy() == [], 60)
 
 
 def _redis(stack: Stack) -> None:
-    """It knows its password, and does nothing without."""
+    """It requires its password."""
 
-    def talk(words: str) -> bytes:
+    def send(words: str) -> bytes:
         with socket.create_connection((stack.engine.addresses["redis"], 6379), timeout=5) as connection:
             connection.sendall(words.encode())
             return connection.recv(200)
 
-    assert stack.engine.inside(lambda: talk("PING\r\n")).startswith(b"-NOAUTH")
+    assert stack.engine.inside(lambda: send("PING\r\n")).startswith(b"-NOAUTH")
     password = stack.secret("redis_password")
-    assert stack.engine.inside(lambda: talk(f"AUTH {password}\r\nINFO server\r\n")).startswith(b"+OK\r\n")
+    assert stack.engine.inside(lambda: send(f"AUTH {password}\r\nINFO server\r\n")).startswith(b"+OK\r\n")
 
 
 def _worker(stack: Stack) -> None:
-    """The step of the run that a sensor asks for (there is a year to ingest) is done by it, and well."""
+    """It executes the step of the run that a sensor requests (a year to ingest), successfully."""
     query = """{runsOrError(filter: {pipelineName: "ingest_accidents"}) {... on Runs {results {
         status runId stepStats {stepKey status}}}}}"""
 
@@ -161,13 +168,15 @@ def _worker(stack: Stack) -> None:
 
     wait_for(succeeded, 180)
     (run,) = succeeded()
-    by_worker = [entry for entry in as_alloy(stack.log("worker")) if entry and entry.get("run_id") == run["runId"]]
+    by_worker = [
+        entry for entry in parse_as_alloy(stack.log("worker")) if entry and entry.get("run_id") == run["runId"]
+    ]
     assert any("2022" in entry["event"] for entry in by_worker), by_worker
 
 
 def _exporter(stack: Stack) -> None:
-    """It reads Dagster, the warehouse and the store without an error."""
-    text = stack.ask("exporter", 9400, "/metrics").text
+    """It reads Dagster, the warehouse and the store without errors."""
+    text = stack.request("exporter", 9400, "/metrics").text
     errors = re.findall(r"^dagster_exporter_errors_total\{.*\} (\S+)$", text, re.MULTILINE)
     assert errors
     assert set(errors) == {"0.0"}, text
@@ -176,34 +185,34 @@ def _exporter(stack: Stack) -> None:
 def _auth(stack: Stack) -> None:
     """The first admin logs in with compose's secret."""
     assert stack.token()
-    assert stack.ask("auth", 7999, "/token", "POST", data={"username": "admin", "password": "x"}).status_code == 401
+    assert stack.request("auth", 7999, "/token", "POST", data={"username": "admin", "password": "x"}).status_code == 401
 
 
 def _predict(stack: Stack) -> None:
-    """It verifies a token by the keys that it has from the auth service; no model was trained yet, and it says so."""
-    assert stack.ask("predict", 8000, "/models").status_code == 401
-    assert stack.ask("predict", 8000, "/models", headers=stack.token()).status_code == 200
-    schemes = stack.ask("predict", 8000, "/openapi.json").json()["components"]["securitySchemes"].values()
+    """It verifies tokens by the keys of the auth service; it is not ready, as no model was trained."""
+    assert stack.request("predict", 8000, "/models").status_code == 401
+    assert stack.request("predict", 8000, "/models", headers=stack.token()).status_code == 200
+    schemes = stack.request("predict", 8000, "/openapi.json").json()["components"]["securitySchemes"].values()
     (login,) = [scheme["flows"]["password"]["tokenUrl"] for scheme in schemes if scheme["type"] == "oauth2"]
     (published,) = stack.engine.services["auth"]["ports"]
-    assert login == f"http://{published.rsplit(':', 1)[0]}/token", "where a browser on this machine reaches it"
-    ready = stack.ask("predict", 8000, "/readyz")
+    assert login == f"http://{published.rsplit(':', 1)[0]}/token", "published address"
+    ready = stack.request("predict", 8000, "/readyz")
     assert ready.status_code == 503
     assert "accidents" in ready.text
 
 
 def _drift(stack: Stack) -> None:
-    """It reads the warehouse for whoever may."""
+    """It reads the warehouse for authorized clients."""
     path = "/monitoring/drift/accidents/history"
-    assert stack.ask("drift", 8001, path).status_code == 401
-    assert stack.ask("drift", 8001, path, headers=stack.token()).status_code == 200
+    assert stack.request("drift", 8001, path).status_code == 401
+    assert stack.request("drift", 8001, path, headers=stack.token()).status_code == 200
 
 
 def _prometheus(stack: Stack) -> None:
-    """Every target of the configuration is scraped under compose's name, every rule loaded, Alertmanager known."""
+    """Every target is scraped by compose's name, every rule is loaded, Alertmanager is configured."""
 
     def api(path: str) -> Any:
-        return stack.ask("prometheus", 9090, f"/api/v1/{path}").json()["data"]
+        return stack.request("prometheus", 9090, f"/api/v1/{path}").json()["data"]
 
     jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
 
@@ -221,36 +230,49 @@ def _prometheus(stack: Stack) -> None:
 
 
 def _alertmanager(stack: Stack) -> None:
-    """The alert that asks for a training gets through to the drift service, by name and with compose's secret."""
+    """The alert that requests a training reaches the drift service, with compose's secret."""
 
     def received() -> bool:
-        return 'alerts_total{outcome="' in stack.ask("drift", 8001, "/metrics").text
+        return 'alerts_total{outcome="' in stack.request("drift", 8001, "/metrics").text
 
     wait_for(received, 30)
 
 
 def _postgres_exporter(stack: Stack) -> None:
-    """It is logged in."""
-    assert "\npg_up 1\n" in stack.ask("postgres-exporter", 9187, "/metrics").text
+    """It is connected."""
+    assert "\npg_up 1\n" in stack.request("postgres-exporter", 9187, "/metrics").text
 
 
 def _node_exporter(stack: Stack) -> None:
-    """It sees the machine's processors and, below the mounted root, its disk."""
-    text = stack.ask("node-exporter", 9100, "/metrics").text
+    """It exports the machine's processors and, below the mounted root, its disk."""
+    text = stack.request("node-exporter", 9100, "/metrics").text
     assert "\nnode_cpu_seconds_total{" in text
     assert re.search(r'^node_filesystem_size_bytes\{.*mountpoint="/"\} ', text, re.MULTILINE)
 
 
-ANSWERS: dict[str, Callable[[Stack], None]] = {
-    "postgres": _postgres, "s3": _s3, "mlflow": _mlflow, "prepare": _prepare, "redis": _redis, "exporter": _exporter,
-    "auth": _auth, "predict": _predict, "drift": _drift, "alertmanager": _alertmanager,
-    "postgres-exporter": _postgres_exporter, "node-exporter": _node_exporter, "prometheus": _prometheus,
-    "code": _code, "dagster": _dagster, "daemon": _daemon, "worker": _worker,
-}  # fmt: skip
+CHECKS: dict[str, Callable[[Stack], None]] = {
+    "postgres": _postgres,
+    "s3": _s3,
+    "mlflow": _mlflow,
+    "prepare": _prepare,
+    "redis": _redis,
+    "exporter": _exporter,
+    "auth": _auth,
+    "predict": _predict,
+    "drift": _drift,
+    "alertmanager": _alertmanager,
+    "postgres-exporter": _postgres_exporter,
+    "node-exporter": _node_exporter,
+    "prometheus": _prometheus,
+    "code": _code,
+    "dagster": _dagster,
+    "daemon": _daemon,
+    "worker": _worker,
+}
 
 
-def as_alloy(output: str) -> list[dict[str, str] | None]:
-    """What the stages of the configuration make of a container's output: extracted fields, None for what is no JSON."""
+def parse_as_alloy(output: str) -> list[dict[str, str] | None]:
+    """A container's output after the stages of the configuration: extracted fields, None for lines without JSON."""
     (first,) = re.findall(r"firstline\s+= `(.+)`", ALLOY)
     (dropped,) = re.findall(r"expression = `(.+)`", ALLOY)
     (fields,) = re.findall(r"expressions = \{(.+?)\}", ALLOY, re.DOTALL)
@@ -261,14 +283,16 @@ def as_alloy(output: str) -> list[dict[str, str] | None]:
             blocks.append(line)
         else:
             blocks[-1] += "\n" + line
-    made: list[dict[str, str] | None] = []
+    entries: list[dict[str, str] | None] = []
     for block in blocks:
         if re.match(dropped, block):
             continue
         try:
-            said = json.loads(block)
+            entry = json.loads(block)
         except json.JSONDecodeError:
-            made.append(None)
+            entries.append(None)
             continue
-        made.append({name: str(said[key]) for name, key in wanted.items() if key in said} | {"event": said["event"]})
-    return made
+        entries.append(
+            {name: str(entry[key]) for name, key in wanted.items() if key in entry} | {"event": entry["event"]}
+        )
+    return entries

@@ -1,4 +1,4 @@
-"""Accident years in a real PostgreSQL: the same cases as in the embedded warehouse."""
+"""Accident years in a real PostgreSQL: the cases of the embedded warehouse."""
 
 from __future__ import annotations
 

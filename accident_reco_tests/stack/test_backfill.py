@@ -36,7 +36,7 @@ mutation($keys: [AssetKeyInput!]!, $years: [String!]!) {
 
 
 class Home:
-    """A Dagster home and what is published for it."""
+    """A Dagster home and the folder of its published files."""
 
     def __init__(self, folder: Path) -> None:
         self.published = folder / "published"
@@ -88,12 +88,15 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @contextmanager
 def daemon(home: Home, log: Path) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """A running daemon; the value waits until something holds."""
+    """A running daemon; yields a function that waits for a condition."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             [str(BIN / "dagster-daemon"), "run", "-w", str(home.workspace)],
-            env=home.environment, cwd=ROOT, stdout=output, stderr=output,
-        )  # fmt: skip
+            env=home.environment,
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
 
     def wait(until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 300
@@ -110,7 +113,7 @@ def daemon(home: Home, log: Path) -> Iterator[Callable[[Callable[[], bool]], Non
 
 
 def child_wait(child: subprocess.Popen[bytes]) -> None:
-    """Lets a second pass unless the child ends first."""
+    """Wait for a second, or for the child's end."""
     try:
         child.wait(1)
     except subprocess.TimeoutExpired:
@@ -118,23 +121,23 @@ def child_wait(child: subprocess.Popen[bytes]) -> None:
 
 
 def test_backfills(home: Home, tmp_path: Path) -> None:
-    """A range in one run with a bad year in it, that year alone, a job backfill, an asset backfill."""
+    """A range in one run with a damaged year, that year alone, a job backfill, an asset backfill."""
     for year in range(2008, 2015):
         home.publish(year)
     (home.published / "usagers_2010.csv").write_bytes(b"<html>Bad Gateway</html>")
 
-    # One run over 2008 to 2011: the bad year fails, the others are there.
-    told = home.materialize("--partition-range", "2008...2011", fails=True)
-    assert "2010: usagers_2010.csv line 1: this is not a usagers file" in told
+    # One run over 2008 to 2011: the damaged year fails, the others succeed.
+    output = home.materialize("--partition-range", "2008...2011", fails=True)
+    assert "2010: usagers_2010.csv line 1: this is not a usagers file" in output
     assert home.years() == ["2008", "2009", "2011"]
     assert home.instance.get_runs_count() == 1
 
-    # The bad year is published again and retried alone.
+    # The damaged year is published again and retried alone.
     home.publish(2010)
     home.materialize("--partition", "2010")
     assert home.years() == ["2008", "2009", "2010", "2011"]
 
-    # A job backfill and an asset backfill are asked for before the daemon starts: it looks for new ones every 30 s.
+    # A job backfill and an asset backfill are requested before the daemon starts: it checks for new ones every 30 s.
     before = {run.run_id for run in home.instance.get_runs()}
     backfill = ("job", "backfill", "-w", str(home.workspace), "-j", "ingest_accidents", "--noprompt")
     home.run("dagster", *backfill, "--partitions", "2011,2012")
@@ -146,7 +149,7 @@ def test_backfills(home: Home, tmp_path: Path) -> None:
         succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
         wait(lambda: home.instance.get_runs_count(succeeded) == 4)  # the retry above is one of them
 
-    # The job's: one run per year, whatever the policy. The assets': the policy makes one run of the whole range.
+    # The job's: one run per year, whatever the policy. The assets': by their policy one run of the whole range.
     new = [run for run in home.instance.get_runs() if run.run_id not in before]
     (single,) = [run for run in new if run.job_name != "ingest_accidents"]
     assert {run.tags["dagster/partition"] for run in new if run is not single} == {"2011", "2012"}

@@ -1,4 +1,4 @@
-"""Backup and restore on real PostgreSQL and S3, and on an embedded home: the restored installation answers."""
+"""Backup and restore on real PostgreSQL and S3, and on an embedded home: the restored installation works."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,16 +35,19 @@ def installation(
         if request.param == "embedded":
             return Settings.load(home=tmp_path / name, auth_required=False)
         return Settings.load(
-            home=tmp_path / name, auth_required=False, store_url=f"s3://artifacts/backup-{name}",
-            database_url=postgres.new_database(), dagster_database_url=postgres.new_database(),
-        )  # fmt: skip
+            home=tmp_path / name,
+            auth_required=False,
+            store_url=f"s3://artifacts/backup-{name}",
+            database_url=postgres.new_database(),
+            dagster_database_url=postgres.new_database(),
+        )
 
     return make
 
 
 @dg.asset
 def made_before_the_backup() -> None:
-    """Something that Dagster remembers."""
+    """An asset in Dagster's history."""
 
 
 @contextmanager
@@ -55,9 +58,9 @@ def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance]:
             yield instance
 
 
-def test_a_restored_installation_answers(installation: Callable[[str], Settings], tmp_path: Path) -> None:
-    """Save and restore into an empty installation: people log in with their passwords, the champion answers, the audit
-    and Dagster's history are there."""
+def test_restored_installation_works(installation: Callable[[str], Settings], tmp_path: Path) -> None:
+    """Save and restore into an empty installation: users log in, the champion predicts, the audit and Dagster's history
+    are there."""
     from accident_reco_tests.serving.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.predict.app import create_app
@@ -75,11 +78,11 @@ def test_a_restored_installation_answers(installation: Callable[[str], Settings]
     )
     audit = promotion_history(warehouse, "accidents")
     warehouse.close()
-    said = save(old, tmp_path / "backup")
-    assert "6 objects" in said
+    summary = save(old, tmp_path / "backup")
+    assert "6 objects" in summary
     with pytest.raises(LaunchError, match="not empty"):
         save(old, tmp_path / "backup")
-    with pytest.raises(LaunchError, match="wants an empty installation"):
+    with pytest.raises(LaunchError, match="needs an empty installation"):
         restore(old, tmp_path / "backup")
 
     new = installation("new")
@@ -91,7 +94,7 @@ def test_a_restored_installation_answers(installation: Callable[[str], Settings]
     with _dagster(new) as instance:
         assert instance.get_latest_materialization_event(made_before_the_backup.key)
         assert instance.get_runs_count() == 1
-    assert ensure_admin(new) is None, "the admin came back; only the signing key is new"
+    assert ensure_admin(new) is None, "the admin was restored; only the signing key is new"
     with live(auth_app(new)) as client:
         login = client.post("/token", data={"username": "admin", "password": password})
         assert login.status_code == 200, login.text
@@ -100,8 +103,8 @@ def test_a_restored_installation_answers(installation: Callable[[str], Settings]
     assert answer["version"] == made.version
 
 
-def test_a_broken_off_backup_is_refused(tmp_path: Path) -> None:
-    """The contents are written last: without them there is no backup."""
+def test_incomplete_backup_is_rejected(tmp_path: Path) -> None:
+    """The contents file is written last: without it a backup is incomplete."""
     (tmp_path / "backup/objects").mkdir(parents=True)
     with pytest.raises(LaunchError, match="no complete backup"):
         restore(Settings.load(home=tmp_path / "h"), tmp_path / "backup")

@@ -1,5 +1,5 @@
-"""Containers without an engine: every service of compose whose program can be had here starts by its own command, as
-its own user, on read-only files, in compose's order; passes its own health check, and gives one real answer."""
+"""Containers without an engine: every service of compose whose program is available here starts by its own command, as
+its own user, on read-only files, in compose's order; passes its health check, and fulfils its main function."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from accident_reco.launch.stack_config import DEPLOY
 from accident_reco_tests.running import ROOT
 from accident_reco_tests.stack.engine import Engine, missing
 from accident_reco_tests.stack.images import dockerfile
-from accident_reco_tests.stack.outside import ALLOY, ANSWERS, Stack, as_alloy
+from accident_reco_tests.stack.outside import ALLOY, CHECKS, Stack, parse_as_alloy
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 MEMORY = Path("/dev/shm")
-"""Where volumes and tools lie: thousands of files that nobody keeps."""
-NOT_HERE = {"alloy", "grafana", "loki"}
-"""Nobody packages these servers for PyPI, Debian or npm."""
-SERVICES = [name for name in yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
-            if name not in NOT_HERE]  # fmt: skip
+"""Folder of volumes and tools: thousands of temporary files."""
+UNAVAILABLE = {"alloy", "grafana", "loki"}
+"""Servers without a package on PyPI, Debian or npm."""
+SERVICES = [
+    name
+    for name in yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
+    if name not in UNAVAILABLE
+]
 SETTINGS = """
 ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS=2022
 ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE=100
@@ -40,7 +43,7 @@ ACCIDENT_RECO_LOOP_SECONDS=3600
 
 @pytest.fixture(scope="module")
 def dvc() -> Iterator[Path]:
-    """DVC as the instruction of our Dockerfile makes it, elsewhere."""
+    """DVC as built by the instruction of our Dockerfile, in another folder."""
     if reason := missing():
         pytest.skip(reason)
     (line,) = [line for line in dockerfile().splitlines() if line.startswith("RUN ") and "/opt/dvc" in line]
@@ -51,7 +54,7 @@ def dvc() -> Iterator[Path]:
         environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environ, capture_output=True)
         assert done.returncode == 0, done.stderr
-        subprocess.run([made / "bin" / "dvc", "version"], check=True, capture_output=True)  # compiles what it imports
+        subprocess.run([made / "bin" / "dvc", "version"], check=True, capture_output=True)  # compiles its modules
         yield made
 
 
@@ -78,35 +81,35 @@ def stack(dvc: Path) -> Iterator[Stack]:
         shutil.rmtree(folder)
 
 
-ORDER = sorted({*SERVICES, *ANSWERS}, key=[*ANSWERS, *SERVICES].index)
+ORDER = sorted({*SERVICES, *CHECKS}, key=[*CHECKS, *SERVICES].index)
 
 
 @pytest.mark.parametrize("service", [name for name in ORDER if name != "prepare"])
-def test_it_becomes_healthy(stack: Stack, service: str) -> None:
-    """By compose's own health check, or the image's."""
+def test_service_becomes_healthy(stack: Stack, service: str) -> None:
+    """By compose's health check, or the image's."""
     seconds = time.monotonic() + 120
     while not stack.engine.healthy(service):
         assert time.monotonic() < seconds, stack.log(service)
-        time.sleep(1)  # each time is a Python program of its own
+        time.sleep(1)  # each check starts a Python program
 
 
 @pytest.mark.parametrize("service", ORDER)
-def test_it_does_its_work(stack: Stack, service: str) -> None:
-    """One thing that it is there for, asked from outside; a service that is added without a question here fails."""
-    ANSWERS[service](stack)
+def test_service_fulfils_its_function(stack: Stack, service: str) -> None:
+    """Checked from outside; a service without a check fails."""
+    CHECKS[service](stack)
 
 
 @pytest.mark.parametrize("service", ["code", "dagster", "daemon", "worker", "auth", "predict", "drift"])
-def test_what_it_logs_are_labelled_lines_in_loki(stack: Stack, service: str) -> None:
-    """JSON with a level: Alloy's rules drop Dagster's text beside it and leave nothing that is no JSON."""
-    entries = as_alloy(stack.log(service))
+def test_logs_are_labelled_lines_in_loki(stack: Stack, service: str) -> None:
+    """JSON with a level: Alloy's rules drop Dagster's own text; no other line is without JSON."""
+    entries = parse_as_alloy(stack.log(service))
     assert entries
     assert all(entry is not None for entry in entries), stack.log(service)
     assert all(entry["level"] and entry["timestamp"] for entry in entries if entry)
 
 
 def test_alloys_components_fit_together() -> None:
-    """Braces close; every component that another one names is there, and every stage is one that Alloy has."""
+    """Braces are balanced; every referenced component is declared; the stages are in order."""
     plain = re.sub(r"`[^`]*`|\"[^\"]*\"|//[^\n]*", '""', ALLOY)
     depth = 0
     for character in plain:
@@ -115,8 +118,12 @@ def test_alloys_components_fit_together() -> None:
     assert depth == 0
     declared = set(re.findall(r'^([a-z_.]+) "(\w+)" \{', ALLOY, re.MULTILINE))
     assert {kind for kind, _ in declared} == {
-        "discovery.docker", "discovery.relabel", "loki.source.docker", "loki.process", "loki.write",
-    }  # fmt: skip
+        "discovery.docker",
+        "discovery.relabel",
+        "loki.source.docker",
+        "loki.process",
+        "loki.write",
+    }
     named = set(re.findall(r"= \[?((?:discovery|loki)\.[a-z_.]+)\.(\w+)\.(?:targets|output|receiver)", ALLOY))
     assert named <= declared
     assert len(named) >= 3
@@ -124,8 +131,8 @@ def test_alloys_components_fit_together() -> None:
     assert stages == ["multiline", "drop", "json", "template", "labels", "structured_metadata", "timestamp"]
 
 
-def test_inputs_of_a_version_are_kept_by_dvc(stack: Stack) -> None:
-    """One setting, and git and DVC of the image keep them on the container's volume and push them to S3."""
+def test_inputs_of_a_version_are_versioned_by_dvc(stack: Stack) -> None:
+    """By one setting, git and DVC of the image store them on the container's volume and push them to S3."""
     code = """
 from accident_reco.lifecycle.dataset import Datasets
 from accident_reco.settings import Settings
@@ -138,16 +145,16 @@ print(kept.problem or f"{kept.remote} {kept.files}")
     assert done.stdout == "s3://artifacts/dvc 1\n"
 
 
-def test_a_container_is_as_narrow_as_compose_says(stack: Stack) -> None:
-    """No user but its own, no capability, no file but in its volumes and in memory; secrets of nobody else."""
-    look = "import os, re; print(os.getuid(), re.search(r'CapBnd:\\s+(\\w+)', open('/proc/self/status').read())[1])"
-    assert stack.python("predict", look).split() == ["10001", "0" * 16]
+def test_container_is_restricted_as_in_compose(stack: Stack) -> None:
+    """Its own user, no capability, files only in its volumes and in memory; only its own secrets."""
+    code = "import os, re; print(os.getuid(), re.search(r'CapBnd:\\s+(\\w+)', open('/proc/self/status').read())[1])"
+    assert stack.python("predict", code).split() == ["10001", "0" * 16]
     assert stack.engine.execute("predict", ["touch", "/app/here"]).returncode != 0
     assert stack.engine.execute("predict", ["touch", "/data/here", "/tmp/here"]).returncode == 0
     kept = stack.engine.execute("predict", ["ls", "/run/secrets"]).stdout.split()
     assert sorted(kept) == ["s3_credentials", "services_database_url"]
 
 
-def test_they_end_when_they_are_asked(stack: Stack) -> None:
-    """The first process of each hears the signal and ends in the time that compose grants: nothing is killed."""
+def test_containers_stop_on_their_signal(stack: Stack) -> None:
+    """The first process of each ends on its signal within compose's grace period: none is killed."""
     assert stack.engine.stop_gently() == {}

@@ -1,5 +1,5 @@
-"""Every panel of every dashboard asks a real server and gets an answer: Prometheus that scraped the real services,
-PostgreSQL with rows that the platform wrote, read by the role that Grafana logs in with."""
+"""Every panel of every dashboard has data from real servers: Prometheus that scraped the services, PostgreSQL with rows
+that the platform wrote, read by Grafana's role."""
 
 import json
 import re
@@ -26,10 +26,10 @@ from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.stack_config import DEPLOY, prometheus_config
 from accident_reco.lifecycle.gate import GatePolicy
+from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.models.accidents.data import ingest
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
@@ -47,12 +47,15 @@ from accident_reco_tests.stack.conftest import Postgres
 pytestmark = pytest.mark.stack
 BOARDS = {path.name: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json"))}
 
-# What has a value once a part was scraped twice while something happened in it.
-TWICE = (
-    "model:predictions:rate5m{model='accidents'} > 0", "model:predictions:rate5m{model='movies'} > 0",
-    "job:http_errors:ratio5m", "drift_share", "rate(node_cpu_seconds_total[5m])", "pg_stat_activity_count",
+AFTER_TWO_SCRAPES = (
+    "model:predictions:rate5m{model='accidents'} > 0",
+    "model:predictions:rate5m{model='movies'} > 0",
+    "job:http_errors:ratio5m",
+    "drift_share",
+    "rate(node_cpu_seconds_total[5m])",
+    "pg_stat_activity_count",
     "dagster_job_last_duration_seconds",
-)  # fmt: skip
+)
 
 
 def _panels(source: str) -> list[Any]:
@@ -64,8 +67,8 @@ def _panels(source: str) -> list[Any]:
     ]
 
 
-def test_the_json_is_what_the_code_makes() -> None:
-    """Nobody edits the JSON: it is generated, at least five dashboards, each panel with words of its own."""
+def test_json_is_generated() -> None:
+    """The JSON agrees with the code; every panel has a description, a query and a known data source."""
     sys.path.insert(0, str(DEPLOY / "grafana"))
     try:
         from make_dashboards import rendered  # type: ignore[import-not-found]
@@ -96,8 +99,8 @@ class Filled:
 def filled(
     postgres: Postgres, children: Children, stack_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Filled]:
-    """The platform's own jobs on small sample data, then its services under a little traffic."""
-    from accident_reco.defs.exporter import serve
+    """The platform's own jobs on small sample data, then its services under traffic."""
+    from accident_reco.defs.exporter import build_server
     from accident_reco_tests.serving.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.auth.bootstrap import ensure_admin
@@ -109,10 +112,13 @@ def filled(
     reader = postgres.url("boards", "boards_reader", "pass").render_as_string(hide_password=False)
     ensure_databases(postgres.url().render_as_string(hide_password=False), [owner], [reader])
     variables = {
-        "ACCIDENT_RECO_HOME": str(home), "ACCIDENT_RECO_DATABASE_URL": owner, "ACCIDENT_RECO_AUTH_REQUIRED": "false",
+        "ACCIDENT_RECO_HOME": str(home),
+        "ACCIDENT_RECO_DATABASE_URL": owner,
+        "ACCIDENT_RECO_AUTH_REQUIRED": "false",
         "ACCIDENT_RECO_ACCIDENTS_SOURCE": str(_published(home)),
-        "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000", "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
-    }  # fmt: skip
+        "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000",
+        "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
+    }
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in variables.items():
@@ -125,9 +131,9 @@ def filled(
         instance = stack.enter_context(dg.DagsterInstance.local_temp(str(home / "dagster")))
         models = ModelStore(open_store(settings.store))
         _run_jobs(instance, "2022")
-        _live_through(warehouse, models)
+        _write_history(warehouse, models)
         ensure_admin(settings)
-        server = serve(settings, instance)
+        server = build_server(settings, instance)
         clients = {
             "auth:7999": stack.enter_context(live(auth_app(settings))),
             "predict:8000": stack.enter_context(live(predict_app(settings, LOADERS))),
@@ -153,14 +159,14 @@ def filled(
         base = f"http://127.0.0.1:{port}"
         predict = clients["predict:8000"]
 
-        def seen() -> bool:
-            """Traffic goes on until every part has been scraped twice under it."""
+        def has_values() -> bool:
+            """Send traffic; whether every service was scraped twice meanwhile."""
             assert predict.post("/predict/accidents", json={"records": [{"catu": 3}]}).status_code == 200
             assert predict.post("/predict/movies", json={"user_id": 1, "count": 3}).status_code == 200
             time.sleep(0.2)
-            return all(_ask(base, expression) for expression in TWICE)
+            return all(_query(base, expression) for expression in AFTER_TWO_SCRAPES)
 
-        wait_for(seen, 40)
+        wait_for(has_values, 40)
         filled = Filled(Warehouse(reader), base)
         wait_for(lambda: _count(filled.reader, "predictions") > 900, 20)
         yield filled
@@ -169,7 +175,7 @@ def filled(
 
 
 def _published(folder: Path) -> Path:
-    """A year as published, with one person whose severity no code book knows."""
+    """A year as published, with one road user whose severity is not in the codebook."""
     published = folder / "published"
     published.mkdir()
     for table, file in sample_year(2022, 400).items():
@@ -191,47 +197,80 @@ def _run_jobs(instance: dg.DagsterInstance, year: str) -> None:
     assert platform.resolve_job_def("ingest_movies").execute_in_process(instance=instance).success
 
 
-def _live_through(warehouse: Warehouse, models: ModelStore) -> None:
+def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
     """A promotion, logged predictions, a drift report, decisions, requests, an alert."""
-    people = random_columns(900)
+    columns = random_columns(900)
     kinds = {"vma": "numeric", "catu": "categorical", "lum": "categorical"}
-    profile = build_reference({name: people[name] for name in kinds}, kinds)
+    profile = build_reference({name: columns[name] for name in kinds}, kinds)
     bundle = real_bundle(rounds=5, rows=600)
     bundle = replace(
         bundle, files={**bundle.files, "reference.json": reference_bytes(profile)}, metrics={"roc_auc": 0.8}
     )
     made = promote(models, warehouse, bundle, lambda *_: None, GatePolicy("roc_auc", True, 0.5, 0.0), "r1")
     promote(models, warehouse, movie_bundle(2_000), lambda *_: None, GatePolicy("ndcg_at_10", True, 0.0, 0.0), "r2")
-    ingest.record_model_metrics(models, warehouse, ["accidents"])
+    record_model_metrics(models, warehouse, "accidents")
     at = datetime.now(UTC)
     rows = [
         {
-            "id": f"p{n}", "request_id": f"{n}", "at": at - timedelta(seconds=n), "model": "accidents",
+            "id": f"p{n}",
+            "request_id": f"{n}",
+            "at": at - timedelta(seconds=n),
+            "model": "accidents",
             "version": made.version,
-            "user_name": "ada", "source": "json", "status": 200, "score": 0.2, "answer": {}, "latency_ms": 1.0,
-            "inputs": {name: int(people[name][n]) for name in kinds},
+            "user_name": "ada",
+            "source": "json",
+            "status": 200,
+            "score": 0.2,
+            "answer": {},
+            "latency_ms": 1.0,
+            "inputs": {name: int(columns[name][n]) for name in kinds},
         }
         for n in range(900)
-    ]  # fmt: skip
+    ]
     insert_predictions(warehouse, rows)
     for n in range(250):
-        add_feedback(warehouse, {
-            "prediction_id": f"p{n}", "model": "accidents", "severity": 3 if n % 5 == 0 else 1, "grave": n % 5 == 0,
-            "user_name": "ada", "predicted_at": at, "at": at,
-        })  # fmt: skip
+        add_feedback(
+            warehouse,
+            {
+                "prediction_id": f"p{n}",
+                "model": "accidents",
+                "severity": 3 if n % 5 == 0 else 1,
+                "grave": n % 5 == 0,
+                "user_name": "ada",
+                "predicted_at": at,
+                "at": at,
+            },
+        )
     request, _ = request_work(
-        warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked"
+        warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="requested"
     )
-    retrain_decisions.record_decision(warehouse, {
-        "model": "accidents", "source": "drift", "trigger_id": "t", "action": "wait", "rule": "hysteresis",
-        "reason": "1 of 3", "detail": {}, "request_id": None, "decided_at": at,
-    })  # fmt: skip
-    alerts.save_alert(warehouse, {
-        "id": "a" * 64, "model": "accidents", "name": "DatasetDrift", "summary": "s", "request_id": request["id"],
-    })  # fmt: skip
+    retrain_decisions.record_decision(
+        warehouse,
+        {
+            "model": "accidents",
+            "source": "drift",
+            "trigger_id": "t",
+            "action": "wait",
+            "rule": "hysteresis",
+            "reason": "1 of 3",
+            "detail": {},
+            "request_id": None,
+            "decided_at": at,
+        },
+    )
+    alerts.save_alert(
+        warehouse,
+        {
+            "id": "a" * 64,
+            "model": "accidents",
+            "name": "DatasetDrift",
+            "summary": "s",
+            "request_id": request["id"],
+        },
+    )
 
 
-def _ask(base: str, expression: str) -> list[Any]:
+def _query(base: str, expression: str) -> list[Any]:
     url = f"{base}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     answer = json.load(urllib.request.urlopen(url))
     assert answer["status"] == "success", answer
@@ -244,18 +283,21 @@ def _count(warehouse: Warehouse, table: str) -> int:
 
 
 @pytest.mark.parametrize("panel", _panels("prometheus"))
-def test_promql_answers(filled: Filled, panel: dict[str, Any]) -> None:
-    """Every expression is valid, and every panel shows at least one number."""
-    found = {target["expr"]: _ask(filled.prometheus, target["expr"]) for target in panel["targets"]}
+def test_promql_returns_values(filled: Filled, panel: dict[str, Any]) -> None:
+    """Every expression is valid, and every panel shows at least one value."""
+    found = {target["expr"]: _query(filled.prometheus, target["expr"]) for target in panel["targets"]}
     assert any(found.values()), found
 
 
 @pytest.mark.parametrize("panel", _panels("warehouse"))
-def test_sql_answers(filled: Filled, panel: dict[str, Any]) -> None:
-    """Every statement runs as the reading role and gives rows; time series give a time and a number."""
+def test_sql_returns_rows(filled: Filled, panel: dict[str, Any]) -> None:
+    """Every statement runs as the reading role and returns rows; time series have a time."""
     (target,) = panel["targets"]
-    sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN now() - interval '90 years' AND now() + interval '1 day'",
-                 target["rawSql"])  # fmt: skip
+    sql = re.sub(
+        r"\$__timeFilter\((\w+)\)",
+        r"\1 BETWEEN now() - interval '90 years' AND now() + interval '1 day'",
+        target["rawSql"],
+    )
     assert "$" not in sql
     with filled.reader.connect() as connection:
         rows = connection.execute(text(sql.replace(":", r"\:"))).mappings().all()

@@ -1,5 +1,4 @@
-"""Containers and Kubernetes, as far as they can be held by their text: schemas, house rules, linters. `test_containers`
-runs what compose says."""
+"""Files of compose and Kubernetes: schemas, rules of the project, linters. `test_containers` runs compose."""
 
 import json
 import re
@@ -13,8 +12,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from dagster_k8s import DagsterK8sJobConfig, construct_dagster_k8s_job
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
 from accident_reco.launch.home import ALLOCATOR, child_environment, service_environment
@@ -28,16 +27,16 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 DOCKERFILE = (DEPLOY / "compose" / "Dockerfile").read_text()
 
 
-def test_compose_follows_its_schema() -> None:
+def test_compose_is_valid() -> None:
     """The official compose specification accepts the file."""
     schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
-    # The project's name came into the specification after this edition of the schema.
+    # This edition of the schema has no project name yet.
     document = {part: content for part, content in COMPOSE.items() if part != "name"}
     jsonschema.Draft7Validator(schema).validate(document)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_container_is_pinned_small_in_rights_and_watched(name: str) -> None:
+def test_every_container_is_pinned_restricted_and_checked(name: str) -> None:
     """A pinned tag, a read-only root, no capabilities, a health check, ports on loopback only."""
     service = SERVICES[name]
     assert re.search(r":v?\d+\.\d+", service["image"]), "pinned, never latest"
@@ -55,8 +54,8 @@ def test_every_container_is_pinned_small_in_rights_and_watched(name: str) -> Non
         assert other in SERVICES
 
 
-def test_no_variable_is_misspelt_and_no_secret_is_in_the_file() -> None:
-    """Settings in compose are settings of ours; what is secret comes from a file that the script makes."""
+def test_variables_are_settings_and_secrets_are_files() -> None:
+    """Variables in compose are settings of the platform; secrets come from files of the script."""
     for name, service in SERVICES.items():
         environment = service.get("environment", {})
         ours = {key: value for key, value in environment.items() if key.startswith("ACCIDENT_RECO_")}
@@ -67,8 +66,8 @@ def test_no_variable_is_misspelt_and_no_secret_is_in_the_file() -> None:
             assert not re.search(r"password|secret", key, re.IGNORECASE) or str(value).startswith("/run/secrets/"), key
 
 
-def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
-    """Random, closed to others, the same at the second run, and enough for every service."""
+def test_script_generates_every_secret_once(tmp_path: Path) -> None:
+    """Random, private, unchanged by a second run, complete for every service."""
     script = tmp_path / "make-secrets.sh"
     script.write_text((DEPLOY / "compose" / "make-secrets.sh").read_text())
     subprocess.run(["sh", str(script)], check=True)
@@ -86,8 +85,8 @@ def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
     assert f"/run/secrets/{Path(COMPOSE['secrets']['alert_secret']['file']).name}" == ALERT_SECRET_PATH
 
 
-def test_dockerfile_habits() -> None:
-    """What a linter would say: pinned bases, no root, no recommended packages, caches gone, one process per image."""
+def test_dockerfile_follows_its_rules() -> None:
+    """Pinned bases, no root, no recommended packages, no caches, health checks."""
     stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?", DOCKERFILE, re.MULTILINE)
     named = {name for _, name in stages}
     for image, _ in stages:
@@ -100,22 +99,22 @@ def test_dockerfile_habits() -> None:
     assert DOCKERFILE.count("HEALTHCHECK") >= 2
     synced = re.findall(r"uv pip sync .*", DOCKERFILE)
     assert len(synced) == 2
-    assert all(re.search(r"requirements(-dvc)?\.lock", line) for line in synced), "held to the hashes of a lock"
+    assert all(re.search(r"requirements(-dvc)?\.lock", line) for line in synced), "hashes of a lock file are checked"
     root = DEPLOY.parent
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((root / source).exists() for source in copied.split()), copied
 
 
-def test_what_git_does_not_keep_of_deploy_is_not_sent_to_the_builder() -> None:
-    """Secrets and an installation's own settings stay out of every layer and cache."""
+def test_ignored_files_of_deploy_are_not_in_the_build_context() -> None:
+    """Secrets and an installation's own settings are in no layer and no cache."""
     root = DEPLOY.parent
     own = {line.strip("/") for line in (root / ".gitignore").read_text().splitlines() if line.startswith("/deploy/")}
     assert own
     assert own <= set((root / ".dockerignore").read_text().split())
 
 
-def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
-    """The Dockerfile linter, which does speak up where there is something."""
+def test_hadolint_finds_nothing(tmp_path: Path) -> None:
+    """The Dockerfile linter finds nothing here, and something in a careless file."""
     hadolint = str(Path(sys.executable).parent / "hadolint")
     done = subprocess.run(
         [hadolint, str(DEPLOY / "compose" / "Dockerfile")], capture_output=True, text=True, check=False
@@ -131,8 +130,8 @@ def _manifests() -> list[dict[str, Any]]:
     return [doc for doc in yaml.safe_load_all((DEPLOY / "kubernetes" / "services.yaml").read_text()) if doc]
 
 
-def test_the_manifests_are_what_the_code_makes() -> None:
-    """Nobody edits the YAML."""
+def test_manifests_are_generated() -> None:
+    """The YAML agrees with the code."""
     sys.path.insert(0, str(DEPLOY / "kubernetes"))
     try:
         from make_manifests import rendered  # type: ignore[import-not-found]
@@ -147,8 +146,8 @@ def test_kubernetes_accepts_every_object(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, "1.33", strict=True)
 
 
-def test_every_service_is_probed_bounded_and_fenced() -> None:
-    """Probes, limits, autoscaling, disruption budget, network policy; variables that the settings know."""
+def test_every_service_has_probes_limits_and_a_network_policy() -> None:
+    """Probes, limits, autoscaling, disruption budget, network policy; variables are settings."""
     kinds = {(doc["kind"], doc["metadata"]["name"]) for doc in _manifests()}
     for document in _manifests():
         if document["kind"] != "Deployment":
@@ -164,27 +163,29 @@ def test_every_service_is_probed_bounded_and_fenced() -> None:
 
 
 def _helm(*names: str) -> dict[str, Any]:
-    """Values as helm lays files over each other: maps are merged, everything else is replaced."""
+    """Values as helm merges files: maps are merged, everything else is replaced."""
 
-    def laid(below: Any, above: Any) -> Any:
+    def merged(below: Any, above: Any) -> Any:
         if isinstance(below, dict) and isinstance(above, dict):
-            return below | {key: laid(below.get(key), value) for key, value in above.items()}
+            return below | {key: merged(below.get(key), value) for key, value in above.items()}
         return above
 
     texts = [(DEPLOY / "kubernetes" / name).read_text() for name in names]
-    return dict(reduce(laid, map(yaml.safe_load, texts)))
+    return dict(reduce(merged, map(yaml.safe_load, texts)))
 
 
 def _run_job(values: dict[str, Any]) -> dict[str, Any]:
-    """The job of a run as dagster-k8s makes it, from what the chart hands to it of these values."""
+    """The job of a run as dagster-k8s builds it from the chart's values."""
     stated = values["runLauncher"]["config"]["k8sRunLauncher"]
     image = stated["image"]
     config = {
-        "env_secrets": [secret["name"] for secret in stated["envSecrets"]], "resources": stated["resources"],
-        "security_context": stated["securityContext"], "volumes": stated.get("volumes", []),
+        "env_secrets": [secret["name"] for secret in stated["envSecrets"]],
+        "resources": stated["resources"],
+        "security_context": stated["securityContext"],
+        "volumes": stated.get("volumes", []),
         "volume_mounts": stated.get("volumeMounts", []),
         "run_k8s_config": {"pod_spec_config": stated["runK8sConfig"]["podSpecConfig"]},
-    }  # fmt: skip
+    }
     context = K8sContainerContext.create_from_config({"k8s": config})
     base = DagsterK8sJobConfig(job_image=f"{image['repository']}:{image['tag']}", dagster_home="/opt/dagster/home")
     job = construct_dagster_k8s_job(base, ["dagster", "api", "execute_run"], "run", context.run_k8s_config)
@@ -196,9 +197,8 @@ RUNS = [_run_job(_helm("dagster-values.yaml")), _run_job(_helm("dagster-values.y
 
 
 @pytest.mark.parametrize("document", [*PODS, *RUNS], ids=lambda d: d["metadata"]["name"])
-def test_every_pod_is_one_that_its_namespace_lets_in_and_talk(document: dict[str, Any]) -> None:
-    """Pod Security "restricted", which the namespace enforces, word for word; and a policy besides the one that denies
-    everything, by which it reaches its database."""
+def test_every_pod_satisfies_its_namespace_and_reaches_its_database(document: dict[str, Any]) -> None:
+    """Pod Security "restricted", which the namespace enforces; and a network policy that allows the database."""
     kubernetes_validate.validate(document, "1.33", strict=True)
     pod = document["spec"]["template"]
     _is_restricted(pod["spec"].get("securityContext", {}), *(c["securityContext"] for c in pod["spec"]["containers"]))
@@ -221,9 +221,8 @@ def _is_restricted(pod: dict[str, Any], *containers: dict[str, Any]) -> None:
         assert stated["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_dagsters_own_pods_are_restricted_too() -> None:
-    """What the chart makes of web server, daemon and code location is stated by values of the same names; no port that
-    only root may open."""
+def test_dagster_pods_are_restricted() -> None:
+    """Web server, daemon and code location of the chart; no port that needs root."""
     values = _helm("dagster-values.yaml")
     (code,) = values["dagster-user-deployments"]["deployments"]
     for stated in (values["dagsterWebserver"], values["dagsterDaemon"], code):
@@ -235,8 +234,8 @@ def test_dagsters_own_pods_are_restricted_too() -> None:
     assert served == {port, code["port"]}
 
 
-def test_the_inputs_repository_outlives_its_pods() -> None:
-    """With DVC on, runs mount the claim where the setting that the file names puts the repository."""
+def test_inputs_repository_is_on_a_volume() -> None:
+    """With DVC on, runs mount the claim at the repository's setting, which the file documents."""
     claim = yaml.safe_load((DEPLOY / "kubernetes" / "datasets.yaml").read_text())
     kubernetes_validate.validate(claim, "1.33", strict=True)
     pod = RUNS[1]["spec"]["template"]["spec"]
@@ -252,7 +251,7 @@ def test_the_inputs_repository_outlives_its_pods() -> None:
 
 
 def test_helm_values_agree_with_the_images_and_versions() -> None:
-    """The chart's version is Dagster's, its image the one that compose builds, its code location ours."""
+    """The chart has Dagster's version, compose's image, and the platform's code location and queue."""
     text = (DEPLOY / "kubernetes" / "dagster-values.yaml").read_text()
     values = yaml.safe_load(text)
     import dagster
@@ -267,10 +266,10 @@ def test_helm_values_agree_with_the_images_and_versions() -> None:
     assert queue["config"].items() >= ours["config"].items()
 
 
-def test_images_have_what_the_launcher_gives_every_process() -> None:
-    """Steps side by side share their cores in a container and in a pod as they do on one machine."""
-    given = child_environment(Settings.load(), {}).items()
-    fixed = {f"{name}={value}" for name, value in given if not re.search("HOME|URL|URI", name)}
+def test_images_have_the_launchers_variables() -> None:
+    """Steps in containers and pods share their cores as on one machine."""
+    variables = child_environment(Settings.load(), {}).items()
+    fixed = {f"{name}={value}" for name, value in variables if not re.search("HOME|URL|URI", name)}
     assert "OMP_WAIT_POLICY=PASSIVE" in fixed
     assert fixed <= set(DOCKERFILE.split())
 

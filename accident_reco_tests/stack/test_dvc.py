@@ -1,5 +1,5 @@
-"""Inputs of promoted versions under DVC with a real S3 remote: pulled into a fresh clone, one command gives the same
-version again, bit for bit. A remote that is away costs no promotion; no key ever gets into the repository."""
+"""Inputs of promoted versions under DVC with a real S3 remote: one command reproduces the version from a fresh clone,
+bit for bit. An unreachable remote does not stop a promotion; no key is in the repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from accident_reco.defs.dataset import definitions, key_of
+from accident_reco.defs.dataset import dataset_key, definitions
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children
 from accident_reco.lifecycle.bundle import canonical_json, sha256
@@ -49,7 +49,7 @@ TRAIN = textwrap.dedent("""
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DVC, installed as the README says: a tool of its own in a home of its own."""
+    """DVC, installed by `make dvc` into a home of its own."""
     home = tmp_path_factory.mktemp("tools")
     make = ["make", "--no-print-directory", "dvc", f"ACCIDENT_RECO_HOME={home}"]
     subprocess.run(make, cwd=ROOT, check=True, capture_output=True, timeout=300)
@@ -57,22 +57,29 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Trained:
-    """A platform that keeps its inputs and has trained both models."""
+    """A platform with versioned inputs that has trained both models."""
 
     def __init__(self, folder: Path, s3: S3, program: Path) -> None:
         chosen = {
-            "home": folder / "home", "dvc_remote": "s3://artifacts/dvc", "dvc_program": str(program),
-            "accidents_sample_years": "2022", "accidents_sample_people": 800, "accidents_floor": 0.5,
-            "accidents_forest_trees": 10, "accidents_boosting_rounds": 20, "movies_sample_ratings": 2000,
-            "movies_floor": 0.0, "mlflow_tracking_uri": "http://127.0.0.1:1",
-        }  # fmt: skip
+            "home": folder / "home",
+            "dvc_remote": "s3://artifacts/dvc",
+            "dvc_program": str(program),
+            "accidents_sample_years": "2022",
+            "accidents_sample_people": 800,
+            "accidents_floor": 0.5,
+            "accidents_forest_trees": 10,
+            "accidents_boosting_rounds": 20,
+            "movies_sample_ratings": 2000,
+            "movies_floor": 0.0,
+            "mlflow_tracking_uri": "http://127.0.0.1:1",
+        }
         self.settings = Settings.load(**chosen)
         prepare_home(self.settings)
         stated = {variable(name): str(value) for name, value in chosen.items()}
         self.environ = child_environment(self.settings, {**os.environ, **s3.environ, **stated})
         self.models = ModelStore(open_store(self.settings.store))
         self.program = str(program)
-        # A search's outcome shapes the version as the data does, so it has to travel with them.
+        # Tuned parameters determine the version as the data does, so they are inputs too.
         forest, boosting = ForestParameters(leaf=20), BoostingParameters(leaves=31)
         chosen_of = {"forest": asdict(forest), "boosting": asdict(boosting)}
         found = {name: {"chosen": {key: chosen_of[name][key] for key in SPACE[name]}} for name in SPACE}
@@ -93,7 +100,7 @@ def trained(s3_server: S3, program: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def clone(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository as somebody else gets it: from git, with the data from the remote."""
+    """A clone of the repository, with the data from the remote."""
     folder = tmp_path_factory.mktemp("elsewhere") / "datasets"
     trained.run("git", "clone", "--quiet", str(trained.settings.datasets), str(folder))
     trained.run(trained.program, "pull", "--quiet", cwd=folder)
@@ -101,7 +108,7 @@ def clone(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("model", ["accidents", "movies"])
-def test_a_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, model: str, tmp_path: Path) -> None:
+def test_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, model: str, tmp_path: Path) -> None:
     """Lineage names md5 and revision; the clone at that revision has those inputs; from them the platform makes the
     same version again, file by file, without the first installation's store, warehouse or settings."""
     champion = trained.models.champion(model)
@@ -118,51 +125,52 @@ def test_a_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, mode
 
     reproduce = [sys.executable, "-m", "accident_reco.defs.reproduce", model, "--from", str(clone / dataset["path"])]
     elsewhere = {"ACCIDENT_RECO_SEED": "7", "ACCIDENT_RECO_HOME": str(tmp_path / "not here")}
-    said = trained.run(*reproduce, "--to", str(tmp_path / "again"), **elsewhere)
-    assert pointer.version in said.splitlines()
+    output = trained.run(*reproduce, "--to", str(tmp_path / "again"), **elsewhere)
+    assert pointer.version in output.splitlines()
     again = {path.name: sha256(path.read_bytes()) for path in (tmp_path / "again").iterdir()}
     assert again == {name: stated["sha256"] for name, stated in manifest.files.items()}
     assert not (tmp_path / "not here").exists()
 
 
-def test_a_changed_input_gives_another_version(trained: Trained, clone: Path, tmp_path: Path) -> None:
-    """The recipe is part of the inputs: with another seed the command says that it is another version, and fails."""
+def test_changed_input_gives_another_version(trained: Trained, clone: Path, tmp_path: Path) -> None:
+    """The recipe is part of the inputs: with another seed the command fails and names both versions."""
     folder = shutil.copytree(clone / "movies" / "inputs", tmp_path / "inputs")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["settings"]["seed"] += 1
     (folder / "recipe.json").write_text(json.dumps(recipe))
-    said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "movies", "--from", str(folder), code=1)
-    assert f"the inputs promise {recipe['version']}; they were made by the code of {recipe['code']}" in said
-    said = trained.run(sys.executable, "-m", "accident_reco.defs.reproduce", "accidents", "--from", str(folder), code=2)
-    assert "holds inputs of movies, not of accidents" in said
+    program = (sys.executable, "-m", "accident_reco.defs.reproduce")
+    output = trained.run(*program, "movies", "--from", str(folder), code=1)
+    assert f"expected {recipe['version']}, which was trained by the code of {recipe['code']}" in output
+    output = trained.run(*program, "accidents", "--from", str(folder), code=2)
+    assert "holds inputs of movies, not of accidents" in output
 
 
-def test_the_asset_tells_what_was_kept(trained: Trained) -> None:
+def test_asset_shows_the_dataset(trained: Trained) -> None:
     """In the graph where versioning is on, materialized by the promotion; absent where it is off."""
     there = {
         spec.key: spec
         for model in all_models().values()
         for spec in definitions(model, trained.settings).resolve_all_asset_specs()
     }
-    assert all(there[key_of(model)].kinds == {"dvc", "git"} for model in all_models())
+    assert all(there[dataset_key(model)].kinds == {"dvc", "git"} for model in all_models())
     off = Settings.load(home=trained.settings.home)
     assert not any(list(definitions(model, off).resolve_all_asset_specs()) for model in all_models().values())
     with dg.DagsterInstance.from_config(str(trained.settings.dagster_home)) as instance:
         for model in all_models():
-            event = instance.get_latest_materialization_event(key_of(model))
+            event = instance.get_latest_materialization_event(dataset_key(model))
             assert event
             assert event.asset_materialization
-            told = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+            metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
             champion = trained.models.champion(model)
             assert champion
-            assert told["version"] == champion[0].version
-            assert told["md5"] == champion[1].lineage["dataset"]["md5"]
-            assert told["pushed"] == "yes"
-            assert told["files"] >= 3
+            assert metadata["version"] == champion[0].version
+            assert metadata["md5"] == champion[1].lineage["dataset"]["md5"]
+            assert metadata["pushed"] == "yes"
+            assert metadata["files"] >= 3
 
 
-def test_no_key_is_in_the_repository(trained: Trained, s3_server: S3) -> None:
-    """Neither in a file nor anywhere in its history; nor a path of this machine in what is committed."""
+def test_repository_holds_no_key(trained: Trained, s3_server: S3) -> None:
+    """Neither in a file nor in its history; and no path of this machine in a commit."""
     repository = trained.settings.datasets
     for secret in (s3_server.access_key, s3_server.secret_key):
         found = subprocess.run(
@@ -174,7 +182,7 @@ def test_no_key_is_in_the_repository(trained: Trained, s3_server: S3) -> None:
 
 
 @pytest.fixture
-def away(children: Children, tmp_path: Path) -> Iterator[S3]:
+def stopped_s3(children: Children, tmp_path: Path) -> Iterator[S3]:
     """An S3 server of its own that is stopped."""
     made = start_s3(children, tmp_path / "s3")
     children.kill("s3")
@@ -182,13 +190,13 @@ def away(children: Children, tmp_path: Path) -> Iterator[S3]:
     children.kill("s3")  # the test has started it again
 
 
-def test_a_remote_that_is_away_costs_no_promotion(
-    away: S3, children: Children, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unreachable_remote_does_not_stop_a_promotion(
+    stopped_s3: S3, children: Children, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promoted, committed, its lineage complete; what waits goes later, to where the remote has moved meanwhile, and is
-    then there for everybody. What a person has set in DVC stays.
+    """Promoted, committed, with complete lineage; the data is pushed later, to the remote's new place. Other
+    settings of DVC are kept.
     """
-    for name, value in away.environ.items():
+    for name, value in stopped_s3.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     settings = Settings.load(home=tmp_path / "home", dvc_remote="s3://artifacts/before", dvc_program=str(program))
@@ -211,7 +219,7 @@ def test_a_remote_that_is_away_costs_no_promotion(
     assert champion[1].lineage["dataset"]["md5"] == kept[0].md5
     assert "dvc push" in kept[0].problem
 
-    start_s3(children, tmp_path / "s3", like=away)
+    start_s3(children, tmp_path / "s3", like=stopped_s3)
     with (settings.datasets / ".dvc" / "config").open("a") as config:
         config.write("[cache]\n    protected = true\n")
     moved = settings.model_copy(update={"dvc_remote": "s3://artifacts/dvc"})
@@ -220,13 +228,13 @@ def test_a_remote_that_is_away_costs_no_promotion(
     subprocess.run(["git", "clone", "--quiet", str(settings.datasets), str(clone)], check=True)
     subprocess.run([str(program), "pull", "--quiet"], cwd=clone, check=True)
     assert (clone / "accidents" / "inputs" / "rows.csv").read_text() == "a,b\n1,2\n"
-    told = (clone / ".dvc" / "config").read_text()
-    assert "url = s3://artifacts/dvc\n" in told
-    assert "protected = true" in told
+    config_text = (clone / ".dvc" / "config").read_text()
+    assert "url = s3://artifacts/dvc\n" in config_text
+    assert "protected = true" in config_text
 
 
-def test_inputs_that_cannot_be_kept_stop_the_promotion(tmp_path: Path) -> None:
-    """Without DVC, where a person asked for versions: an error that says what to do, before anything has changed."""
+def test_missing_dvc_stops_the_promotion(tmp_path: Path) -> None:
+    """With versioning on and without DVC: an error with the fix, before anything has changed."""
     settings = Settings.load(home=tmp_path / "h", dvc_remote="s3://artifacts/x", dvc_program=str(tmp_path / "no-dvc"))
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
     warehouse.upgrade()

@@ -1,4 +1,4 @@
-"""The dashboards' questions to Loki: valid by Grafana's own grammar, and about streams that Alloy makes."""
+"""LogQL of the dashboards: valid by Grafana's own grammar, with streams that Alloy writes."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.programs import debian
 from accident_reco.launch.stack_config import DEPLOY
 
 pytestmark = pytest.mark.stack
@@ -26,13 +26,13 @@ Parse = Callable[..., list[dict[str, Any]]]
 def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
     """Expressions → their errors and matchers, by npm's `@grafana/lezer-logql` in a folder of its own."""
     folder = shutil.copytree(PARSER, tmp_path_factory.mktemp("npm") / "logql")
-    npm = [servers.debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = [debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(npm, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
 
     def parsed(*expressions: str) -> list[dict[str, Any]]:
-        asked = [servers.debian("node", "nodejs"), "parse.mjs"]
+        command = [debian("node", "nodejs"), "parse.mjs"]
         done = subprocess.run(
-            asked, cwd=folder, input=json.dumps(expressions), check=True, capture_output=True, text=True, timeout=30
+            command, cwd=folder, input=json.dumps(expressions), check=True, capture_output=True, text=True, timeout=30
         )
         return json.loads(done.stdout)
 
@@ -63,14 +63,13 @@ def test_every_logql_expression_is_grammatical(parse: Parse) -> None:
     assert not wrong
 
 
-def test_every_stream_is_one_that_alloy_makes(parse: Parse) -> None:
-    """Selectors name only labels that Alloy sets, with values that exist: a panel on a service that nobody runs
-    would stay empty for ever."""
+def test_every_stream_is_written_by_alloy(parse: Parse) -> None:
+    """Selectors use only labels that Alloy sets, with existing values: a panel on another service stays empty."""
     alloy = (DEPLOY / "loki" / "alloy.alloy").read_text()
     (made,) = re.findall(r"stage\.labels \{\s+values = \{(.+?)\}", alloy)
     labels = set(re.findall(r'target_label\s+= "(\w+)"', alloy)) | set(re.findall(r"(\w+) = ", made))
     values = {"service": SERVICES, "level": LEVELS}
-    assert labels == set(values), "few values each: what differs on every line is structured metadata"
+    assert labels == set(values), "few values each: values that differ on every line are structured metadata"
     for found in parse(*_expressions().values()):
         assert found["matchers"]
         for label, operator, value in found["matchers"]:
@@ -80,11 +79,20 @@ def test_every_stream_is_one_that_alloy_makes(parse: Parse) -> None:
             assert set(named) <= known, f"{label}{operator}{value}"
 
 
-@pytest.mark.parametrize("broken", [
-    '{level=~"error"', '{level=error}', "{}", '{level="error"} | json |', 'rate({level="error"})',
-    'sum by (level) (rate({level="error"}[5]))', 'summe(rate({level="error"}[5m]))', "",
-])  # fmt: skip
-def test_a_broken_expression_is_found(parse: Parse, broken: str) -> None:
-    """What a slip of the pen makes of an expression is not taken."""
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{level=~"error"',
+        "{level=error}",
+        "{}",
+        '{level="error"} | json |',
+        'rate({level="error"})',
+        'sum by (level) (rate({level="error"}[5]))',
+        'summe(rate({level="error"}[5m]))',
+        "",
+    ],
+)
+def test_invalid_expression_is_found(parse: Parse, broken: str) -> None:
+    """A mistyped expression has errors."""
     (found,) = parse(broken)
     assert found["errors"], broken

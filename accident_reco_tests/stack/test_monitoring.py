@@ -1,20 +1,26 @@
-"""Prometheus rules, Alertmanager routing and the Dagster exporter, by the programs that will run them."""
+"""Prometheus rules, Alertmanager routing and the Dagster exporter, each by its own program."""
 
 import json
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import dagster as dg
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
-from accident_reco.defs.exporter import serve
+from accident_reco.defs.exporter import build_app, build_server
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_config, prometheus_config
@@ -40,8 +46,8 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def test_every_rule_holds_its_cases() -> None:
-    """promtool plays each alert's series: silent before, firing after, with labels and words; no alert has no case."""
+def test_rules_pass_their_cases() -> None:
+    """promtool evaluates each alert's series: inactive before, firing after, with labels and annotations."""
     _run("promtool", "check", "rules", *map(str, RULES))
     _run("promtool", "test", "rules", str(CASES))
     alerts = {
@@ -62,21 +68,21 @@ def test_every_rule_holds_its_cases() -> None:
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
-        ({"alertname": "DatasetDrift", "severity": "warning", "action": "retrain"}, "drift-service,people"),
-        ({"alertname": "ModelStale", "severity": "warning", "action": "retrain"}, "drift-service,people"),
-        ({"alertname": "TargetDown", "severity": "page"}, "people"),
-        ({"alertname": "Anything", "severity": "info"}, "nobody"),
-        ({"alertname": "Unlabelled"}, "people"),
+        ({"alertname": "DatasetDrift", "severity": "warning", "action": "retrain"}, "drift-service,operators"),
+        ({"alertname": "ModelStale", "severity": "warning", "action": "retrain"}, "drift-service,operators"),
+        ({"alertname": "TargetDown", "severity": "page"}, "operators"),
+        ({"alertname": "Anything", "severity": "info"}, "none"),
+        ({"alertname": "Unlabelled"}, "operators"),
     ],
 )
-def test_alerts_go_where_they_should(labels: dict[str, str], receivers: str) -> None:
-    """amtool asks the routing tree: drift reaches the drift service and a person, noise reaches nobody."""
+def test_alerts_are_routed(labels: dict[str, str], receivers: str) -> None:
+    """By amtool: drift reaches the drift service and operators, severity info has no receiver."""
     config = str(DEPLOY / "alertmanager" / "alertmanager.yml")
     _run("amtool", "check-config", config)
-    said = _run(
+    output = _run(
         "amtool", "config", "routes", "test", f"--config.file={config}", *(f"{k}={v}" for k, v in labels.items())
     )
-    assert said.strip() == receivers
+    assert output.strip() == receivers
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     """The exporter over HTTP."""
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
-    request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="asked")
+    request_work(warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="requested")
     models = ModelStore(open_store(settings.store))
     manifest = models.write(Bundle("movies", {"arrays.npz": b"x"}, {}, {"rmse": 0.87, "note": "text"}, {}))
     models.point(manifest, expected=None, run_id="r", reason="first")
@@ -108,7 +114,7 @@ def exporter(settings: Settings) -> Iterator[str]:
     instance = dg.DagsterInstance.local_temp(str(settings.home))
     dg.materialize([made], instance=instance)
     dg.materialize([broken], instance=instance, raise_on_error=False)
-    server = serve(settings, instance)
+    server = build_server(settings, instance)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{settings.exporter_port}"
@@ -119,8 +125,8 @@ def exporter(settings: Settings) -> Iterator[str]:
     warehouse.close()
 
 
-def test_the_exporter_tells_runs_assets_champions_and_requests(exporter: str) -> None:
-    """What the rules and dashboards ask for is there, with the values of the instance."""
+def test_exporter_exports_runs_assets_champions_and_requests(exporter: str) -> None:
+    """The metrics of rules and dashboards, with the values of the instance."""
     text = urllib.request.urlopen(f"{exporter}/metrics").read().decode()
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     job = "__ephemeral_asset_job__"
@@ -136,38 +142,99 @@ def test_the_exporter_tells_runs_assets_champions_and_requests(exporter: str) ->
     assert f'dagster_runs_ended_total{{job_name="{job}",status="success"}} 1.0' in again
 
 
+def test_exporter_is_live_and_serves_two_paths(exporter: str) -> None:
+    """`/livez` reads nothing; every other path is not found, so that a mistyped probe fails."""
+    assert urllib.request.urlopen(f"{exporter}/livez").read() == b"ok\n"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{exporter}/")
+
+
+def test_one_scrape_at_a_time() -> None:
+    """A second scrape waits for the first one; the liveness does not."""
+    inside, leave, overlaps = threading.Event(), threading.Event(), []
+
+    class Slow(Collector):
+        def describe(self) -> list[Metric]:
+            return []
+
+        def collect(self) -> list[Metric]:
+            overlaps.append(inside.is_set() and not leave.is_set())
+            inside.set()
+            assert leave.wait(20)
+            return []
+
+    registry = CollectorRegistry()
+    registry.register(Slow())
+    app = build_app(registry)
+
+    def get(path: str) -> bytes:
+        environ: dict[str, Any] = {"PATH_INFO": path}
+        setup_testing_defaults(environ)
+        return b"".join(app(environ, lambda *_: None))
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(get, "/metrics")
+        assert inside.wait(20)
+        second = pool.submit(get, "/metrics")
+        assert get("/livez") == b"ok\n"
+        assert not second.done()
+        leave.set()
+        assert first.result(20) == second.result(20) == b""
+    assert overlaps == [False, False]
+
+
 @contextmanager
 def drift_service(settings: Settings) -> Iterator[Warehouse]:
-    """The drift service where Prometheus and Alertmanager look for it, over a red report."""
+    """The drift service at its configured address, with a report of drift."""
     warehouse = Warehouse(settings.database)
     row = {
-        "id": "a" * 32, "model": "accidents", "version": "v", "data_source": "sample", "window_name": "log",
-        "status": "drift", "reason": "r", "rows": 5000, "groups": None, "judged": 4, "drifted": 3,
-        "drifted_share": 0.75, "run_id": "run", "computed_at": datetime.now(UTC),
+        "id": "a" * 32,
+        "model": "accidents",
+        "version": "v",
+        "data_source": "sample",
+        "window_name": "log",
+        "status": "drift",
+        "reason": "r",
+        "rows": 5000,
+        "groups": None,
+        "judged": 4,
+        "drifted": 3,
+        "drifted_share": 0.75,
+        "run_id": "run",
+        "computed_at": datetime.now(UTC),
         "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
-    }  # fmt: skip
+    }
     drift_reports.save_report(warehouse, row)
     with live(create_app(settings), port=settings.drift_port):
         yield warehouse
     warehouse.close()
 
 
-def turn_down(warehouse: Warehouse, request: dict[str, Any], seconds: float) -> None:
-    """What the sensor leaves of a request when the retrain policy holds it back for a while."""
+def hold_back(warehouse: Warehouse, request: dict[str, Any], seconds: float) -> None:
+    """Close a request as the sensor does when the retrain policy holds it back for some seconds."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    retrain_decisions.record_decision(warehouse, {
-        "model": "accidents", "source": "alert", "trigger_id": request["id"], "action": "wait", "rule": "cooldown",
-        "reason": "cooling down", "detail": {"until": until.isoformat()}, "request_id": None,
-    })  # fmt: skip
+    retrain_decisions.record_decision(
+        warehouse,
+        {
+            "model": "accidents",
+            "source": "alert",
+            "trigger_id": request["id"],
+            "action": "wait",
+            "rule": "cooldown",
+            "reason": "cooling down",
+            "detail": {"until": until.isoformat()},
+            "request_id": None,
+        },
+    )
     advance_request(warehouse, request["id"], "done", outcome="cooling down")
 
 
-def test_a_drift_gauge_asks_for_a_training_and_asks_on(
+def test_drift_gauge_requests_a_training_repeatedly(
     settings: Settings, exporter: str, children: Children, tmp_path: Path
 ) -> None:
     """Gauge → scrape → rule → Alertmanager → `POST /alerts` with the bearer secret, by the deployment's own files.
 
-    Held back, the alert that fires on asks again when the hold is over; accepted, it asks for nothing more.
+    A firing alert that was held back requests again when the hold is over; an accepted one does not.
     """
     secret = tmp_path / "secret"
     secret.write_text(load_alert_secret(settings))
@@ -189,10 +256,10 @@ def test_a_drift_gauge_asks_for_a_training_and_asks_on(
         }
         try:
             children.await_ready(ready, 30)
-            first = _asked(warehouse)
-            assert first["reason"].startswith("DatasetDrift fires: accidents: what comes in has drifted")
-            turn_down(warehouse, first, seconds=1)
-            second = _asked(warehouse)
+            first = _await_request(warehouse)
+            assert first["reason"].startswith("DatasetDrift fires: accidents: incoming data has drifted")
+            hold_back(warehouse, first, seconds=1)
+            second = _await_request(warehouse)
             assert second["id"] != first["id"]
             advance_request(warehouse, second["id"], "refused")
             before = _replayed(settings)
@@ -208,7 +275,7 @@ def _accident_requests(warehouse: Warehouse) -> list[dict[str, Any]]:
     return [request for request in open_requests(warehouse, "training") if request["model"] == "accidents"]
 
 
-def _asked(warehouse: Warehouse) -> dict[str, Any]:
+def _await_request(warehouse: Warehouse) -> dict[str, Any]:
     wait_for(lambda: bool(_accident_requests(warehouse)), 40)
     (request,) = _accident_requests(warehouse)
     return request
@@ -216,12 +283,12 @@ def _asked(warehouse: Warehouse) -> dict[str, Any]:
 
 def _replayed(settings: Settings) -> float:
     text = urllib.request.urlopen(f"http://127.0.0.1:{settings.drift_port}/metrics").read().decode()
-    told = [line for line in text.splitlines() if line.startswith('alerts_total{outcome="replayed"}')]
-    return float(told[0].rsplit(" ", 1)[1]) if told else 0.0
+    samples = [line for line in text.splitlines() if line.startswith('alerts_total{outcome="replayed"}')]
+    return float(samples[0].rsplit(" ", 1)[1]) if samples else 0.0
 
 
 def _up(settings: Settings) -> set[str]:
-    """Jobs that Prometheus reaches: each has its own phase, and the exporter's first answer takes a while."""
+    """Jobs that Prometheus has scraped."""
     return {
         target["labels"]["job"] for target in _api(settings, "targets")["activeTargets"] if target["health"] == "up"
     }

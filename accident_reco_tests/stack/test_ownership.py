@@ -14,8 +14,8 @@ from sqlalchemy import create_engine, inspect, make_url
 
 from accident_reco.launch.home import prepare_home
 from accident_reco.launch.ownership import sole_platform, this_installation
+from accident_reco.launch.postgres_server import postgres_answers
 from accident_reco.launch.processes import LaunchError
-from accident_reco.launch.stack_servers import postgres_answers
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.ownership import OWNER_KEY

@@ -1,4 +1,4 @@
-"""Secrets of the stack's servers, changed between two starts: the new one works, the old one does not."""
+"""Secrets of the stack's servers, changed between two starts: only the new one works."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 import s3fs
 
-from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children, free_port
+from accident_reco.launch.postgres_server import postgres_answers, start_postgres
+from accident_reco.launch.processes import LOOPBACK, Children, free_port
 from accident_reco.storage.objects import ObjectStore, StoreError, open_store
 from accident_reco_tests.serving.live import wait_for
 from accident_reco_tests.stack.conftest import S3, start_s3
@@ -19,26 +19,24 @@ from accident_reco_tests.stack.conftest import S3, start_s3
 pytestmark = pytest.mark.stack
 
 
-def test_a_rotated_secret_is_the_only_one_that_works(
-    children: Children, stack_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a restart with a new secret for the same key the old pair is refused, whatever the launcher's shell has."""
+def test_only_the_new_s3_secret_works(children: Children, stack_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart with a new secret for the same key the old pair is rejected, even if it is in the environment."""
     first = start_s3(children, stack_folder / "s3-rotated")
-    store = _reached(first, monkeypatch)
+    store = _connect(first, monkeypatch)
     store.write("a", b"kept")
     children.end("s3")
-    # A shell that has read `stack/environment` before the rotation has the old pair in its environment.
+    # A shell that read `stack/environment` before the rotation has the old pair in its environment.
     monkeypatch.setattr(children, "environ", {**children.environ, **first.environ})
     second = start_s3(children, stack_folder / "s3-rotated", like=replace(first, secret_key="another-secret"))
-    store = _reached(second, monkeypatch)
+    store = _connect(second, monkeypatch)
     wait_for(lambda: _is_readable(lambda: store.read("a") == b"kept"), 20)
     with pytest.raises(StoreError, match="SignatureDoesNotMatch"):
-        _reached(first, monkeypatch).read("a")
+        _connect(first, monkeypatch).read("a")
     children.end("s3")
 
 
-def _reached(s3: S3, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    """A store of fresh clients with the server's pair."""
+def _connect(s3: S3, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A store of new clients with the server's key pair."""
     s3fs.S3FileSystem.clear_instance_cache()
     for name, value in s3.environ.items():
         monkeypatch.setenv(name, value)
@@ -52,13 +50,13 @@ def _is_readable(read: Callable[[], bool]) -> bool:
         return False
 
 
-def test_a_rotated_superuser_password_is_the_only_one_that_works(children: Children, stack_folder: Path) -> None:
-    """PostgreSQL keeps what it was made with, and an installation whose file was changed would never be ready."""
+def test_only_the_new_superuser_password_works(children: Children, stack_folder: Path) -> None:
+    """PostgreSQL keeps the password of its creation; without a change the installation would never become ready."""
     folder, port = stack_folder / "postgres-rotated", free_port()
-    url = f"postgresql://postgres:{{}}@{servers.LOOPBACK}:{port}/postgres"
+    url = f"postgresql://postgres:{{}}@{LOOPBACK}:{port}/postgres"
     for password in ("first", "it's \\ another"):
-        ready = servers.start_postgres(children, folder, port, password)
+        ready = start_postgres(children, folder, port, password)
         children.await_ready({"postgres": ready}, 30)
-        assert servers.postgres_answers(url.format(quote(password))) is True
-        assert servers.postgres_answers(url.format("first")) is (password == "first")
+        assert postgres_answers(url.format(quote(password))) is True
+        assert postgres_answers(url.format("first")) is (password == "first")
         children.end("postgres")

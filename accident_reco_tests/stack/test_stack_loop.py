@@ -1,4 +1,4 @@
-"""The whole loop on `make stack`, through Alertmanager: every server real, and only the alert asks for the training."""
+"""The whole loop on `make stack`, through Alertmanager: real servers; only the alert requests a training."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from accident_reco.launch.home import child_environment
-from accident_reco.launch.loop import SOON_SECONDS, TRAIN_SECONDS, Loop
+from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.processes import LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
 from accident_reco.models.accidents.demo import AccidentDemo, write_moved_year, write_year
@@ -23,31 +23,42 @@ from accident_reco_tests.running import Running, environment
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
 STACK_SECONDS = 600.0
 ALERT_SECONDS = 300.0
-"""The rule waits for a minute; on a busy machine a scrape that comes late begins it anew."""
+"""The rule waits for a minute; on a busy machine a late scrape restarts it."""
 PEOPLE = 1_000
 SMALL_LOOP = {
-    "MOVIES_SAMPLE_RATINGS": "2000", "AUTH_REQUIRED": "false", "SCRAPE_SECONDS": "5",
-    "LOOP_SECONDS": "5", "ACCIDENTS_WATCH_SECONDS": "5",
-    "DRIFT_WINDOW_ROWS": "1000", "DRIFT_SHARE": "0.3", "DRIFT_SCHEDULE": "0 0 1 1 *", "DRIFT_SAMPLE_ROWS": "0",
-    # One red window is enough here: how many it takes is the demonstration's matter.
-    "RETRAIN_NEEDED": "1", "RETRAIN_WINDOW": "1", "RETRAIN_NEW_YEARS": "9", "RETRAIN_IN_ONE_PROCESS": "true",
-    "ACCIDENTS_FLOOR": "0.5", "ACCIDENTS_MINIMUM_GAIN": "0.0", "ACCIDENTS_FOREST_TREES": "20",
+    "MOVIES_SAMPLE_RATINGS": "2000",
+    "AUTH_REQUIRED": "false",
+    "SCRAPE_SECONDS": "5",
+    "LOOP_SECONDS": "5",
+    "ACCIDENTS_WATCH_SECONDS": "5",
+    "DRIFT_WINDOW_ROWS": "1000",
+    "DRIFT_SHARE": "0.3",
+    "DRIFT_SCHEDULE": "0 0 1 1 *",
+    "DRIFT_SAMPLE_ROWS": "0",
+    # One window with drift is enough here; the hysteresis is tested by the demonstration.
+    "RETRAIN_NEEDED": "1",
+    "RETRAIN_WINDOW": "1",
+    "RETRAIN_NEW_YEARS": "9",
+    "RETRAIN_IN_ONE_PROCESS": "true",
+    "ACCIDENTS_FLOOR": "0.5",
+    "ACCIDENTS_MINIMUM_GAIN": "0.0",
+    "ACCIDENTS_FOREST_TREES": "20",
     "ACCIDENTS_BOOSTING_ROUNDS": "40",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def stack(stack_folder: Path) -> Iterator[Running]:
-    """`make stack` with one small year, and the year after it published when the services start."""
+    """`make stack` with one small year; a drifted year is published when the services start."""
     home = stack_folder / "whole-loop"
     published = home / "published"
     published.mkdir(parents=True)
     home.chmod(0o755)
     write_year(published, 2022, PEOPLE)
     names = ("POSTGRES", "MLFLOW", "PROMETHEUS", "ALERTMANAGER", "EXPORTER")
-    chosen = {f"{name}_PORT": str(free_port()) for name in names} | SMALL_LOOP
-    chosen |= {"S3_PORT": str(paired_port()), "ACCIDENTS_SOURCE": str(published)}
-    env = environment(home, **{f"ACCIDENT_RECO_{name}": value for name, value in chosen.items()})
+    variables = {f"{name}_PORT": str(free_port()) for name in names} | SMALL_LOOP
+    variables |= {"S3_PORT": str(paired_port()), "ACCIDENTS_SOURCE": str(published)}
+    env = environment(home, **{f"ACCIDENT_RECO_{name}": value for name, value in variables.items()})
     running = Running(env, target="stack")
     try:
         running.await_text("starting services", STACK_SECONDS)
@@ -60,23 +71,25 @@ def stack(stack_folder: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def loop(stack: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
-    """The loop on it, seen with the variables that the stack writes for other commands."""
+    """Client of its loop, with the variables that the stack writes for other commands."""
     home = Path(stack.env["ACCIDENT_RECO_HOME"])
     written = dict(line.split("=", 1) for line in (home / "stack" / "environment").read_text().splitlines())
     for name, value in (stack.env | {name: shlex.split(value)[0] for name, value in written.items()}).items():
         monkeypatch.setenv(name, value)
 
-    def alive() -> None:
+    def require_alive() -> None:
         if stack.process.poll() is not None:
             raise LaunchError(stack.screen)
 
     settings = Settings.load()
-    seen = Loop("accidents", AccidentDemo(), settings, child_environment(settings, dict(os.environ)), alive, print)
-    yield seen
-    seen.close()
+    client = Loop(
+        "accidents", AccidentDemo(), settings, child_environment(settings, dict(os.environ)), require_alive, print
+    )
+    yield client
+    client.close()
 
 
-def ask(url: str, body: Any = None) -> Any:
+def request_json(url: str, body: Any = None) -> Any:
     """JSON of an HTTP API."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -85,8 +98,8 @@ def ask(url: str, body: Any = None) -> Any:
 
 
 def graphql(settings: Settings, query: str, **variables: Any) -> Any:
-    """What Dagster's UI asks its web server."""
-    answer = ask(f"http://127.0.0.1:{settings.dagster_port}/graphql", {"query": query, "variables": variables})
+    """Data of a GraphQL query, as Dagster's UI sends it."""
+    answer = request_json(f"http://127.0.0.1:{settings.dagster_port}/graphql", {"query": query, "variables": variables})
     assert "errors" not in answer, answer
     return answer["data"]
 
@@ -95,7 +108,7 @@ HERE = {"repositoryLocationName": "accident_reco", "repositoryName": "__reposito
 
 
 def switch_sensor_off(settings: Settings, name: str) -> None:
-    """As the switch in Dagster's UI does."""
+    """Stop a sensor as the switch in Dagster's UI does."""
     query = "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor {sensorState {id}}}}"
     found = graphql(settings, query, s=HERE | {"sensorName": name})["sensorOrError"]
     stop = "mutation($id: String!) {stopSensor(id: $id) {... on StopSensorMutationResult {instigationState {status}}}}"
@@ -104,46 +117,46 @@ def switch_sensor_off(settings: Settings, name: str) -> None:
 
 
 def launch(settings: Settings, job: str, config: dict[str, Any]) -> None:
-    """As the launchpad in Dagster's UI does."""
+    """Launch a job as the launchpad in Dagster's UI does."""
     query = "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) {__typename}}"
-    asked = {"selector": HERE | {"jobName": job}, "runConfigData": config, "mode": "default"}
-    assert graphql(settings, query, p=asked)["launchRun"]["__typename"] == "LaunchRunSuccess"
+    parameters = {"selector": HERE | {"jobName": job}, "runConfigData": config, "mode": "default"}
+    assert graphql(settings, query, p=parameters)["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
 def alert_state(settings: Settings) -> str:
-    """What Prometheus says of the accident model's drift alert."""
-    found = ask(f"http://127.0.0.1:{settings.prometheus_port}/api/v1/alerts")["data"]["alerts"]
+    """State of the accident model's drift alert in Prometheus."""
+    found = request_json(f"http://127.0.0.1:{settings.prometheus_port}/api/v1/alerts")["data"]["alerts"]
     about = {"alertname": "DatasetDrift", "model": "accidents"}
     states = [alert["state"] for alert in found if about.items() <= alert["labels"].items()]
     return states[0] if states else "inactive"
 
 
-def test_an_alert_closes_the_loop(loop: Loop) -> None:
+def test_alert_closes_the_loop(loop: Loop) -> None:
     """Gauge → Prometheus → Alertmanager → webhook → policy → training → gate → new answers → gauge; one run of it.
-    Then a person rolls back in Dagster's UI, and the API answers with the version before."""
+    Then a rollback in Dagster's UI: the API answers with the previous version."""
     settings = loop.settings
     switch_sensor_off(settings, "drift_reports")
     first = loop.champion()
     assert alert_state(settings) == "inactive"
-    loop.wait(lambda: loop.ingested(2024), TRAIN_SECONDS, "the new year is ingested by its sensor")
+    loop.wait(lambda: loop.is_ingested(2024), TRAIN_SECONDS, "the sensor ingested the new year")
     loop.send(2024, seed=1)
     assert loop.report()["status"] == "drift"
-    red = loop.share()
+    before = loop.drift_share()
     loop.wait(lambda: alert_state(settings) == "firing", ALERT_SECONDS, "the alert fires")
-    loop.wait(lambda: bool(loop.decisions()), SOON_SECONDS, "the alert was decided on")
+    loop.wait(lambda: bool(loop.decisions()), REACTION_SECONDS, "the policy decided on the alert")
     (decided,) = loop.decisions()
     assert (decided["source"], decided["action"]) == ("alert", "train")
-    loop.wait(lambda: loop.champion() != first, TRAIN_SECONDS, "the gate let a new version serve")
-    assert loop.judged()["version"] == loop.champion()
-    assert "gain +" in loop.judged()["reason"]
-    loop.wait(lambda: loop.ended(decided["request_id"]) == "promoted", SOON_SECONDS, "the request has ended")
+    loop.wait(lambda: loop.champion() != first, TRAIN_SECONDS, "the gate promoted a new version")
+    assert loop.latest_promotion_decision()["version"] == loop.champion()
+    assert "gain +" in loop.latest_promotion_decision()["reason"]
+    loop.wait(lambda: loop.request_outcome(decided["request_id"]) == "promoted", REACTION_SECONDS, "the request ended")
     loop.send(2024, seed=2)
     assert loop.report()["status"] != "drift"
-    loop.wait(lambda: loop.share() < red, SOON_SECONDS, "the gauge falls")
-    loop.wait(lambda: alert_state(settings) == "inactive", SOON_SECONDS, "the alert is resolved")
+    loop.wait(lambda: loop.drift_share() < before, REACTION_SECONDS, "the gauge falls")
+    loop.wait(lambda: alert_state(settings) == "inactive", REACTION_SECONDS, "the alert is resolved")
     assert len(loop.decisions()) == 1
 
     launch(settings, "rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
     started = time.monotonic()
-    loop.wait(lambda: loop.champion() == first, SOON_SECONDS, "the version before answers again")
+    loop.wait(lambda: loop.champion() == first, REACTION_SECONDS, "the previous version answers again")
     print(f"rolled back {time.monotonic() - started:.1f} s after the job was launched")

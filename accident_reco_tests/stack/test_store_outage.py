@@ -1,4 +1,4 @@
-"""A store that fails under a running platform: predictions come from the verified cache, drift verdicts are kept."""
+"""A store that fails while the platform runs: predictions come from the verified cache, drift verdicts are kept."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import s3fs
 
 from accident_reco.drift import html_report_store
 from accident_reco.drift.run_check import CheckRequest, run_check
-from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.processes import Children
+from accident_reco.launch.processes import LOOPBACK, Children
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.model import MODEL
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.stack
 
 @contextmanager
 def predict(home: Path, store_url: str, ready: bool = True) -> Iterator[httpx.Client]:
-    """A fresh predict service with the cache of `home`."""
+    """A new predict service with the cache of `home`."""
     s3fs.S3FileSystem.clear_instance_cache()
     settings = Settings.load(home=home, store_url=store_url, auth_required=False, log_predictions=False)
     with live(create_app(settings, LOADERS), ready) as client:
@@ -43,14 +42,14 @@ def predict(home: Path, store_url: str, ready: bool = True) -> Iterator[httpx.Cl
 
 
 def promote(store_url: str) -> str:
-    """A version serves from S3; its id."""
+    """Promote a version on S3; returns its id."""
     models = ModelStore(open_store(store_url))
     manifest = models.write(toy_bundle())
     return models.point(manifest, expected=models.pointer("accidents"), run_id="r", reason="first").version
 
 
 def state(client: httpx.Client) -> dict[str, str]:
-    """The model's part of the readiness."""
+    """The model's part of the readiness document."""
     status: dict[str, str] = client.get("/readyz").json()["models"]["accidents"]
     return status
 
@@ -80,21 +79,21 @@ def _keys_refused(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _nothing_listens(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:1")
     return "check that AWS_ENDPOINT_URL answers"
 
 
 @pytest.mark.parametrize("fault", [_emptied, _pointer_cut_off, _manifest_gone, _keys_refused, _nothing_listens])
-def test_predict_restarts_on_a_wrong_store_and_serves_from_its_cache(
+def test_predict_restarts_on_a_faulty_store_and_serves_from_its_cache(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[str, pytest.MonkeyPatch], str]
 ) -> None:
-    """Whatever is wrong with S3: the cached version answers, and the readiness has the reason."""
+    """Whatever the fault of S3: the cached version serves, and the readiness document has the reason."""
     version = promote(store_url)
     with predict(tmp_path, store_url) as client:
         assert state(client)["state"] == "serving"
-    words = fault(store_url, monkeypatch)
+    message = fault(store_url, monkeypatch)
     with predict(tmp_path, store_url, ready=False) as client:
-        wait_for(lambda: words in state(client).get("problem", ""), 60)
+        wait_for(lambda: message in state(client).get("problem", ""), 60)
         status = state(client)
         assert (status["state"], status["version"], status["origin"]) == ("degraded", version, "cache")
         assert client.get("/readyz").status_code == 200
@@ -105,8 +104,8 @@ def test_predict_restarts_on_a_wrong_store_and_serves_from_its_cache(
         assert state(client).get("problem") or state(client).get("reason")
 
 
-def test_a_bucket_that_is_gone(store_url: str, tmp_path: Path) -> None:
-    """The right server with another bucket's name: the same."""
+def test_missing_bucket(store_url: str, tmp_path: Path) -> None:
+    """The same with the name of another bucket."""
     promote(store_url)
     with predict(tmp_path, store_url):
         pass
@@ -115,25 +114,23 @@ def test_a_bucket_that_is_gone(store_url: str, tmp_path: Path) -> None:
         assert "make the bucket nowhere" in state(client)["problem"]
 
 
-def test_a_store_that_accepts_and_never_answers(
-    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client's patience with a silent server is minutes; the cache serves after two seconds."""
+def test_store_that_accepts_and_never_answers(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client waits minutes for a silent server; the cache serves after two seconds."""
     version = promote(store_url)
     with predict(tmp_path, store_url):
         pass
-    with socket.create_server((servers.LOOPBACK, 0), backlog=64) as silent:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{servers.LOOPBACK}:{silent.getsockname()[1]}")
+    with socket.create_server((LOOPBACK, 0), backlog=64) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{silent.getsockname()[1]}")
         with predict(tmp_path, store_url) as client:
             status = state(client)
             assert (status["state"], status["version"]) == ("degraded", version)
             assert "did not respond within" in status["problem"]
 
 
-def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
+def test_verdict_is_kept_if_the_store_fails_before_the_html(
     children: Children, stack_folder: Path, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S3 ends between verdict and HTML: the row is there with the reason; the next check writes both reports."""
+    """S3 stops between verdict and HTML: the row is stored with the reason; the next check writes both reports."""
     s3: S3 = start_s3(children, stack_folder / "s3-drift")
     s3fs.S3FileSystem.clear_instance_cache()
     for name, value in s3.environ.items():
@@ -145,11 +142,11 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     traffic(platform, shift=1)
     render = html_report_store.render_html_report
 
-    def render_and_lose_the_store(*arguments: object) -> bytes:
+    def render_and_stop_the_store(*arguments: object) -> bytes:
         children.kill("s3")
         return render(*arguments)
 
-    monkeypatch.setattr(html_report_store, "render_html_report", render_and_lose_the_store)
+    monkeypatch.setattr(html_report_store, "render_html_report", render_and_stop_the_store)
     row = run_check(MODEL, OpenedPlatform(settings, warehouse), CheckRequest(), "run").row
     monkeypatch.setattr(html_report_store, "render_html_report", render)
     kept = drift_reports.latest_report(warehouse, "accidents")
@@ -159,7 +156,7 @@ def test_a_store_that_goes_away_before_the_html_costs_no_verdict(
     start_s3(children, stack_folder / "s3-drift", like=s3)
     wait_for(
         lambda: _is_readable(lambda: platform.models.champion("accidents") is not None), 20
-    )  # it answers before it has found its volumes again
+    )  # it answers before its volumes are online
     run_check(MODEL, OpenedPlatform(settings, warehouse), CheckRequest(), "run")
     for report in drift_reports.reports(warehouse, "accidents"):
         assert report["document"]["page_problem"] is None

@@ -1,5 +1,5 @@
-"""Partitioned jobs on two Celery workers over Redis, PostgreSQL and S3: one is killed mid-run and the runs still end
-well; a queue without a worker fails its run and leaves nothing behind; a step that kills its workers does it thrice."""
+"""Partitioned jobs on two Celery workers over Redis, PostgreSQL and S3: runs survive a killed worker, a queue without a
+worker fails its run, a step that kills its workers is given up after three attempts."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ INGEST, STEP = "ingest_accidents", "accident_years"
 
 @dataclass
 class Gate:
-    """Holds whoever fetches a file of a year until it is opened; tells when somebody waits."""
+    """Holds requests for a file of a year until it is opened."""
 
     waiting: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
-    asked: int = 0
+    requests: int = 0
 
-    def stands_before(self, site: Site, year: int) -> None:
+    def hold(self, site: Site, year: int) -> None:
         path = next(path for path in site.answers if f"usagers-{year}" in path)
         passed = site.answers[path]
 
         def answer(request: BaseHTTPRequestHandler) -> None:
-            self.asked += 1
+            self.requests += 1
             self.waiting.set()
             while not self.opened.wait(0.1) and not site.stop.is_set():
                 pass
@@ -66,21 +66,28 @@ class Gate:
 
 
 class Distributed:
-    """A platform on production parts whose partitioned jobs run on workers."""
+    """A platform on PostgreSQL and S3 whose partitioned jobs run on workers."""
 
     def __init__(self, home: Path, postgres: Postgres, s3: S3, children: Children, site: Site) -> None:
         password, port = secrets.token_hex(8), free_port()
         children.await_ready({"redis": servers.start_redis(children, home / "redis", port, password)}, 20)
-        chosen = {
-            "home": home, "database_url": postgres.new_database(), "dagster_database_url": postgres.new_database(),
-            "store_url": f"s3://artifacts/workers-{secrets.token_hex(4)}", "accidents_source": site.url("/baac"),
-            "broker_url": f"redis://:{password}@127.0.0.1:{port}/0", "broker_redelivery_seconds": 5,
+        overrides = {
+            "home": home,
+            "database_url": postgres.new_database(),
+            "dagster_database_url": postgres.new_database(),
+            "store_url": f"s3://artifacts/workers-{secrets.token_hex(4)}",
+            "accidents_source": site.url("/baac"),
+            "broker_url": f"redis://:{password}@127.0.0.1:{port}/0",
+            "broker_redelivery_seconds": 5,
             "broker_patience_seconds": 4,
-        }  # fmt: skip
-        self.settings = Settings.load(**chosen)
-        prepare_home(self.settings)
-        stated = {variable(name): str(value) for name, value in chosen.items()}
-        environ = {**os.environ, **s3.environ, **stated, "PYTHONPATH": str(ROOT)}
+        }
+        self.settings = Settings.load(**overrides)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in s3.environ.items():
+                patch.setenv(name, value)
+            prepare_home(self.settings)  # claims the store
+        variables = {variable(name): str(value) for name, value in overrides.items()}
+        environ = {**os.environ, **s3.environ, **variables, "PYTHONPATH": str(ROOT)}
         self.environ = child_environment(self.settings, environ)
         self.children = Children(self.environ, self.settings.logs)
         with pytest.MonkeyPatch.context() as patch:
@@ -102,13 +109,16 @@ class Distributed:
         (run,) = self.instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": str(year)}))
         return run
 
-    def begun_by(self, job: str, year: int, step: str) -> list[int]:
-        """Process ids of the workers that began a step, in order: their names say them."""
+    def started_by(self, job: str, year: int, step: str) -> list[int]:
+        """Process ids of the workers that started a step, in order, from their names."""
         logged = self.instance.get_records_for_run(self.run(job, year).run_id).records
         entries = [record.event_log_entry for record in logged if record.event_log_entry.step_key == step]
-        said = [entry.dagster_event.engine_event_data.metadata for entry in entries
-                if entry.dagster_event and entry.dagster_event.is_engine_event]  # fmt: skip
-        names = [metadata["Celery worker"].value for metadata in said if "Celery worker" in metadata]
+        details = [
+            entry.dagster_event.engine_event_data.metadata
+            for entry in entries
+            if entry.dagster_event and entry.dagster_event.is_engine_event
+        ]
+        names = [metadata["Celery worker"].value for metadata in details if "Celery worker" in metadata]
         return [int(str(name).removeprefix("worker-").split("@")[0]) for name in names]
 
 
@@ -133,16 +143,16 @@ def distributed(
     children.kill("redis")
 
 
-def _ended(run: subprocess.Popen[str], code: int = 0) -> str:
-    said, _ = run.communicate(timeout=240)
-    assert run.returncode == code, said
-    return said
+def _wait(run: subprocess.Popen[str], code: int = 0) -> str:
+    output, _ = run.communicate(timeout=240)
+    assert run.returncode == code, output
+    return output
 
 
-def test_a_queue_without_a_worker_fails_its_run(distributed: Distributed) -> None:
-    """After the patience that the settings grant, by a message that says what to do."""
-    said = _ended(distributed.launch(INGEST, 2024), code=1)
-    assert "no worker takes steps from the queue 'dagster' for 4 s; start one with" in said
+def test_queue_without_a_worker_fails_its_run(distributed: Distributed) -> None:
+    """After the time of the setting, by a message with the fix."""
+    output = _wait(distributed.launch(INGEST, 2024), code=1)
+    assert "the queue 'dagster' has had no worker for 4 s; fix:" in output
     assert distributed.run(INGEST, 2024).status == dg.DagsterRunStatus.FAILURE
 
 
@@ -155,52 +165,56 @@ def workers(distributed: Distributed) -> Distributed:
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_killed_worker_loses_nothing(workers: Distributed, site: Site) -> None:
-    """Two runs on two workers; SIGKILL to all of the one that is in the middle of a step; both runs end well. What the
-    run that nobody took had left in the queue is not begun any more."""
+def test_runs_survive_a_killed_worker(workers: Distributed, site: Site) -> None:
+    """Two runs on two workers; SIGKILL to all processes of the one in a step; both runs succeed. The step of the run
+    that failed without a worker is not started any more."""
     gate = Gate()
-    gate.stands_before(site, 2022)
+    gate.hold(site, 2022)
     held, free = workers.launch(INGEST, 2022), workers.launch(INGEST, 2023)
     wait_for(gate.waiting.is_set, 120)
-    _ended(free)  # done by the other worker, while the first is held, and longer than a dead one is waited for
-    (victim,) = workers.begun_by(INGEST, 2022, STEP)
-    assert victim not in workers.begun_by(INGEST, 2023, STEP)
+    _wait(free)  # by the other worker, while the first is held for longer than the redelivery time
+    (victim,) = workers.started_by(INGEST, 2022, STEP)
+    assert victim not in workers.started_by(INGEST, 2023, STEP)
     os.killpg(victim, signal.SIGKILL)
     gate.opened.set()
-    _ended(held)
-    first, second = workers.begun_by(INGEST, 2022, STEP)
+    _wait(held)
+    first, second = workers.started_by(INGEST, 2022, STEP)
     assert first == victim != second
     store = open_store(workers.settings.store)
     assert [len(load_frame(store, "victims", year)) > 100 for year in (2022, 2023)] == [True, True]
 
     promote_a_model(workers.settings)
-    _ended(workers.launch("score_accidents", 2022))
+    _wait(workers.launch("score_accidents", 2022))
     scored = read_frame(store, SCORED, "2022")
     assert len(scored) == len(load_frame(store, "victims", 2022))
-    assert workers.begun_by("score_accidents", 2022, "scored_victims") == [second]
-    assert workers.begun_by(INGEST, 2024, STEP) == [], "the run was over"
+    assert workers.started_by("score_accidents", 2022, "scored_victims") == [second]
+    assert workers.started_by(INGEST, 2024, STEP) == [], "the run had failed"
 
 
-def test_a_step_that_kills_its_workers_is_given_up(workers: Distributed, site: Site) -> None:
-    """A worker's child that dies (memory ran out, say) gives its step back at once; the third death is the last."""
+def test_step_that_kills_its_workers_is_given_up(workers: Distributed, site: Site) -> None:
+    """The step of a worker's child that dies (out of memory) is redelivered at once, up to the third attempt."""
     gate = Gate()
-    gate.stands_before(site, 2021)
+    gate.hold(site, 2021)
     run = workers.launch(INGEST, 2021)
     for time in (1, 2, 3):
-        wait_for(lambda time=time: gate.asked >= time, 120)
-        parent = workers.begun_by(INGEST, 2021, STEP)[-1]
+        wait_for(lambda time=time: gate.requests >= time, 120)
+        parent = workers.started_by(INGEST, 2021, STEP)[-1]
         (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         os.kill(int(child), signal.SIGKILL)
-    said = _ended(run, code=1)
+    output = _wait(run, code=1)
     gate.opened.set()
-    assert f"{STEP} was begun 3 times and never ended" in said
+    assert f"{STEP} was started 3 times and never finished" in output
 
 
 def promote_a_model(settings: Settings) -> None:
-    """A champion, so that there is something to score with."""
+    """Promote a champion for scoring."""
     warehouse = Warehouse(settings.database)
     promote(
-        ModelStore(open_store(settings.store)), warehouse, real_bundle(rounds=5, rows=400), lambda *_: None,
-        GatePolicy("roc_auc", True, 0.1, 0.0), "r",
-    )  # fmt: skip
+        ModelStore(open_store(settings.store)),
+        warehouse,
+        real_bundle(rounds=5, rows=400),
+        lambda *_: None,
+        GatePolicy("roc_auc", True, 0.1, 0.0),
+        "r",
+    )
     warehouse.close()

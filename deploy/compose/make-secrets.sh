@@ -1,14 +1,14 @@
 #!/bin/sh
-# Makes every secret that is missing, at random, as files that only containers and their owner read, and an empty
-# settings.env. Safe to repeat.
+# Generates every missing secret as a file that only the owner and containers can read, and an empty settings.env.
+# Safe to repeat.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
 chmod 700 secrets
-[ -e settings.env ] || printf '# Settings of the platform, as the README lists them: NAME=value.\n' >settings.env
+[ -e settings.env ] || printf '# Settings of the platform (see the README): NAME=value.\n' >settings.env
 
 random() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
-# Containers run as other users, so a file must be readable; the folder is closed to everybody else.
+# Containers run as other users, so a file must be readable; the folder is closed to other users of the machine.
 keep() { [ -s "secrets/$1" ] || printf '%s' "$2" >"secrets/$1"; chmod 644 "secrets/$1"; }
 login() {
   keep "$1_password" "$(random)"

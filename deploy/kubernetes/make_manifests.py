@@ -1,7 +1,7 @@
-"""Writes deploy/kubernetes/services.yaml: `python deploy/kubernetes/make_manifests.py`. Edit here, never the YAML.
+"""Writes deploy/kubernetes/services.yaml: `python deploy/kubernetes/make_manifests.py`. Edit here, not the YAML.
 
-The three services differ in name, port, secret and whom they may talk to; everything else is said once. Dagster itself
-is installed by its own Helm chart with dagster-values.yaml.
+The services differ in name, port, secrets and allowed connections; everything else is shared. Dagster is installed by
+its own Helm chart with dagster-values.yaml.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 IMAGE = "accident-reco/serving:0.1.0"
 NAMESPACE = "accident-reco"
 POSTGRES, S3, MLFLOW, CODE = 5432, 8333, 5000, 4000
-HTTPS, KUBERNETES = 443, 6443  # published data, a remote of the inputs; the API server, which starts run pods
+HTTPS, KUBERNETES = 443, 6443  # published data, DVC remote; the API server, which starts pods of runs
 WEBSERVER = 8080
 
 
@@ -30,35 +30,61 @@ class Service:
     database_secret: str
     calls: tuple[int, ...]
     replicas: int = 2
-    most: int = 6
+    max_replicas: int = 6
     memory: str = "512Mi"
     alert_secret: bool = False
     keeps_keys: bool = False
 
 
 SERVICES = (
-    Service("auth", 7999, "auth_database_url", (POSTGRES,), replicas=1, most=1, memory="256Mi", keeps_keys=True),
-    Service("predict", 8000, "services_database_url", (POSTGRES, S3, 7999), most=10),
-    Service("drift", 8001, "services_database_url", (POSTGRES, S3, 7999), replicas=1, most=2, memory="1Gi",
-            alert_secret=True),
-)  # fmt: skip
+    Service(
+        "auth", 7999, "auth_database_url", (POSTGRES,), replicas=1, max_replicas=1, memory="256Mi", keeps_keys=True
+    ),
+    Service("predict", 8000, "services_database_url", (POSTGRES, S3, 7999), max_replicas=10),
+    Service(
+        "drift",
+        8001,
+        "services_database_url",
+        (POSTGRES, S3, 7999),
+        replicas=1,
+        max_replicas=2,
+        memory="1Gi",
+        alert_secret=True,
+    ),
+)
 
 
 def documents() -> list[dict[str, Any]]:
-    """Every object, in the order in which it is applied."""
+    """Every object, in the order of application."""
     found: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "Namespace",
-         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
-        _object("networking.k8s.io/v1", "NetworkPolicy", "default-deny",
-                {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        },
+        _object(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            "default-deny",
+            {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        ),
         _object("v1", "ServiceAccount", "serving", None) | {"automountServiceAccountToken": False},
-        _object("v1", "PersistentVolumeClaim", "auth-keys",
-                {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}),
-        _prepare(), _policy("prepare", _labels("prepare"), [], [POSTGRES]),
-        # The chart's pods and those of runs: all carry the release's name, `helm install dagster`.
-        _policy("dagster", {"app.kubernetes.io/instance": "dagster"}, [WEBSERVER, CODE],
-                [POSTGRES, S3, MLFLOW, CODE, HTTPS, KUBERNETES]),
-    ]  # fmt: skip
+        _object(
+            "v1",
+            "PersistentVolumeClaim",
+            "auth-keys",
+            {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
+        ),
+        _prepare(),
+        _policy("prepare", _labels("prepare"), [], [POSTGRES]),
+        # The chart's pods and those of runs: all have the label of the release, `helm install dagster`.
+        _policy(
+            "dagster",
+            {"app.kubernetes.io/instance": "dagster"},
+            [WEBSERVER, CODE],
+            [POSTGRES, S3, MLFLOW, CODE, HTTPS, KUBERNETES],
+        ),
+    ]
     for service in SERVICES:
         found += [_deployment(service), _service(service), _autoscaler(service), _budget(service)]
         found.append(_policy(service.name, _labels(service.name), [service.port], service.calls))
@@ -67,8 +93,8 @@ def documents() -> list[dict[str, Any]]:
 
 def _object(version: str, kind: str, name: str, spec: dict[str, Any] | None) -> dict[str, Any]:
     metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "accident-reco"}}
-    made: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata}
-    return made if spec is None else made | {"spec": spec}
+    document: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata}
+    return document if spec is None else document | {"spec": spec}
 
 
 def _labels(name: str) -> dict[str, str]:
@@ -102,9 +128,18 @@ def _secret_items(service: Service) -> list[dict[str, str]]:
 
 
 LOCKED_DOWN = {
-    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 10001,
-    "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
-}  # fmt: skip
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+VOLUME_MOUNTS = [
+    {"name": "data", "mountPath": "/data"},
+    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+    {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
+]
 
 
 def _deployment(service: Service) -> dict[str, Any]:
@@ -117,7 +152,9 @@ def _deployment(service: Service) -> dict[str, Any]:
         else {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}
     )
     container = {
-        "name": service.name, "image": IMAGE, "command": ["python", "-m", f"serving.{service.name}"],
+        "name": service.name,
+        "image": IMAGE,
+        "command": ["python", "-m", f"serving.{service.name}"],
         "ports": [{"name": "http", "containerPort": service.port}],
         "env": _environment(service),
         "securityContext": LOCKED_DOWN,
@@ -125,58 +162,82 @@ def _deployment(service: Service) -> dict[str, Any]:
         "startupProbe": probe("/livez", periodSeconds=2, failureThreshold=30),
         "livenessProbe": probe("/livez", periodSeconds=10, failureThreshold=3),
         "readinessProbe": probe("/readyz", periodSeconds=5, failureThreshold=2),
-        "volumeMounts": [
-            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-            {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
-        ],
-    }  # fmt: skip
+        "volumeMounts": VOLUME_MOUNTS,
+    }
     spec = {
-        "serviceAccountName": "serving", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 20,
+        "serviceAccountName": "serving",
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 20,
         "securityContext": {"fsGroup": 10001},
         "containers": [container],
         "volumes": [
-            data, {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            data,
+            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
             {"name": "secrets", "secret": {"secretName": "platform", "items": _secret_items(service)}},
         ],
-    }  # fmt: skip
+    }
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(service.port)}
-    # Signing keys live on one volume, so two auth pods never overlap.
+    # Signing keys are on one volume, so that two auth pods must not overlap.
     strategy = {"type": "Recreate"} if service.keeps_keys else {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    return _object("apps/v1", "Deployment", service.name, {
-        "replicas": service.replicas, "strategy": strategy, "selector": {"matchLabels": _labels(service.name)},
-        "template": {"metadata": {"labels": _labels(service.name), "annotations": annotations}, "spec": spec},
-    })  # fmt: skip
+    return _object(
+        "apps/v1",
+        "Deployment",
+        service.name,
+        {
+            "replicas": service.replicas,
+            "strategy": strategy,
+            "selector": {"matchLabels": _labels(service.name)},
+            "template": {"metadata": {"labels": _labels(service.name), "annotations": annotations}, "spec": spec},
+        },
+    )
 
 
 def _prepare() -> dict[str, Any]:
     """Databases, schema, roles and the first admin, before anything serves."""
-    names = ("database_admin_url", "database_url", "dagster_database_url", "auth_database_url",
-             "services_database_url", "reader_database_url", "mlflow_database_url", "admin_password")  # fmt: skip
+    names = (
+        "database_admin_url",
+        "database_url",
+        "dagster_database_url",
+        "auth_database_url",
+        "services_database_url",
+        "reader_database_url",
+        "mlflow_database_url",
+        "admin_password",
+    )
     environment = [
         {"name": f"ACCIDENT_RECO_{name.upper()}_FILE", "value": f"/run/secrets/platform/{name}"} for name in names
     ]
     container = {
-        "name": "prepare", "image": IMAGE.replace("serving", "platform"),
-        "command": ["python", "-m", "accident_reco.launch", "prepare"], "env": environment,
+        "name": "prepare",
+        "image": IMAGE.replace("serving", "platform"),
+        "command": ["python", "-m", "accident_reco.launch", "prepare"],
+        "env": environment,
         "securityContext": LOCKED_DOWN,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "volumeMounts": [
-            {"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-            {"name": "secrets", "mountPath": "/run/secrets/platform", "readOnly": True},
-        ],
-    }  # fmt: skip
+        "volumeMounts": VOLUME_MOUNTS,
+    }
     pod = {
-        "restartPolicy": "Never", "serviceAccountName": "serving", "automountServiceAccountToken": False,
-        "securityContext": {"fsGroup": 10001}, "containers": [container],
+        "restartPolicy": "Never",
+        "serviceAccountName": "serving",
+        "automountServiceAccountToken": False,
+        "securityContext": {"fsGroup": 10001},
+        "containers": [container],
         "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}}, {"name": "tmp", "emptyDir": {}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "auth-keys"}},
+            {"name": "tmp", "emptyDir": {}},
             {"name": "secrets", "secret": {"secretName": "platform"}},
         ],
-    }  # fmt: skip
-    return _object("batch/v1", "Job", "prepare", {
-        "backoffLimit": 6, "ttlSecondsAfterFinished": 86400,
-        "template": {"metadata": {"labels": _labels("prepare")}, "spec": pod},
-    })  # fmt: skip
+    }
+    return _object(
+        "batch/v1",
+        "Job",
+        "prepare",
+        {
+            "backoffLimit": 6,
+            "ttlSecondsAfterFinished": 86400,
+            "template": {"metadata": {"labels": _labels("prepare")}, "spec": pod},
+        },
+    )
 
 
 def _service(service: Service) -> dict[str, Any]:
@@ -189,10 +250,17 @@ def _autoscaler(service: Service) -> dict[str, Any]:
         "type": "Resource",
         "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
     }
-    return _object("autoscaling/v2", "HorizontalPodAutoscaler", service.name, {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
-        "minReplicas": service.replicas, "maxReplicas": service.most, "metrics": [target],
-    })  # fmt: skip
+    return _object(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        service.name,
+        {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
+            "minReplicas": service.replicas,
+            "maxReplicas": service.max_replicas,
+            "metrics": [target],
+        },
+    )
 
 
 def _budget(service: Service) -> dict[str, Any]:
@@ -201,25 +269,31 @@ def _budget(service: Service) -> dict[str, Any]:
 
 
 def _policy(name: str, selected: dict[str, str], served: Sequence[int], called: Sequence[int]) -> dict[str, Any]:
-    """In from anywhere in the cluster on the ports that it serves; out to names, and to what it calls."""
+    """Ingress from the cluster to the ports `served`; egress to DNS and to the ports `called`."""
     dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
     into = [{"port": port, "protocol": "TCP"} for port in served]
-    return _object("networking.k8s.io/v1", "NetworkPolicy", name, {
-        "podSelector": {"matchLabels": selected}, "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": into}] if into else [],
-        "egress": [dns, *({"ports": [{"port": port, "protocol": "TCP"}]} for port in called)],
-    })  # fmt: skip
+    return _object(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        name,
+        {
+            "podSelector": {"matchLabels": selected},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"namespaceSelector": {}}], "ports": into}] if into else [],
+            "egress": [dns, *({"ports": [{"port": port, "protocol": "TCP"}]} for port in called)],
+        },
+    )
 
 
 class _Plain(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Every object is written out."""
+        """Write every object in full, without anchors."""
         return True
 
 
 def rendered() -> str:
-    """The file's text."""
-    head = "# Made by make_manifests.py. The secret `platform` holds what deploy/compose/make-secrets.sh makes.\n"
+    """Text of services.yaml."""
+    head = "# Generated by make_manifests.py. The secret `platform` has the files of deploy/compose/make-secrets.sh.\n"
     return head + yaml.dump_all(documents(), Dumper=_Plain, sort_keys=False, width=120)
 
 

@@ -11,6 +11,7 @@ from accident_reco.models.accidents.settings import AccidentSettings
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from accident_reco.dashboards import Dashboard
     from accident_reco.models.accidents.demo import AccidentDemo
 
 _DATA_TABLES: Final = ("accident_years", "accidents", "places", "vehicles", "victims", "quarantine", "codebook")
@@ -41,6 +42,11 @@ class AccidentModel(Model):
         from accident_reco.models.accidents.assets.plugin import AccidentTraining
 
         return AccidentTraining()
+
+    def dashboards(self) -> Sequence[Dashboard]:
+        from accident_reco.models.accidents.dashboards import DASHBOARDS
+
+        return DASHBOARDS
 
     def demo(self) -> AccidentDemo:
         from accident_reco.models.accidents.demo import AccidentDemo

@@ -11,6 +11,8 @@ from accident_reco.models.movies.settings import MovieSettings
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from accident_reco.dashboards import Dashboard
+
 
 class MovieModel(Model):
     """Recommends movies to a user."""
@@ -40,6 +42,11 @@ class MovieModel(Model):
         from accident_reco.models.movies.assets.plugin import MovieTraining
 
         return MovieTraining()
+
+    def dashboards(self) -> Sequence[Dashboard]:
+        from accident_reco.models.movies.dashboards import DASHBOARDS
+
+        return DASHBOARDS
 
 
 MODEL: Final = MovieModel()

@@ -1,4 +1,4 @@
-// Reads a JSON array of LogQL expressions, prints for each where its grammar errors are and its stream's matchers.
+// Reads a JSON array of LogQL expressions; prints the positions of grammar errors and the stream matchers of each.
 import { readFileSync } from "node:fs";
 import { parser } from "@grafana/lezer-logql";
 

@@ -1,0 +1,12 @@
+"""Tags of runs. Imports nothing: every Dagster process that starts runs imports it."""
+
+from typing import Final
+
+REQUEST_TAG: Final = "accident_reco/request_id"
+"""Id of the work request that led to a run."""
+
+SOURCE_TAG: Final = "accident_reco/source"
+"""Source of that request: drift, performance, data, alert, api."""
+
+URGENT: Final = {"accident_reco/urgent": "true"}
+"""Tag of jobs that start at once, outside the queue."""
