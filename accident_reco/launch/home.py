@@ -59,10 +59,11 @@ def restricted_roles(settings: Settings) -> dict[str, str]:
 
 
 def service_environment(settings: Settings, service: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The warehouse as one service may use it, without the other roles' addresses; the allocator's limits, unless
-    `environ` states others."""
+    """The warehouse as one service may use it, without the addresses of the other roles and of the superuser; the
+    allocator's limits, unless `environ` states others."""
     own = settings.auth_database_url if service == "auth" else settings.services_database_url
     named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
+    named.append("database_admin_url")
     allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
     return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named} | allocator
 
