@@ -59,12 +59,14 @@ def restricted_roles(settings: Settings) -> dict[str, str]:
 
 
 def service_environment(settings: Settings, service: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables with which a service connects to the warehouse by its own role; the other roles' URLs are blanked.
+    """Variables with which a service connects to the warehouse by its own role.
 
-    The limits of the memory allocator are added, unless `environ` sets them.
+    The URLs of the other roles and of the superuser are blanked. The limits of the memory allocator are added, unless
+    `environ` sets them.
     """
     own = settings.auth_database_url if service == "auth" else settings.services_database_url
     named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
+    named.append("database_admin_url")
     allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
     return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named} | allocator
 

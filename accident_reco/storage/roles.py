@@ -14,31 +14,32 @@ from accident_reco.storage.warehouse import Warehouse
 READ = "SELECT"
 APPEND = "SELECT, INSERT"
 CHANGE = "SELECT, INSERT, UPDATE"
-ERASE = "SELECT, UPDATE, DELETE"
+KEEP = "SELECT, INSERT, DELETE"  # append, and delete by retention
+FORGET = "SELECT, DELETE"
+ERASE = "SELECT, UPDATE, DELETE"  # delete rows, and take names off those that stay
 OWN = "SELECT, INSERT, UPDATE, DELETE"
 
 # Role kind → table → rights. Everything else is denied; a model adds its own tables (`contract.Model.access`).
 ACCESS: Mapping[str, Mapping[str, str]] = {
     "auth": {
         "users": OWN,
-        "api_keys": OWN,
+        "api_keys": CHANGE,
         "refresh_tokens": OWN,
         "login_failures": OWN,
         "audit_log": APPEND,
-        "predictions": ERASE,
+        "predictions": FORGET,
         "feedback": ERASE,
     },
     "services": {
         "api_keys": READ,
-        "predictions": OWN,
-        "feedback": OWN,
+        "predictions": KEEP,
+        "feedback": KEEP,
         "promotions": APPEND,
         "promotion_intents": CHANGE,
         "work_requests": CHANGE,
         "drift_reports": CHANGE,
         "retrain_decisions": READ,
-        "alerts": APPEND,
-        "notifications": CHANGE,
+        "alerts": CHANGE,
     },
     "reader": {
         "model_metrics": READ,

@@ -18,8 +18,10 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.home import prepare_home, service_environment
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, free_port
+from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
 
@@ -71,6 +73,30 @@ class Postgres:
         engine.dispose()
         return self.url(name).render_as_string(hide_password=False)
 
+    def prepare_platform(self, home: Path) -> Settings:
+        """The launcher's settings of a new database, prepared as at its start: an owner, and the restricted roles.
+
+        `service_settings` turns them into those of one service.
+        """
+        name = f"test_{next(_names)}"
+        roles = {"database_url": "owner"} | {f"{kind}_database_url": kind for kind in ("auth", "services", "reader")}
+        urls = {
+            setting: self.url(name, f"{name}_{kind}", secrets.token_urlsafe(12)).render_as_string(hide_password=False)
+            for setting, kind in roles.items()
+        }
+        admin = self.url().render_as_string(hide_password=False)
+        settings = Settings.load(home=home, database_admin_url=admin, **urls)
+        prepare_home(settings)
+        return settings
+
+
+def service_settings(launcher: Settings, service: str, **changes: object) -> Settings:
+    """The settings of a service (`auth`, `predict`, `drift`) as the launcher starts it: with the database role of its
+    own, and no address of another one."""
+    stated = service_environment(launcher, service, {})
+    named = {name: stated[variable(name)] for name in type(launcher).model_fields if variable(name) in stated}
+    return Settings.load(home=launcher.home, **named | changes)
+
 
 @pytest.fixture(scope="session")
 def postgres(children: Children, stack_folder: Path) -> Postgres:
@@ -95,6 +121,17 @@ def warehouse(database: str) -> Iterator[Warehouse]:
     warehouse.upgrade()
     yield warehouse
     warehouse.close()
+
+
+@pytest.fixture
+def warehouses(postgres: Postgres, tmp_path: Path) -> Iterator[dict[str, Warehouse]]:
+    """A migrated warehouse on PostgreSQL as each role sees it: `owner`, `auth`, `services`."""
+    launcher = postgres.prepare_platform(tmp_path / "launcher")
+    urls = {"owner": launcher.database, "auth": launcher.auth_database_url, "services": launcher.services_database_url}
+    opened = {role: Warehouse(url) for role, url in urls.items()}
+    yield opened
+    for warehouse in opened.values():
+        warehouse.close()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The prediction log through outages of a real PostgreSQL: what was predicted is logged once, or counted as dropped."""
+"""The prediction log through outages of a real PostgreSQL: what was predicted is logged once, or counted as dropped.
+
+The service writes with the role that it has in production.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.test_inference_log import call, dropped, stored_ids, value
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
+from accident_reco_tests.stack.conftest import Postgres
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
 from serving.predict.log_spill import Spill, count_rows
@@ -40,16 +44,14 @@ class Database:
     def __init__(self, folder: Path) -> None:
         (folder / "logs").mkdir(parents=True)
         self.children = Children(dict(os.environ), folder / "logs")
-        self._folder, self._port, self._password = folder, free_port(), secrets.token_urlsafe(12)
-        self.url = f"postgresql+psycopg2://postgres:{self._password}@{servers.LOOPBACK}:{self._port}/postgres"
+        self._folder, self._server = folder, Postgres(free_port(), secrets.token_urlsafe(12))
         self.start()
-        warehouse = Warehouse(self.url)
-        warehouse.upgrade()
-        warehouse.close()
+        self.launcher = self._server.prepare_platform(folder / "home")
 
     def start(self) -> None:
         """Returns once a login works."""
-        ready = servers.start_postgres(self.children, self._folder / "data", self._port, self._password)
+        server = self._server
+        ready = servers.start_postgres(self.children, self._folder / "data", server.port, server.password)
         self.children.await_ready({"postgres": ready}, 30)
 
     def stop(self) -> None:
@@ -58,7 +60,7 @@ class Database:
 
     def logged_ids(self) -> list[str]:
         """Every row's id."""
-        warehouse = Warehouse(self.url)
+        warehouse = Warehouse(self.launcher.database)
         with warehouse.connect() as connection:
             ids = list(connection.scalars(select(predictions.c.id)))
         warehouse.close()
@@ -115,7 +117,7 @@ def metric(client: httpx.Client, series: str) -> float:
 def settings(home: Path, server: Database, **changes: int) -> Settings:
     promote(home, toy_bundle())
     limits = {"log_queue_rows": QUEUE_ROWS, "rate_per_second": 1_000_000, "rate_burst": 1_000_000} | changes
-    return Settings.load(home=home, database_url=server.url, auth_required=False, **limits)
+    return Settings.load(home=home, database_url=server.launcher.services_database_url, auth_required=False, **limits)
 
 
 def test_an_outage_under_load_loses_and_doubles_nothing(server: Database, tmp_path: Path) -> None:
@@ -184,15 +186,17 @@ def test_a_stop_during_an_outage_keeps_what_waits(server: Database, tmp_path: Pa
     assert sorted(server.logged_ids()) == sorted(load.ids)
 
 
-def test_rows_that_postgres_refuses_are_dropped_alone(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_rows_that_postgres_refuses_are_dropped_alone(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
     """A version too long for its column and a NUL in a name, among rows without fault: two are counted and dropped, and
     nothing waits for them."""
     metrics = Metrics()
-    log = PredictionLog(warehouse, metrics, Spill(tmp_path / "spill", 1 << 20), queue_rows=2_000, retention_days=30)
+    log = PredictionLog(
+        warehouses["services"], metrics, Spill(tmp_path / "spill", 1 << 20), queue_rows=2_000, retention_days=30
+    )
     for made in (call(300, "a"), call(1, "b", version="v" * 65), call(1, "c", user_name="a\x00b"), call(300, "d")):
         log.enqueue(made)
     log.start()
     wait_for(lambda: value(metrics, "prediction_log_queue_rows") == 0)
     log.stop()
-    assert stored_ids(warehouse) == {f"{name}-{i}" for name in "ad" for i in range(300)}
+    assert stored_ids(warehouses["owner"]) == {f"{name}-{i}" for name in "ad" for i in range(300)}
     assert dropped(metrics, "refused") == 2

@@ -12,44 +12,61 @@ from sqlalchemy.exc import DBAPIError
 from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.serving.accounts import Auth, running_auth
+from accident_reco_tests.serving.accounts import Auth
 from accident_reco_tests.serving.live import live, wait_for
 from accident_reco_tests.serving.test_auth import ODD_TEXT
 from accident_reco_tests.serving.toy import LOADERS, promote, toy_bundle
-from accident_reco_tests.stack.conftest import Postgres
+from accident_reco_tests.stack.conftest import Postgres, service_settings
+from serving.auth.app import create_app as create_auth
+from serving.auth.bootstrap import ensure_admin
 from serving.predict.app import create_app
 
 pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def services(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Auth, httpx.Client]]:
-    home = tmp_path_factory.mktemp("services")
-    promote(home, toy_bundle())
-    with running_auth(home, database_url=postgres.new_database()) as auth:
-        settings = Settings.load(home=home, database_url=auth.settings.database, public_auth_url=auth.url)
-        with live(create_app(settings, LOADERS)) as predict:
+def launcher(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return postgres.prepare_platform(tmp_path_factory.mktemp("services"))
+
+
+@pytest.fixture
+def owner(launcher: Settings) -> Iterator[Warehouse]:
+    """The database as the role that owns it."""
+    warehouse = Warehouse(launcher.database)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture(scope="module")
+def services(launcher: Settings) -> Iterator[tuple[Auth, httpx.Client]]:
+    """Both services, each with the role that it has in production."""
+    promote(launcher.home, toy_bundle())
+    settings = service_settings(launcher, "auth")
+    password = ensure_admin(settings)
+    assert password is not None
+    with live(create_auth(settings)) as client:
+        auth = Auth(client, settings, password)
+        with live(create_app(service_settings(launcher, "predict", public_auth_url=auth.url), LOADERS)) as predict:
             yield auth, predict
 
 
-def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]) -> None:
+def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client], owner: Warehouse) -> None:
     """Logged in many statements, labelled, read back for evaluation, erased."""
     auth, predict = services
-    warehouse, headers = Warehouse(auth.settings.database), auth.headers()
+    headers = auth.headers()
     records = [{"catu": 3, "com": "O'Brien \\ %s \u0000", "hrmn": "17:45"}] * 250
     answer = predict.post("/predict/accidents", json={"records": records}, headers=headers).json()
     ids = [user["prediction_id"] for user in answer["predictions"]]
-    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 250)
-    row = prediction_log.prediction(warehouse, ids[-1])
+    wait_for(lambda: prediction_log.count_predictions(owner, "accidents") == 250)
+    row = prediction_log.prediction(owner, ids[-1])
     assert row is not None
     assert row["inputs"] == records[-1]
     label = {"prediction_id": ids[7], "severity": 2}
     assert predict.post("/feedback/accidents", json=label, headers=headers).status_code == 200
-    (pair,) = prediction_log.labelled_predictions(warehouse, "accidents")
+    (pair,) = prediction_log.labelled_predictions(owner, "accidents")
     assert (pair["id"], pair["outcome"]) == (ids[7], 1.0)
     erased = auth.client.delete("/users/admin/data", headers=headers)
     assert erased.json() == {"predictions": 250, "feedback": 1}
-    warehouse.close()
 
 
 @pytest.mark.parametrize("text", ODD_TEXT)
@@ -76,14 +93,13 @@ def test_odd_text_is_no_error_of_ours(services: tuple[Auth, httpx.Client], text:
 @pytest.mark.parametrize(
     "statement", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
 )
-def test_not_even_the_owner_rewrites_the_audit_log(services: tuple[Auth, httpx.Client], statement: str) -> None:
+def test_not_even_the_owner_rewrites_the_audit_log(
+    services: tuple[Auth, httpx.Client], owner: Warehouse, statement: str
+) -> None:
     """A trigger refuses whom rights would let through; the roles of the services have no such right to begin with."""
-    auth, _ = services
-    warehouse = Warehouse(auth.settings.database)
-    with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+    with pytest.raises(DBAPIError, match="append-only"), owner.begin() as connection:
         connection.exec_driver_sql(statement)
-    with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+    with pytest.raises(DBAPIError, match="append-only"), owner.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET actor = 'nobody'"
         )
-    warehouse.close()

@@ -156,16 +156,20 @@ def test_reading_connections_reject_writes(warehouse: Warehouse) -> None:
         connection.execute(all_tables().tables["promotions"].delete())
 
 
-def test_the_audit_and_the_requests(warehouse: Warehouse) -> None:
-    """Requests and audit behave as on SQLite: one row per key, closed once, times in UTC."""
+def test_the_audit_and_the_requests(warehouses: dict[str, Warehouse]) -> None:
+    """Requests and audit behave as on SQLite: one row per key, closed once, times in UTC.
+
+    The services request, the owner carries out.
+    """
+    owner, services = warehouses["owner"], warehouses["services"]
     request = {"kind": "training", "model": "movies", "source": "alert", "requested_by": "ops", "reason": "drift"}
-    first, new = request_work(warehouse, **request, dedupe_key="k")
-    again, repeated = request_work(warehouse, **request, dedupe_key="k")
+    first, new = request_work(services, **request, dedupe_key="k")
+    again, repeated = request_work(services, **request, dedupe_key="k")
     assert (new, repeated, first["id"]) == (True, False, again["id"])
-    assert advance_request(warehouse, first["id"], "promoted", outcome="gain")
-    assert not advance_request(warehouse, first["id"], "running")
+    assert advance_request(owner, first["id"], "promoted", outcome="gain")
+    assert not advance_request(owner, first["id"], "running")
     record_promotion(
-        warehouse,
+        owner,
         model="movies",
         version="a",
         previous=None,
@@ -175,7 +179,7 @@ def test_the_audit_and_the_requests(warehouse: Warehouse) -> None:
         detail={"gain": 0.1},
         run_id="r",
     )
-    row = promotion_history(warehouse, "movies")[0]
+    row = promotion_history(services, "movies")[0]
     assert (row["detail"], row["decided_at"].tzinfo is not None) == ({"gain": 0.1}, True)
 
 
@@ -200,12 +204,16 @@ def test_an_unreachable_database_is_reported_without_the_password() -> None:
     assert "hunter2" not in str(error.value) + repr(warehouse) + json.dumps(str(warehouse.url))
 
 
-def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
-    """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention."""
-    load = imports.start_load(warehouse, "a" * 64, "b" * 64, "sample")
+def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> None:
+    """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention.
+
+    Each as the role that does it in production.
+    """
+    owner, auth, services = (warehouses[role] for role in ("owner", "auth", "services"))
+    load = imports.start_load(owner, "a" * 64, "b" * 64, "sample")
     titles = ["Toy Story (1995)", 'O\'Brien; "x"']
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
-    assert imports.write_movies(warehouse, load, catalogue) == 2
+    assert imports.write_movies(owner, load, catalogue) == 2
     columns = {
         "user_id": np.array([1, 1, 2]),
         "movie_id": np.array([1, 2, 1]),
@@ -213,37 +221,37 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
         "rated_at": np.array([1, 2, 2**33]),
     }
     for _ in range(2):  # an interrupted import is repeated
-        imports.write_ratings(warehouse, load, columns)
-    imports.finish_load(warehouse, load, 3, 0)
-    assert imports.find_finished_load(warehouse, "a" * 64, "b" * 64, "sample").rows == 3
-    stored = queries.read_ratings(warehouse)
+        imports.write_ratings(owner, load, columns)
+    imports.finish_load(owner, load, 3, 0)
+    assert imports.find_finished_load(owner, "a" * 64, "b" * 64, "sample").rows == 3
+    stored = queries.read_ratings(owner)
     assert stored.columns["rated_at"].max() == 2**33
     assert (
         queries.add_ratings(
-            warehouse,
+            services,
             {name: values[:1] for name, values in columns.items()} | {"rating": np.array([1.0], np.float32)},
             simulated=False,
             received_at=10,
         )["updated"]
         == 1
     )
-    known = queries.read_ratings_until(warehouse, np.array([2, 1, 1]), 9)
+    known = queries.read_ratings_until(owner, np.array([2, 1, 1]), 9)
     assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
-    assert len(queries.read_ratings_until(warehouse, np.array([1]), 10)["user_id"]) == 2
-    assert queries.read_received_ratings(warehouse, 10, 11, limit=5)["rating"].tolist() == [1.0]
-    histories = queries.read_user_histories(warehouse, [1, 2, 3], newer_than=9)
+    assert len(queries.read_ratings_until(owner, np.array([1]), 10)["user_id"]) == 2
+    assert queries.read_received_ratings(services, 10, 11, limit=5)["rating"].tolist() == [1.0]
+    histories = queries.read_user_histories(services, [1, 2, 3], newer_than=9)
     assert sorted(histories) == [1, 2]
     stars = [dict(zip(h["movie_id"].tolist(), h["rating"].tolist(), strict=True)) for h in histories.values()]
     assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]
     assert (histories[2]["rated_at"].tolist(), histories[1]["newer"], histories[2]["newer"]) == ([2**33], True, False)
-    assert (queries.count_received(warehouse, 9), queries.count_received(warehouse, 10)) == (1, 0)
+    assert (queries.count_received(owner, 9), queries.count_received(owner, 10)) == (1, 0)
 
-    accounts.add_user(warehouse, "ada", "hash", "user")
+    accounts.add_user(auth, "ada", "hash", "user")
     with pytest.raises(accounts.AccountExists):
-        accounts.add_user(warehouse, "ada", "hash", "user")
-    accounts.add_refresh_token(warehouse, "h", "f", "ada", "predict", timedelta(days=1))
+        accounts.add_user(auth, "ada", "hash", "user")
+    accounts.add_refresh_token(auth, "h", "f", "ada", "predict", timedelta(days=1))
     day = timedelta(days=1)
-    used = [accounts.use_refresh_token(warehouse, "h", f"h{n}", day)[0] for n in range(3)]
+    used = [accounts.use_refresh_token(auth, "h", f"h{n}", day)[0] for n in range(3)]
     assert used == ["ok", "reused", "revoked"]
 
     at = datetime.now(UTC)
@@ -262,8 +270,8 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
     }
     odd = row | {"inputs": {"com": "O'Brien \\ %s"}, "answer": None, "score": None, "model": "movies"}
     many = [odd | {"id": f"q{n}"} for n in range(250)]
-    prediction_log.insert_predictions(warehouse, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
-    assert prediction_log.prediction(warehouse, "q249") == odd | {"id": "q249"}
+    prediction_log.insert_predictions(services, [*[row | {"id": f"p{n}"} for n in range(3)], *many])
+    assert prediction_log.prediction(services, "q249") == odd | {"id": "q249"}
     label = {
         "prediction_id": "p1",
         "model": "accidents",
@@ -273,16 +281,17 @@ def test_every_area_works_on_postgresql(warehouse: Warehouse) -> None:
         "predicted_at": at,
         "at": at,
     }
-    assert [prediction_log.add_feedback(warehouse, label)[1] for _ in range(2)] == ["new", "same"]
-    found = prediction_log.labelled_predictions(warehouse, "accidents")
+    assert [prediction_log.add_feedback(services, label)[1] for _ in range(2)] == ["new", "same"]
+    found = prediction_log.labelled_predictions(services, "accidents")
     assert (len(found), found[0]["inputs"], found[0]["at"]) == (1, {"catu": 1}, at)
     assert (found[0]["label"], found[0]["outcome"]) == ({"severity": 2}, 1.0)
-    assert prediction_log.erase_user(warehouse, "ada") == {"predictions": 253, "feedback": 1}
-    assert prediction_log.delete_older_than(warehouse, timedelta(0)) == 0
+    assert prediction_log.erase_user(auth, "ada") == {"predictions": 253, "feedback": 1}
+    assert prediction_log.delete_older_than(services, timedelta(0)) == 0
 
 
-def test_concurrent_reuse_and_refresh_leave_no_active_token(warehouse: Warehouse) -> None:
+def test_concurrent_reuse_and_refresh_leave_no_active_token(warehouses: dict[str, Warehouse]) -> None:
     """Two uses of one token and one of its predecessor, at the same time: every order revokes the family."""
+    warehouse = warehouses["auth"]
     accounts.add_user(warehouse, "ada", "hash", "user")
     day = timedelta(days=1)
     with ThreadPoolExecutor(3) as pool:

@@ -39,7 +39,10 @@ def _manage(command: str) -> int:
         sys.stdout.write(f"new signing key: {kid}; the previous one still verifies\n")
         accounts.audit(Warehouse(settings.database), "system", "keys.rotate", target=kid)
         return 0
-    Warehouse(settings.database).upgrade()
+    warehouse = Warehouse(settings.database)
+    if warehouse.is_sqlite:  # PostgreSQL is migrated by its owner, with `launch prepare`; this role may not
+        warehouse.upgrade()
+        warehouse.close()
     password = ensure_admin(settings)
     sys.stdout.write(f"admin password: {password}\n" if password else "an admin exists already\n")
     return 0
