@@ -16,7 +16,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo backup restore test mutants lint dvc bench docs lock
+.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lint: install ## check style, types and import rules
 test: lint ## check style, types and import rules, run all tests
 	@# Tests that fail in parallel run once more alone: real servers on two cores may miss a deadline.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
+test-unit: install ## run the unit tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e" accident_reco_tests/unit
 
 mutants: install ## change the decisions and see that their tests fail; NAMES="gate retrain" for some of them
 	$(BIN)/python -m accident_reco_tests.mutants $(NAMES)

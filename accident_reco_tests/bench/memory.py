@@ -18,8 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from accident_reco_tests.bench.predict import RECORD, Server, exchange, prepare, running
-from accident_reco_tests.serving.real_movies import movie_bundle
-from accident_reco_tests.serving.toy import promote
+from accident_reco_tests.support.real_movies import movie_bundle
+from accident_reco_tests.support.toy import promote
 from serving.predict.prediction_log import LINGER_SECONDS
 
 KIB = 1024

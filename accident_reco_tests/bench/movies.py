@@ -36,7 +36,7 @@ from accident_reco.models.movies.training.metrics import limit_blas_threads
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.predict import Server, exchange, running
-from accident_reco_tests.serving.toy import promote
+from accident_reco_tests.support.toy import promote
 from serving.auth.bootstrap import ensure_admin
 
 USERS = 400

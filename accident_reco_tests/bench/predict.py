@@ -28,8 +28,8 @@ from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import Children
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.serving.real import real_bundle
-from accident_reco_tests.serving.toy import promote
+from accident_reco_tests.support.real_accidents import real_bundle
+from accident_reco_tests.support.toy import promote
 from serving.auth.bootstrap import ensure_admin
 from serving.auth.issuing import Issuer
 from serving.auth.keys import KeyRing

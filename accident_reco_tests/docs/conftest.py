@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from accident_reco_tests.running import Running, environment
+from accident_reco_tests.support.running import Running, environment
 
 
 @pytest.fixture(scope="session")

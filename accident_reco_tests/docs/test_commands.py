@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco_tests.running import ROOT, environment
+from accident_reco_tests.support.running import ROOT, environment
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile")
 PROGRAM = re.compile(r"python3? -m ((?:accident_reco_tests|accident_reco|serving)(?:\.\w+)*)(?: ([a-z][a-z-]+))?")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from accident_reco_tests.running import ROOT, Running, environment
+from accident_reco_tests.support.running import ROOT, Running, environment
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 

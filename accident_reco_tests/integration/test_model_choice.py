@@ -14,8 +14,8 @@ from accident_reco.defs.resources import Platform
 from accident_reco.registry import all_models, database_access, models, warehouse_tables
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.serving.live import live
 from accident_reco_tests.support import third_model
+from accident_reco_tests.support.live import live
 from serving.drift.app import create_app as drift_app
 from serving.predict.app import create_app as predict_app
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from accident_reco_tests.running import Running
+from accident_reco_tests.support.running import Running
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from accident_reco import registry
 from accident_reco.settings import environment, plugins
-from accident_reco_tests.running import ROOT
+from accident_reco_tests.support.running import ROOT
 
 SOURCE = ROOT / "accident_reco_tests" / "third_model"
 UV = Path(sys.executable).parent / "uv"

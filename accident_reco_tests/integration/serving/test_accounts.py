@@ -1,0 +1,143 @@
+"""Accounts, API keys, the audit log and erasure, as admins use them over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import delete, text, update
+from sqlalchemy.exc import DBAPIError
+
+from accident_reco.storage import accounts, clock, prediction_log
+from accident_reco.storage.tables.accounts import audit_log
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.accounts import Auth, running_auth
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
+    with running_auth(tmp_path_factory.mktemp("auth")) as running:
+        running.add_user("ada", PASSWORD)
+        yield running
+
+
+def test_accounts_are_managed_by_admins(auth: Auth) -> None:
+    """Create, read, change, delete; each step is audited; 403 for users."""
+    headers = auth.headers()
+    auth.add_user("grace", PASSWORD)
+    assert auth.client.post("/users", json={"name": "grace", "password": PASSWORD}, headers=headers).status_code == 409
+    assert auth.client.get("/users/grace", headers=headers).json()["role"] == "user"
+    refresh = auth.login("grace", PASSWORD)["refresh_token"]
+    changed = auth.client.patch("/users/grace", json={"disabled": True}, headers=headers)
+    assert changed.json()["disabled"] is True
+    assert auth.client.post("/token", data={"username": "grace", "password": PASSWORD}).status_code == 401
+    answer = auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": refresh})
+    assert answer.status_code == 400, "a disabled account can refresh its login"
+    assert auth.client.delete("/users/grace", headers=headers).status_code == 204
+    assert auth.client.get("/users/grace", headers=headers).status_code == 404
+    assert auth.client.get("/users", headers=auth.headers("ada", PASSWORD)).status_code == 403
+    lines = auth.client.get("/audit", headers=headers).json()
+    actions = [(line["action"], line["target"], line["actor"]) for line in lines]
+    for action in ("user.create", "user.change", "user.delete"):
+        assert (action, "grace", "admin") in actions
+    assert PASSWORD not in auth.client.get("/audit", headers=headers).text
+
+
+def test_admin_rights_end_with_the_role(auth: Auth) -> None:
+    """The token of a demoted, disabled or deleted admin is not accepted, whatever scopes it has."""
+    admin, again = auth.headers(), {"name": "mallory", "password": PASSWORD, "role": "admin"}
+    for change, expected in (({"role": "user"}, 403), ({"disabled": True}, 401), (None, 401)):
+        assert auth.client.post("/users", json=again, headers=admin).status_code == 201
+        headers_of_mallory = auth.headers("mallory", PASSWORD)
+        assert auth.client.get("/users", headers=headers_of_mallory).status_code == 200
+        if change is not None:
+            assert auth.client.patch("/users/mallory", json=change, headers=admin).status_code == 200
+            promote = {"role": "admin", "disabled": False}
+            assert auth.client.patch("/users/mallory", json=promote, headers=headers_of_mallory).status_code == expected
+        assert auth.client.delete("/users/mallory", headers=admin).status_code == 204
+        assert auth.client.get("/users", headers=headers_of_mallory).status_code == 401
+
+
+def test_the_last_admin_stays(auth: Auth) -> None:
+    """409: an installation always has an admin."""
+    headers = auth.headers()
+    for answer in (
+        auth.client.delete("/users/admin", headers=headers),
+        auth.client.patch("/users/admin", json={"role": "user"}, headers=headers),
+        auth.client.patch("/users/admin", json={"disabled": True}, headers=headers),
+    ):
+        assert answer.status_code == 409
+    assert auth.client.get("/users/admin", headers=headers).json()["role"] == "admin"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x"},
+        {"name": "Ada"},
+        {"name": "a" * 65},
+        {"name": "../etc"},
+        {"password": "short"},
+        {"password": None},
+        {"role": "root"},
+        {"is_admin": True},
+    ],
+)
+def test_invalid_accounts_are_rejected(auth: Auth, body: dict[str, object]) -> None:
+    """422 for names, passwords and fields that violate the schema."""
+    valid = {"name": "linus", "password": PASSWORD}
+    assert auth.client.post("/users", json=valid | body, headers=auth.headers()).status_code == 422
+
+
+def test_api_keys(auth: Auth) -> None:
+    """Shown once, stored as a hash, scoped, revocable."""
+    headers = auth.headers()
+    created = auth.client.post("/api-keys", json={"name": "probe", "scopes": ["admin"]}, headers=headers).json()
+    by_header = {"X-API-Key": created["key"]}
+    assert auth.client.get("/users", headers=by_header).status_code == 200
+    assert auth.client.get("/users", headers={"Authorization": f"Bearer {created['key']}"}).status_code == 200
+    listed = auth.client.get("/api-keys", headers=headers)
+    assert created["key"] not in listed.text
+    assert "secret_hash" not in listed.text
+    row = accounts.api_key(Warehouse(auth.settings.database), created["id"])
+    assert row is not None
+    assert row["secret_hash"] not in created["key"]
+    assert auth.client.delete(f"/api-keys/{created['id']}", headers=headers).status_code == 204
+    assert auth.client.delete(f"/api-keys/{created['id']}", headers=headers).status_code == 404
+    assert auth.client.get("/users", headers={"X-API-Key": created["key"][:-1] + "x"}).status_code == 401
+
+
+def test_the_audit_log_is_append_only(auth: Auth) -> None:
+    """The database rejects UPDATE, DELETE and REPLACE."""
+    warehouse = Warehouse(auth.settings.database)
+    replace = text("INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log")
+    for statement in (update(audit_log).values(actor="other"), delete(audit_log), replace):
+        with pytest.raises(DBAPIError, match="append-only"), warehouse.begin() as connection:
+            connection.execute(statement)
+
+
+def test_erasure_of_an_account(auth: Auth) -> None:
+    """The predictions of the account are deleted, others stay, and the erasure is audited."""
+    warehouse = Warehouse(auth.settings.database)
+    common = {
+        "request_id": "r",
+        "at": clock.utc_now(),
+        "model": "accidents",
+        "version": "v",
+        "source": "json",
+        "status": 200,
+        "score": 0.5,
+        "answer": "grave",
+        "latency_ms": 1.0,
+        "inputs": {},
+    }
+    prediction_log.insert_predictions(
+        warehouse, [{**common, "id": "1", "user_name": "ada"}, {**common, "id": "2", "user_name": "admin"}]
+    )
+    answer = auth.client.delete("/users/ada/data", headers=auth.headers())
+    assert answer.json() == {"predictions": 1, "feedback": 0}
+    assert prediction_log.prediction(warehouse, "1") is None
+    assert prediction_log.prediction(warehouse, "2") is not None
+    assert auth.client.get("/audit", headers=auth.headers()).json()[1]["action"] == "user.erase"

@@ -1,0 +1,181 @@
+"""Rollback over HTTP with a running predict service, and by the command line."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from accident_reco.lifecycle.__main__ import main
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
+from accident_reco.lifecycle.promotion import promote
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import ObjectStore, StoreError
+from accident_reco.storage.promotions import promotion_history, rolled_back_versions
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import work_request
+from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.toy import LOADERS, open_model_store, toy_bundle
+from serving.predict.app import create_app
+
+AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
+POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path):
+    warehouse = Warehouse(Settings.load(home=tmp_path).database)
+    warehouse.upgrade()
+    yield warehouse
+    warehouse.close()
+
+
+def promote_by_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
+    """Promote as a training run does; returns the version that serves afterwards."""
+    outcome = promote(
+        open_model_store(home),
+        warehouse,
+        replace(bundle, gate={}),
+        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)),
+        POLICY,
+        "run",
+    )
+    assert outcome.pointer is not None
+    return outcome.pointer.version
+
+
+def served_version(client: httpx.Client) -> str:
+    return str(client.post("/predict/accidents", json={"records": [{"catu": 3}]}).json()["version"])
+
+
+def test_rollback_is_served_within_five_seconds(tmp_path: Path, warehouse: Warehouse) -> None:
+    """The pointer moves before the response, the slot follows, and the gate blocks the version left behind."""
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
+        assert served_version(client) == second
+        started = time.monotonic()
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong about pedestrians"})
+        assert response.status_code == 200
+        assert response.json()["status"] == "done"
+        assert response.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
+        wait_for(lambda: served_version(client) == first)
+        assert time.monotonic() - started < 5
+    entry = promotion_history(warehouse, "accidents")[0]
+    assert (entry["action"], entry["version"], entry["previous"], entry["promoted"]) == (
+        "rollback",
+        first,
+        second,
+        True,
+    )
+    assert entry["run_id"] == f"api:{response.json()['id']}"
+    assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == first
+
+
+def test_store_failure_leaves_the_request_to_the_sensor(
+    tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """202 with a queued request; the pointer has not moved."""
+    promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
+        store = type(open_model_store(tmp_path).objects)
+        assert issubclass(store, ObjectStore)
+
+        def refuse(*_arguments: object) -> str:
+            raise StoreError("read-only now")
+
+        monkeypatch.setattr(store, "swap", refuse)
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert response.status_code == 202
+        request = work_request(warehouse, response.json()["id"])
+        assert request is not None
+        assert request["status"] == "queued"
+        assert served_version(client) == second
+
+
+@contextmanager
+def audit_refused(warehouse: Warehouse) -> Iterator[None]:
+    """The database rejects rows of the audit, like one with a full disk."""
+    refuse = "CREATE TRIGGER full BEFORE INSERT ON promotions BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+    with warehouse.begin() as connection:
+        connection.execute(text(refuse))
+    yield
+    with warehouse.begin() as connection:
+        connection.execute(text("DROP TRIGGER full"))
+
+
+def test_an_interrupted_rollback_is_completed_by_the_next_request(tmp_path: Path, warehouse: Warehouse) -> None:
+    """202 while the audit cannot be written, although the pointer moved; requested again, that one's outcome: no second
+    move, and the version left behind is blocked.
+    """
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
+        with audit_refused(warehouse):
+            cut_off = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+            assert (cut_off.status_code, cut_off.json()["status"]) == (202, "queued")
+        pointer = open_model_store(tmp_path).pointer("accidents")
+        again = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert (again.status_code, again.json()["status"]) == (200, "done"), again.text
+        assert again.json()["outcome"] == f"rolled back from {second} to {first} by anonymous"
+    assert open_model_store(tmp_path).pointer("accidents") == pointer
+    (entry,) = (row for row in promotion_history(warehouse, "accidents") if row["action"] == "rollback")
+    assert (entry["promoted"], entry["run_id"]) == (True, f"api:{cut_off.json()['id']}")
+    assert rolled_back_versions(warehouse, "accidents") == [second]
+
+
+def test_database_failure_prevents_the_rollback(tmp_path: Path, warehouse: Warehouse) -> None:
+    """503 and the same champion: a rollback must be recorded first."""
+    promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False, database_url=AWAY), LOADERS)) as client:
+        response = client.post("/models/accidents/rollback", json={"reason": "it is wrong"})
+        assert (response.status_code, response.json()["type"].split(":")[-1]) == (503, "warehouse-unavailable")
+        assert served_version(client) == second
+
+
+def test_command_line_with_a_failing_database(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+    """One line and an exit code, without a move and with an incomplete audit; a repetition completes it."""
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    monkeypatch.setenv("ACCIDENT_RECO_DATABASE_URL", AWAY)
+    assert main(["rollback", "accidents"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nothing moved: the warehouse postgresql+psycopg2://u:***@127.0.0.1:9/w failed: ")
+    monkeypatch.delenv("ACCIDENT_RECO_DATABASE_URL")
+    with audit_refused(warehouse):
+        assert main(["rollback", "accidents"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rollback of accidents {first} is recorded but not complete (disk is full); ")
+    assert main(["rollback", "accidents"]) == 0
+    assert capsys.readouterr().out.startswith(f"rolled back from {second} to {first} by ")
+    assert rolled_back_versions(warehouse, "accidents") == [second]
+    monkeypatch.setenv("ACCIDENT_RECO_STORE_URL", "s3://bucket/prefix")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert main(["rollback", "accidents"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "check that AWS_ENDPOINT_URL answers" in line
+
+
+def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+    """One line of output, exit codes for scripts."""
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
+    assert main(["rollback", "accidents"]) == 1
+    assert "no accidents version serves" in capsys.readouterr().err
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    assert main(["rollback", "accidents"]) == 1
+    assert "no earlier version" in capsys.readouterr().err
+    second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    assert main(["rollback", "accidents"]) == 0
+    assert f"rolled back from {second} to {first}" in capsys.readouterr().out
+    assert main(["rollback", "accidents", "--version", first]) == 1
+    assert f"{first} serves already" in capsys.readouterr().out
+    assert main(["rollback", "accidents", "--version", second]) == 0
+    assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == second
