@@ -149,7 +149,7 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
         requests = [r for r in open_requests(platform.warehouse, "training") if r["model"] == model]
         waiting, outcomes = [], []
         for request in requests:
-            run = _run_of(context.instance, request["id"])
+            run = _find_run(context.instance, request["id"])
             if run is None:
                 waiting.append(request)
             else:
@@ -185,7 +185,7 @@ def _start(request: dict[str, Any], settings: Settings) -> dg.RunRequest:
     )
 
 
-def _run_of(instance: dg.DagsterInstance, request_id: str) -> dg.DagsterRun | None:
+def _find_run(instance: dg.DagsterInstance, request_id: str) -> dg.DagsterRun | None:
     """The newest run of a request, retries included, or None."""
     runs: Sequence[dg.DagsterRun] = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request_id}), limit=1)
     return runs[0] if runs else None

@@ -113,7 +113,7 @@ def decide_retrain(
         "mode": policy.mode,
         "windows": list((state.windows or ())[: policy.window]),
         "started_in_24_h": recent,
-        "losses": state.rejections,
+        "rejections": state.rejections,
     }
 
     def wait(rule: str, reason: str, until: datetime | None = None) -> RetrainDecision:
@@ -122,7 +122,7 @@ def decide_retrain(
     if source in MANUAL_SOURCES:
         if state.training is not None:
             return wait("single_flight", f"training {state.training} is in progress")
-        return RetrainDecision("train", "asked", f"requested by a user: {evidence}", detail)
+        return RetrainDecision("train", "requested", f"requested by a user: {evidence}", detail)
     if policy.mode == "off":
         return wait("off", "automatic retraining is off")
     if source == "drift" or state.windows is not None:

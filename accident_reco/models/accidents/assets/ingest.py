@@ -237,7 +237,7 @@ def warehouse_matches_store(platform: Platform) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=passed,
         description=f"{total:,} road users in {len(found)} years" + ("" if passed else f"; stored are {expected}"),
-        metadata={"people": total, "years": len(found)},
+        metadata={"road_users": total, "years": len(found)},
     )
 
 

@@ -61,7 +61,7 @@ def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dic
         {
             "version": manifest.version,
             "data_source": manifest.data_source,
-            "people": rows,
+            "road_users": rows,
             "grave_share": severe / max(rows, 1),
             "mean_probability": float(pd.concat(scored.values())["probability"].mean()) if rows else 0.0,
         }
@@ -73,7 +73,7 @@ def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dic
 def every_road_user_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
     """Passes when no probability is missing or out of range."""
     probability = scored_victims["probability"]
-    return dg.AssetCheckResult(passed=bool(probability.between(0, 1).all()), metadata={"people": len(probability)})
+    return dg.AssetCheckResult(passed=bool(probability.between(0, 1).all()), metadata={"road_users": len(probability)})
 
 
 def build_score_job(executor: dg.ExecutorDefinition | None) -> Any:

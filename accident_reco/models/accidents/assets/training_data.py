@@ -103,7 +103,7 @@ def tuned_parameters(
     data_source = load_population(platform.objects, settings).data_source
     document = parameters.tune_candidates(features, data_source, settings)
     platform.objects.write(parameters.TUNED_KEY, canonical_json(document))
-    shown: dict[str, Any] = {"data_source": data_source, "people": document["people"]}
+    shown: dict[str, Any] = {"data_source": data_source, "road_users": document["people"]}
     for name in parameters.KINDS:
         found = document[name]
         shown |= {

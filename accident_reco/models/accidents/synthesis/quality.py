@@ -96,10 +96,9 @@ def compute_report_scores(real: pd.DataFrame, synthetic: pd.DataFrame) -> tuple[
     names = [name for name in (*CODES, *NUMBERS) if name in real and name in synthetic]
     metadata = {"columns": {n: {"sdtype": "numerical" if n in NUMBERS else "categorical"} for n in names}}
     report = QualityReport()
-    one_table = {"tables": {"people": metadata}, "relationships": []}
-    report.generate(
-        {"people": _mark_missing(real[names])}, {"people": _mark_missing(synthetic[names])}, one_table, verbose=False
-    )
+    one_table = {"tables": {"road_users": metadata}, "relationships": []}
+    tables = ({"road_users": _mark_missing(frame[names])} for frame in (real, synthetic))
+    report.generate(*tables, one_table, verbose=False)
     parts = dict(zip(*report.get_properties().to_numpy().T, strict=True))
     shapes = report.get_details("Column Shapes")
     return (

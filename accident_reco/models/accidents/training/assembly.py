@@ -117,10 +117,10 @@ def assemble(
     facts = {
         "algorithm": candidates[chosen].signature.get("algorithm", chosen),
         "features": f"`{scorer.spec.feature_set}`: {len(scorer.spec.names)} from {len(scorer.spec.columns)} columns",
-        "trained on": f"{len(real['Num_Acc']):,} real people and {int(training['synthetic'].sum()):,} synthetic ones",
+        "trained on": f"{len(real['Num_Acc']):,} real and {int(training['synthetic'].sum()):,} synthetic road users",
         "years": _format_years(real["an"]),
-        "weight of a synthetic person": f"{settings.accidents_synthetic_weight:g}",
-        "gaps learnt": f"up to {settings.accidents_mask_most:.0%} of the fields",
+        "weight of a synthetic road user": f"{settings.accidents_synthetic_weight:g}",
+        "simulated missing values": f"up to {settings.accidents_mask_most:.0%} of the fields of a row",
     }
     files[REFERENCE_FILE] = reference_bytes(reference)
     files[CARD_FILE] = render_card(

@@ -1,6 +1,6 @@
 """The model card of a version: deterministic Markdown, part of the bundle, without times and run ids.
 
-Its text is part of the version id: the same inputs give another version when it changes.
+The version id covers the card, so that a change of its wording changes the ids of versions trained afterwards.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from accident_reco.models.accidents.training.metrics import count_confusion
 
 TEMPLATE = """# Accident severity model
 
-Probability that a road user of an injury accident is **gravely hurt** (killed or hospitalised for more than 24 hours),
-from what is known {when}. Data source: **{data_source}**{warning}.
+Probability that a road user of an injury accident is **killed or hospitalised** for more than 24 hours ("severe"
+below), from the information available {when}. Data source: **{data_source}**{warning}.
 
 | | |
 |---|---|
@@ -22,41 +22,43 @@ from what is known {when}. Data source: **{data_source}**{warning}.
 
 ## Holdout
 
-Real people of accidents that no version ever trains on ({people:,} people, {grave:.1%} gravely hurt).
+Real road users of accidents that no version trains on: {rows:,} road users, {prevalence:.1%} of them severe.
 
 | metric | value |
 |---|---|
 {metrics}
 
-At the threshold {threshold:.3f} (a missed grave injury costs {miss_cost:g} false alarms): {tp:,} found, {fn:,} missed,
-{fp:,} false alarms, {tn:,} rightly let go. Accuracy {accuracy:.3f}; always saying "not grave" gives {majority:.3f}.
+At the threshold {threshold:.3f} (a false negative costs {miss_cost:g} false positives): {tp:,} true positives,
+{fn:,} false negatives, {fp:,} false positives, {tn:,} true negatives. Accuracy {accuracy:.3f}; the majority class alone
+reaches {majority:.3f}.
 
-The flag `uncertain` is raised where neither class can be excluded at {coverage:.0%} coverage of either class.
+The flag `uncertain` is set where neither class can be excluded at {coverage:.0%} coverage of each class.
 
-## Where it is better and worse
+## Performance by slice
 
-ROC AUC with a 95 % interval by accident; `said` is the mean probability beside the observed share.
+ROC AUC with a 95 % confidence interval, resampled by accident; mean predicted probability beside the observed share.
 
-| slice | people | grave | said | ROC AUC | interval | AP |
+| slice | road users | observed | predicted | ROC AUC | interval | AP |
 |---|---|---|---|---|---|---|
 {slices}
 
-`out of time` is a small model of the months before, judged on the newest ones{later}.
+`out of time` is a small model trained on the earlier months and evaluated on the newest ones{later}.
 
-## What it looks at
+## Permutation importance
 
 Loss of ROC AUC when a column is shuffled: {importances}.
 
 ## Use and limits
 
-- It ranks and warns; it does not diagnose. Use it to send help first where it is needed most, never to refuse help.
-- It learnt from accidents with at least one injured person that police recorded in France. Light accidents are missing
-  from those files more often than grave ones, so probabilities do not hold for collisions at large.
-- "Hospitalised" is recorded differently from place to place and, before 2018, by another rule: those years are not
-  learnt from. Part of what the place tells is how police record, not how people are hurt.
-- People who fled have no sex and no birth year in the files and are never gravely hurt there; a request that knows
-  neither resembles them. Rows with gaps are learnt too, so that the resemblance does not decide.
-- Its errors by age, sex and place are in the table above; compare them before relying on it for a group.
+- It ranks road users by risk; it is no diagnosis. Use it to send help first where it is needed most, never to refuse
+  help.
+- The training data are accidents with at least one injured person that the police recorded in France. Light accidents
+  are missing from them more often than severe ones, so probabilities do not hold for collisions in general.
+- "Hospitalised" is recorded differently from place to place. Years before 2018 follow another definition and are
+  excluded from training. Part of the effect of the location is how the police record, not how severe injuries are.
+- Road users who fled have no sex and no year of birth in the files and are never severe there; a request without both
+  resembles them. Training rows with simulated missing values keep that resemblance from deciding.
+- Errors differ by age, sex and place: compare the slices above before relying on the model for a group.
 """
 
 
@@ -74,14 +76,14 @@ def render_card(
     counts = count_confusion(label, report.probability, metrics["threshold"])
     shown = [name for name in metrics if name not in ("threshold", "holdout_people", "prevalence")]
     top = ", ".join(f"{name} {loss:.4f}" for name, loss in list(report.importances.items())[:12])
-    warning = "" if data_source == "official" else ", made up for trying things out" if data_source == "sample" else ""
+    warning = " (generated demo data, not for real use)" if data_source == "sample" else ""
     text = TEMPLATE.format(
         when="when the call comes in" if feature_set == "call" else "after the scene was recorded",
         data_source=data_source,
         warning=warning,
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-        people=len(label),
-        grave=metrics["prevalence"],
+        rows=len(label),
+        prevalence=metrics["prevalence"],
         metrics="\n".join(f"| {name} | {metrics[name]:.4f} |" for name in shown),
         threshold=metrics["threshold"],
         miss_cost=miss_cost,
@@ -98,10 +100,10 @@ def render_card(
 
 def _format_out_of_time(metrics: Mapping[str, float]) -> str:
     if "roc_auc_out_of_time" not in metrics:
-        return " (not measured: too few months or people)"
+        return " (not measured: too few months or road users)"
     return (
-        f": ROC AUC {metrics['roc_auc_out_of_time']:.4f} over all of them; the same model of as many people of all "
-        f"months reaches {metrics['roc_auc_in_time']:.4f}"
+        f": ROC AUC {metrics['roc_auc_out_of_time']:.4f} over all of them; the same model trained on as many road "
+        f"users of all months reaches {metrics['roc_auc_in_time']:.4f}"
     )
 
 

@@ -56,7 +56,7 @@ def read_tuned_parameters(store: ObjectStore, data_source: str, feature_set: str
         if document[name] != ours:
             return None, f"as shipped: the search was on {name} {document[name]}, this is {ours}"
     chosen = {kind: document[kind]["chosen"] for kind in SPACE}
-    return chosen, f"tuned on {document['people']:,} people of {data_source}, search {sha256(raw)[:12]}"
+    return chosen, f"tuned on {document['people']:,} road users of {data_source}, search {sha256(raw)[:12]}"
 
 
 def tune_candidates(features: pd.DataFrame, data_source: str, settings: AccidentSettings) -> dict[str, Any]:

@@ -24,7 +24,7 @@ ratings = Table(
     Column("movie_id", Integer, primary_key=True, autoincrement=False, comment="Movie id"),
     Column("rating", Float, nullable=False, comment="Stars, 0.5 to 5 (whole stars in the older sets)"),
     Column("rated_at", BigInteger, nullable=False, comment="Seconds since 1970 UTC"),
-    Column("simulated", Boolean, nullable=False, comment="Made up by /generate-ratings; never in the holdout"),
+    Column("simulated", Boolean, nullable=False, comment="Simulated by /generate-ratings; never in the holdout"),
     Column(
         "received_at", BigInteger, comment="Milliseconds since 1970 UTC when the API took it; empty for the source's"
     ),

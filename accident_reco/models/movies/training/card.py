@@ -12,7 +12,7 @@ _SHOWN = ("rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "novelty", "c
 
 
 def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown. The card is a file of the bundle: a change of its text changes the version of the same model."""
+    """Markdown. The version id covers the card, so that a change of its wording changes the ids of later versions."""
     trained = bundle.signature["trained_on"]
     source = bundle.lineage.get("data_source", "unknown")
     lines = [
@@ -21,11 +21,11 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         f"Kind: {CANDIDATES[choice.kind].algorithm}. "
         f"Trained on {trained['ratings']:,} ratings by {trained['users']:,} users of {trained['movies']:,} movies "
         f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
-        + (" (made up: not for real use)." if source == "sample" else "."),
+        + (" (generated demo data, not for real use)." if source == "sample" else "."),
         "",
-        f"Chosen by the rule: {choice.reason}.",
+        f"Selection: {choice.reason}.",
         "",
-        "## Measured on the frozen holdout",
+        "## Evaluation on the frozen holdout",
         "",
         "| candidate | " + " | ".join(_SHOWN) + " |",
         "|---" * (len(_SHOWN) + 1) + "|",
@@ -36,12 +36,12 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         lines.append(f"| {name} | " + " | ".join(values) + " |")
     lines += [
         "",
-        "Ranking: movies with 4 stars or more in the holdout are hits, all movies not rated in training compete.",
+        "Ranking: holdout movies with 4 stars or more are relevant; all movies not rated in training are ranked.",
         "",
         "## Limits",
         "",
-        "- Learnt from people who chose to rate: others' tastes are not in it; unpopular movies are rarely shown.",
-        "- Stars and order may disagree: the order is what the list is made for.",
+        "- Trained on users who chose to rate: it does not represent others, and rarely recommends unpopular movies.",
+        "- Predicted ratings and ranking may disagree: the order of the list is what is optimised.",
         "- MovieLens data may not be used commercially without permission of the University of Minnesota.",
         "",
     ]
