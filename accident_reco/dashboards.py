@@ -73,6 +73,11 @@ def sql_panel(kind: PanelKind, title: str, description: str, statement: str, **o
     return Panel(kind, title, description, " ".join(statement.split()), "warehouse", **options)
 
 
+def stat_panel(title: str, description: str, statement: str, unit: str = "short") -> Panel:
+    """A small panel with the one value of a statement on the warehouse."""
+    return sql_panel("stat", title, description, statement, unit=unit, width=6, height=4)
+
+
 def log_panel(kind: PanelKind, title: str, description: str, *queries: tuple[str, str], **options: Any) -> Panel:
     """A panel on logs, by LogQL."""
     return Panel(kind, title, description, queries, "loki", **options)

@@ -78,15 +78,6 @@ def open_requests(warehouse: Warehouse, kind: str | None = None, limit: int = 10
         return [read_row(row) for row in connection.execute(query.limit(limit)).mappings()]
 
 
-def count_requests(warehouse: Warehouse, model: str, kind: str, since: datetime) -> int:
-    """Number of requests of a kind for a model since a time (UTC)."""
-    query = select(func.count()).where(
-        work_requests.c.model == model, work_requests.c.kind == kind, work_requests.c.requested_at >= since
-    )
-    with warehouse.connect() as connection:
-        return int(connection.execute(query).scalar_one())
-
-
 def advance_request(
     warehouse: Warehouse, request_id: str, status: str, *, run_id: str | None = None, outcome: str | None = None
 ) -> bool:

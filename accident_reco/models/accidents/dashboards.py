@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accident_reco.dashboards import Dashboard, MapLayer, Panel, sql_panel
+from accident_reco.dashboards import Dashboard, MapLayer, Panel, sql_panel, stat_panel
 
 SEVERE: Final = "killed or hospitalised"
 """Column name of the share of road users who are killed or hospitalised."""
@@ -28,15 +28,11 @@ def _severity_by_code(title: str, field: str, table: str) -> Panel:
     return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, unit="percentunit")
 
 
-def _count(title: str, description: str, statement: str, unit: str = "short") -> Panel:
-    return sql_panel("stat", title, description, statement, unit=unit, width=6, height=4)
-
-
 _OVERVIEW: Final = [
-    _count("Accidents", "Of all loaded years", "SELECT count(*) AS accidents FROM accidents"),
-    _count("Road users", "Involved in these accidents", "SELECT count(*) AS people FROM victims"),
-    _count("Killed", "Within 30 days", "SELECT count(*) AS killed FROM victims WHERE grav = 2"),
-    _count(
+    stat_panel("Accidents", "Of all loaded years", "SELECT count(*) AS accidents FROM accidents"),
+    stat_panel("Road users", "Involved in these accidents", "SELECT count(*) AS people FROM victims"),
+    stat_panel("Killed", "Within 30 days", "SELECT count(*) AS killed FROM victims WHERE grav = 2"),
+    stat_panel(
         "Killed or hospitalised",
         "Share of the road users",
         "SELECT avg((grav IN (2, 3))::int) AS share FROM victims",
