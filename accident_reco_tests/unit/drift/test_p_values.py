@@ -28,7 +28,7 @@ def test_p_values_hold_for_dependent_rows() -> None:
         profile = read_reference(build_reference(columns, kinds, accident))
         careless = read_reference(build_reference(columns, kinds))
         columns, accident = grouped_sample(rng, 500)
-        groups = Groups.of(accident)
+        groups = Groups.from_keys(accident)
         for name in kinds:
             small[name] += compare(name, profile.columns[name], columns[name], groups).p_value < 0.05
             naive[name] += compare(name, careless.columns[name], columns[name]).p_value < 0.05

@@ -54,7 +54,7 @@ def test_every_field_of_a_numeric_comparison(grouped: bool) -> None:
     now = np.append(np.repeat(np.arange(20.0), counts), np.full(100, np.nan))
     effect = 2.0 if grouped else 1.0
     reference = column(before, "numeric", pairs(before) if grouped else None)
-    ours = compare("speed", reference, now, Groups.of(pairs(now)) if grouped else None)
+    ours = compare("speed", reference, now, Groups.from_keys(pairs(now)) if grouped else None)
     distance = stats.ks_2samp(before[:1000], now[:200], method="asymp").statistic
     root = np.sqrt(200 / effect * 1000 / effect / (1200 / effect))
     assert_same(ours, Comparison(
@@ -84,7 +84,7 @@ def test_every_field_of_a_categorical_comparison(
     effect = 2.0 if grouped else 1.0
     before_rows, now_rows = (np.repeat(list(part), list(part.values())) for part in (before, now))
     reference = column(before_rows, "categorical", pairs(before_rows) if grouped else None)
-    ours = compare("light", reference, now_rows, Groups.of(pairs(now_rows)) if grouped else None)
+    ours = compare("light", reference, now_rows, Groups.from_keys(pairs(now_rows)) if grouped else None)
     names = sorted((set(before) | set(now)) - {UNKNOWN})
     cells, old = (np.array([float(part.get(name, 0)) for name in names]) for part in (now, before))
     missing, old_missing = now.get(UNKNOWN, 0), before.get(UNKNOWN, 0)

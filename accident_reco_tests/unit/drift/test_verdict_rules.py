@@ -30,9 +30,9 @@ def reference():
     ("rows", "moved", "status", "words"),
     [
         (2_000, 0, "stable", "none of 10 features drifted"),
-        (2_000, 1, "warning", "1 of 10 features drifted (10%), under the threshold of 50%: f0"),
+        (2_000, 1, "warning", "1 of 10 features drifted (10%), below the threshold of 50%: f0"),
         (2_000, 4, "warning", "4 of 10 features drifted (40%)"),
-        (2_000, 5, "drift", "5 of 10 features drifted (50%), at or over the threshold of 50%: f0, f1, f2, f3, f4"),
+        (2_000, 5, "drift", "5 of 10 features drifted (50%), at or above the threshold of 50%: f0, f1, f2, f3, f4"),
         (2_000, 10, "drift", "f7 and 2 more"),
         (499, 10, "insufficient_data", "499 rows, at least 500 are needed"),
         (0, 0, "insufficient_data", "0 rows, at least 500 are needed"),
@@ -43,7 +43,7 @@ def test_table_of_verdicts(reference, rows: int, moved: int, status: str, words:
     verdict = evaluate_drift(reference, columns_of(np.random.default_rng(8), rows, moved))
     assert verdict.status == status
     assert words in verdict.reason
-    assert verdict.alarming == (status == "drift")
+    assert verdict.has_drifted == (status == "drift")
 
 
 def test_many_rows_of_few_users_are_insufficient(reference) -> None:
@@ -60,13 +60,13 @@ def test_fields_that_are_left_out_warn_and_do_not_alarm(reference) -> None:
         columns[name] = np.full(2_000, np.nan)
     verdict = evaluate_drift(reference, columns)
     assert verdict.status == "warning"
-    assert verdict.reason == "the share of unknown values changed in f0, f1, f2, f3"
-    assert verdict.judged == 6
+    assert verdict.reason == "the missing rate changed in f0, f1, f2, f3"
+    assert verdict.evaluated == 6
     for name in columns:
         columns[name] = np.full(2_000, np.nan)
     nothing = evaluate_drift(reference, columns)
     assert nothing.status == "insufficient_data"
-    assert nothing.reason == "0 of 10 features have known values worth 100 independent rows"
+    assert nothing.reason == "0 of 10 features have 100 effective rows of known values"
 
 
 def test_a_column_that_the_window_lacks_is_not_judged(reference) -> None:
@@ -75,7 +75,7 @@ def test_a_column_that_the_window_lacks_is_not_judged(reference) -> None:
     some = {name: columns[name] for name in ("f0", "f1", "f2", "f3", "f4", "f5")}
     verdict = evaluate_drift(reference, some)
     assert verdict.status == "drift"
-    assert verdict.judged == 6
+    assert verdict.evaluated == 6
     few = {name: columns[name] for name in ("f0", "f1")}
     assert evaluate_drift(reference, few).status == "insufficient_data"
 
@@ -88,8 +88,8 @@ def test_predictions_and_labels_that_move_warn(reference) -> None:
         reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64)
     )
     assert verdict.status == "warning"
-    assert "the predictions moved: mean 0.1971 → 0.6" in verdict.reason
-    assert "the labels moved: " in verdict.reason
+    assert "the predictions drifted: mean 0.1971 → 0.6" in verdict.reason
+    assert "the labels drifted: " in verdict.reason
     assert verdict.prediction is not None
     assert verdict.prediction.drifted
     same = evaluate_drift(reference, columns, score=rng.beta(2, 8, 2_000), label=rng.integers(0, 2, 900))
@@ -181,7 +181,7 @@ def test_a_change_of_unknown_values_exactly_at_its_threshold_counts(factor: floa
         ({"min_rows": 600, "min_groups": 301, "min_effective_rows": 300},
          "600 rows of 300 groups, at least 301 groups are needed"),
         ({"min_rows": 600, "min_groups": 300, "min_effective_rows": 301},
-         "0 of 2 features have known values worth 301 independent rows"),
+         "0 of 2 features have 301 effective rows of known values"),
     ],
 )  # fmt: skip
 def test_exactly_enough_data_is_enough(limits: dict[str, int], reason: str) -> None:
@@ -200,7 +200,7 @@ def test_half_of_the_features_are_enough(columns: int, present: int, status: str
     """Exactly half may be judged for all; fewer may not, and none is never green."""
     window = {f"f{i}": cycle(600) for i in range(present)} | {"unknown column": cycle(600)}
     verdict = evaluate_drift(profile(columns), window, thresholds=Thresholds(**SMALL))
-    assert (verdict.status, verdict.judged) == (status, present)
+    assert (verdict.status, verdict.evaluated) == (status, present)
 
 
 def test_a_profile_without_features_is_never_green() -> None:
@@ -208,7 +208,7 @@ def test_a_profile_without_features_is_never_green() -> None:
     empty = replace(profile(), columns={})
     verdict = evaluate_drift(empty, {}, np.zeros(0), thresholds=Thresholds(min_rows=0, min_groups=0))
     assert verdict.status == "insufficient_data"
-    assert verdict.reason == "0 of 0 features have known values worth 100 independent rows"
+    assert verdict.reason == "0 of 0 features have 100 effective rows of known values"
     assert (verdict.rows, verdict.groups, verdict.drifted_share) == (0, None, 0.0)
 
 
@@ -216,12 +216,12 @@ def test_a_verdict_carries_what_it_was_made_of() -> None:
     """Rows, groups, shares, every feature in the profile's order, and the thresholds that applied."""
     limits = Thresholds(**SMALL, share=0.6)
     verdict = evaluate_drift(profile(), dict(reversed(MOVED.items())), np.arange(600) // 2, thresholds=limits)
-    assert (verdict.rows, verdict.groups, verdict.judged) == (600, 300, 2)
+    assert (verdict.rows, verdict.groups, verdict.evaluated) == (600, 300, 2)
     assert (verdict.drifted, verdict.drifted_share) == (("f0",), 0.5)
     assert [feature.comparison.name for feature in verdict.features] == ["f0", "f1"]
     assert (verdict.prediction, verdict.label) == (None, None)
     assert verdict.thresholds is limits
-    assert verdict.reason == "1 of 2 features drifted (50%), under the threshold of 60%: f0"
+    assert verdict.reason == "1 of 2 features drifted (50%), below the threshold of 60%: f0"
 
 
 def test_answers_and_labels_of_the_windows_rows_share_its_groups() -> None:
@@ -246,8 +246,8 @@ def test_every_kind_of_change_is_named_in_one_warning() -> None:
     moved = cycle(600, start=5)
     verdict = evaluate_drift(profile(), columns, None, moved, moved.astype(int), Thresholds(**SMALL, share=0.6))
     assert verdict.reason == (
-        "1 of 2 features drifted (50%), under the threshold of 60%: f0; the share of unknown values changed in f1; "
-        "the predictions moved: mean 4.5 → 7; the labels moved: 0: 10.0% → 0.0%"
+        "1 of 2 features drifted (50%), below the threshold of 60%: f0; the missing rate changed in f1; "
+        "the predictions drifted: mean 4.5 → 7; the labels drifted: 0: 10.0% → 0.0%"
     )
 
 
@@ -276,8 +276,8 @@ def test_reasons_of_features() -> None:
     assert [feature.reason for feature in verdict.features] == [
         f"mean 4.5 → 7 ({sizes[0]})",
         sizes[1],
-        f"mean 4.5 → 7 ({sizes[2]}); unknown 0.0% → 50.0%",
-        "not judged: known values worth 5 < 10 rows; unknown 0.0% → 99.2%",
+        f"mean 4.5 → 7 ({sizes[2]}); missing 0.0% → 50.0%",
+        "not evaluated: 5 effective rows of known values, 10 are needed; missing 0.0% → 99.2%",
     ]
     assert [feature.drifted for feature in verdict.features] == [True, False, True, None]
     # The feature that is not judged takes no part in the adjustment.

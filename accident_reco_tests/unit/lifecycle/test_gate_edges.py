@@ -54,19 +54,19 @@ def test_a_metric_that_was_not_measured_fails_the_floor() -> None:
 @pytest.mark.parametrize(
     ("policy", "against", "promote", "reason"),
     [
-        (POLICY, comparison(), True, f"{GAIN} over 500 groups, no slice made worse"),
+        (POLICY, comparison(), True, f"{GAIN} over 500 groups, no slice is worse"),
         (ERROR, comparison(), True,
-         "rmse 0.5000 vs 0.7500: gain +0.2500 [+0.1250, +0.3750] over 500 groups, no slice made worse"),
+         "rmse 0.5000 vs 0.7500: gain +0.2500 [+0.1250, +0.3750] over 500 groups, no slice is worse"),
         (POLICY, comparison(value=0.1875), False,
          "auc 0.7500 vs 0.5625: gain +0.1875 [+0.1250, +0.3750] is below 0.25"),
         (POLICY, comparison(value=float("nan")), False,
          "auc 0.7500 vs nan: gain +nan [+0.1250, +0.3750] is below 0.25"),
         (POLICY, comparison(low=0.0), False,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] could be chance"),
+         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] is not significant"),
         (POLICY, comparison(low=1e-9), True,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] over 500 groups, no slice made worse"),
+         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] over 500 groups, no slice is worse"),
         (POLICY, comparison(low=float("nan")), False,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+nan, +0.3750] could be chance"),
+         "auc 0.7500 vs 0.5000: gain +0.2500 [+nan, +0.3750] is not significant"),
     ],
 )  # fmt: skip
 def test_gain_at_the_minimum_and_interval_at_zero(
@@ -110,9 +110,9 @@ def test_a_limited_metric_may_use_its_slack_and_no_more(ours: dict, theirs: dict
         ([part("night", 10, -0.5)], None),
         ([part("night", 10, -0.25)], None),
         ([part("night", 9, -0.75)], None),
-        ([part("night", 10, -0.75)], "but it makes slices worse: night -1.0000 on 10 rows"),
+        ([part("night", 10, -0.75)], "but slices are worse: night -1.0000 on 10 rows"),
         ([part("night", 10, -0.75), part("rain", 11, 0.0), part("snow", 12, -0.75)],
-         "but it makes slices worse: night -1.0000 on 10 rows, snow -1.0000 on 12 rows"),
+         "but slices are worse: night -1.0000 on 10 rows, snow -1.0000 on 12 rows"),
     ],
 )  # fmt: skip
 def test_a_slice_is_worse_below_the_tolerance_and_from_enough_rows(slices: list[SliceGain], words: str | None) -> None:
@@ -123,17 +123,17 @@ def test_a_slice_is_worse_below_the_tolerance_and_from_enough_rows(slices: list[
 
 
 @pytest.mark.parametrize(
-    ("barred", "problems", "reason"),
+    ("blocked", "problems", "reason"),
     [
         ((), ["no labels"], "the data fails its checks: no labels"),
         ((), ["no labels", "no rows"], "the data fails its checks: no labels (and 1 more)"),
-        ((NEW,), (), f"{NEW} was rolled back by a person; only a person may promote it again"),
-        ((OLD,), (), f"{GAIN} over 500 groups, no slice made worse"),
+        ((NEW,), (), f"{NEW} was rolled back by a user, which blocks it from promotion"),
+        ((OLD,), (), f"{GAIN} over 500 groups, no slice is worse"),
     ],
 )
-def test_what_refuses_before_any_metric(barred, problems, reason: str) -> None:
-    """Failing data and a rollback by a person are stated in full; another version's rollback does not count."""
-    assert decide(candidate(), CHAMPION, comparison(), POLICY, barred, problems).reason == reason
+def test_what_refuses_before_any_metric(blocked, problems, reason: str) -> None:
+    """Failing data and a rollback by a user are stated in full; another version's rollback does not count."""
+    assert decide(candidate(), CHAMPION, comparison(), POLICY, blocked, problems).reason == reason
 
 
 def test_detail_is_complete_in_refusal_and_promotion() -> None:

@@ -70,7 +70,7 @@ CASES = [
     ),
     ("drift", RetrainState(windows=(True, True), started=(ago(24), ago(15), ago(7))), POLICY, "train", "trigger", "11"),
     ("drift", RED, RetrainPolicy(daily_budget=0), "wait", "budget", "0 trainings in 24 hours, the budget is 0"),
-    # back-off after lost candidates: doubles, has a limit, and new data lifts it
+    # back-off after rejected candidates: doubles, has a limit, and new data lifts it
     (
         "drift",
         RetrainState(windows=(True, True), rejections=1, last_rejection_at=ago(11)),
@@ -120,13 +120,13 @@ CASES = [
         "11",
     ),
     ("data", RetrainState(rejections=3, last_rejection_at=ago(8)), POLICY, "train", "trigger", "11 of 20"),
-    # a person: only single flight
+    # a request by a user: only single flight
     (
         "api",
         RetrainState(started=(ago(1),) * 9, rejections=3, last_rejection_at=ago(1)),
         RetrainPolicy(mode="off"),
         "train",
-        "asked",
+        "requested",
         "requested by a user: 11 of 20",
     ),
     ("api", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is in progress"),
@@ -189,13 +189,13 @@ def test_a_policy_that_can_never_be_met_is_refused() -> None:
 
 
 def test_an_episode_of_red_windows_starts_one_training() -> None:
-    """Red every 15 minutes for a day, each training losing: trainings come at the policy's pace, not the reports'."""
+    """Drift every 15 minutes for a day, each candidate rejected: the policy sets the pace, not the reports."""
     policy = RetrainPolicy(cooldown=timedelta(hours=1), daily_budget=5, backoff=timedelta(hours=3))
     started: list[datetime] = []
     for tick in range(96):
         at = NOW + timedelta(minutes=15 * tick)
-        losses = len(started)
-        state = RetrainState((True,) * 3, None, tuple(started), losses, started[-1] if started else None)
+        rejections = len(started)
+        state = RetrainState((True,) * 3, None, tuple(started), rejections, started[-1] if started else None)
         if decide_retrain("drift", "red", state, policy, at).action == "train":
             started.append(at)
     assert [int((at - NOW).total_seconds() // 3600) for at in started] == [0, 3, 9, 21]
@@ -207,12 +207,12 @@ def test_needed_windows_lie_between_one_and_the_window(needed: int, window: int,
     if valid:
         assert RetrainPolicy(needed=needed, window=window).needed == needed
     else:
-        with pytest.raises(ValueError, match=f"^needed = {needed} must lie between 1 and window = {window}$"):
+        with pytest.raises(ValueError, match=f"^needed = {needed} must be between 1 and window = {window}$"):
             RetrainPolicy(needed=needed, window=window)
 
 
 def test_detail_holds_what_the_rules_saw() -> None:
-    """The recorded detail: windows that count, trainings of the last 24 hours, losses; the reason is the rule's own."""
+    """The recorded detail has the windows that count, trainings of the last 24 hours and rejections."""
     state = RetrainState(windows=(False, True, True, True), started=(ago(1), ago(30)), rejections=2)
     decision = decide_retrain("drift", "red", state, POLICY, NOW)
     assert decision.detail == {
@@ -220,7 +220,7 @@ def test_detail_holds_what_the_rules_saw() -> None:
         "mode": "auto",
         "windows": [False, True, True],
         "started_in_24_h": 1,
-        "losses": 2,
+        "rejections": 2,
     }
     assert decision.reason == "the latest window on the present champion has not drifted"
     assert decide_retrain("drift", "red", RED, RetrainPolicy(mode="off"), NOW).reason == "automatic retraining is off"
@@ -228,9 +228,9 @@ def test_detail_holds_what_the_rules_saw() -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [RetrainState(rejections=0, last_rejection_at=ago(1)), RetrainState(losses=2)],
-    ids=["no loss", "no time of it"],
+    [RetrainState(rejections=0, last_rejection_at=ago(1)), RetrainState(rejections=2)],
+    ids=["no rejection", "no time of it"],
 )
-def test_back_off_needs_a_loss_and_its_time(state: RetrainState) -> None:
-    """A loss before the last promotion counts no more, and one without a time cannot be waited for."""
+def test_back_off_needs_a_rejection_and_its_time(state: RetrainState) -> None:
+    """A rejection before the last promotion does not count, and without its time there is no end of a wait."""
     assert decide_retrain("alert", "red", state, POLICY, NOW).action == "train"

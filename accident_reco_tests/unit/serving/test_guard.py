@@ -14,8 +14,8 @@ from accident_reco.storage import accounts
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.serving.conftest import Forge
 from serving.auth.keys import KeyRing
-from serving.common.api_keys import new_key
-from serving.common.guard import Guard, Needs, make_guard
+from serving.common.api_keys import generate_key
+from serving.common.guard import Guard, RequiredScope, build_guard
 from serving.common.identity import ANONYMOUS, Principal
 from serving.common.jwks import Jwks
 from serving.common.problems import Problem
@@ -37,7 +37,7 @@ def bearer(token: str, host: str | None = "10.0.0.1") -> Request:
 
 
 def admit(guard: Guard, incoming: Request, scope: str = "predict") -> Principal:
-    return asyncio.run(guard.admit(incoming, scope))
+    return asyncio.run(guard.authorize(incoming, scope))
 
 
 def refused(guard: Guard, incoming: Request, scope: str = "predict") -> Problem:
@@ -68,7 +68,7 @@ def test_a_missing_scope_is_named(guard: Guard, forge: Forge) -> None:
     """403 with the scope in the detail and in the challenge."""
     problem = refused(guard, bearer(forge()), "train")
     assert challenge(problem) == (
-        403, "This needs the scope train.",
+        403, "This requires the scope train.",
         'Bearer realm="accident_reco", error="insufficient_scope", scope="train"',
     )  # fmt: skip
     assert problem.kind == "missing-scope"
@@ -113,7 +113,7 @@ def test_an_api_key_is_looked_up_once(
     guard: Guard, warehouse: Warehouse, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In either header; the second request is served from memory, for a bad key too."""
-    key_id, key, digest = new_key()
+    key_id, key, digest = generate_key()
     accounts.add_api_key(warehouse, {
         "id": key_id, "secret_hash": digest, "name": "m", "scopes": ["predict"], "created_by": "ada",
         "created_at": datetime.now(UTC),
@@ -167,13 +167,13 @@ def test_a_limited_request_gets_the_seconds_to_wait(frozen: Guard, settings: Set
     frozen._rate._rate = 0.4
     unknown = request(host=None)
     for _ in range(3):
-        asyncio.run(frozen.slow_strangers(unknown))
+        asyncio.run(frozen.rate_limit_by_address(unknown))
     with pytest.raises(Problem) as caught:
-        asyncio.run(frozen.slow_strangers(unknown))
+        asyncio.run(frozen.rate_limit_by_address(unknown))
     problem = caught.value
     assert (problem.status_code, problem.detail, problem.kind) == (429, "Too many requests.", "rate-limited")
     assert problem.headers == {"Retry-After": "3"}
-    asyncio.run(frozen.slow_strangers(request()))
+    asyncio.run(frozen.rate_limit_by_address(request()))
     assert list(frozen._rate._buckets) == ["address:", "address:10.0.0.1"]
 
 
@@ -193,8 +193,8 @@ def test_without_authentication_everybody_is_anonymous_and_limited_by_address(
 @pytest.mark.parametrize(
     ("present", "outcome"),
     [
-        (lambda _: None, "The account may not be used any more."),
-        (lambda _: frozenset({"monitor", "admin"}), "This needs the scope predict."),
+        (lambda _: None, "The account is removed or disabled."),
+        (lambda _: frozenset({"monitor", "admin"}), "This requires the scope predict."),
         (lambda who: who.scopes, None),
     ],
     ids=["gone", "other scopes", "as before"],
@@ -238,23 +238,23 @@ def test_refreshes_are_rationed(settings: Settings, warehouse: Warehouse, ring: 
     for _ in range(2):
         problem = refused(guard, bearer(forge()))
         assert (problem.status_code, problem.detail, problem.kind, problem.headers) == (
-            503, "The auth service's keys are not known yet.", "auth-unavailable", {"Retry-After": "2"},
+            503, "The auth service's public keys are not available yet.", "auth-unavailable", {"Retry-After": "2"},
         )  # fmt: skip
     assert len(fetched) == 1
 
 
-def test_an_endpoint_needs_a_scope_that_exists(guard: Guard, forge: Forge) -> None:
+def test_an_endpoint_requires_a_scope_that_exists(guard: Guard, forge: Forge) -> None:
     """The dependency carries guard and scope; a misspelt scope fails where the endpoint is declared."""
-    needs = guard.require("predict").dependency
-    assert isinstance(needs, Needs)
-    assert (needs.guard, needs.scope) == (guard, "predict")
-    assert asyncio.run(needs()) is None
+    required = guard.require("predict").dependency
+    assert isinstance(required, RequiredScope)
+    assert (required.guard, required.scope) == (guard, "predict")
+    assert asyncio.run(required()) is None
     incoming = bearer(forge())
-    asyncio.run(needs.check(incoming))
+    asyncio.run(required.check(incoming))
     assert incoming.scope["state"]["subject"] == "ada"
     with pytest.raises(Problem):
         asyncio.run(guard.require("train").dependency.check(incoming))
-    with pytest.raises(ValueError, match=r"^fly is no scope; scopes are predict, feedback, monitor, train, admin$"):
+    with pytest.raises(ValueError, match=r"^unknown scope fly; scopes are predict, feedback, monitor, train, admin$"):
         guard.require("fly")
 
 
@@ -279,10 +279,10 @@ def test_keys_are_kept_fresh_where_they_are_needed(
     jwks = Jwks(ring.jwks, cache=None)
     guard = Guard(settings.model_copy(update={"auth_required": required}), warehouse, jwks)
     guard.start()
-    assert (jwks._thread is not None) is required
+    assert jwks._task.is_running is required
     guard.stop()
-    assert jwks._stop.is_set()
-    assert jwks._thread is None or not jwks._thread.is_alive()
+    assert jwks._task._stop.is_set()
+    assert not jwks._task.is_running
 
 
 def test_a_services_guard_fetches_and_caches_the_auth_services_keys(
@@ -290,8 +290,8 @@ def test_a_services_guard_fetches_and_caches_the_auth_services_keys(
 ) -> None:
     """The URL of the settings, and a cache in the home that outlives the process."""
     urls: list[str] = []
-    monkeypatch.setattr("serving.common.guard.http_fetch", lambda url: urls.append(url) or ring.jwks)
-    guard = make_guard(settings, warehouse)
+    monkeypatch.setattr("serving.common.guard.build_http_fetch", lambda url: urls.append(url) or ring.jwks)
+    guard = build_guard(settings, warehouse)
     guard.jwks.refresh()
     assert urls == [settings.keys_url]
     assert (settings.home / "cache" / "jwks.json").read_bytes() == ring.jwks()

@@ -150,7 +150,7 @@ def test_memory_is_bounded_and_the_first_is_forgotten_first(
     verifier: TokenVerifier, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many tokens as the limit are remembered, the latest of them."""
-    monkeypatch.setattr("serving.common.tokens.REMEMBERED", 2)
+    monkeypatch.setattr("serving.common.tokens.MAX_CACHED", 2)
     tokens = [forge(sub=name) for name in ("a1", "b1", "c1")]
     for token in tokens:
         verifier.verify(token)

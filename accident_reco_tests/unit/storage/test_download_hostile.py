@@ -185,7 +185,7 @@ def test_stable_links_are_used_whatever_the_api_answers(site: Site, answer: Answ
     site.answers["/r/" + keys[1]] = answer
     source = OfficialSource(_downloader(site), site.url("/api/"), site.url("/r/"), latest=lambda: 2024)
     assert source.years() == sorted(STABLE_IDS)
-    assert not source.certain()
+    assert not source.is_current()
     assert "the stable links are used instead" in source.notes()[0]
     with source.fetch(year, "caracteristiques").stream as stream:
         assert stream.read() == b"Num_Acc;jour\n"
