@@ -24,7 +24,8 @@ from accident_reco.lifecycle.retrain_policy import RetrainPolicy, Source
 from accident_reco.lifecycle.retrain_requests import Trigger, TriggerOutcome, evaluate_trigger
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
-from accident_reco.storage import drift_reports, promotions
+from accident_reco.storage import drift_reports
+from accident_reco.storage.lifecycle import decision_of_run
 from accident_reco.storage.work_requests import advance_request, open_requests
 
 EVENTS_PER_PAGE = 50
@@ -219,10 +220,10 @@ def _decision(
 
     A run that was killed after it moved the pointer has promoted, although its retry finds that the candidate serves.
     """
-    if promotions.decision_of_run(platform.warehouse, run.run_id) is None:
+    if decision_of_run(platform.warehouse, run.run_id) is None:
         sweep(platform.models, platform.warehouse, request["model"])
     runs = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: request["id"]}))
-    found = [promotions.decision_of_run(platform.warehouse, each.run_id) for each in runs]
+    found = [decision_of_run(platform.warehouse, each.run_id) for each in runs]
     return next((decided for decided in found if decided is not None and decided[0]), found[0])
 
 

@@ -19,8 +19,8 @@ from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.registry import UnknownModelError, get_model
 from accident_reco.settings import Settings
+from accident_reco.storage.lifecycle import decision_of_run, moves_since, promotion
 from accident_reco.storage.objects import StoreError
-from accident_reco.storage.promotions import decision_of_run, moves_since, promotion
 from accident_reco.storage.work_requests import OPEN, advance_request, open_requests, work_request
 
 MAX_RUNS = 3

@@ -16,7 +16,7 @@ import httpx
 from accident_reco.contract import DemoScenario
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
-from accident_reco.storage.promotions import promotion_history
+from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import OPEN, work_request
 

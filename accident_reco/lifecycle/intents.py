@@ -25,8 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from accident_reco.lifecycle.bundle import Manifest, canonical_json
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.store import ModelStore, Pointer, next_pointer
+from accident_reco.storage.lifecycle import complete_intent, open_intents, record_intent
 from accident_reco.storage.objects import StoreError, SwapConflict
-from accident_reco.storage.promotions import complete_intent, open_intents, record_intent
 from accident_reco.storage.warehouse import Warehouse
 
 MAX_SWAPS = 5

@@ -10,8 +10,8 @@ from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.intents import Outcome, move, settle, superseded_reason
 from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.storage.lifecycle import promotion_history, record_promotion, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics, save_metrics
-from accident_reco.storage.promotions import promotion_history, record_promotion, rolled_back_versions
 from accident_reco.storage.warehouse import Warehouse
 
 Compare = Callable[[Manifest, Mapping[str, bytes]], Comparison]

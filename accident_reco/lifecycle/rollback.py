@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from accident_reco.lifecycle.gate import Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.intents import Outcome, move, settle
 from accident_reco.lifecycle.store import ModelStore, NoEarlierVersion, NoSuchVersion, Pointer
-from accident_reco.storage.promotions import record_promotion, rolled_back_versions, served_versions
+from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions, served_versions
 from accident_reco.storage.warehouse import Warehouse
 
 

@@ -14,8 +14,8 @@ from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.settings import Settings, variable
+from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import open_store
-from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import S3, Postgres
 from accident_reco_tests.support.live import live

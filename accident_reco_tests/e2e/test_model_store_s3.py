@@ -11,8 +11,8 @@ import pytest
 
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import ObjectStore, SwapConflict
-from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.lifecycle.test_store import BETTER, POLICY, _bundle
 

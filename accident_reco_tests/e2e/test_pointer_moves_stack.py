@@ -15,8 +15,8 @@ from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
+from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import open_store
-from accident_reco.storage.promotions import promotion_history, rolled_back_versions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres

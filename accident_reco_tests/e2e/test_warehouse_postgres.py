@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError, InternalError
 
 from accident_reco.models.movies.data import imports, queries
 from accident_reco.storage import accounts, prediction_log
+from accident_reco.storage.lifecycle import promotion_history, record_promotion
 from accident_reco.storage.migrations import alembic_config
-from accident_reco.storage.promotions import promotion_history, record_promotion
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from accident_reco.storage import retrain_decisions
-from accident_reco.storage.promotions import promotion_history
+from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.running import ROOT
 

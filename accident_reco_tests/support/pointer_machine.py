@@ -22,8 +22,8 @@ from accident_reco.lifecycle.intents import MoveInterrupted, Outcome
 from accident_reco.lifecycle.promotion import promote, sweep
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
+from accident_reco.storage.lifecycle import open_intents, promotion_history, rolled_back_versions
 from accident_reco.storage.objects import StoreError, open_store
-from accident_reco.storage.promotions import open_intents, promotion_history, rolled_back_versions
 from accident_reco.storage.tables.lifecycle import promotion_intents
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.fault_points import Fault, Killed, WatchedStore, WatchedWarehouse, kill

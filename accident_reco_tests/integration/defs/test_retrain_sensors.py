@@ -8,7 +8,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.drift.triggers import DRIFT_ALERTS
 from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions
-from accident_reco.storage.promotions import record_promotion
+from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.work_requests import open_requests, request_work, work_request
 from accident_reco_tests.support.running import ROOT
 from accident_reco_tests.support.small_loop import build_loop_definitions, report, tick, traffic

@@ -13,8 +13,8 @@ from accident_reco.lifecycle.intents import MoveInterrupted, move
 from accident_reco.lifecycle.promotion import promote as promote_by_gate
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, move_aliases, prepare_experiment
+from accident_reco.storage.lifecycle import decision_of_run, promotion_history, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics
-from accident_reco.storage.promotions import decision_of_run, promotion_history, rolled_back_versions
 from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
 from accident_reco_tests.support.small_loop import tick
 

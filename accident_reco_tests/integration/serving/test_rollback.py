@@ -15,8 +15,8 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.settings import Settings
+from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import ObjectStore, StoreError
-from accident_reco.storage.promotions import promotion_history, rolled_back_versions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import work_request
 from accident_reco_tests.support.live import live, wait_for

@@ -21,8 +21,8 @@ from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.promotion import MAX_ROUNDS, promote
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import NoEarlierVersion
+from accident_reco.storage.lifecycle import decision_of_run, open_intents, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics
-from accident_reco.storage.promotions import decision_of_run, open_intents, rolled_back_versions
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.conftest import ROOT

@@ -8,7 +8,7 @@ import pytest
 from accident_reco.lifecycle.retrain_policy import RetrainPolicy
 from accident_reco.lifecycle.retrain_requests import Trigger, evaluate_trigger
 from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions, work_requests
-from accident_reco.storage.promotions import record_promotion
+from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request, open_requests, request_work, work_request

@@ -17,8 +17,8 @@ from accident_reco.lifecycle.holdout import in_holdout, pairs_in_holdout
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
+from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import SwapConflict, open_store
-from accident_reco.storage.promotions import promotion_history
 from accident_reco.storage.warehouse import Warehouse
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)

@@ -17,7 +17,7 @@ from accident_reco.models.movies.model import MODEL
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import loading
 from accident_reco.models.movies.training.candidate_training import split_by_time
-from accident_reco.storage.promotions import decision_of_run
+from accident_reco.storage.lifecycle import decision_of_run
 from accident_reco_tests.support.movie_world import World
 
 
