@@ -140,7 +140,7 @@ def test_a_sample_is_learnable_and_training_repeats_itself(sample_rows: Training
     assert choice.kind == "als"
     assert chosen.metrics["ndcg_at_10"] > 2 * candidates["baseline"].metrics["ndcg_at_10"]
     assert read_reference(chosen.files["reference.json"]).rows == len(sample_rows.train)
-    assert "made up: not for real use" in chosen.files["card.md"].decode()
+    assert "generated demo data, not for real use" in chosen.files["card.md"].decode()
     temporal = candidate_training.evaluate_over_time("als", sample_rows, options)
     assert temporal["temporal_rmse"] > 0
     assert set(chosen.metrics) >= {"rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "novelty", "fold_3_mae"}
