@@ -1,6 +1,7 @@
 """The drift verdict's rules: status and reason by the share of moved features, and the edges of every threshold."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from accident_reco.drift.statistics import benjamini_hochberg
 from accident_reco.drift.verdict import Thresholds, evaluate_drift
 from accident_reco.lifecycle.reference import build_reference, read_reference
+from accident_reco.settings import Settings
 
 
 def columns_of(rng: np.random.Generator, rows: int, moved: int = 0) -> dict[str, np.ndarray]:
@@ -284,3 +286,19 @@ def test_reasons_of_features() -> None:
     p_values = np.array([feature.comparison.p_value for feature in verdict.features])
     adjusted = benjamini_hochberg(np.append(p_values[:3], np.nan))
     np.testing.assert_array_equal([feature.p_adjusted for feature in verdict.features], adjusted)
+
+
+def test_every_setting_of_the_thresholds_applies(tmp_path: Path) -> None:
+    """Each configured threshold is the value of its own setting; the others keep their defaults."""
+    settings = Settings.load(
+        home=tmp_path,
+        drift_share=0.25,
+        drift_alpha=0.02,
+        drift_distance=0.125,
+        drift_psi=0.375,
+        drift_min_rows=700,
+        drift_min_groups=40,
+    )
+    assert Thresholds.from_settings(settings) == Thresholds(
+        share=0.25, alpha=0.02, distance=0.125, psi=0.375, min_rows=700, min_groups=40
+    )

@@ -1,10 +1,12 @@
 """The retrain policy: a table of cases by the rule that decides, and the order of rules."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from accident_reco.lifecycle.retrain_policy import RetrainPolicy, RetrainState, decide_retrain, may_reevaluate
+from accident_reco.settings import Settings
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = RetrainPolicy()
@@ -234,3 +236,24 @@ def test_detail_holds_what_the_rules_saw() -> None:
 def test_back_off_needs_a_rejection_and_its_time(state: RetrainState) -> None:
     """A rejection before the last promotion does not count, and without its time there is no end of a wait."""
     assert decide_retrain("alert", "red", state, POLICY, NOW).action == "train"
+
+
+def test_every_setting_of_the_policy_applies(tmp_path: Path) -> None:
+    """Each field is the value of its own setting; times are settings in seconds."""
+    settings = Settings.load(
+        home=tmp_path,
+        retrain_mode="suggest",
+        retrain_needed=4,
+        retrain_window=5,
+        retrain_cooldown_seconds=60,
+        retrain_daily_budget=7,
+        retrain_backoff_seconds=90,
+    )
+    assert RetrainPolicy.from_settings(settings) == RetrainPolicy(
+        mode="suggest",
+        needed=4,
+        window=5,
+        cooldown=timedelta(minutes=1),
+        daily_budget=7,
+        backoff=timedelta(seconds=90),
+    )
