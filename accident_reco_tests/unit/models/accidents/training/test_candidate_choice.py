@@ -20,5 +20,8 @@ def bundle(roc_auc: float, average_precision: float) -> Bundle:
     ],
 )
 def test_the_highest_roc_auc_wins_and_the_first_of_equals(candidates: dict[str, float], chosen: str) -> None:
-    """No other metric counts, and on a tie the order of the candidates decides."""
-    assert choose_candidate({name: bundle(value, 1 - value) for name, value in candidates.items()})[0] == chosen
+    """No other metric counts, and on a tie the order of the candidates decides; the reason has all values."""
+    kind, reason = choose_candidate({name: bundle(value, 1 - value) for name, value in candidates.items()})
+    assert kind == chosen
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in candidates.items())
+    assert reason == f"{chosen} has the highest ROC AUC on validation rows ({measured})"
