@@ -1,6 +1,6 @@
 """Rows that wait on disk while the database is away: a bounded folder of files, each complete or absent, oldest first.
 
-Knows nothing of the database and of what the rows mean; when they are spilled and sent is in `inference_log`. All
+Knows nothing of the database and of what the rows mean; when they are spilled and sent is in `prediction_log`. All
 worker processes of a service share the folder: every one writes, one at a time reads.
 """
 
