@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.settings import Settings
 from accident_reco.storage.tables.prediction_log import predictions
@@ -51,7 +51,7 @@ class Database:
     def start(self) -> None:
         """Returns once a login works."""
         server = self._server
-        ready = servers.start_postgres(self.children, self._folder / "data", server.port, server.password)
+        ready = start_postgres(self.children, self._folder / "data", server.port, server.password)
         self.children.await_ready({"postgres": ready}, 30)
 
     def stop(self) -> None:

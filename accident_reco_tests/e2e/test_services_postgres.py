@@ -13,10 +13,10 @@ from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres, service_settings
-from accident_reco_tests.integration.serving.test_auth import ODD_TEXT
 from accident_reco_tests.support.accounts import Auth
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
+from accident_reco_tests.support.unusual_text import UNUSUAL_TEXT
 from serving.auth.app import create_app as create_auth
 from serving.auth.bootstrap import ensure_admin
 from serving.predict.app import create_app
@@ -69,8 +69,8 @@ def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]
     assert erased.json() == {"predictions": 250, "feedback": 1}
 
 
-@pytest.mark.parametrize("text", ODD_TEXT)
-def test_odd_text_is_no_error_of_ours(services: tuple[Auth, httpx.Client], text: str) -> None:
+@pytest.mark.parametrize("text", UNUSUAL_TEXT)
+def test_unusual_text_is_no_internal_error(services: tuple[Auth, httpx.Client], text: str) -> None:
     """PostgreSQL refuses NUL in text: it never gets there."""
     auth, predict = services
     headers, quoted = auth.headers(), quote(text, safe="")

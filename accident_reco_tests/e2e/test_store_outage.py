@@ -111,7 +111,7 @@ def test_missing_bucket(store_url: str, tmp_path: Path) -> None:
         pass
     with predict(tmp_path, store_url.replace("artifacts", "nowhere"), ready=False) as client:
         wait_for(lambda: state(client)["state"] == "degraded", 60)
-        assert "make the bucket nowhere" in state(client)["problem"]
+        assert "create the bucket nowhere" in state(client)["problem"]
 
 
 def test_store_that_accepts_and_never_answers(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from accident_reco.launch.home import service_environment
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.models.movies.data.ingest import RatingFile, import_files
-from accident_reco.models.movies.data.sample import SampleSpec, movies_csv, ratings_csv
+from accident_reco.models.movies.data.ingest import SourceFile, import_files
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.settings import Settings
 from accident_reco.storage import accounts, retrain_decisions
 from accident_reco.storage.objects import open_store
@@ -35,7 +35,7 @@ from accident_reco_tests.support.real_accidents import random_columns, real_bund
 from accident_reco_tests.support.real_movies import NOW, movie_bundle
 from serving.auth.app import create_app as create_auth
 from serving.drift.app import create_app as create_drift
-from serving.drift.secret import alert_secret
+from serving.drift.secret import load_alert_secret
 from serving.predict.app import create_app as create_predict
 from serving.predict.log_spill import Spill, encode_row
 
@@ -83,7 +83,7 @@ class Platform:
     def alert(self, fingerprint: str) -> httpx.Response:
         """A firing alert about the movie model, as Alertmanager sends it."""
         firing = {"status": "firing", "labels": {"alertname": "a", "model": "movies"}, "fingerprint": fingerprint}
-        headers = {"Authorization": f"Bearer {alert_secret(self.settings)}"}
+        headers = {"Authorization": f"Bearer {load_alert_secret(self.settings)}"}
         return self.clients["drift"].post("/alerts", json={"version": "4", "alerts": [firing]}, headers=headers)
 
 
@@ -101,10 +101,10 @@ def run_auth(launcher: Settings, *command: str) -> str:
 def train(launcher: Settings, owner: Warehouse) -> None:
     """Ratings in the warehouse, a movie champion, and two accident champions one after the other."""
     models, spec = ModelStore(open_store(launcher.store)), SampleSpec(ratings=6_000, seed=3)
-    ratings, movies = b"".join(ratings_csv(spec)), movies_csv(spec)
-    import_files(owner, RatingFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
-                 RatingFile("movies.csv", "m", lambda: io.BytesIO(movies)), "sample", NOW)  # fmt: skip
-    models.point(models.write(movie_bundle()), seen=None, run_id="run", reason="first model")
+    ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
+    import_files(owner, SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
+                 SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)), "sample", NOW)  # fmt: skip
+    models.point(models.write(movie_bundle()), expected=None, run_id="run", reason="first model")
     real = real_bundle()
     for seed in (1, 2):
         profile = build_reference({"catu": random_columns(1_000, seed)["catu"]}, {"catu": "categorical"})

@@ -17,6 +17,7 @@ from accident_reco.settings import Settings
 from accident_reco.storage import accounts
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.accounts import Auth, prepare_home, running_auth
+from accident_reco_tests.support.unusual_text import UNUSUAL_TEXT
 from serving.auth.__main__ import main
 from serving.auth.bootstrap import ensure_admin
 from serving.auth.issuing import hash_token
@@ -191,23 +192,6 @@ def test_warehouse_failure_is_503(tmp_path: Path) -> None:
         with pytest.raises(DBAPIError) as error:
             accounts.add_refresh_token(warehouse, "the-hash", "f", "admin", "predict", timedelta(days=1))
         assert "the-hash" not in str(error.value)
-
-
-UNUSUAL_TEXT = [
-    "",
-    " ",
-    "\u0000",
-    "a\u0000b",
-    "admin\u0000",
-    "\u202e",
-    "' OR '1'='1",
-    "ADMIN\n",
-    "\U0001f600" * 8,
-    "\uff41dmin",
-    "..",
-    "%00",
-    "a" * 64,
-]
 
 
 @pytest.mark.parametrize("text", UNUSUAL_TEXT)
