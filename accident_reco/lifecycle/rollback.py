@@ -11,6 +11,10 @@ from accident_reco.storage.lifecycle import record_promotion, rolled_back_versio
 from accident_reco.storage.warehouse import Warehouse
 
 
+class UncertainChampion(RuntimeError):
+    """The pointer that was read last is not the champion of the audit, so neither can say what is earlier."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The target of a rollback.
@@ -93,6 +97,26 @@ def plan(models: ModelStore, warehouse: Warehouse, model: str, version: str | No
                 return Plan(expected.version, expected, Outcome.from_audit_row(row, expected))
             break
     return Plan(version or _earlier(warehouse, model, expected), expected)
+
+
+def find_target_offline(warehouse: Warehouse, model: str, known: Pointer, version: str | None) -> str:
+    """The target of a rollback to `version` (None: the latest earlier one) while the store cannot be read.
+
+    Whether the store has a named version, and whether it serves already, is left to the rollback itself.
+
+    Args:
+        known: the pointer that was read last, perhaps from a cache.
+
+    Raises:
+        UncertainChampion: `version` is None, and the audit has another champion than `known`.
+        NoEarlierVersion: `version` is None, and every earlier version was rolled back.
+    """
+    if version is not None:
+        return version
+    served = served_versions(warehouse, model)
+    if served and served[-1] != known.version:
+        raise UncertainChampion(f"{known.version} serves here while {served[-1]} was promoted last")
+    return _earlier(warehouse, model, known)
 
 
 def _earlier(warehouse: Warehouse, model: str, champion: Pointer) -> str:

@@ -1,6 +1,7 @@
 """`POST /models/{model}/rollback`: restores an older version at once.
 
-The request is recorded first: if this process ends before it moves the pointer, the platform's sensor does.
+The request is recorded first: if this process ends before it moves the pointer, or cannot reach the store, the
+platform's sensor moves it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from accident_reco.lifecycle.intents import MoveInterrupted, first_line
-from accident_reco.lifecycle.rollback import Plan, plan, roll_back
-from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion
+from accident_reco.lifecycle.rollback import Plan, UncertainChampion, find_target_offline, plan, roll_back
+from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion, Pointer
 from accident_reco.storage.objects import StoreError
 from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
 from serving.common import logs
@@ -60,9 +61,9 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/models/{model}/rollback",
         summary="Roll back to an older version",
-        description="Moves the pointer and audits the move; every predict process follows within a second. Where the "
-        "store or the warehouse fails after the request was recorded, it stays queued (202) and a sensor completes it. "
-        "The same `Idempotency-Key` returns the same request.",
+        description="Moves the pointer and audits the move; every predict process follows within a second. While the "
+        "store cannot be reached, or where the warehouse fails after the request was recorded, the request stays "
+        "queued (202) and a sensor completes it. The same `Idempotency-Key` returns the same request.",
         response_model=WorkRequest,
         responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
@@ -73,10 +74,11 @@ def router(context: Context) -> APIRouter:
         idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None,
     ) -> Response:
         name = get_slot(context, model).name
-        context.champion(model)  # Problem 503 where none serves
+        champion = context.champion(model)  # Problem 503 where none serves
         row = await asyncio.to_thread(
             _record_and_execute,
             context,
+            champion.pointer,
             name,
             body,
             get_principal(request).subject,
@@ -88,13 +90,14 @@ def router(context: Context) -> APIRouter:
 
 
 def _record_and_execute(
-    context: Context, model: str, body: RollbackRequest, requested_by: str, dedupe_key: str | None
+    context: Context, served: Pointer, model: str, body: RollbackRequest, requested_by: str, dedupe_key: str | None
 ) -> dict[str, Any]:
-    """Record the request and execute it; returns its row afterwards."""
+    """Record the request and, unless the store is down, execute it; returns its row afterwards."""
     existing = request_by_key(context.warehouse, dedupe_key) if dedupe_key else None
     if existing is not None:
         return existing
     planned = _plan(context, model, body.version)
+    target = planned.target if planned else _find_target_offline(context, served, model, body.version)
     row, new = request_work(
         context.warehouse,
         kind="rollback",
@@ -102,29 +105,48 @@ def _record_and_execute(
         source="api",
         requested_by=requested_by,
         reason=body.reason,
-        detail={"version": planned.target},
+        detail={"version": target},
         dedupe_key=dedupe_key,
     )
-    return _execute(context, row, planned) if new else row
+    return _execute(context, row, planned) if planned and new else row
 
 
-def _plan(context: Context, model: str, version: str | None) -> Plan:
+def _plan(context: Context, model: str, version: str | None) -> Plan | None:
+    """The plan of a rollback; None where the store cannot be reached."""
     try:
         models = context.open_models()
         planned = plan(models, context.warehouse, model, version)
         models.manifest(model, planned.target)
     except NoEarlierVersion as error:
-        raise Problem(409, f"{error}.", kind="nothing-to-roll-back-to") from None
+        raise _nothing_earlier(error) from None
     except NoSuchVersion:
         detail = "The store has no such version; GET /models/{model} lists them."
         raise Problem(404, detail, kind="no-such-version") from None
-    except (OSError, RuntimeError, ValueError):
-        raise Problem(
-            503, "The model store cannot be read now.", kind="store-down", headers={"Retry-After": "5"}
-        ) from None
+    except (OSError, StoreError) as error:
+        logs.get("rollback").warning("rollback left to the sensor", model=model, error=first_line(error))
+        return None
+    except (RuntimeError, ValueError):
+        raise _store_down("The model store cannot be read now.") from None
     if planned.target == planned.expected.version and planned.completed is None:
         raise Problem(409, f"{planned.target} serves already.", kind="serves-already")
     return planned
+
+
+def _find_target_offline(context: Context, served: Pointer, model: str, version: str | None) -> str:
+    try:
+        return find_target_offline(context.warehouse, model, served, version)
+    except NoEarlierVersion as error:
+        raise _nothing_earlier(error) from None
+    except UncertainChampion as error:
+        raise _store_down(f"The model store cannot be read now, and {error}; name the version to restore.") from None
+
+
+def _nothing_earlier(error: NoEarlierVersion) -> Problem:
+    return Problem(409, f"{error}.", kind="nothing-to-roll-back-to")
+
+
+def _store_down(detail: str) -> Problem:
+    return Problem(503, detail, kind="store-down", headers={"Retry-After": "5"})
 
 
 def _execute(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
