@@ -8,6 +8,6 @@ from accident_reco.models.accidents.assets import ingest
 defs = dg.Definitions(
     assets=[ingest.accident_years],
     asset_checks=[ingest.freshness],
-    jobs=[ingest.ingest_job(None)],
+    jobs=[ingest.build_ingest_job(None)],
     resources={"platform": Platform()},
 )

@@ -36,7 +36,7 @@ class World:
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
             asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
-            jobs=[ingest.ingest_job(None), ingest.load_accidents],
+            jobs=[ingest.build_ingest_job(None), ingest.load_accidents],
             resources={"platform": self.platform},
         )
 

@@ -99,7 +99,7 @@ def test_unreachable_source(platform: Platform, monkeypatch: pytest.MonkeyPatch)
 
 def test_warehouse_is_loaded_after_ingestion(platform: Platform, published: Path) -> None:
     """The load is requested while the warehouse differs, with one run key per difference."""
-    assert _tick(accident_warehouse, platform) == ([], "the warehouse holds the stored years")
+    assert _tick(accident_warehouse, platform) == ([], "the warehouse has the stored years")
     _ingest(platform, 2022)
     first, _ = _tick(accident_warehouse, platform)
     assert len(first) == 1
