@@ -18,7 +18,7 @@ from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.store import ModelStore, NoSuchVersion
 from accident_reco.storage.lifecycle import promotion_history
-from accident_reco.storage.objects import SwapConflict, open_store
+from accident_reco.storage.objects import SwapConflict
 from accident_reco.storage.warehouse import Warehouse
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)
@@ -27,19 +27,6 @@ BETTER = Comparison(100, 50, Interval(0.1, 0.05, 0.15))
 
 def _bundle(content: bytes, roc_auc: float = 0.8) -> Bundle:
     return Bundle("accidents", {"model.onnx": content, "card.md": b"# Card"}, {"inputs": 3}, {"roc_auc": roc_auc}, {})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(open_store((tmp_path / "store").as_uri()))
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
-    warehouse.upgrade()
-    yield warehouse
-    warehouse.close()
 
 
 def test_version_is_the_content(store: ModelStore) -> None:
