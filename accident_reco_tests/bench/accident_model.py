@@ -1,4 +1,4 @@
-"""What each part of the accident model's configuration is worth: cross-validation by accident on training people.
+"""What each part of the accident model's configuration is worth: cross-validation by accident on training rows.
 
 `python -m accident_reco_tests.bench.accident_model DIRECTORY [--fold N N] [--only NAME,NAME]` with a directory of real
 BAAC files. Nobody of the frozen holdout is scored or learnt from: choices are made by this, and the holdout is read
@@ -41,7 +41,7 @@ from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5
 SEED: Final = 7
-GAPS: Final = (0.0, 0.3, 0.5)
+MISSING_RATES: Final = (0.0, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
@@ -60,43 +60,43 @@ PLAIN: Final = {"soft_label_weight": 0.0}
 WHOLE: Final = {**PLAIN, "max_missing_fraction": 0.0}
 ALONE: Final = {"members": 1, "rounds": 500, "rate": 0.05}
 VARIANTS: Final[dict[str, Variant]] = {
-    "bare": Variant("one booster, real people only, recorded labels, no gaps learnt",
+    "bare": Variant("one booster, real road users only, recorded labels, no simulated missing values",
                     {**WHOLE, "synthetic_weight": 0.0}, ALONE),
-    "synthetic": Variant("the same on synthetic people only", {**WHOLE, "synthetic_weight": 1.0}, ALONE,
+    "synthetic": Variant("the same on synthetic road users only", {**WHOLE, "synthetic_weight": 1.0}, ALONE,
                          synthetic_only=True),
-    "gaps": Variant("one booster, gaps learnt", {**PLAIN, "synthetic_weight": 0.0}, ALONE),
-    "mix": Variant("… and synthetic people at weight 0.05", PLAIN, ALONE),
+    "missing": Variant("one booster, simulated missing values", {**PLAIN, "synthetic_weight": 0.0}, ALONE),
+    "mix": Variant("… and synthetic road users at weight 0.05", PLAIN, ALONE),
     "heavy": Variant("… at weight 0.2", {**PLAIN, "synthetic_weight": 0.2}, ALONE),
     "equal": Variant("… at weight 1", {**PLAIN, "synthetic_weight": 1.0}, ALONE),
     "slow": Variant("weight 0.05, 800 rounds at rate 0.03", PLAIN, {**ALONE, "rounds": 800, "rate": 0.03}),
-    "taught": Variant("weight 0.05, half of the label a teacher's word", {}, ALONE),
-    "schooled": Variant("weight 0.05, the teacher's word alone", {"soft_label_weight": 1.0}, ALONE),
+    "soft": Variant("weight 0.05, soft labels at weight 0.5", {}, ALONE),
+    "soft_alone": Variant("weight 0.05, soft labels alone", {"soft_label_weight": 1.0}, ALONE),
     "pair": Variant("recorded labels, two boosters, one of random trees", PLAIN),
-    "shipped": Variant("half a teacher's word, two boosters (shipped)"),
+    "shipped": Variant("soft labels at weight 0.5, two boosters (default)"),
     "unplaced": Variant("the same without diagonals and accidents around", without=LOCATION_FEATURES[4:]),
     "forest": Variant("forest, recorded labels", PLAIN, algorithm="forest"),
-    "taught_forest": Variant("forest, half a teacher's word (shipped)", algorithm="forest"),
+    "soft_forest": Variant("forest, soft labels at weight 0.5 (default)", algorithm="forest"),
 }  # fmt: skip
 
 
 def main() -> int:
     """Prints one line per variant, once all of its folds are done."""
-    asked = argparse.ArgumentParser(description="What each part of the accident model's configuration is worth.")
-    asked.add_argument("directory")
-    asked.add_argument("--fold", type=int, nargs="+", default=list(range(FOLDS)), help="which folds to score")
-    asked.add_argument("--only", default=",".join(VARIANTS))
-    asked.add_argument("--jobs", type=int, default=1)
-    options = asked.parse_args()
-    people = training_people(options.directory)
-    fold = assign_folds(people["Num_Acc"].to_numpy(), FOLDS, SEED)
-    _say(f"{len(people):,} training people, folds {options.fold} of {FOLDS} by accident\n")
+    parser = argparse.ArgumentParser(description="What each part of the accident model's configuration is worth.")
+    parser.add_argument("directory")
+    parser.add_argument("--fold", type=int, nargs="+", default=list(range(FOLDS)), help="which folds to score")
+    parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    rows = load_training_rows(options.directory)
+    fold = assign_folds(rows["Num_Acc"].to_numpy(), FOLDS, SEED)
+    _print(f"{len(rows):,} training rows, folds {options.fold} of {FOLDS} by accident\n")
     names = options.only.split(",")
     measured: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in options.fold:
-        inside, outside = people[fold != number], people[fold == number]
+        inside, outside = rows[fold != number], rows[fold == number]
         synthetic = Synthesizer(seed=20, jobs=options.jobs).synthesize(inside, len(inside))
         training = build_training_frame(inside, synthetic, 0.5, SEED)
-        # Most lines share their rows with others: teachers cost as much as what they teach.
+        # Most lines share their rows with others: the models of the soft labels cost as much as the candidates.
         table = cache(partial(build_feature_frame, training))
         for name in names:
             started = time.perf_counter()
@@ -104,14 +104,16 @@ def main() -> int:
             measured[name].append(measure(VARIANTS[name], config, training, table(config), outside))
             shown = " ".join(f"{value:.4f}" for value in measured[name][-1])
             sys.stderr.write(f"fold {number} {name}: {shown} in {time.perf_counter() - started:.0f} s\n")
-    _say("| what | ROC AUC | AP | 30 % | 50 % |\n|---|---|---|---|---|")
+    _print("| what | ROC AUC | AP | 30 % | 50 % |\n|---|---|---|---|---|")
     for name in names:
-        auc, precision, *gaps = np.mean(measured[name], axis=0)
-        _say(f"| {VARIANTS[name].words} | {auc:.4f} | {precision:.3f} | {gaps[0]:.3f} | {gaps[1]:.3f} |")
+        auc, precision, *with_missing = np.mean(measured[name], axis=0)
+        _print(
+            f"| {VARIANTS[name].words} | {auc:.4f} | {precision:.3f} | {with_missing[0]:.3f} | {with_missing[1]:.3f} |"
+        )
     return 0
 
 
-def training_people(directory: str) -> pd.DataFrame:
+def load_training_rows(directory: str) -> pd.DataFrame:
     """Everybody of the newest year in the directory who is not of the holdout."""
     files, year = newest_year(directory)
     victims = build_victims(files, year).victims
@@ -121,7 +123,7 @@ def training_people(directory: str) -> pd.DataFrame:
 def measure(
     variant: Variant, config: TrainingConfig, training: pd.DataFrame, table: pd.DataFrame, outside: pd.DataFrame
 ) -> list[float]:
-    """ROC AUC, average precision, and ROC AUC with gaps, of people outside of the fold's training people."""
+    """ROC AUC, average precision, and ROC AUC with missing values, of rows outside of the fold."""
     if variant.synthetic_only:
         table = table[table["_origin"] == SYNTHETIC]
     default = ForestParameters() if variant.algorithm == "forest" else BoostingParameters()
@@ -129,17 +131,21 @@ def measure(
     trees = fit(rows, replace(default, **variant.parameters), config.seed, config.jobs)
     spec, columns = learn_spec(training, config.feature_set), extract_columns(outside)
     label = severe_label(columns["grav"])
-    said = []
-    for share in GAPS:
+    margins = []
+    for share in MISSING_RATES:
         generator = np.random.default_rng([SEED, int(share * 100)])
-        asked = build_features(mask_fields(columns, spec.columns, share, generator), spec)
-        asked[:, [spec.position[name] for name in variant.without]] = np.nan
-        said.append(compute_margins(trees, asked))
-    whole, *gaps = said
-    return [roc_auc(label, whole), average_precision(label, whole), *(roc_auc(label, margin) for margin in gaps)]
+        matrix = build_features(mask_fields(columns, spec.columns, share, generator), spec)
+        matrix[:, [spec.position[name] for name in variant.without]] = np.nan
+        margins.append(compute_margins(trees, matrix))
+    whole, *with_missing = margins
+    return [
+        roc_auc(label, whole),
+        average_precision(label, whole),
+        *(roc_auc(label, margin) for margin in with_missing),
+    ]
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

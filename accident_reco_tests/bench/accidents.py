@@ -33,24 +33,30 @@ REPEATS = 5
 def main() -> int:
     """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", nargs="?", help="holds the files of a real year; without it, one is made up")
+    parser.add_argument(
+        "directory", nargs="?", help="holds the files of a real year; without it, a sample year is generated"
+    )
     files, year = _year(parser.parse_args().directory)
     victims = build_victims(files, year).victims
     spec = FeatureSpec.learn(_columns(victims))
     plain, plain_cpu = _best(lambda: _pandas(files))
     whole, whole_cpu = _best(lambda: build_features(_columns(build_victims(files, year).victims), spec))
-    _say(f"{year}: {len(victims):,} people; pandas reads the four files in {plain:.2f} s ({plain_cpu:.2f} s of CPU), "
-         f"CSV to features takes {whole:.2f} s ({whole_cpu:.2f} s of CPU): {whole / plain:.2f} times that")  # fmt: skip
+    _print(
+        f"{year}: {len(victims):,} road users; pandas reads the four files in {plain:.2f} s ({plain_cpu:.2f} s of CPU), "
+        f"CSV to features takes {whole:.2f} s ({whole_cpu:.2f} s of CPU): {whole / plain:.2f} times that"
+    )
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         source = SampleSource(list(range(2005, 2025)), PEOPLE_A_YEAR, seed=20)
-        people = 0
+        road_users = 0
         for year_done in ingest_years(open_store(folder), source, source.years(), TABLES, merge=True):
             assert isinstance(year_done, IngestedYear), year_done
-            people += (year_done.summary or {}).get("victims", 0)
+            road_users += (year_done.summary or {}).get("victims", 0)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-        _say(f"20 years, {people:,} people, made, stored and merged in {time.perf_counter() - started:.0f} s; "
-             f"peak memory {peak:.2f} GiB")  # fmt: skip
+        _print(
+            f"20 years, {road_users:,} road users, made, stored and merged in {time.perf_counter() - started:.0f} s; "
+            f"peak memory {peak:.2f} GiB"
+        )
     return 0
 
 
@@ -80,7 +86,7 @@ def _best(work: Callable[[], object]) -> tuple[float, float]:
     return min(walls), min(cpus)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 

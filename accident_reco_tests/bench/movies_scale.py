@@ -27,7 +27,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 
 def raw(settings: Settings) -> str:
-    """The published files, made up, into the object store."""
+    """Generate sample files in the published format and store them."""
     store = open_store(settings.store)
     with closing(open_source(settings)) as source:
         ratings, _ = raw_store.fetch_raw(store, source, "raw_ratings")
@@ -69,10 +69,11 @@ def main() -> None:
             home=arguments.home, movies_sample_ratings=arguments.ratings, movies_sample_movies=arguments.movies
         )
         started = time.perf_counter()
-        said = STAGES[arguments.stage](settings)
+        summary = STAGES[arguments.stage](settings)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         print(
-            f"{arguments.stage:10} {time.perf_counter() - started:6.0f} s   peak {peak:6,.0f} MB   {said}", flush=True
+            f"{arguments.stage:10} {time.perf_counter() - started:6.0f} s   peak {peak:6,.0f} MB   {summary}",
+            flush=True,
         )
         return
     for stage in arguments.only:

@@ -107,9 +107,9 @@ def job(name: str) -> list[str]:
 def main() -> None:
     """Ingest once, then measure both sides in turns and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: made up")
-    parser.add_argument("--ratings", type=int, default=1_000_000, help="ratings that are made up, about")
-    parser.add_argument("--movies", type=int, default=60_000, help="movies that are made up (default: %(default)s)")
+    parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: generated")
+    parser.add_argument("--ratings", type=int, default=1_000_000, help="approximate number of generated ratings")
+    parser.add_argument("--movies", type=int, default=60_000, help="number of generated movies (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--stock", action="store_true", help="the libraries' own fits as well, once")
     parser.add_argument("--bare", choices=SIDES, help=argparse.SUPPRESS)
