@@ -106,10 +106,8 @@ def main() -> int:
             sys.stderr.write(f"fold {number} {name}: {shown} in {time.perf_counter() - started:.0f} s\n")
     _print("| what | ROC AUC | AP | 30 % | 50 % |\n|---|---|---|---|---|")
     for name in names:
-        auc, precision, *with_missing = np.mean(measured[name], axis=0)
-        _print(
-            f"| {VARIANTS[name].words} | {auc:.4f} | {precision:.3f} | {with_missing[0]:.3f} | {with_missing[1]:.3f} |"
-        )
+        auc, precision, *masked = np.mean(measured[name], axis=0)
+        _print(f"| {VARIANTS[name].words} | {auc:.4f} | {precision:.3f} | {masked[0]:.3f} | {masked[1]:.3f} |")
     return 0
 
 
@@ -137,11 +135,11 @@ def measure(
         matrix = build_features(mask_fields(columns, spec.columns, share, generator), spec)
         matrix[:, [spec.position[name] for name in variant.without]] = np.nan
         margins.append(compute_margins(trees, matrix))
-    whole, *with_missing = margins
+    whole, *masked = margins
     return [
         roc_auc(label, whole),
         average_precision(label, whole),
-        *(roc_auc(label, margin) for margin in with_missing),
+        *(roc_auc(label, margin) for margin in masked),
     ]
 
 

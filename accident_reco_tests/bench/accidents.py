@@ -33,16 +33,15 @@ REPEATS = 5
 def main() -> int:
     """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "directory", nargs="?", help="holds the files of a real year; without it, a sample year is generated"
-    )
+    parser.add_argument("directory", nargs="?", help="holds the files of a real year; default: a sample year")
     files, year = _year(parser.parse_args().directory)
     victims = build_victims(files, year).victims
     spec = FeatureSpec.learn(_columns(victims))
     plain, plain_cpu = _best(lambda: _pandas(files))
     whole, whole_cpu = _best(lambda: build_features(_columns(build_victims(files, year).victims), spec))
     _print(
-        f"{year}: {len(victims):,} road users; pandas reads the four files in {plain:.2f} s ({plain_cpu:.2f} s of CPU), "
+        f"{year}: {len(victims):,} road users; pandas reads the four files in {plain:.2f} s "
+        f"({plain_cpu:.2f} s of CPU), "
         f"CSV to features takes {whole:.2f} s ({whole_cpu:.2f} s of CPU): {whole / plain:.2f} times that"
     )
     with tempfile.TemporaryDirectory() as folder:
