@@ -62,10 +62,15 @@ class Call:
     def rows(self) -> list[Row]:
         """Rows of the log."""
         common = {
-            "request_id": self.request_id, "at": self.at, "model": self.model, "version": self.version,
-            "user_name": self.user_name, "source": self.source, "status": self.status,
+            "request_id": self.request_id,
+            "at": self.at,
+            "model": self.model,
+            "version": self.version,
+            "user_name": self.user_name,
+            "source": self.source,
+            "status": self.status,
             "latency_ms": round(self.latency_ms, 3),
-        }  # fmt: skip
+        }
         return [
             {**common, "id": id_, "inputs": inputs, "score": score, "answer": answer}
             for id_, inputs, score, answer in zip(self.ids, self.inputs, self.scores, self.answers, strict=True)

@@ -28,11 +28,18 @@ def log_refused_calls(context: Context) -> Callable[[Mapping[str, Any], str, int
         current = slot.current
         context.log.enqueue(
             Call(
-                model=model, version=None if current is None else current.version,
-                request_id=scope["state"]["request_id"], user_name=subject,
-                source={"csv": "csv", "infer": "v2"}.get(route.rpartition("/")[2], "json"), status=status,
-                latency_ms=seconds * 1000, ids=[new_id()], inputs=[{}], scores=[None], answers=[None],
+                model=model,
+                version=None if current is None else current.version,
+                request_id=scope["state"]["request_id"],
+                user_name=subject,
+                source={"csv": "csv", "infer": "v2"}.get(route.rpartition("/")[2], "json"),
+                status=status,
+                latency_ms=seconds * 1000,
+                ids=[new_id()],
+                inputs=[{}],
+                scores=[None],
+                answers=[None],
             )
-        )  # fmt: skip
+        )
 
     return answered
