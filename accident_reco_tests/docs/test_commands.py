@@ -47,4 +47,4 @@ def test_prepare_creates_the_admin_and_keys_rotate(tmp_path: Path) -> None:
     assert re.search(r"^admin password: \S{12,}$", first.stdout, re.MULTILINE), first.stderr
     assert second.stdout == "prepared\n"
     rotated = _run("serving.auth", "rotate-keys", env=env)
-    assert re.match(r"new signing key: \S+; the one before still verifies", rotated.stdout), rotated.stderr
+    assert re.match(r"new signing key: \S+; the previous one still verifies", rotated.stdout), rotated.stderr
