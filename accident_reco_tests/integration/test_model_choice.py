@@ -106,7 +106,7 @@ def test_settings_are_those_of_the_chosen_model(name: str) -> None:
         assert not foreign(name).search(" ".join(fields)), heading
     for other, model in all_models().items():
         if other != name:
-            with pytest.raises(ValueError, match="belongs to a model that ACCIDENT_RECO_MODELS does not choose"):
+            with pytest.raises(ValueError, match="belongs to a model that ACCIDENT_RECO_MODELS does not select"):
                 settings.of(model.settings)
 
 

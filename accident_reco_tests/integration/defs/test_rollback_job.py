@@ -122,8 +122,8 @@ def test_rollback_to_an_unknown_version_fails(definitions, instance, platform) -
 
 def move_without_audit(platform: Platform, version: str, run_id: str, action: str = "rollback") -> None:
     """Move the pointer as a process that is killed before the audit: the intent stays open."""
-    seen = platform.models.pointer("accidents")
-    assert seen is not None
+    expected = platform.models.pointer("accidents")
+    assert expected is not None
     decision = Decision(True, f"{action} of {version}", {})
     manifest = platform.models.manifest("accidents", version)
     with platform.warehouse.begin() as connection:
@@ -136,7 +136,7 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
             platform.warehouse,
             manifest,
             action=action,
-            seen=seen,
+            expected=expected,
             decision=decision,
             run_id=run_id,
             requested_by="ada",

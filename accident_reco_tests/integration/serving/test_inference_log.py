@@ -35,13 +35,6 @@ def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
     return Call(**made | changes)
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
-    warehouse.upgrade()
-    return warehouse
-
-
 def make_log(warehouse: Warehouse, metrics: Metrics, spill: Spill, queue_rows: int = 100) -> PredictionLog:
     return PredictionLog(warehouse, metrics, spill, queue_rows=queue_rows, retention_days=30)
 

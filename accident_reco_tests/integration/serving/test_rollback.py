@@ -27,14 +27,6 @@ AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
 POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path):
-    warehouse = Warehouse(Settings.load(home=tmp_path).database)
-    warehouse.upgrade()
-    yield warehouse
-    warehouse.close()
-
-
 def promote_by_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
     """Promote as a training run does; returns the version that serves afterwards."""
     outcome = promote(
