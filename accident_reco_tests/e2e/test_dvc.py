@@ -115,7 +115,7 @@ def test_version_is_reproduced_bit_for_bit(trained: Trained, clone: Path, model:
     assert champion is not None
     pointer, manifest = champion
     if model == "accidents":
-        assert manifest.lineage["parameters"]["chosen"].startswith("tuned on 600 people of sample, search ")
+        assert manifest.lineage["parameters"]["chosen"].startswith("tuned on 600 road users of sample, search ")
     dataset = manifest.lineage["dataset"]
     assert dataset["remote"] == "s3://artifacts/dvc"
     at_revision = trained.run("git", "show", f"{dataset['git_revision']}:{dataset['path']}.dvc", cwd=clone)

@@ -88,8 +88,8 @@ def test_it_needs_two_hundred_lines() -> None:
 
 def test_the_first_start_trains_gates_and_reports(running: Running) -> None:
     """One screen, without warning: the job of the model, its champion with its metrics, lower RMSE being better."""
-    assert "▶ train_diabetes: no version serves yet" in running.screen
-    assert "▶ report_diabetes_drift: no report yet" in running.screen
+    assert "▶ train_diabetes: no version was promoted yet" in running.screen
+    assert "▶ report_diabetes_drift: no drift report yet" in running.screen
     assert running.await_text(r"diabetes +[0-9a-f]{16} +from scikit-learn data +rmse \d+\.\d{3}  mae \d+\.\d{3}", 1)
     for absent in ("✘", "warning:", "accidents", "movies"):
         assert absent not in running.screen
