@@ -50,6 +50,7 @@ def run(project: Path, *entry: str) -> int:
     return main(["--jobs", "1"], project, table)
 
 
+@pytest.mark.slow
 def test_survivors_fail_the_run_unless_they_are_accepted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit that no test touches survives with its line; a function that no test calls does so altogether."""
     assert run(project, ACCEPTED) == 1
@@ -59,6 +60,7 @@ def test_survivors_fail_the_run_unless_they_are_accepted(project: Path, capsys: 
     assert "18" not in shown
 
 
+@pytest.mark.slow
 def test_a_run_passes_where_enough_is_killed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing unlisted and enough killed: exit code 0; an accepted mutation that is killed by now is named."""
     test = project / "tests/test_rules.py"
@@ -68,6 +70,7 @@ def test_a_run_passes_where_enough_is_killed(project: Path, capsys: pytest.Captu
     assert "accepted, but killed or gone: 18 -> 19" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_failing_tests_are_no_kills(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tests that fail without any mutation fail the run, with their output."""
     with (project / "tests/test_rules.py").open("a", encoding="utf-8") as stream:

@@ -220,6 +220,7 @@ def test_the_profile_remembers_its_distribution(manifest_and_reference) -> None:
     assert dict(zip(*shares, strict=True))["1"] == pytest.approx(700, abs=30)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_verdict_on_top_and_asks_nothing_of_the_network(manifest_and_reference, tmp_path) -> None:
     """Red banner first, our table, Evidently's charts; < 10 MB; no address to load from; caller's text cannot run."""
     manifest, reference = manifest_and_reference

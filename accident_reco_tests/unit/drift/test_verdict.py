@@ -42,7 +42,7 @@ def sample(
         (1_000, 80, 28, True),
         (10_000, 14, 28, True),
         (100_000, 4, 28, True),
-        (1_000_000, 2, 10, False),
+        pytest.param(1_000_000, 2, 10, False, marks=pytest.mark.slow),
     ],
 )
 def test_equal_data_raises_no_alarm(rows: int, checks: int, width: int, grouped: bool) -> None:

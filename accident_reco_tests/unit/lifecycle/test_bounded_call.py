@@ -46,6 +46,7 @@ def test_a_call_without_end_is_killed() -> None:
         call_within(0, {}, time.sleep, 0)
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_when_its_caller_was_killed() -> None:
     """A cancelled training leaves no process that waits for the tracker for ever."""
     with socket.create_server(("127.0.0.1", 0)) as server:

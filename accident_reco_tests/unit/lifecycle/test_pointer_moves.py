@@ -31,13 +31,11 @@ from accident_reco_tests.support.pointer_machine import BETTER, POLICY, WORSE, C
 
 
 @pytest.fixture
-def world(tmp_path: Path):
-    warehouse = Warehouse(f"sqlite:///{tmp_path / 'warehouse.db'}")
-    warehouse.upgrade()
-    yield World((tmp_path / "store").as_uri(), warehouse, warehouse)
-    warehouse.close()
+def world(tmp_path: Path, warehouse: Warehouse) -> World:
+    return World((tmp_path / "store").as_uri(), warehouse, warehouse)
 
 
+@pytest.mark.slow
 def test_no_move_escapes_the_audit(world: World) -> None:
     """Killed, cut off, repeated or interleaved at any write: pointer, audit and blocked versions agree."""
     run_state_machine_as_test(

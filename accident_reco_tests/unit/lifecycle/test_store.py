@@ -127,6 +127,7 @@ PROMOTE = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_exactly_one_champion_loads(store: ModelStore, warehouse: Warehouse, tmp_path: Path) -> None:
     """SIGKILL before each fsync, rename and link of a promotion: the old or the new champion serves, never neither."""
     old = promote(store, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r1").version

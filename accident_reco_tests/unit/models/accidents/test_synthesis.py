@@ -95,6 +95,7 @@ def test_no_row_is_a_copy(synthetic):
     assert set(extract_columns(synthetic)["lat"]).isdisjoint(build_population()["lat"])
 
 
+@pytest.mark.slow
 def test_quality_is_measured_on_the_holdout(monkeypatch):
     """Shapes near one, hard to discriminate, nearly as useful for training; noise misses the goals."""
     monkeypatch.setattr(quality, "FAST_BOOSTING", BoostingParameters(rounds=30, leaves=15, rate=0.1))

@@ -22,6 +22,7 @@ from accident_reco_tests.unit.models.movies.conftest import NOW
 RATING_KINDS = movies_parity.KINDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RATING_KINDS)
 def test_rmse_of_surprise_itself_on_the_same_fold(real_rows: TrainingRows, kind: str) -> None:
     """Scored by numpy, the models come within ±0.003 RMSE of Surprise run directly on ml-latest-small."""

@@ -57,6 +57,7 @@ def found_share(original: pd.DataFrame, copy: pd.DataFrame) -> float:
     return (of_copy.by_year.get(int(original["an"].iloc[0]), 0) if of_copy else 0) / copy["Num_Acc"].nunique()
 
 
+@pytest.mark.slow
 def test_any_two_columns_may_be_rewritten(year: pd.DataFrame) -> None:
     """A publisher rewrites any two columns of a year: 99 % of the accidents are found."""
     copy = republished(year, 2030)
@@ -170,6 +171,7 @@ def test_no_content_trains_and_evaluates(year: pd.DataFrame) -> None:
         assert not pd.Series(key[key > 0]).duplicated().any()
 
 
+@pytest.mark.slow
 def test_twenty_years_take_seconds() -> None:
     """A year of 125,000 road users is hashed in well under a second."""
     victims = build_victims(sample_year(2024, 125_000), 2024).victims
