@@ -1,4 +1,4 @@
-"""Fixtures of the service tests: plain log lines, settings with a home, a migrated warehouse."""
+"""Fixtures of the integration tests: plain log lines, settings with a home, a migrated warehouse."""
 
 from __future__ import annotations
 

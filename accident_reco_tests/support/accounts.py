@@ -25,6 +25,10 @@ def prepare_home(home: Path, **settings: object) -> tuple[Settings, str]:
     return loaded, password
 
 
+PASSWORD = "correct horse battery"
+"""A password that the rules for passwords accept."""
+
+
 @dataclass
 class Auth:
     """A running auth service with its admin."""

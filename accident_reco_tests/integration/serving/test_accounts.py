@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
@@ -11,16 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from accident_reco.storage import accounts, clock, prediction_log
 from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.support.accounts import Auth, running_auth
-
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
-    with running_auth(tmp_path_factory.mktemp("auth")) as running:
-        running.add_user("ada", PASSWORD)
-        yield running
+from accident_reco_tests.support.accounts import PASSWORD, Auth
 
 
 def test_accounts_are_managed_by_admins(auth: Auth) -> None:

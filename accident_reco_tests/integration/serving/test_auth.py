@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -16,21 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from accident_reco.settings import Settings
 from accident_reco.storage import accounts
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.support.accounts import Auth, prepare_home, running_auth
+from accident_reco_tests.support.accounts import PASSWORD, Auth, prepare_home, running_auth
 from accident_reco_tests.support.unusual_text import UNUSUAL_TEXT
 from serving.auth.__main__ import main
 from serving.auth.bootstrap import ensure_admin
 from serving.auth.issuing import hash_token
 from serving.auth.keys import KeyRing
-
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
-    with running_auth(tmp_path_factory.mktemp("auth")) as running:
-        running.add_user("ada", PASSWORD)
-        yield running
 
 
 def test_first_start_creates_one_admin_with_a_random_password(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from accident_reco.settings import Settings
 from accident_reco_tests.integration.serving.forge import INVALID_TOKENS, Forge
-from accident_reco_tests.support.accounts import Auth, running_auth
+from accident_reco_tests.support.accounts import PASSWORD, Auth, running_auth
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.auth.keys import KeyRing
@@ -24,14 +24,6 @@ from serving.predict.app import create_app
 
 URL = "/predict/accidents"
 BODY = {"records": [{}]}
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
-    with running_auth(tmp_path_factory.mktemp("guard")) as running:
-        running.add_user("ada", PASSWORD)
-        yield running
 
 
 @pytest.fixture(scope="module")

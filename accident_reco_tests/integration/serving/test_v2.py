@@ -14,7 +14,7 @@ import pytest
 from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.support.accounts import Auth, running_auth
+from accident_reco_tests.support.accounts import Auth
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.loaders import LOADERS
 from accident_reco_tests.support.real_accidents import real_bundle
@@ -23,12 +23,6 @@ from accident_reco_tests.support.toy import promote
 from serving.predict.app import create_app
 
 INFER = "/v2/models/accidents/infer"
-
-
-@pytest.fixture(scope="module")
-def auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auth]:
-    with running_auth(tmp_path_factory.mktemp("v2")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
