@@ -60,7 +60,7 @@ def test_the_loop_works_with_one_model(running: Running) -> None:
 
     outcome = await_value(ended, 300, "the training ends")
     assert outcome["status"] == "refused"
-    assert outcome["outcome"].endswith("serves already: same data, code and seed give the same version")
+    assert outcome["outcome"].endswith("serves already: the same data, code and seed give the same version")
     for service in ("predict", "drift", "auth"):
         paths = client.get(service, "/openapi.json")["paths"]
         for path in (path for path, methods in paths.items() if "get" in methods):
