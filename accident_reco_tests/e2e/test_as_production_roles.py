@@ -130,7 +130,7 @@ CASES = [
          lambda p: p.alert("held"), change=-1, status=202),
     Case("drift GET /monitoring/drift/{model}", "drift_reports WHERE report_key IS NOT NULL",
          call("drift", "GET", "/monitoring/drift/accidents?compute=true")),
-    # Those that end what others need.
+    # Last, as they delete or revoke what the cases above use.
     Case("auth DELETE /users/{name}/data", "feedback WHERE user_name = 'admin' AND outcome = 0",
          call("auth", "DELETE", "/users/admin/data"), change=-1),
     Case("auth DELETE /users/{name}/data", "predictions WHERE user_name LIKE 'key:%'",
@@ -145,7 +145,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{n}-{case.operation}" for n, case in enumerate(CASES)])
 def test_a_request_writes(platform: Platform, case: Case) -> None:
-    """The answer is the usual one, and what it promises is in the database."""
+    """The response has the expected status, and the rows that it implies are in the database."""
     before = platform.count(case.rows)
     answer = case.send(platform)
     assert answer.status_code == case.status, answer.text
@@ -164,8 +164,8 @@ def test_every_operation_that_may_write_has_a_case(platform: Platform) -> None:
     assert operations == {case.operation for case in CASES if " GET " not in case.operation}
 
 
-def test_what_waited_on_disk_is_sent(platform: Platform) -> None:
-    """Rows of an earlier process, which are looked up before they are inserted."""
+def test_rows_spilled_to_disk_are_logged(platform: Platform) -> None:
+    """Rows that an earlier process left on disk: the service looks them up before it inserts them."""
     wait_for(lambda: platform.count("predictions WHERE id = 'spilled'") == 1)
 
 
@@ -201,8 +201,8 @@ def test_commands_of_the_auth_service(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("service", ["auth", "predict", "drift"])
-def test_a_service_is_given_no_other_login(platform: Platform, service: str) -> None:
-    """Of all addresses that the launcher's environment may have, the superuser's among them."""
+def test_a_service_gets_only_its_own_database_url(platform: Platform, service: str) -> None:
+    """Whatever database URLs the launcher's environment has, the superuser's included."""
     settings = platform.settings
     fields = [name for name in type(settings).model_fields if name.endswith(("database_url", "database_admin_url"))]
     inherited = {variable(name): getattr(settings, name) or f"postgresql://{name}" for name in fields}
@@ -227,8 +227,10 @@ FIRST_COLUMNS = """
     ("kind", "example"),
     [("auth", ("promotions", "SELECT")), ("services", ("promotions", "UPDATE")), ("reader", ("alerts", "INSERT"))],
 )
-def test_a_role_is_refused_what_it_does_not_need(platform: Platform, kind: str, example: tuple[str, str]) -> None:
-    """Every right on every table that the list does not name is refused."""
+def test_a_role_is_denied_every_right_that_is_not_listed(
+    platform: Platform, kind: str, example: tuple[str, str]
+) -> None:
+    """PostgreSQL denies every right on every table that the list does not name."""
     allowed = database_access(platform.settings)[kind]
     with platform.owner.connect() as connection:
         columns = dict(connection.execute(text(FIRST_COLUMNS)).tuples().all())

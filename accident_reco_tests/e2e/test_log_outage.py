@@ -1,4 +1,4 @@
-"""The prediction log through outages of a real PostgreSQL: what was predicted is logged once, or counted as dropped.
+"""The prediction log through outages of a real PostgreSQL: every prediction is logged once, or counted as dropped.
 
 The service writes with the role that it has in production.
 """
@@ -120,9 +120,9 @@ def settings(home: Path, server: Database, **changes: int) -> Settings:
     return Settings.load(home=home, database_url=server.launcher.services_database_url, auth_required=False, **limits)
 
 
-def test_an_outage_under_load_loses_and_doubles_nothing(server: Database, tmp_path: Path) -> None:
+def test_an_outage_under_load_loses_and_duplicates_no_row(server: Database, tmp_path: Path) -> None:
     """The database is stopped for several seconds while predictions are made, more than the queue holds: answers
-    do not wait for it, the gauge counts all that waits, and every prediction is logged once it is back."""
+    do not wait for it, the gauge counts all waiting rows, and every prediction is logged once it is back."""
     with live(create_app(settings(tmp_path, server), LOADERS)) as client, Load(str(client.base_url)) as load:
         wait_for(lambda: metric(client, "prediction_log_rows_total") > 0)
         server.stop()
@@ -144,8 +144,8 @@ def test_an_outage_under_load_loses_and_doubles_nothing(server: Database, tmp_pa
 
 
 @pytest.mark.parametrize("spill_bytes", [0, 100_000])
-def test_what_a_small_spill_does_not_hold_is_counted(server: Database, tmp_path: Path, spill_bytes: int) -> None:
-    """Logged and dropped together are what was predicted; the folder stays within its limit."""
+def test_rows_beyond_a_small_spill_are_counted(server: Database, tmp_path: Path, spill_bytes: int) -> None:
+    """Logged and dropped rows add up to the predictions; the folder stays within its limit."""
     small = settings(tmp_path, server, log_queue_rows=400, log_spill_bytes=spill_bytes)
     folder = tmp_path / "spool" / "predictions"
     with live(create_app(small, LOADERS)) as client, Load(str(client.base_url)) as load:
@@ -165,9 +165,9 @@ def test_what_a_small_spill_does_not_hold_is_counted(server: Database, tmp_path:
     assert set(ids) <= set(load.ids)
 
 
-def test_a_stop_during_an_outage_keeps_what_waits(server: Database, tmp_path: Path) -> None:
-    """The process ends while the database is away: queue and batch in flight go to the disk at once, and the next
-    process logs them."""
+def test_a_stop_during_an_outage_keeps_waiting_rows(server: Database, tmp_path: Path) -> None:
+    """The process ends while the database is unreachable: queue and batch in flight are stored on disk at once, and
+    the next process logs them."""
     made = settings(tmp_path, server)
     with live(create_app(made, LOADERS)) as client, Load(str(client.base_url)) as load:
         wait_for(lambda: metric(client, "prediction_log_rows_total") > 0)
@@ -186,9 +186,9 @@ def test_a_stop_during_an_outage_keeps_what_waits(server: Database, tmp_path: Pa
     assert sorted(server.logged_ids()) == sorted(load.ids)
 
 
-def test_rows_that_postgres_refuses_are_dropped_alone(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
-    """A version too long for its column and a NUL in a name, among rows without fault: two are counted and dropped, and
-    nothing waits for them."""
+def test_only_rows_that_postgres_rejects_are_dropped(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
+    """A version too long for its column and a NUL in a name, among valid rows: these two are counted and dropped, and
+    no other row waits for them."""
     metrics = Metrics()
     log = PredictionLog(
         warehouses["services"], metrics, Spill(tmp_path / "spill", 1 << 20), queue_rows=2_000, retention_days=30

@@ -59,10 +59,10 @@ def tracker(
     children.kill("mlflow")
 
 
-def test_runs_artifacts_and_aliases_through_the_login(
+def test_runs_artifacts_and_aliases_with_a_login(
     tracker: tuple[str, str], s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """User and password by MLflow's own names: a spooled run is sent, its card lies in S3, aliases move."""
+    """User and password by MLflow's own names: a spooled run is sent, its card is in S3, aliases move."""
     uri, password = tracker
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
@@ -92,7 +92,7 @@ def _made(version: str, **changes: Any) -> tracking.TrackedRun:
 POISON = {"bad-name": {"params": {"no such name?!": "x"}}, "nul": {"params": {"trees": "a\0b"}}}
 
 
-def test_runs_that_can_never_be_sent_spoil_no_other(
+def test_runs_that_can_never_be_sent_do_not_affect_others(
     tracker: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every other run is logged once; each of these leaves one ended run at most, and is kept aside with the reason."""
@@ -121,7 +121,7 @@ def test_runs_that_can_never_be_sent_spoil_no_other(
 def test_a_run_that_was_logged_but_not_reported_is_found_again(
     tracker: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The budget ended between the tracker and us, so the run was spooled as well: sent again, it is the same run."""
+    """The time budget ended before the tracker answered, so the run was spooled too: sent again, it is the same run."""
     uri, password = tracker
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
@@ -135,10 +135,10 @@ def test_a_run_that_was_logged_but_not_reported_is_found_again(
     assert len(client.search_model_versions("name = 'spool-twice'")) == 1
 
 
-def test_a_tracker_that_stops_mid_way_uses_up_no_attempt(
+def test_a_tracker_that_fails_midway_does_not_count_as_an_attempt(
     tracker: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A login that no longer holds is the tracker's matter, not the run's: nothing is set aside."""
+    """A login that is no longer valid is a fault of the tracker, not of the run: no run is set aside."""
     uri, _ = tracker
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
@@ -149,16 +149,16 @@ def test_a_tracker_that_stops_mid_way_uses_up_no_attempt(
     assert (place / tracking_spool.DOCUMENT).exists()
 
 
-def test_a_wrong_password_is_refused(tracker: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """401, said as such: a run is spooled then, not lost in a retry loop."""
+def test_a_wrong_password_is_reported(tracker: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names status 401, so that the run is spooled instead of retried in a loop."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(MlflowException, match="401"):
         mlflow.MlflowClient(tracking_uri=tracker[0]).search_experiments()
 
 
-def test_a_tracker_that_is_down_is_known_at_once() -> None:
-    """Training asks first and spools; it never waits for a dead tracker."""
+def test_an_unreachable_tracker_is_detected_at_once() -> None:
+    """Training checks the tracker first and spools the run; it never waits for an unreachable tracker."""
     assert not tracking.reachable(f"http://127.0.0.1:{free_port()}", seconds=1)
 
 

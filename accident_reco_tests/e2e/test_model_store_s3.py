@@ -1,4 +1,4 @@
-"""Promotion on S3 and PostgreSQL with the process killed at every step: the old or the new champion, never neither."""
+"""Promotion on S3 and PostgreSQL with the process killed at every step: the old or the new champion loads."""
 
 import os
 import signal
@@ -92,8 +92,8 @@ def test_killed_at_any_upload_exactly_one_champion_loads(
     assert promotion_history(warehouse, "accidents")
 
 
-def test_two_promotions_from_one_view_make_one_champion(store: ObjectStore) -> None:
-    """The server itself refuses the slower of two: conditional writes, not our luck."""
+def test_of_two_promotions_from_the_same_pointer_one_succeeds(store: ObjectStore) -> None:
+    """The server rejects the slower of two by its conditional write."""
     models = ModelStore(store)
     one, two = models.write(_bundle(b"one")), models.write(_bundle(b"two"))
     first = models.point(one, expected=None, run_id="r1", reason="first")

@@ -47,7 +47,7 @@ def tables(url: str) -> list[str]:
 
 
 @pytest.mark.parametrize("shared", ["database_url", "dagster_database_url", "store_url"])
-def test_a_second_home_is_refused_in_one_line(make: Make, postgres: Postgres, store_url: str, shared: str) -> None:
+def test_a_second_home_is_rejected_in_one_line(make: Make, postgres: Postgres, store_url: str, shared: str) -> None:
     """One shared part is enough. The line names the owner, since when, and what to set; the owner starts as before."""
     first = make("first")
     prepare_home(first)
@@ -74,8 +74,8 @@ def test_a_second_home_is_refused_in_one_line(make: Make, postgres: Postgres, st
     prepare_home(first)
 
 
-def test_what_belongs_to_another_is_not_migrated(make: Make, postgres: Postgres) -> None:
-    """The refusal comes before the schema is touched: the other installation may be of an older version."""
+def test_the_database_of_another_installation_is_not_migrated(make: Make, postgres: Postgres) -> None:
+    """The rejection comes before the schema is changed: the other installation may be of an older version."""
     first = make("first")
     prepare_home(first)
     empty = postgres.new_database()
@@ -85,7 +85,7 @@ def test_what_belongs_to_another_is_not_migrated(make: Make, postgres: Postgres)
 
 
 def test_other_homes_of_the_same_installation_start(make: Make) -> None:
-    """Containers without a common home name the installation; what is shared on purpose is allowed to be."""
+    """Containers without a common home name the installation; sharing on purpose is allowed."""
     first = make("first")
     prepare_home(first)
     prepare_home(make("second", installation_id=this_installation(first).id))
@@ -122,7 +122,7 @@ def test_the_owners_passwords_are_not_changed(make: Make, postgres: Postgres) ->
     assert postgres_answers(make_url(urls[0]).set(drivername="postgresql").render_as_string(hide_password=False))
 
 
-def test_the_command_ends_with_the_line(make: Make) -> None:
+def test_the_command_prints_one_line_and_fails(make: Make) -> None:
     """No traceback: exit code 1 and one line on the error output."""
     first, second = make("first"), make("second")
     prepare_home(first)
@@ -146,7 +146,7 @@ def test_the_command_ends_with_the_line(make: Make) -> None:
 
 
 def test_a_damaged_record_of_the_owner_is_named(make: Make) -> None:
-    """A store whose record cannot be read is nobody's to guess: the message has the object and the fix."""
+    """The owner is not guessed from an unreadable record: the message names the object and the fix."""
     first = make("first")
     open_store(first.store).write(OWNER_KEY, b"{")
     with pytest.raises(LaunchError, match="installation\\.json is damaged"):

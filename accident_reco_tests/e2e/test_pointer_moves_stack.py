@@ -50,7 +50,7 @@ def world(store_url: str, warehouses: tuple[Warehouse, Warehouse]) -> World:
     return World(store_url, *warehouses)
 
 
-def test_no_move_escapes_the_audit(world: World) -> None:
+def test_every_move_is_audited(world: World) -> None:
     """The machine of the unit tests, with the store's own conditional writes and the database's own rights."""
     run_state_machine_as_test(
         machine(lambda: world),
@@ -95,7 +95,7 @@ def champions(world: World) -> Iterator[list[str]]:
 
 
 def test_rollback_by_api_as_the_services_role(world: World, champions: list[str], tmp_path: Path) -> None:
-    """200, audited as promoted, the version left behind blocked; requested again, there is no other way back."""
+    """200, audited as promoted, the version left behind blocked; a second request finds no other version."""
     old, bad = champions
     database = world.services.url.render_as_string(hide_password=False)
     settings = Settings.load(home=tmp_path, database_url=database, store_url=world.store_url, auth_required=False)

@@ -1,4 +1,4 @@
-"""The object store on a real S3 server: conditional writes, interrupted uploads, and every way a store can be wrong."""
+"""The object store on a real S3 server: conditional writes, interrupted uploads, and every fault of a store."""
 
 import io
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 MEBIBYTE = 1 << 20
 
 
-class _Broken(io.BytesIO):
+class _FailingStream(io.BytesIO):
     """Fails after 12 MiB, when the first part of a multipart upload is on the server already."""
 
     def read(self, size: int = -1) -> bytes:
@@ -37,8 +37,8 @@ class _Broken(io.BytesIO):
         return super().read(size)
 
 
-def test_the_whole_vocabulary(store: ObjectStore) -> None:
-    """Create, read, tagged read, swap, list, delete mean on S3 what they mean on a directory."""
+def test_every_operation_works_as_on_a_directory(store: ObjectStore) -> None:
+    """Create, read, tagged read, swap, list and delete have the same results on S3 as on a directory."""
     tag = store.create("m/pointer.json", b"1")
     with pytest.raises(ObjectExists):
         store.create("m/pointer.json", b"2")
@@ -65,8 +65,8 @@ def test_the_whole_vocabulary(store: ObjectStore) -> None:
         store.swap("m/pointer.json", b"3", newer)
 
 
-def test_a_long_listing_comes_whole(store: ObjectStore) -> None:
-    """S3 answers 1,000 keys a page; a model store that lost the rest would lose versions."""
+def test_a_listing_of_several_pages_is_complete(store: ObjectStore) -> None:
+    """S3 lists 1,000 keys a page; without the other pages the model store would lose versions."""
     fs = store._fs
     fs.pipe({f"{store.url}/v/{n:04}/manifest.json": b"{}" for n in range(1005)})
     assert len(store.list("v")) == 1005
@@ -76,7 +76,7 @@ def test_an_interrupted_upload_leaves_the_old_object(store: ObjectStore) -> None
     """The source breaks half-way through a multipart upload: its own error arrives, readers keep the old content."""
     store.write("raw/a.csv", b"old")
     with pytest.raises(OSError, match="reset"):
-        store.write("raw/a.csv", _Broken(b"x" * 30 * MEBIBYTE))
+        store.write("raw/a.csv", _FailingStream(b"x" * 30 * MEBIBYTE))
     assert store.read("raw/a.csv") == b"old"
     assert store.list() == ["raw/a.csv"]
     answer = store._fs.call_s3("list_multipart_uploads", Bucket=store.bucket)
@@ -101,7 +101,7 @@ UPLOAD = textwrap.dedent("""
 
 
 def test_a_killed_uploader_leaves_the_old_object(store: ObjectStore, tmp_path: Path) -> None:
-    """SIGKILL in the middle of an upload: nothing half-visible, and the next upload succeeds."""
+    """SIGKILL in the middle of an upload: no partial object is visible, and the next upload succeeds."""
     store.write("raw/a.csv", b"old")
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
@@ -121,7 +121,7 @@ def test_a_killed_uploader_leaves_the_old_object(store: ObjectStore, tmp_path: P
 
 
 def test_swaps_from_many_threads_all_count(store: ObjectStore) -> None:
-    """Compare-and-swap under contention loses no update: the pointer's promise, on the server's word."""
+    """Compare-and-swap under contention loses no update, by the server's conditional write."""
     assert count_together(store, threads=4, times=5) == 20
 
 
@@ -138,40 +138,40 @@ OPERATIONS = {
 }
 
 
-def _refused(operation: str, store: ObjectStore, way_out: str) -> None:
-    with pytest.raises(StoreError, match=way_out) as error:
+def _assert_reported(operation: str, store: ObjectStore, hint: str) -> None:
+    with pytest.raises(StoreError, match=hint) as error:
         OPERATIONS[operation](store)
-    assert type(error.value) is StoreError, "neither absence nor a lost race: the store itself is wrong"
+    assert type(error.value) is StoreError, "neither absence nor a conflict: the store itself is at fault"
     assert store.url in str(error.value)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_wrong_keys_are_told(s3: S3, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+def test_wrong_keys_are_reported(s3: S3, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     """A wrong secret is never mistaken for an empty store."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     store = _fresh("s3://artifacts/x")
-    _refused(operation, store, "AWS_SECRET_ACCESS_KEY")
+    _assert_reported(operation, store, "AWS_SECRET_ACCESS_KEY")
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "delete"])
-def test_a_missing_bucket_is_told(s3: S3, operation: str) -> None:
+def test_a_missing_bucket_is_reported(s3: S3, operation: str) -> None:
     """A typo in the bucket's name is never mistaken for an empty store: `no champion yet` would retrain everything."""
-    _refused(operation, _fresh("s3://artefacts/x"), "bucket artefacts|rights on artefacts")
+    _assert_reported(operation, _fresh("s3://artefacts/x"), "bucket artefacts|rights on artefacts")
 
 
 @pytest.mark.parametrize("operation", ["read", "write", "exists", "swap"])
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, s3: S3, operation: str) -> None:
-    """A store that is down is told within seconds, with the setting to look at."""
+def test_an_unreachable_server_is_reported(monkeypatch: pytest.MonkeyPatch, s3: S3, operation: str) -> None:
+    """The error comes within seconds and names the setting to check."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     started = time.monotonic()
-    _refused(operation, _fresh("s3://artifacts/x"), "AWS_ENDPOINT_URL")
+    _assert_reported(operation, _fresh("s3://artifacts/x"), "AWS_ENDPOINT_URL")
     assert time.monotonic() - started < 15
 
 
-def test_the_server_goes_in_the_middle_of_an_upload(
+def test_a_server_that_stops_during_an_upload(
     children: Children, stack_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store dies between two parts: a clear error, no hang, and after its return the old object is whole."""
+    """The server stops between two parts: a clear error, no hang, and after a restart the old object is complete."""
     server = start_s3(children, stack_folder / "s3-mortal")
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Auth and predict on a real PostgreSQL: the log from answer to erasure, and text that PostgreSQL does not take."""
+"""Auth and predict on a real PostgreSQL: the log from answer to erasure, and text that PostgreSQL rejects."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]
 
 @pytest.mark.parametrize("text", UNUSUAL_TEXT)
 def test_unusual_text_is_no_internal_error(services: tuple[Auth, httpx.Client], text: str) -> None:
-    """PostgreSQL refuses NUL in text: it never gets there."""
+    """PostgreSQL rejects NUL in text: the services do not send it."""
     auth, predict = services
     headers, quoted = auth.headers(), quote(text, safe="")
     answers = [
@@ -93,10 +93,10 @@ def test_unusual_text_is_no_internal_error(services: tuple[Auth, httpx.Client], 
 @pytest.mark.parametrize(
     "statement", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
 )
-def test_not_even_the_owner_rewrites_the_audit_log(
+def test_the_owner_cannot_rewrite_the_audit_log(
     services: tuple[Auth, httpx.Client], owner: Warehouse, statement: str
 ) -> None:
-    """A trigger refuses whom rights would let through; the roles of the services have no such right to begin with."""
+    """A trigger rejects what the owner's rights allow; the roles of the services lack these rights."""
     with pytest.raises(DBAPIError, match="append-only"), owner.begin() as connection:
         connection.exec_driver_sql(statement)
     with pytest.raises(DBAPIError, match="append-only"), owner.begin() as connection:

@@ -27,7 +27,7 @@ from accident_reco.storage.work_requests import advance_request, request_work
 pytestmark = pytest.mark.e2e
 
 
-def test_from_empty_the_schema_is_that_of_the_code(warehouse: Warehouse) -> None:
+def test_migrations_of_an_empty_database_create_the_schema_of_the_code(warehouse: Warehouse) -> None:
     """The catalogue of PostgreSQL equals the tables in code, comments and types included."""
     with warehouse.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -41,7 +41,7 @@ def test_from_empty_the_schema_is_that_of_the_code(warehouse: Warehouse) -> None
     assert comments == sum(len(table.columns) for table in all_tables().tables.values())
 
 
-def test_from_the_previous_revision_rows_survive(database: str) -> None:
+def test_the_newest_migration_keeps_rows(database: str) -> None:
     """The newest revision, applied to a filled database, keeps its rows and ends with the schema of the code."""
     warehouse = Warehouse(database)
     warehouse.upgrade()
@@ -137,7 +137,7 @@ def test_copy_of_plain_arrays_is_chunked_and_counted(warehouse: Warehouse) -> No
     assert total == (n, pytest.approx((np.arange(n) / 7).sum()))
 
 
-def test_a_broken_row_leaves_the_table_as_it_was(warehouse: Warehouse) -> None:
+def test_an_invalid_row_leaves_the_table_unchanged(warehouse: Warehouse) -> None:
     """A replace whose last row violates a constraint changes nothing."""
     with warehouse.begin() as connection:
         _metadata.create_all(connection)
@@ -156,7 +156,7 @@ def test_reading_connections_reject_writes(warehouse: Warehouse) -> None:
         connection.execute(all_tables().tables["promotions"].delete())
 
 
-def test_the_audit_and_the_requests(warehouses: dict[str, Warehouse]) -> None:
+def test_promotions_and_work_requests(warehouses: dict[str, Warehouse]) -> None:
     """Requests and audit behave as on SQLite: one row per key, closed once, times in UTC.
 
     The services request, the owner carries out.
