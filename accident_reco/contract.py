@@ -318,6 +318,14 @@ class ModelTraining(ABC):
     evaluate_deps: ClassVar[tuple[str, ...]] = ()
     """Further assets of the model that `evaluate` and `compare` read themselves."""
 
+    @property
+    def shared_assets(self) -> Mapping[str, str]:
+        """Name of an upstream asset → the model that defines it, where that is one of `Model.requires`.
+
+        The training job materializes those of `prepared` too, so that it never trains on outdated rows.
+        """
+        return {}
+
     fit_check: ClassVar[tuple[str, str]]
     """Name and description of the blocking check of a candidate's bundle, whose outcome `fit` returns."""
 
@@ -445,16 +453,16 @@ class DemoScenario(ABC):
 class Model(ABC):
     """One model of the platform: the instance that its entry point names."""
 
-    name: ClassVar[str]
+    name: str
     """Name in paths, asset keys, object keys, metrics and settings; [a-z][a-z0-9_]*, at most 32 characters."""
 
-    title: ClassVar[str]
+    title: str
     """Title for pages and dashboards."""
 
     description: ClassVar[str]
     """Prediction and inputs, in one sentence."""
 
-    drift_question: ClassVar[str]
+    drift_question: str
     """Question that its drift report answers, in one sentence."""
 
     task: ClassVar[Task]
@@ -462,6 +470,9 @@ class Model(ABC):
 
     settings: ClassVar[type[Settings]]
     """Subclass of `Settings` with the model's own fields, named `<model>_…`."""
+
+    requires: tuple[str, ...] = ()
+    """Names of the models whose assets this one reads; an installation must select them too."""
 
     access: ClassVar[Mapping[DatabaseRole, Mapping[str, str]]] = {}
     """Database role → table of the model → rights; everything else is denied."""

@@ -23,13 +23,15 @@ from accident_reco.registry import models
 
 def missing_steps(instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
     """Steps to run, in order; each is determined when the previous one is done."""
-    for model in models(platform.settings).values():
-        yield from _missing_steps(model, instance, platform)
+    chosen = models(platform.settings).values()
+    # Of all models before the first step: a model may read data that the steps of another one complete.
+    before = [model.training().data_version(platform) for model in chosen]
+    for model, version in zip(chosen, before, strict=True):
+        yield from _missing_steps(model, version, instance, platform)
 
 
-def _missing_steps(model: Model, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
+def _missing_steps(model: Model, before: str, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
     training = model.training()
-    before = training.data_version(platform)
     yield from training.missing_data(instance, platform)
     why = _training_reason(model, platform)
     if why is None and training.data_version(platform) != before:

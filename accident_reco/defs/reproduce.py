@@ -21,7 +21,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.dataset import STORE, DatasetError, read_recipe
-from accident_reco.registry import all_models, get_model
+from accident_reco.registry import all_models, models
 from accident_reco.settings import PREFIX, Settings, variable
 
 NO_TRACKER = "http://127.0.0.1:1"
@@ -41,20 +41,22 @@ def reproduce(model: str, folder: Path, home: Path) -> Bundle:
     if recipe["model"] != model:
         raise DatasetError(f"{folder} holds inputs of {recipe['model']}, not of {model}")
     shutil.copytree(folder / STORE, home / "store")
-    chosen = {"home": home, "mlflow_tracking_uri": NO_TRACKER, "models": model, **recipe["settings"]}
+    names = (*all_models()[model].requires, model)
+    chosen = {"home": home, "mlflow_tracking_uri": NO_TRACKER, "models": ",".join(names), **recipe["settings"]}
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     os.environ |= {variable(name): str(value) for name, value in chosen.items()}
-    plugin = get_model(Settings.load(), model)
-    training = plugin.training()
+    plugins = models(Settings.load())
+    training = plugins[model].training()
     os.environ |= {variable(name): value for name, value in training.restored_settings(folder).items()}
     platform = Platform(home=str(home))
     platform.warehouse.upgrade()
     training.restore_inputs(folder, platform)
-    definitions = build_defs([plugin], platform)
+    definitions = build_defs(plugins.values(), platform)
     key = dg.AssetKey([model, "candidate_model"])
     inputs = [dg.AssetKey([model, name]) for name in training.reproduction_inputs]
-    selected = dg.AssetSelection.assets(key).upstream() & dg.AssetSelection.groups(training_group(model))
+    groups = dg.AssetSelection.groups(*(training_group(name) for name in names))
+    selected = dg.AssetSelection.assets(key).upstream() & groups
     result = dg.materialize(
         [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)],
         selection=selected - dg.AssetSelection.assets(*inputs),

@@ -4,7 +4,7 @@ The functions that they call are the model's `contract.ModelTraining`; Dagster's
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -50,7 +50,9 @@ def training_definitions(model: Model) -> dg.Definitions:
     ]
     job = dg.define_asset_job(
         training_job(model.name),
-        selection=dg.AssetSelection.assets(*_keys(model, training.prepared), *(asset.key for asset in assets)),
+        selection=dg.AssetSelection.assets(
+            *_keys(model, training, training.prepared), *(asset.key for asset in assets)
+        ),
         description=f"Train every candidate of {model.name}, evaluate the best one, promote it if the gate accepts.",
         executor_def=FORKED_TRAINING,
     )
@@ -64,8 +66,8 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
 
     @dg.asset(
         key=key,
-        ins=_frames(model, training.fit_inputs),
-        deps=_keys(model, training.fit_deps),
+        ins=_frames(model, training, training.fit_inputs),
+        deps=_keys(model, training, training.fit_deps),
         group_name=training_group(model.name),
         owners=[model.owner],
         kinds=set(candidate.kinds),
@@ -93,8 +95,8 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
 
     @dg.asset(
         key=key,
-        ins=_frames(model, (*bundles, *training.evaluate_inputs)),
-        deps=_keys(model, training.evaluate_deps),
+        ins=_frames(model, training, (*bundles, *training.evaluate_inputs)),
+        deps=_keys(model, training, training.evaluate_deps),
         group_name=training_group(model.name),
         owners=[model.owner],
         kinds={*_shared_kinds(training), "mlflow"},
@@ -128,8 +130,8 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
 
     @dg.asset(
         key=key,
-        ins=_frames(model, ("candidate_model", *training.compare_inputs)),
-        deps=_keys(model, training.evaluate_deps),
+        ins=_frames(model, training, ("candidate_model", *training.compare_inputs)),
+        deps=_keys(model, training, training.evaluate_deps),
         group_name=training_group(model.name),
         owners=[model.owner],
         kinds=_shared_kinds(training),
@@ -278,9 +280,9 @@ def _shared_kinds(training: ModelTraining) -> set[str]:
     return set(frozenset.intersection(*(candidate.kinds for candidate in training.candidates.values())))
 
 
-def _keys(model: Model, names: Iterable[str]) -> list[dg.AssetKey]:
-    return [dg.AssetKey([model.name, name]) for name in names]
+def _keys(model: Model, training: ModelTraining, names: Iterable[str]) -> list[dg.AssetKey]:
+    return [dg.AssetKey([training.shared_assets.get(name, model.name), name]) for name in names]
 
 
-def _frames(model: Model, names: Iterable[str]) -> dict[str, dg.AssetIn]:
-    return {name: dg.AssetIn(key=dg.AssetKey([model.name, name])) for name in names}
+def _frames(model: Model, training: ModelTraining, names: Sequence[str]) -> dict[str, dg.AssetIn]:
+    return {name: dg.AssetIn(key=key) for name, key in zip(names, _keys(model, training, names), strict=True)}

@@ -237,7 +237,8 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     """The settings class of an installation with these models.
 
     Raises:
-        SettingsError: two models declare the same setting, or one has no settings class.
+        SettingsError: different settings classes declare the same setting, a model has no settings class, or a model
+            that it requires is not selected.
         UnknownModelError: a model is not installed or cannot be imported.
     """
     classes = plugins.settings_classes(names)
@@ -248,9 +249,15 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
                 f"the model {name!r}: its `settings` must be a subclass of accident_reco.settings.Settings"
             )
         for field in kind.model_fields.keys() - Settings.model_fields.keys():
-            if field in declared:
+            # Models with the same class, such as two instances of one model, share its fields.
+            if field in declared and classes[declared[field]] is not kind:
                 raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")
             declared[field] = name
+        if absent := [needed for needed in plugins.required_names(name) if needed not in names]:
+            raise SettingsError(
+                f"the model {name!r} requires {', '.join(absent)}, which {plugins.VARIABLE} does not select; "
+                f"fix: {plugins.VARIABLE}={','.join((*absent, *names))}"
+            )
     return type(
         "Settings", (*dict.fromkeys(classes.values()), Settings), {"__doc__": Settings.__doc__, "__module__": __name__}
     )

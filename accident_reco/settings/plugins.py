@@ -64,3 +64,8 @@ def chosen_names(stated: str | None = None) -> tuple[str, ...]:
 def settings_classes(names: tuple[str, ...]) -> Mapping[str, Any]:
     """Model name → the model's settings class, in the order of `names`; None where it declares none."""
     return {name: getattr(load_model(name), "settings", None) for name in names}
+
+
+def required_names(name: str) -> tuple[str, ...]:
+    """Names of the models that a model requires."""
+    return tuple(getattr(load_model(name), "requires", ()))

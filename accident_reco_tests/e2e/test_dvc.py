@@ -24,7 +24,7 @@ from accident_reco.lifecycle.dataset import DatasetError, Datasets
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
-from accident_reco.models.accidents.training.parameters import TUNED_KEY
+from accident_reco.models.accidents.training.parameters import get_tuned_key
 from accident_reco.models.accidents.training.tuning import SPACE
 from accident_reco.registry import all_models
 from accident_reco.settings import Settings, variable
@@ -84,7 +84,7 @@ class Trained:
         chosen_of = {"forest": asdict(forest), "boosting": asdict(boosting)}
         found = {name: {"chosen": {key: chosen_of[name][key] for key in SPACE[name]}} for name in SPACE}
         document = {"data_source": "sample", "feature_set": "call", "people": 600, **found}
-        open_store(self.settings.store).write(TUNED_KEY, canonical_json(document))
+        open_store(self.settings.store).write(get_tuned_key("accidents"), canonical_json(document))
         self.run(sys.executable, "-c", TRAIN)
 
     def run(self, *command: str, cwd: Path = ROOT, code: int = 0, **environ: str) -> str:

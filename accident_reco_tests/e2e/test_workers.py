@@ -25,7 +25,7 @@ from accident_reco.launch.processes import Children, free_port
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
-from accident_reco.models.accidents.assets.scoring import SCORED
+from accident_reco.models.accidents.assets.scoring import scored_key
 from accident_reco.models.accidents.data.raw_store import load_frame
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings, variable
@@ -185,7 +185,7 @@ def test_runs_survive_a_killed_worker(workers: Distributed, site: Site) -> None:
 
     promote_a_model(workers.settings)
     _wait(workers.launch("score_accidents", 2022))
-    scored = read_frame(store, SCORED, "2022")
+    scored = read_frame(store, scored_key("accidents"), "2022")
     assert len(scored) == len(load_frame(store, "victims", 2022))
     assert workers.started_by("score_accidents", 2022, "scored_victims") == [second]
     assert workers.started_by(INGEST, 2024, STEP) == [], "the run had failed"

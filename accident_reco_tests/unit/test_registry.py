@@ -155,6 +155,23 @@ def test_two_models_cannot_declare_the_same_setting(declare, tmp_path) -> None:
     assert Settings.load(home=tmp_path, models="weather").model_names == ("weather",)
 
 
+def test_models_may_share_one_settings_class(declare, tmp_path) -> None:
+    """Two instances of one model: its fields are there once."""
+    declare(weather=variant(settings=OwnSettings), climate=variant(name="climate", settings=OwnSettings))
+    settings = Settings.load(home=tmp_path)
+    assert settings.model_names == ("accidents", "climate", "movies", "weather")
+    assert list(type(settings).groups()).count("Weather model") == 1
+
+
+def test_a_required_model_must_be_selected(declare, tmp_path) -> None:
+    """The message names both and the setting that selects both."""
+    declare(weather=variant(requires=("movies",)))
+    assert Settings.load(home=tmp_path, models="weather,movies").model_names == ("weather", "movies")
+    message = "'weather' requires movies, which ACCIDENT_RECO_MODELS does not select; fix: .*=movies,weather"
+    with pytest.raises(SettingsError, match=message):
+        Settings.load(home=tmp_path, models="weather")
+
+
 def test_a_model_that_cannot_be_loaded_is_a_wrong_setting(declare, tmp_path, monkeypatch) -> None:
     """No settings class, or no such module: a start ends with one message that names the model, without traceback."""
     declare(weather=object())

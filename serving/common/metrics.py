@@ -48,6 +48,7 @@ class Metrics:
         # Creation times would double the number of series and no dashboard reads them.
         disable_created_metrics()
         self.registry = CollectorRegistry()
+        self._counters: dict[tuple[str, str, tuple[str, ...]], Counter] = {}
         self._requests = self.counter("http_requests", "Requests served", ("method", "route", "status"))
         self._duration = self.histogram(
             "http_request_duration_seconds",
@@ -59,8 +60,11 @@ class Metrics:
         self._duration_children: dict[tuple[str, str], Histogram] = {}
 
     def counter(self, name: str, help_: str, labels: tuple[str, ...] = ()) -> Counter:
-        """A counter; the exposition adds `_total` to its name."""
-        return Counter(name, help_, labels, registry=self.registry)
+        """A counter; the exposition adds `_total` to its name. The same declaration returns the same counter."""
+        declared = (name, help_, labels)
+        if declared not in self._counters:
+            self._counters[declared] = Counter(name, help_, labels, registry=self.registry)
+        return self._counters[declared]
 
     def gauge(self, name: str, help_: str, labels: tuple[str, ...] = (), across: str = "livesum") -> Gauge:
         """A gauge; `across` is its aggregation over workers: livesum, livemax, livemin or livemostrecent."""

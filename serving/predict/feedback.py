@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -24,15 +25,8 @@ Status = Annotated[Literal["accepted", "known"], Field(description="`known`: the
 def router(context: Context, model: str, label: Label) -> APIRouter:
     """The endpoint of one model."""
     routes = build_router("feedback", requires=context.guard.require("feedback"))
-    body_type = create_model(
-        f"{label.body.__name__}Request",
-        __base__=label.body,
-        __doc__=label.body.__doc__,
-        prediction_id=(PredictionId, ...),
-    )
-    response_type = label.answer or create_model(
-        f"{label.body.__name__}Response", __base__=label.body, prediction_id=(str, ...), status=(Status, ...)
-    )
+    body_type = _build_request_type(label.body)
+    response_type = label.answer or _build_response_type(label.body)
 
     async def report_outcome(body: BaseModel, request: Request) -> Response:
         prediction_id = str(body.prediction_id)  # type: ignore[attr-defined]
@@ -78,6 +72,18 @@ def router(context: Context, model: str, label: Label) -> APIRouter:
         responses=responses(404, 409, 410),
     )(report_outcome)
     return routes
+
+
+@cache  # models with the same label have one schema in the documentation
+def _build_request_type(body: type[BaseModel]) -> type[BaseModel]:
+    return create_model(
+        f"{body.__name__}Request", __base__=body, __doc__=body.__doc__, prediction_id=(PredictionId, ...)
+    )
+
+
+@cache
+def _build_response_type(body: type[BaseModel]) -> type[BaseModel]:
+    return create_model(f"{body.__name__}Response", __base__=body, prediction_id=(str, ...), status=(Status, ...))
 
 
 def _simplify(label: dict[str, Any] | None) -> Any:

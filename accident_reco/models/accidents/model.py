@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
-from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.settings import AccidentSettings, FeatureSet
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -14,13 +14,22 @@ if TYPE_CHECKING:
     from accident_reco.dashboards import Dashboard
     from accident_reco.models.accidents.demo import AccidentDemo
 
+BASE: Final = "accidents"
+"""Name of the instance that has the data: its assets, tables, sensors and dashboards."""
 _DATA_TABLES: Final = ("accident_years", "accidents", "places", "vehicles", "victims", "quarantine", "codebook")
 
 
 class AccidentModel(Model):
-    """Severity of a road user's injury."""
+    """Severity of a road user's injury.
 
-    name = "accidents"
+    A second instance with another name is a model of its own, on the data of the base instance: it has its own
+    features, versions, endpoints and monitoring.
+
+    Args:
+        name: name of the instance; the base instance is `accidents`.
+        feature_set: its feature set; None: that of the setting `accidents_feature_set`.
+    """
+
     title = "Severity of road accidents"
     description = "Probability that a road user involved in an accident is killed or hospitalised."
     drift_question = "Does the traffic of the accident model differ from the data that its champion was trained on?"
@@ -28,30 +37,39 @@ class AccidentModel(Model):
     settings = AccidentSettings
     access: ClassVar = {"reader": dict.fromkeys(_DATA_TABLES, "SELECT")}
 
+    def __init__(self, name: str = BASE, feature_set: FeatureSet | None = None) -> None:
+        self.name = name
+        self.feature_set = feature_set
+        self.is_base = name == BASE
+        if not self.is_base:
+            self.requires = (BASE,)
+            self.title = f"{self.title} ({name})"
+            self.drift_question = f"Does the traffic of {name} differ from the data that its champion was trained on?"
+
     def tables(self) -> Sequence[Table]:
         from accident_reco.models.accidents.data.tables import TABLES
 
-        return TABLES
+        return TABLES if self.is_base else ()
 
     def serving(self) -> ModelServing:
         from accident_reco.models.accidents.serving.plugin import AccidentServing
 
-        return AccidentServing()
+        return AccidentServing(self.name)
 
     def training(self) -> ModelTraining:
         from accident_reco.models.accidents.assets.plugin import AccidentTraining
 
-        return AccidentTraining()
+        return AccidentTraining(self)
 
     def dashboards(self) -> Sequence[Dashboard]:
         from accident_reco.models.accidents.dashboards import DASHBOARDS
 
-        return DASHBOARDS
+        return DASHBOARDS if self.is_base else ()
 
-    def demo(self) -> AccidentDemo:
+    def demo(self) -> AccidentDemo | None:
         from accident_reco.models.accidents.demo import AccidentDemo
 
-        return AccidentDemo()
+        return AccidentDemo() if self.is_base else None
 
 
 MODEL: Final = AccidentModel()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
 from accident_reco.settings import Settings
+
+FeatureSet: TypeAlias = Literal["call", "full"]
 
 
 class AccidentData(BaseModel):
@@ -36,7 +38,7 @@ class AccidentData(BaseModel):
 class AccidentTraining(BaseModel):
     """Accident model: training and promotion."""
 
-    accidents_feature_set: Literal["call", "full"] = Field(
+    accidents_feature_set: FeatureSet = Field(
         "call", description="`call`: fields known when the call comes in; `full` adds obstacle, impact and manoeuvre"
     )
     accidents_synthetic_share: float = Field(
@@ -86,3 +88,13 @@ class AccidentTraining(BaseModel):
 
 class AccidentSettings(AccidentData, AccidentTraining, Settings):
     """The platform's settings with those of the accident model."""
+
+
+def select_settings(settings: Settings, feature_set: FeatureSet | None) -> AccidentSettings:
+    """The accident settings of one instance of the model.
+
+    Args:
+        feature_set: the instance's own feature set instead of the setting; None: the setting.
+    """
+    own = settings.of(AccidentSettings)
+    return own if feature_set is None else own.model_copy(update={"accidents_feature_set": feature_set})

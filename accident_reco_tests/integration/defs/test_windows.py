@@ -18,7 +18,6 @@ from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.model import MODEL
 from accident_reco.models.accidents.monitoring import load_year_window
 from accident_reco.models.accidents.sample import sample_year
-from accident_reco.models.accidents.serving.plugin import AccidentServing
 from accident_reco.models.movies.model import MODEL as MOVIES
 from accident_reco.settings import Settings
 from accident_reco.storage.drift_reports import latest_report, recent_verdicts
@@ -138,7 +137,7 @@ def test_the_log_is_read_as_callers_spelt_it(settings, warehouse) -> None:
     }
     insert_predictions(warehouse, [row])
     platform = OpenedPlatform(settings, warehouse)
-    window = log_windows(platform, AccidentServing(), manifest, read_reference(reference_bytes(reference))).current
+    window = log_windows(platform, MODEL.serving(), manifest, read_reference(reference_bytes(reference))).current
     assert {name: values.tolist() for name, values in window.columns.items()} == {
         "hrmn": [1745.0],
         "actp": [10],

@@ -13,24 +13,25 @@ from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import checks, ingest, raw_store
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_freshness
 from accident_reco.models.accidents.data.queries import count_rows, read_loaded_years
+from accident_reco.models.accidents.model import BASE
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 
 # Metadata of materialized partitions, by asset and year.
 YearMetadata = dict[tuple[dg.AssetKey, int], dict[str, Any]]
 
-GROUP = "accidents_ingest"
-OWNERS = ["team:accidents"]
+GROUP = f"{BASE}_ingest"
+OWNERS = [f"team:{BASE}"]
 DESCRIPTIONS = {
     "caracteristiques": "When, where and in which light and weather each accident happened, as published.",
     "lieux": "The roads of each accident (one to five rows), as published.",
     "vehicules": "The vehicles of each accident, as published.",
     "usagers": "The road users of each accident, as published.",
 }
-VICTIMS = dg.AssetKey(["accidents", "victims"])
-QUARANTINE = dg.AssetKey(["accidents", "quarantine"])
-WAREHOUSE = dg.AssetKey(["accidents", "warehouse_tables"])
-RAW = [dg.AssetKey(["accidents", table]) for table in TABLES]
+VICTIMS = dg.AssetKey([BASE, "victims"])
+QUARANTINE = dg.AssetKey([BASE, "quarantine"])
+WAREHOUSE = dg.AssetKey([BASE, "warehouse_tables"])
+RAW = [dg.AssetKey([BASE, table]) for table in TABLES]
 PROGRESS_BYTES = 5 << 20
 RAW_FILE_INTACT = "The stored file is byte for byte the fetched one, and its header is that of its table."
 CHECKS = {
@@ -143,7 +144,7 @@ def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
     """Metadata of a year, by asset and year, as the assets' history shows it."""
     metadata: YearMetadata = {}
     for table, (record, fetched) in year.files.items():
-        metadata[dg.AssetKey(["accidents", table]), year.year] = {
+        metadata[dg.AssetKey([BASE, table]), year.year] = {
             "file": record.name,
             "source_url": record.url,
             "sha256": record.sha256,
@@ -209,7 +210,7 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
     done = ingest.load_warehouse(
         platform.objects, platform.warehouse, open_source(platform.settings.of(AccidentSettings)).data_source
     )
-    versions = record_model_metrics(platform.models, platform.warehouse, "accidents")
+    versions = record_model_metrics(platform.models, platform.warehouse, BASE)
     counts = count_rows(platform.warehouse)
     return dg.MaterializeResult(
         metadata={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -14,15 +15,22 @@ from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest, canonica
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with
-from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.model import BASE, AccidentModel
+from accident_reco.models.accidents.settings import AccidentSettings, select_settings
 from accident_reco.settings import Settings
 
+SHARED: Final = ("victims", "synthetic_victims", "training_set")
+"""Assets of the base instance that the other instances read."""
 EXPORT_CHECK: Final = "export_matches_trees"
 TRACKED_FILES: Final = (CARD_FILE, "features.json", "decision.json", "model.onnx")
 
 
 class AccidentTraining(ModelTraining):
-    """Trains a random forest and gradient boosting on real and synthetic road users and chooses the better one."""
+    """Trains a random forest and gradient boosting on real and synthetic road users and chooses the better one.
+
+    Args:
+        model: the instance; its name is that of its assets and versions, its feature set that of its features.
+    """
 
     candidates: ClassVar = {
         "boosting": Candidate(
@@ -49,32 +57,44 @@ class AccidentTraining(ModelTraining):
     )
     reproduction_inputs = ("tuned_parameters",)
 
+    def __init__(self, model: AccidentModel) -> None:
+        self._model = model
+
+    @property
+    def shared_assets(self) -> Mapping[str, str]:
+        return {} if self._model.is_base else dict.fromkeys(SHARED, BASE)
+
     def definitions(self, settings: Settings) -> dg.Definitions:
-        modules = (ingest, training_data, training_checks, scoring)
-        partitioned = partitioned_executor(settings)
-        own = settings.of(AccidentSettings)
-        return dg.Definitions(
+        model, partitioned = self._model, partitioned_executor(settings)
+        own = dg.Definitions(
+            assets=[*training_data.build_feature_assets(model), scoring.build_scored_victims(model)],
+            asset_checks=[*training_checks.build_feature_checks(model), scoring.build_score_check(model.name)],
+            jobs=[training_data.build_tune_job(model.name), scoring.build_score_job(model.name, partitioned)],
+        )
+        if not model.is_base:
+            return own
+        modules = (ingest, training_data, training_checks)
+        sensor_settings = settings.of(AccidentSettings)
+        data = dg.Definitions(
             assets=dg.load_assets_from_modules(modules),
             asset_checks=dg.load_asset_checks_from_modules(modules),
-            jobs=[
-                ingest.build_ingest_job(partitioned),
-                ingest.load_accidents,
-                training_data.tune_accidents,
-                scoring.build_score_job(partitioned),
-            ],
-            sensors=[sensors.build_source_sensor(own), sensors.build_warehouse_sensor(own)],
+            jobs=[ingest.build_ingest_job(partitioned), ingest.load_accidents],
+            sensors=[sensors.build_source_sensor(sensor_settings), sensors.build_warehouse_sensor(sensor_settings)],
         )
+        return dg.Definitions.merge(data, own)
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
         from accident_reco.models.accidents.training import artefact_checks, assembly, parameters
         from accident_reco.models.accidents.training.training_population import load_population
 
-        settings = platform.settings.of(AccidentSettings)
+        settings = self._settings(platform)
         features, training_set = frames["features"], frames["training_set"]
         data_source = load_population(platform.objects, settings).data_source
-        tuned, why = parameters.read_tuned_parameters(platform.objects, data_source, settings.accidents_feature_set)
+        tuned, why = parameters.read_tuned_parameters(
+            platform.objects, self._model.name, data_source, settings.accidents_feature_set
+        )
         chosen = parameters.select_parameters(settings, int((~training_set["synthetic"]).sum()), tuned)[kind]
-        bundle = assembly.fit_candidate(features, training_set, chosen, why, settings)
+        bundle = assembly.fit_candidate(self._model.name, features, training_set, chosen, why, settings)
         problem = artefact_checks.check_exported_model(bundle.files, artefact_checks.sample_features(features))
         metadata = {
             "parameters": dg.MetadataValue.json(bundle.lineage["parameters"]),
@@ -87,7 +107,7 @@ class AccidentTraining(ModelTraining):
         from accident_reco.models.accidents.training.plots import embed_markdown, plot_evaluation
         from accident_reco.models.accidents.training.training_population import load_population
 
-        settings = platform.settings.of(AccidentSettings)
+        settings = self._settings(platform)
         population = load_population(platform.objects, settings)
         chosen, why = assembly.choose_candidate(candidates)
         done = assembly.assemble(
@@ -95,7 +115,7 @@ class AccidentTraining(ModelTraining):
         )
         parameters = candidates[chosen].lineage["parameters"]
         origin = {"data_source": population.data_source, "sources": population.sources, "parameters": parameters}
-        bundle = Bundle(assembly.MODEL, done.bundle.files, done.bundle.signature, done.bundle.metrics, origin)
+        bundle = replace(done.bundle, lineage=origin)
         pictures = plot_evaluation(done.holdout.label, done.report)
         return Evaluated(
             bundle,
@@ -128,7 +148,7 @@ class AccidentTraining(ModelTraining):
         from accident_reco.models.accidents.training.evaluation import Holdout, compare
         from accident_reco.models.accidents.training.training_population import load_population
 
-        settings = platform.settings.of(AccidentSettings)
+        settings = self._settings(platform)
         ours, theirs = AccidentScorer.from_files(candidate.files), AccidentScorer.from_files(files, manifest)
         return compare(
             ours, theirs, Holdout.from_victims(load_population(platform.objects, settings).victims), settings.seed
@@ -172,20 +192,25 @@ class AccidentTraining(ModelTraining):
         from accident_reco.models.accidents.sources import open_source
 
         offered = {str(year) for year in open_source(platform.settings.of(AccidentSettings)).years()}
-        champion = platform.models.pointer("accidents")
-        scored = find_years_with(instance, scoring.SCORED, "version", champion.version if champion else "")
+        champion = platform.models.pointer(self._model.name)
+        scored = find_years_with(
+            instance, scoring.scored_key(self._model.name), "version", champion.version if champion else ""
+        )
         for first, last in find_year_ranges(offered - scored):
-            yield Step("score_accidents", "not scored by the champion yet", first, last)
+            yield Step(f"score_{self._model.name}", "not scored by the champion yet", first, last)
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         from accident_reco.models.accidents.training.inputs import save_inputs
 
-        save_inputs(platform.objects, platform.settings.of(AccidentSettings), candidate, folder)
+        save_inputs(platform.objects, self._settings(platform), candidate, folder)
 
     def restored_settings(self, folder: Path) -> Mapping[str, str]:
         from accident_reco.models.accidents.training.inputs import get_source_setting
 
         return get_source_setting(folder)
+
+    def _settings(self, platform: Platform) -> AccidentSettings:
+        return select_settings(platform.settings, self._model.feature_set)
 
 
 def _get_parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:

@@ -6,19 +6,21 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.store import NoSuchVersion
-from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
+from accident_reco.models.accidents.assets.ingest import VICTIMS
 from accident_reco.models.accidents.assets.partitions import single_run, years
 from accident_reco.models.accidents.data.raw_store import load_frame
 from accident_reco.models.accidents.data.severity import is_severe
+from accident_reco.models.accidents.model import AccidentModel
 from accident_reco.models.accidents.scoring.answer import build_answer_columns
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer
-from accident_reco.models.accidents.training.assembly import MODEL
 from accident_reco.models.accidents.training.training_rows import extract_columns
 
-GROUP = "accidents_training"
-SCORED = dg.AssetKey(["accidents", "scored_victims"])
-PRODUCTION = dg.AssetKey(["accidents", "production_model"])
+
+def scored_key(model: str) -> dg.AssetKey:
+    """Asset key of a model's batch scores."""
+    return dg.AssetKey([model, "scored_victims"])
 
 
 def score_road_users(scorer: AccidentScorer, victims: pd.DataFrame, version: str) -> pd.DataFrame:
@@ -28,59 +30,71 @@ def score_road_users(scorer: AccidentScorer, victims: pd.DataFrame, version: str
     return keys.assign(**build_answer_columns(answer), version=version)
 
 
-@dg.multi_asset(
-    name="scored_victims",
-    outs={
-        "scored_victims": dg.AssetOut(
-            key=SCORED,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"onnx", "parquet"},
-            io_manager_key="frames",
-            code_version="1",
-            description="Every road user of a year with the champion's probability.",
-        ),
-    },
-    deps=[VICTIMS, PRODUCTION],
-    partitions_def=years,
-    backfill_policy=single_run,
-)
-def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dict[str, pd.DataFrame]:
-    """Score every year of the run; partition key → frame."""
-    champion = platform.models.champion(MODEL)
-    if champion is None:
-        raise NoSuchVersion("there is no champion of the accident model; fix: train one first")
-    manifest = champion[1]
-    scorer = AccidentScorer.from_files(platform.models.files(manifest), manifest)
-    scored, rows, severe = {}, 0, 0
-    for year in context.partition_keys:
-        victims = load_frame(platform.objects, "victims", int(year))
-        scored[year] = score_road_users(scorer, victims, manifest.version)
-        rows, severe = rows + len(victims), severe + int(is_severe(victims["grav"]).sum())
-    context.add_output_metadata(
-        {
-            "version": manifest.version,
-            "data_source": manifest.data_source,
-            "road_users": rows,
-            "grave_share": severe / max(rows, 1),
-            "mean_probability": float(pd.concat(scored.values())["probability"].mean()) if rows else 0.0,
-        }
+def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
+    """The asset of the instance's batch scores."""
+
+    @dg.multi_asset(
+        name="scored_victims" if model.is_base else f"{model.name}__scored_victims",  # names of ops are unique
+        outs={
+            "scored_victims": dg.AssetOut(
+                key=scored_key(model.name),
+                group_name=training_group(model.name),
+                owners=[model.owner],
+                kinds={"onnx", "parquet"},
+                io_manager_key="frames",
+                code_version="1",
+                description="Every road user of a year with the champion's probability.",
+            ),
+        },
+        deps=[VICTIMS, dg.AssetKey([model.name, "production_model"])],
+        partitions_def=years,
+        backfill_policy=single_run,
     )
-    return scored
+    def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dict[str, pd.DataFrame]:
+        """Score every year of the run; partition key → frame."""
+        champion = platform.models.champion(model.name)
+        if champion is None:
+            raise NoSuchVersion(f"there is no champion of {model.name}; fix: train one first")
+        manifest = champion[1]
+        scorer = AccidentScorer.from_files(platform.models.files(manifest), manifest)
+        scored, rows, severe = {}, 0, 0
+        for year in context.partition_keys:
+            victims = load_frame(platform.objects, "victims", int(year))
+            scored[year] = score_road_users(scorer, victims, manifest.version)
+            rows, severe = rows + len(victims), severe + int(is_severe(victims["grav"]).sum())
+        context.add_output_metadata(
+            {
+                "version": manifest.version,
+                "data_source": manifest.data_source,
+                "road_users": rows,
+                "grave_share": severe / max(rows, 1),
+                "mean_probability": float(pd.concat(scored.values())["probability"].mean()) if rows else 0.0,
+            }
+        )
+        return scored
+
+    return scored_victims
 
 
-@dg.asset_check(asset=SCORED, description="Every road user has a probability between 0 and 1.")
-def every_road_user_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
-    """Passes when no probability is missing or out of range."""
-    probability = scored_victims["probability"]
-    return dg.AssetCheckResult(passed=bool(probability.between(0, 1).all()), metadata={"road_users": len(probability)})
+def build_score_check(model: str) -> dg.AssetChecksDefinition:
+    """The check of a model's batch scores."""
+
+    @dg.asset_check(asset=scored_key(model), description="Every road user has a probability between 0 and 1.")
+    def every_road_user_scored(scored_victims: pd.DataFrame) -> dg.AssetCheckResult:
+        """Passes when no probability is missing or out of range."""
+        probability = scored_victims["probability"]
+        return dg.AssetCheckResult(
+            passed=bool(probability.between(0, 1).all()), metadata={"road_users": len(probability)}
+        )
+
+    return every_road_user_scored
 
 
-def build_score_job(executor: dg.ExecutorDefinition | None) -> Any:
-    """The partitioned job of batch scoring."""
+def build_score_job(model: str, executor: dg.ExecutorDefinition | None) -> Any:
+    """The partitioned job `score_<model>` of batch scoring."""
     return dg.define_asset_job(
-        "score_accidents",
-        selection=dg.AssetSelection.assets(SCORED),
+        f"score_{model}",
+        selection=dg.AssetSelection.assets(scored_key(model)),
         description="Score whole years with the champion.",
         executor_def=executor,
     )

@@ -7,16 +7,12 @@ import pandas as pd
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets.ingest import VICTIMS
-from accident_reco.models.accidents.assets.training_data import (
-    features,
-    synthetic_victims,
-    training_set,
-    tuned_parameters,
-)
-from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.assets.training_data import synthetic_victims, training_set
+from accident_reco.models.accidents.model import AccidentModel
+from accident_reco.models.accidents.settings import AccidentSettings, select_settings
 from accident_reco.models.accidents.synthesis import quality
 from accident_reco.models.accidents.training import artefact_checks
-from accident_reco.models.accidents.training.parameters import TUNED_KEY
+from accident_reco.models.accidents.training.parameters import get_tuned_key
 from accident_reco.models.accidents.training.plots import embed_markdown
 from accident_reco.models.accidents.training.training_population import load_population
 
@@ -71,17 +67,27 @@ def no_holdout_leakage(platform: Platform, training_set: pd.DataFrame) -> dg.Ass
     )
 
 
-@dg.asset_check(asset=features, blocking=True, description="The columns are the spec's, finite, and not empty.")
-def features_match_spec(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
-    """Training and serving build the same features."""
-    return _build_result(
-        artefact_checks.check_feature_table(features, platform.settings.of(AccidentSettings).accidents_feature_set)
+def build_feature_checks(model: AccidentModel) -> list[dg.AssetChecksDefinition]:
+    """Checks of the instance's model matrix and tuned parameters."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey([model.name, "features"]),
+        blocking=True,
+        description="The columns are the spec's, finite, and not empty.",
     )
+    def features_match_spec(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
+        """Training and serving build the same features."""
+        settings = select_settings(platform.settings, model.feature_set)
+        return _build_result(artefact_checks.check_feature_table(features, settings.accidents_feature_set))
 
+    @dg.asset_check(
+        asset=dg.AssetKey([model.name, "tuned_parameters"]),
+        blocking=True,
+        description="Values in the declared space, not worse than before.",
+    )
+    def tuned_parameters_in_space(platform: Platform) -> dg.AssetCheckResult:
+        """Trainings read only values of the declared space, not worse than the previous ones on the same folds."""
+        document = json.loads(platform.objects.read(get_tuned_key(model.name)))
+        return _build_result(artefact_checks.check_tuned_parameters(document))
 
-@dg.asset_check(
-    asset=tuned_parameters, blocking=True, description="Values in the declared space, not worse than before."
-)
-def tuned_parameters_in_space(platform: Platform) -> dg.AssetCheckResult:
-    """Trainings read only values of the declared space that are not worse than the previous ones on the same folds."""
-    return _build_result(artefact_checks.check_tuned_parameters(json.loads(platform.objects.read(TUNED_KEY))))
+    return [features_match_spec, tuned_parameters_in_space]

@@ -1,4 +1,8 @@
-"""Assets before the candidates of a training: synthetic road users, training set, model matrix, parameters."""
+"""Assets before the candidates of a training: synthetic road users, training set, model matrix, parameters.
+
+The first two are shared by all instances of the model; the other two depend on the feature set, and each instance has
+its own.
+"""
 
 from typing import Any
 
@@ -6,19 +10,25 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
 from accident_reco.models.accidents.data.severity import is_severe
-from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.model import BASE, AccidentModel
+from accident_reco.models.accidents.settings import AccidentSettings, select_settings
 from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
 from accident_reco.models.accidents.training.training_population import load_population
 
-GROUP = "accidents_training"
-COMMON: dict[str, Any] = {"key_prefix": "accidents", "group_name": GROUP, "owners": OWNERS, "code_version": "1"}
+COMMON: dict[str, Any] = {
+    "key_prefix": BASE,
+    "group_name": training_group(BASE),
+    "owners": OWNERS,
+    "code_version": "1",
+}
 
 
 @dg.asset(
@@ -69,55 +79,68 @@ def training_set(
     return rows
 
 
-@dg.asset(
-    **COMMON,
-    kinds={"numpy", "parquet"},
-    io_manager_key="frames",
-    description="Model matrix: real rows, rows with simulated missing values, synthetic rows; with label and weight.",
-)
-def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
-    """Build the matrix with the feature builder of the service."""
-    table = candidate.build_feature_frame(
-        training_set, TrainingConfig.from_settings(platform.settings.of(AccidentSettings))
+def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
+    """The instance's model matrix and tuned parameters."""
+    common: dict[str, Any] = {
+        "key_prefix": model.name,
+        "group_name": training_group(model.name),
+        "owners": [model.owner],
+        "code_version": "1",
+    }
+
+    @dg.asset(
+        **common,
+        ins={"training_set": dg.AssetIn(key=training_set.key)},
+        kinds={"numpy", "parquet"},
+        io_manager_key="frames",
+        description="Model matrix: real rows, rows with simulated missing values, synthetic rows; "
+        "with label and weight.",
     )
-    origins = {str(origin): int(rows) for origin, rows in table["_origin"].value_counts().items()}
-    context.add_output_metadata(
-        {
-            "features": len([name for name in table if not str(name).startswith("_")]),
-            "rows_by_origin": dg.MetadataValue.json(origins),
-        }
+    def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
+        """Build the matrix with the feature builder of the service."""
+        settings = select_settings(platform.settings, model.feature_set)
+        table = candidate.build_feature_frame(training_set, TrainingConfig.from_settings(settings))
+        origins = {str(origin): int(rows) for origin, rows in table["_origin"].value_counts().items()}
+        context.add_output_metadata(
+            {
+                "features": len([name for name in table if not str(name).startswith("_")]),
+                "rows_by_origin": dg.MetadataValue.json(origins),
+            }
+        )
+        return table
+
+    @dg.asset(
+        **common,
+        kinds={"scikitlearn", "lightgbm", "json"},
+        description="Parameters of both candidates from a search within a time budget, on folds of training rows.",
     )
-    return table
+    def tuned_parameters(
+        context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
+    ) -> dg.MaterializeResult:
+        """Search the parameters of both candidates and store them for the trainings that follow."""
+        settings = select_settings(platform.settings, model.feature_set)
+        data_source = load_population(platform.objects, settings).data_source
+        document = parameters.tune_candidates(features, data_source, settings)
+        platform.objects.write(parameters.get_tuned_key(model.name), canonical_json(document))
+        shown: dict[str, Any] = {"data_source": data_source, "road_users": document["people"]}
+        for name in parameters.KINDS:
+            found = document[name]
+            shown |= {
+                f"chosen_{name}": dg.MetadataValue.json(found["chosen"]),
+                f"gain_{name}": float(found["gain"]),
+                f"seconds_{name}": float(found["seconds"]),
+                f"table_{name}": dg.MetadataValue.md(format_trials(found)),
+                f"trials_{name}": dg.MetadataValue.md(embed_markdown(plot_trials(found, name), name)),
+            }
+        return dg.MaterializeResult(metadata=shown)
+
+    return [features, tuned_parameters]
 
 
-@dg.asset(
-    **COMMON,
-    kinds={"scikitlearn", "lightgbm", "json"},
-    description="Parameters of both candidates from a search within a time budget, on folds of training rows.",
-)
-def tuned_parameters(
-    context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
-) -> dg.MaterializeResult:
-    """Search the parameters of both candidates and store them for the trainings that follow."""
-    settings = platform.settings.of(AccidentSettings)
-    data_source = load_population(platform.objects, settings).data_source
-    document = parameters.tune_candidates(features, data_source, settings)
-    platform.objects.write(parameters.TUNED_KEY, canonical_json(document))
-    shown: dict[str, Any] = {"data_source": data_source, "road_users": document["people"]}
-    for name in parameters.KINDS:
-        found = document[name]
-        shown |= {
-            f"chosen_{name}": dg.MetadataValue.json(found["chosen"]),
-            f"gain_{name}": float(found["gain"]),
-            f"seconds_{name}": float(found["seconds"]),
-            f"table_{name}": dg.MetadataValue.md(format_trials(found)),
-            f"trials_{name}": dg.MetadataValue.md(embed_markdown(plot_trials(found, name), name)),
-        }
-    return dg.MaterializeResult(metadata=shown)
-
-
-tune_accidents = dg.define_asset_job(
-    "tune_accidents",
-    selection=dg.AssetSelection.assets(tuned_parameters),
-    description="Search for better parameters on the latest features; the next training uses them.",
-)
+def build_tune_job(model: str) -> Any:
+    """The job `tune_<model>`."""
+    return dg.define_asset_job(
+        f"tune_{model}",
+        selection=dg.AssetSelection.assets(dg.AssetKey([model, "tuned_parameters"])),
+        description="Search for better parameters on the latest features; the next training uses them.",
+    )

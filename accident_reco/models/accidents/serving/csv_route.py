@@ -1,4 +1,4 @@
-"""`POST /predict/accidents/csv`: one road user per line, streamed in both directions in constant memory."""
+"""`POST /predict/<model>/csv`: one road user per line, streamed in both directions in constant memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from prometheus_client import Counter
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -21,27 +22,32 @@ from accident_reco.models.accidents.serving.csv_rows import (
     LineSplitter,
     write_rows,
 )
-from accident_reco.models.accidents.serving.routes import MODEL, build_log_rows, build_predictions
+from accident_reco.models.accidents.serving.routes import build_log_rows, build_predictions
 from serving.common.app import build_router
 from serving.common.problems import Problem, responses
 from serving.common.spool import Spool
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 
-PATH: Final = "/predict/accidents/csv"
 BATCH_ROWS: Final = 1000
 # Maximum wait of a batch for the writer of the prediction log to catch up.
 _MAX_LOG_WAIT_SECONDS: Final = 2.0
 _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/vnd.ms-excel")
 
 
-def router(context: Context) -> APIRouter:
-    """Router with the endpoint."""
+def get_path(model: str) -> str:
+    """Path of the endpoint of a model."""
+    return f"/predict/{model}/csv"
+
+
+def router(context: Context, model: str) -> APIRouter:
+    """Router with the endpoint of one model."""
     routes = build_router("predict", requires=context.guard.require("predict"))
-    predictions = context.metrics.counter("csv_rows", "Lines of uploaded CSV by outcome", ("outcome",))
+    outcomes = context.metrics.counter("csv_rows", "Lines of uploaded CSV by model and outcome", ("model", "outcome"))
 
     @routes.post(
-        PATH,
+        get_path(model),
+        name=f"predict_{model}_csv",
         summary="Predict for a CSV of road users",
         description="First line: official BAAC column names. One road user per line; the answer has one line for each, "
         "with its line number, its keys, and the prediction or the error of the line. All lines are scored by the "
@@ -58,12 +64,12 @@ def router(context: Context) -> APIRouter:
             }
         },
     )
-    async def predict_accidents_csv(request: Request) -> Response:
+    async def predict_csv(request: Request) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in _CSV_TYPES:
             raise Problem(415, "Send CSV, with Content-Type: text/csv.", kind="not-csv")
-        champion = context.champion(MODEL)
-        upload = _Upload(context, champion, request, predictions)
+        champion = context.champion(model)
+        upload = _Upload(context, champion, request, outcomes)
         # Errors of the header are a 422; after it the answer has begun.
         await upload.read_header()
         return _DuplexResponse(
@@ -88,7 +94,7 @@ class _DuplexResponse(StreamingResponse):
 class _Upload:
     """One upload: reads lines, scores batches, spools the answer."""
 
-    def __init__(self, context: Context, champion: Champion[Any], request: Request, outcomes: Any) -> None:
+    def __init__(self, context: Context, champion: Champion[Any], request: Request, outcomes: Counter) -> None:
         self._context = context
         self._champion = champion
         self._request = request
@@ -165,8 +171,8 @@ class _Upload:
             user = next(answers)
             out.append([row.line, *row.keys, *(user[name] for name in ANSWER_FIELDS), ""])
         spool.write(await asyncio.to_thread(write_rows, out))
-        self._outcomes.labels("predicted").inc(len(good))
-        self._outcomes.labels("refused").inc(len(rows) - len(good))
+        self._outcomes.labels(self._champion.name, "predicted").inc(len(good))
+        self._outcomes.labels(self._champion.name, "refused").inc(len(rows) - len(good))
         if good:
             await self._log(time.perf_counter() - started, inputs, users)
 

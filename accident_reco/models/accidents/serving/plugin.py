@@ -29,6 +29,9 @@ class AccidentServing(ModelServing):
 
     label = LABEL
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def load(self, files: Mapping[str, bytes], manifest: Manifest) -> AccidentScorer:
         """The scorer, after smoke predictions of one and two drivers with a location.
 
@@ -49,13 +52,14 @@ class AccidentServing(ModelServing):
     def routers(self, context: Context) -> Sequence[APIRouter]:
         from accident_reco.models.accidents.serving import csv_route, routes
 
-        return [routes.router(context), csv_route.router(context)]
+        return [routes.router(context, self._name), csv_route.router(context, self._name)]
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
-        from accident_reco.models.accidents.serving.csv_route import PATH
+        from accident_reco.models.accidents.serving.csv_route import get_path
         from serving.common.middleware import RouteLimits
 
-        return {PATH: RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)}
+        limits = RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)
+        return {get_path(self._name): limits}
 
     def inference(self) -> InferenceAdapter:
         from accident_reco.models.accidents.serving.tensors import AccidentAdapter

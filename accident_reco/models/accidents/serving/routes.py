@@ -1,4 +1,4 @@
-"""`POST /predict/accidents`: probability that each road user is killed or hospitalised."""
+"""`POST /predict/<model>`: probability that each road user is killed or hospitalised."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
 
-MODEL: Final = "accidents"
 MAX_EXPLAINED: Final = 100
 Explain = Annotated[bool, Query(description="Add the strongest factors of each probability")]
 _EXAMPLE: Final = {
@@ -51,12 +50,13 @@ _EXAMPLE: Final = {
 _SHORT_EXAMPLE: Final = {"records": [{"catu": 1, "catv": 33, "catr": 3, "agg": 1, "an_nais": 2001, "an": 2024}]}
 
 
-def router(context: Context) -> APIRouter:
-    """Router with the endpoint, served by the champion."""
+def router(context: Context, model: str) -> APIRouter:
+    """Router with the endpoint of one model, served by its champion."""
     routes = build_router("predict", requires=context.guard.require("predict"))
 
     @routes.post(
-        "/predict/accidents",
+        f"/predict/{model}",
+        name=f"predict_{model}",
         summary="Probability that each road user is killed or hospitalised",
         description="Whole accidents (`accidents`) or single road users (`records`), 1 to 1,000. Fields have their "
         "official BAAC names and codes; what is absent, null or -1 is unknown.",
@@ -75,8 +75,8 @@ def router(context: Context) -> APIRouter:
             }
         },
     )
-    async def predict_accidents(body: PredictRequest, request: Request, explain: Explain = False) -> Response:
-        champion = context.champion(MODEL)
+    async def predict(body: PredictRequest, request: Request, explain: Explain = False) -> Response:
+        champion = context.champion(model)
         started = time.perf_counter()
         if isinstance(body, AccidentsRequest):
             accidents: list[Any] = body.accidents
@@ -130,7 +130,7 @@ def _build_answer(
     champion: Champion[Any], rows: ScoringRows, scored: Any, users: list[dict[str, Any]]
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "model": MODEL,
+        "model": champion.name,
         "version": champion.version,
         "data_source": champion.data_source,
         "threshold": float(champion.model.threshold),

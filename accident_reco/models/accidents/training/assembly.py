@@ -33,17 +33,23 @@ from accident_reco.models.accidents.training.fitting import (
 from accident_reco.models.accidents.training.metrics import average_precision, evaluate, roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
 
-MODEL = "accidents"
-
 
 def fit_candidate(
-    features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, why: str, settings: AccidentSettings
+    model: str,
+    features: pd.DataFrame,
+    training: pd.DataFrame,
+    parameters: Parameters,
+    why: str,
+    settings: AccidentSettings,
 ) -> Bundle:
-    """Train one candidate. Its bundle has validation metrics; its lineage has the parameters and the reason `why`."""
+    """Train one candidate of a model.
+
+    Its bundle has validation metrics; its lineage has the parameters and the reason `why`.
+    """
     trained = train(features, training, parameters, TrainingConfig.from_settings(settings))
     stated = {**{key: str(value) for key, value in describe_parameters(parameters).items()}, "chosen": why}
     signature = {**build_signature(trained.files), "algorithm": get_algorithm(parameters)}
-    return Bundle(MODEL, trained.files, signature, compute_validation_metrics(trained), {"parameters": stated})
+    return Bundle(model, trained.files, signature, compute_validation_metrics(trained), {"parameters": stated})
 
 
 def build_gate_policy(settings: AccidentSettings) -> GatePolicy:
@@ -94,10 +100,16 @@ def assemble(
 ) -> Assembled:
     """Evaluate the chosen candidate on the holdout and complete its bundle.
 
+    Args:
+        chosen: kind of the chosen candidate.
+        candidates: kind → bundle; all are of the same model.
+        training: frame of training rows.
+        victims: victims frame of training and holdout.
+
     Raises:
         ValueError: the holdout is empty or has one class only.
     """
-    files = dict(candidates[chosen].files)
+    model, files = candidates[chosen].model, dict(candidates[chosen].files)
     scorer, holdout = AccidentScorer.from_files(files), Holdout.from_victims(victims)
     result = evaluate_holdout(scorer, holdout, settings.seed)
     time_metrics, months = evaluate_out_of_time(
@@ -111,7 +123,7 @@ def assemble(
         groups=real["Num_Acc"],
         score=result.probability,
         label=holdout.label,
-        model=MODEL,
+        model=model,
         data_source=data_source,
     )
     facts = {
@@ -133,7 +145,7 @@ def assemble(
         settings.accidents_coverage,
     )
     signature = {**build_signature(files), "algorithm": candidates[chosen].signature.get("algorithm", chosen)}
-    bundle = Bundle(MODEL, files, signature, result.metrics, lineage=dict(candidates[chosen].lineage))
+    bundle = Bundle(model, files, signature, result.metrics, lineage=dict(candidates[chosen].lineage))
     return Assembled(bundle, result, holdout)
 
 

@@ -11,7 +11,7 @@ from accident_reco.lifecycle.dataset import STORE, DatasetError, copy_objects, w
 from accident_reco.models.accidents.data.raw_store import VICTIMS, load_current_years, select_comparable_years
 from accident_reco.models.accidents.settings import AccidentSettings, AccidentTraining
 from accident_reco.models.accidents.sources import open_source
-from accident_reco.models.accidents.training.parameters import TUNED_KEY, read_tuned_parameters
+from accident_reco.models.accidents.training.parameters import get_tuned_key, read_tuned_parameters
 from accident_reco.models.accidents.training.training_population import list_sources
 from accident_reco.storage.objects import ObjectStore
 
@@ -28,16 +28,18 @@ def save_inputs(store: ObjectStore, settings: AccidentSettings, candidate: Bundl
     years = select_comparable_years(stored)
     if list_sources(stored, years) != list(candidate.lineage["sources"]):
         raise DatasetError(
-            f"accidents {candidate.version} was trained on other files than those stored now; fix: train again"
+            f"{candidate.model} {candidate.version} was trained on other files than those stored now; fix: train again"
         )
-    tuned, why = read_tuned_parameters(store, candidate.lineage["data_source"], settings.accidents_feature_set)
+    tuned, why = read_tuned_parameters(
+        store, candidate.model, candidate.lineage["data_source"], settings.accidents_feature_set
+    )
     if why != candidate.lineage["parameters"]["chosen"]:
         raise DatasetError(
-            f"accidents {candidate.version} was trained with parameters {candidate.lineage['parameters']['chosen']}; "
-            f"now they are {why}; fix: train again"
+            f"{candidate.model} {candidate.version} was trained with parameters "
+            f"{candidate.lineage['parameters']['chosen']}; now they are {why}; fix: train again"
         )
     keys = [f"{VICTIMS}/{year}.{kind}" for year in years for kind in ("parquet", "json")]
-    copy_objects(store, [*keys, TUNED_KEY] if tuned else keys, folder)
+    copy_objects(store, [*keys, get_tuned_key(candidate.model)] if tuned else keys, folder)
     write_recipe(folder, candidate.model, candidate.version, settings, SETTINGS)
 
 

@@ -19,7 +19,11 @@ from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 KINDS: Final = tuple(SPACE)
 """Kinds of candidates."""
-TUNED_KEY: Final = "assets/accidents/tuned_parameters/all.json"
+
+
+def get_tuned_key(model: str) -> str:
+    """Object key of the document of a model's latest search."""
+    return f"assets/{model}/tuned_parameters/all.json"
 
 
 def select_parameters(
@@ -42,13 +46,15 @@ def select_parameters(
     }
 
 
-def read_tuned_parameters(store: ObjectStore, data_source: str, feature_set: str) -> tuple[dict[str, Any] | None, str]:
-    """Values by kind that the latest search chose for this source and feature set, and the reason in one sentence.
+def read_tuned_parameters(
+    store: ObjectStore, model: str, data_source: str, feature_set: str
+) -> tuple[dict[str, Any] | None, str]:
+    """Values by kind that the model's latest search chose for this source and feature set, and the reason.
 
     The values are None where no such search was run. The reason identifies the search by its hash.
     """
     try:
-        raw = store.read(TUNED_KEY)
+        raw = store.read(get_tuned_key(model))
     except ObjectNotFound:
         return None, "as shipped: no search was run"
     document = json.loads(raw)

@@ -11,10 +11,10 @@ import pytest
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets import ingest as ingest_assets
-from accident_reco.models.accidents.assets.plugin import AccidentTraining
 from accident_reco.models.accidents.assets.sensors import build_source_sensor, build_warehouse_sensor
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import ingest, raw_store
+from accident_reco.models.accidents.model import MODEL
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.settings import Settings
@@ -125,7 +125,6 @@ def test_tick_is_cheap(platform: Platform, published: Path) -> None:
 def test_interval_follows_the_setting() -> None:
     """Of both sensors; a demonstration uses a short one."""
     found = {
-        sensor.name: sensor.minimum_interval_seconds
-        for sensor in AccidentTraining().definitions(SETTINGS).sensors or ()
+        sensor.name: sensor.minimum_interval_seconds for sensor in MODEL.training().definitions(SETTINGS).sensors or ()
     }
     assert found == {"accident_source": 7, "accident_warehouse": 7}

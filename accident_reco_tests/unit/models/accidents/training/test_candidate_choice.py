@@ -3,11 +3,11 @@
 import pytest
 
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.models.accidents.training.assembly import MODEL, choose_candidate
+from accident_reco.models.accidents.training.assembly import choose_candidate
 
 
 def bundle(roc_auc: float, average_precision: float) -> Bundle:
-    return Bundle(MODEL, {}, {}, {"roc_auc": roc_auc, "average_precision": average_precision}, {})
+    return Bundle("accidents", {}, {}, {"roc_auc": roc_auc, "average_precision": average_precision}, {})
 
 
 @pytest.mark.parametrize(

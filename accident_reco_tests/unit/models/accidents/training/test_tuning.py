@@ -84,16 +84,19 @@ def test_next_training_uses_tuned_parameters(table, tmp_path):
     document = json.loads(json.dumps(parameters.tune_candidates(table, "sample", settings)))
     assert artefact_checks.check_tuned_parameters(document) is None
     store = open_store(str(tmp_path))
-    assert parameters.read_tuned_parameters(store, "sample", "call") == (None, "as shipped: no search was run")
+    assert parameters.read_tuned_parameters(store, "accidents", "sample", "call") == (
+        None,
+        "as shipped: no search was run",
+    )
     document["boosting"]["chosen"]["leaves"] = 31
-    store.write(parameters.TUNED_KEY, json.dumps(document).encode())
-    tuned, why = parameters.read_tuned_parameters(store, "sample", "call")
+    store.write(parameters.get_tuned_key("accidents"), json.dumps(document).encode())
+    tuned, why = parameters.read_tuned_parameters(store, "accidents", "sample", "call")
     assert why.startswith("tuned on")
     selected = parameters.select_parameters(settings, 50_000, tuned)
     assert selected["boosting"].leaves == 31
     assert selected["forest"].trees == 6
-    assert parameters.read_tuned_parameters(store, "official", "call")[0] is None
-    assert "feature_set call, this is full" in parameters.read_tuned_parameters(store, "sample", "full")[1]
+    assert parameters.read_tuned_parameters(store, "accidents", "official", "call")[0] is None
+    assert "feature_set call, this is full" in parameters.read_tuned_parameters(store, "accidents", "sample", "full")[1]
 
 
 def test_search_uses_neither_validation_nor_synthetic_rows_nor_soft_labels(table):
