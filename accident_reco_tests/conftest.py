@@ -7,9 +7,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
-    "test_whole_loop.py", "test_stack_loop.py", "test_up.py", "test_backfill.py", "test_dvc.py", "test_workers.py",
-    "test_containers.py", "test_one_model.py", "test_third_model.py",
-)  # fmt: skip
+    "test_whole_loop.py",
+    "test_stack_loop.py",
+    "test_up.py",
+    "test_backfill.py",
+    "test_dvc.py",
+    "test_workers.py",
+    "test_containers.py",
+    "test_one_model.py",
+    "test_third_model.py",
+)
 """Files that take minutes: begun first, so that no core waits for the last of them."""
 
 

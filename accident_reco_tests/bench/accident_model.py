@@ -60,10 +60,14 @@ PLAIN: Final = {"soft_label_weight": 0.0}
 WHOLE: Final = {**PLAIN, "max_missing_fraction": 0.0}
 ALONE: Final = {"members": 1, "rounds": 500, "rate": 0.05}
 VARIANTS: Final[dict[str, Variant]] = {
-    "bare": Variant("one booster, real road users only, recorded labels, no simulated missing values",
-                    {**WHOLE, "synthetic_weight": 0.0}, ALONE),
-    "synthetic": Variant("the same on synthetic road users only", {**WHOLE, "synthetic_weight": 1.0}, ALONE,
-                         synthetic_only=True),
+    "bare": Variant(
+        "one booster, real road users only, recorded labels, no simulated missing values",
+        {**WHOLE, "synthetic_weight": 0.0},
+        ALONE,
+    ),
+    "synthetic": Variant(
+        "the same on synthetic road users only", {**WHOLE, "synthetic_weight": 1.0}, ALONE, synthetic_only=True
+    ),
     "missing": Variant("one booster, simulated missing values", {**PLAIN, "synthetic_weight": 0.0}, ALONE),
     "mix": Variant("… and synthetic road users at weight 0.05", PLAIN, ALONE),
     "heavy": Variant("… at weight 0.2", {**PLAIN, "synthetic_weight": 0.2}, ALONE),
@@ -76,7 +80,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "unplaced": Variant("the same without diagonals and accidents around", without=LOCATION_FEATURES[4:]),
     "forest": Variant("forest, recorded labels", PLAIN, algorithm="forest"),
     "soft_forest": Variant("forest, soft labels at weight 0.5 (default)", algorithm="forest"),
-}  # fmt: skip
+}
 
 
 def main() -> int:

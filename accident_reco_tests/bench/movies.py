@@ -142,8 +142,13 @@ def prepare(home: Path, arrays: bytes, rating_file: bytes, movie_file: bytes) ->
     settings = Settings.load(home=home)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
-    import_files(warehouse, SourceFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
-                 SourceFile("movies.csv", "m", lambda: io.BytesIO(movie_file)), "sample", NOW)  # fmt: skip
+    import_files(
+        warehouse,
+        SourceFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
+        SourceFile("movies.csv", "m", lambda: io.BytesIO(movie_file)),
+        "sample",
+        NOW,
+    )
     warehouse.close()
     ensure_admin(settings)
     promote(home, Bundle("movies", {FILE: arrays}, {"kind": "als"}, {"ndcg_at_10": 1.0}, {"data_source": "sample"}))

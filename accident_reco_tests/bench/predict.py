@@ -37,15 +37,40 @@ from serving.common.identity import SCOPES
 from serving.predict.prediction_log import LINGER_SECONDS
 
 RECORD = {
-    "catu": 1, "place": 1, "sexe": 1, "an_nais": 1980, "secu1": 1, "catv": 7, "lum": 1, "agg": 1, "int": 1, "atm": 1,
-    "col": 3, "catr": 3, "circ": 2, "vma": 80, "an": 2024, "mois": 6, "jour": 14, "hrmn": "17:45", "dep": "59",
-    "lat": 50.6, "long": 3.05,
-}  # fmt: skip
+    "catu": 1,
+    "place": 1,
+    "sexe": 1,
+    "an_nais": 1980,
+    "secu1": 1,
+    "catv": 7,
+    "lum": 1,
+    "agg": 1,
+    "int": 1,
+    "atm": 1,
+    "col": 3,
+    "catr": 3,
+    "circ": 2,
+    "vma": 80,
+    "an": 2024,
+    "mois": 6,
+    "jour": 14,
+    "hrmn": "17:45",
+    "dep": "59",
+    "lat": 50.6,
+    "long": 3.05,
+}
 ACCIDENT = {
-    "lum": 1, "agg": 1, "catr": 3, "vma": 80, "an": 2024, "mois": 6, "jour": 14, "hrmn": "17:45",
+    "lum": 1,
+    "agg": 1,
+    "catr": 3,
+    "vma": 80,
+    "an": 2024,
+    "mois": 6,
+    "jour": 14,
+    "hrmn": "17:45",
     "vehicles": [{"id": "A", "catv": 7}, {"id": "B", "catv": 33}],
     "users": [{"vehicle": "A", "catu": 1, "sexe": 1}, {"vehicle": "A", "catu": 2}, {"vehicle": "B", "catu": 1}],
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

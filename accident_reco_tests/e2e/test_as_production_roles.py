@@ -149,8 +149,9 @@ def test_a_request_writes(platform: Platform, case: Case) -> None:
     before = platform.count(case.rows)
     answer = case.send(platform)
     assert answer.status_code == case.status, answer.text
-    wait_for(lambda: platform.count(case.rows) == before + case.change if case.change else
-             platform.count(case.rows) > before)  # fmt: skip
+    wait_for(
+        lambda: platform.count(case.rows) == before + case.change if case.change else platform.count(case.rows) > before
+    )
 
 
 def test_every_operation_that_may_write_has_a_case(platform: Platform) -> None:
@@ -173,8 +174,15 @@ def test_retention_deletes_old_predictions_and_labels(platform: Platform) -> Non
     """As the predict service's hourly pass does, on its own connections."""
     old = datetime.now(UTC) - timedelta(days=400)
     prediction_log.insert_predictions(platform.owner, [log_row("old", old)])
-    label = {"prediction_id": "old", "model": "accidents", "label": {"severity": 2}, "outcome": 1.0, "user_name": "ada",
-             "predicted_at": old, "at": old}  # fmt: skip
+    label = {
+        "prediction_id": "old",
+        "model": "accidents",
+        "label": {"severity": 2},
+        "outcome": 1.0,
+        "user_name": "ada",
+        "predicted_at": old,
+        "at": old,
+    }
     prediction_log.add_feedback(platform.owner, label)
     service = platform.apps["predict"].state.context.warehouse
     assert prediction_log.delete_older_than(service, timedelta(days=300)) == 2
@@ -183,12 +191,25 @@ def test_retention_deletes_old_predictions_and_labels(platform: Platform) -> Non
 
 def test_gauges_show_reports(platform: Platform) -> None:
     """The drift service's thread reads what the owner's schedule recorded."""
-    drift_reports.save_report(platform.owner, {
-        "id": "r", "model": "movies", "version": "v", "data_source": "d", "window_name": "log", "status": "drift",
-        "reason": "r", "rows": 7, "judged": 1, "drifted": 1, "drifted_share": 1.0, "run_id": "run",
-        "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
-        "computed_at": datetime.now(UTC),
-    })  # fmt: skip
+    drift_reports.save_report(
+        platform.owner,
+        {
+            "id": "r",
+            "model": "movies",
+            "version": "v",
+            "data_source": "d",
+            "window_name": "log",
+            "status": "drift",
+            "reason": "r",
+            "rows": 7,
+            "judged": 1,
+            "drifted": 1,
+            "drifted_share": 1.0,
+            "run_id": "run",
+            "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
+            "computed_at": datetime.now(UTC),
+        },
+    )
     wait_for(lambda: 'drift_window_rows{model="movies"} 7.0' in platform.clients["drift"].get("/metrics").text)
 
 

@@ -288,9 +288,10 @@ def test_services_have_the_same_allocator_everywhere(name: str) -> None:
     assert not any(key.startswith("MALLOC_") for key in platform)
     (container,) = [
         container
-        for document in _manifests() if document["kind"] == "Deployment" and document["metadata"]["name"] == name
+        for document in _manifests()
+        if document["kind"] == "Deployment" and document["metadata"]["name"] == name
         for container in document["spec"]["template"]["spec"]["containers"]
-    ]  # fmt: skip
+    ]
     in_pod = {entry["name"] for entry in container["env"]}
     for image, variables in ((SERVICES[name]["image"], SERVICES[name]["environment"]), (container["image"], in_pod)):
         assert image.startswith("accident-reco/serving:")

@@ -26,8 +26,10 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """`make up` with this model alone."""
     env = environment(
         tmp_path_factory.mktemp("up") / "home",
-        ACCIDENT_RECO_MODELS=request.param, ACCIDENT_RECO_LOOP_SECONDS="1", ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",
-    )  # fmt: skip
+        ACCIDENT_RECO_MODELS=request.param,
+        ACCIDENT_RECO_LOOP_SECONDS="1",
+        ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",
+    )
     unused = [name for name in SMALL if OTHER[request.param].upper() in name]
     platform = Running({name: value for name, value in env.items() if name not in unused})
     try:

@@ -79,14 +79,16 @@ def test_unusual_text_is_no_internal_error(services: tuple[Auth, httpx.Client], 
         auth.client.post("/token", data={"grant_type": "refresh_token", "refresh_token": text}),
         auth.client.post("/token/revoke", data={"token": text}),
         auth.client.post("/api-keys", json={"name": text, "scopes": ["predict"]}, headers=headers),
-        *(auth.client.delete(f"/{path}", headers=headers) for path in (
-            f"users/{quoted}", f"users/{quoted}/data", f"api-keys/{quoted}")),
+        *(
+            auth.client.delete(f"/{path}", headers=headers)
+            for path in (f"users/{quoted}", f"users/{quoted}/data", f"api-keys/{quoted}")
+        ),
         predict.post("/feedback/accidents", json={"prediction_id": text, "severity": 1}, headers=headers),
         predict.post("/models/accidents/rollback", json={"reason": text, "version": text}, headers=headers),
         predict.post(f"/training/{quoted}", json={"reason": text}, headers=headers),
         predict.get(f"/training/requests/{quoted}", headers=headers),
         predict.get(f"/models/{quoted}", headers=headers),
-    ]  # fmt: skip
+    ]
     assert [(str(a.url), a.status_code, a.text) for a in answers if a.status_code >= 500] == []
 
 

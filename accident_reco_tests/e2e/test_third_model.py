@@ -23,9 +23,17 @@ from accident_reco_tests.support.running import ROOT, SMALL, Running, environmen
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 MODEL = "diabetes"
-ASSETS = {f"{MODEL}/{name}" for name in (
-    "training_rows", "ridge_model", "lasso_model", "candidate_model", "production_model", "drift_report",
-)}  # fmt: skip
+ASSETS = {
+    f"{MODEL}/{name}"
+    for name in (
+        "training_rows",
+        "ridge_model",
+        "lasso_model",
+        "candidate_model",
+        "production_model",
+        "drift_report",
+    )
+}
 PATIENT = {"age": 59.0, "sex": 2, "bmi": 32.1, "bp": 101.0, "s5": 4.8598}
 OF_THE_LOOP = {"drift_reports", "performance_reports", "new_data", "failed_runs"}
 
@@ -59,11 +67,14 @@ def running(package: Path, source: Path, tmp_path_factory: pytest.TempPathFactor
     """`make up` with this model alone, its sensors quick."""
     env = environment(
         tmp_path_factory.mktemp("up") / "home",
-        PYTHONPATH=third_model.python_path(package), ACCIDENT_RECO_MODELS=MODEL,
-        ACCIDENT_RECO_DIABETES_SOURCE=str(source), ACCIDENT_RECO_LOOP_SECONDS="1",
-        ACCIDENT_RECO_RETRAIN_COOLDOWN_SECONDS="0", ACCIDENT_RECO_RETRAIN_IN_ONE_PROCESS="true",
+        PYTHONPATH=third_model.python_path(package),
+        ACCIDENT_RECO_MODELS=MODEL,
+        ACCIDENT_RECO_DIABETES_SOURCE=str(source),
+        ACCIDENT_RECO_LOOP_SECONDS="1",
+        ACCIDENT_RECO_RETRAIN_COOLDOWN_SECONDS="0",
+        ACCIDENT_RECO_RETRAIN_IN_ONE_PROCESS="true",
         ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",
-    )  # fmt: skip
+    )
     platform = Running({name: value for name, value in env.items() if name not in SMALL})
     try:
         platform.await_text(r"ready after \d+ s", 600)
@@ -186,9 +197,14 @@ def test_json_and_open_inference_answer_alike(client: Client) -> None:
     assert refused.status_code == 422
     assert refused.json()["error"] == "Record 1/sex: Input should be less than or equal to 2."
     for wrong in (
-        [], [PATIENT] * 1001, [{**PATIENT, "sex": 3}], [{**PATIENT, "sex": 2**63}], [{**PATIENT, "age": "59"}],
-        [{**PATIENT, "age": None}], [{**PATIENT, "weight": 70}],
-    ):  # fmt: skip
+        [],
+        [PATIENT] * 1001,
+        [{**PATIENT, "sex": 3}],
+        [{**PATIENT, "sex": 2**63}],
+        [{**PATIENT, "age": "59"}],
+        [{**PATIENT, "age": None}],
+        [{**PATIENT, "weight": 70}],
+    ):
         answer = client.call("POST", "predict", f"/predict/{MODEL}", {"records": wrong})
         assert answer.status_code == 422, wrong
 
@@ -258,8 +274,9 @@ def test_new_rows_lead_to_a_promotion_that_a_person_takes_back(client: Client, s
     assert await_value(old, 10, "the first version serves again") == first
     versions = client.get("predict", f"/models/{MODEL}")["versions"]
     assert {version["version"]: version["champion"] for version in versions} == {
-        first: True, second["champion"]: False,
-    }  # fmt: skip
+        first: True,
+        second["champion"]: False,
+    }
 
 
 def test_a_predict_process_loads_no_training_library(running: Running) -> None:

@@ -77,15 +77,28 @@ def test_other_models_are_unknown_to_every_endpoint(name: str) -> None:
     warehouse = Warehouse(settings.database)
     warehouse.upgrade(warehouse_tables(settings))
     for app, calls in (
-        (predict_app(settings), (
-            ("POST", "/predict/{}"), ("POST", "/feedback/{}"), ("GET", "/models/{}"), ("POST", "/training/{}"),
-            ("GET", "/v2/models/{}"), ("POST", "/v2/models/{}/infer"), ("POST", "/models/{}/rollback"),
-        )),
-        (drift_app(settings), (
-            ("GET", "/monitoring/drift/{}"), ("GET", "/monitoring/drift/{}?compute=true"),
-            ("GET", "/monitoring/drift/{}/report"), ("GET", "/monitoring/drift/{}/history"),
-        )),
-    ):  # fmt: skip
+        (
+            predict_app(settings),
+            (
+                ("POST", "/predict/{}"),
+                ("POST", "/feedback/{}"),
+                ("GET", "/models/{}"),
+                ("POST", "/training/{}"),
+                ("GET", "/v2/models/{}"),
+                ("POST", "/v2/models/{}/infer"),
+                ("POST", "/models/{}/rollback"),
+            ),
+        ),
+        (
+            drift_app(settings),
+            (
+                ("GET", "/monitoring/drift/{}"),
+                ("GET", "/monitoring/drift/{}?compute=true"),
+                ("GET", "/monitoring/drift/{}/report"),
+                ("GET", "/monitoring/drift/{}/history"),
+            ),
+        ),
+    ):
         with live(app, ready=False) as client:
             for other in (*(other for other in NAMES if other != name), "unknown"):
                 for method, path in calls:

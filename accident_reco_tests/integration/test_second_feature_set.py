@@ -32,9 +32,15 @@ CODE = f"""from accident_reco.models.accidents.model import AccidentModel
 MODEL = AccidentModel("{SECOND}", feature_set="full")
 """
 OWN = {
-    "features", "tuned_parameters", "forest_model", "boosting_model", "candidate_model", "production_model",
-    "drift_report", "scored_victims",
-}  # fmt: skip
+    "features",
+    "tuned_parameters",
+    "forest_model",
+    "boosting_model",
+    "candidate_model",
+    "production_model",
+    "drift_report",
+    "scored_victims",
+}
 """Assets of each instance; all others are those of the base instance."""
 SETTINGS = {
     "models": f"{BASE},{SECOND}",

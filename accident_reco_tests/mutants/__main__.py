@@ -139,8 +139,9 @@ def main(arguments: Sequence[str], root: Path = ROOT, table: Path = TABLE) -> in
         alive = outcome.total - outcome.killed
         print(
             f"{name:14} {outcome.total:7} {outcome.killed:7} {outcome.share:7.1%} "
-            f"{alive - len(outcome.unlisted):8} {len(outcome.unlisted):8}", flush=True,
-        )  # fmt: skip
+            f"{alive - len(outcome.unlisted):8} {len(outcome.unlisted):8}",
+            flush=True,
+        )
         for survivor in outcome.unlisted:
             print(f"  survived: {entries[name]['module']} {survivor}")
         for reason in outcome.unused:

@@ -46,9 +46,19 @@ ROAD_USER = {"catu": 3, "catv": 7, "an": 2024}
 def log_row(prediction_id: str, at: datetime, user_name: str = "ada") -> dict[str, Any]:
     """A row of the prediction log."""
     return {
-        "id": prediction_id, "request_id": "r", "at": at, "model": "accidents", "version": "v", "user_name": user_name,
-        "source": "spill", "status": 200, "score": 0.5, "answer": {}, "latency_ms": 1.0, "inputs": {"catu": 1},
-    }  # fmt: skip
+        "id": prediction_id,
+        "request_id": "r",
+        "at": at,
+        "model": "accidents",
+        "version": "v",
+        "user_name": user_name,
+        "source": "spill",
+        "status": 200,
+        "score": 0.5,
+        "answer": {},
+        "latency_ms": 1.0,
+        "inputs": {"catu": 1},
+    }
 
 
 @dataclass(frozen=True)
@@ -102,14 +112,20 @@ def train(launcher: Settings, owner: Warehouse) -> None:
     """Ratings in the warehouse, a movie champion, and two accident champions one after the other."""
     models, spec = ModelStore(open_store(launcher.store)), SampleSpec(ratings=6_000, seed=3)
     ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
-    import_files(owner, SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
-                 SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)), "sample", NOW)  # fmt: skip
+    import_files(
+        owner,
+        SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
+        SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)),
+        "sample",
+        NOW,
+    )
     models.point(models.write(movie_bundle()), expected=None, run_id="run", reason="first model")
     real = real_bundle()
     for seed in (1, 2):
         profile = build_reference({"catu": random_columns(1_000, seed)["catu"]}, {"catu": "categorical"})
-        bundle = replace(real, files={**real.files, "reference.json": reference_bytes(profile)},
-                         metrics={"roc_auc": 0.8}, gate={})  # fmt: skip
+        bundle = replace(
+            real, files={**real.files, "reference.json": reference_bytes(profile)}, metrics={"roc_auc": 0.8}, gate={}
+        )
         assert promote(models, owner, bundle, lambda *_: BETTER, POLICY, f"run-{seed}").decision.promote
 
 
@@ -130,10 +146,19 @@ def make_known(platform: Platform) -> None:
     wait_for(lambda: platform.count("predictions WHERE user_name LIKE 'key:%'") == 2)
     assert platform.label(0, severity=1).status_code == 200
     (held,) = platform.alert("held").json()["requests"]
-    retrain_decisions.record_decision(platform.owner, {
-        "model": "movies", "source": "alert", "trigger_id": held, "action": "wait", "rule": "r", "reason": "budget",
-        "detail": {}, "request_id": None,
-    })  # fmt: skip
+    retrain_decisions.record_decision(
+        platform.owner,
+        {
+            "model": "movies",
+            "source": "alert",
+            "trigger_id": held,
+            "action": "wait",
+            "rule": "r",
+            "reason": "budget",
+            "detail": {},
+            "request_id": None,
+        },
+    )
     advance_request(platform.owner, held, "done")
 
 

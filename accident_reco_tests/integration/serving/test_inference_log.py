@@ -28,10 +28,18 @@ from serving.predict.prediction_log import Call, PredictionLog, new_id
 
 def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
     made: dict[str, Any] = {
-        "model": "accidents", "version": "v", "request_id": "r", "user_name": "ada", "source": "json", "status": 200,
-        "latency_ms": 1.0, "ids": [f"{name}-{i}" for i in range(n)], "inputs": [{"catu": 1}] * n, "scores": [0.5] * n,
+        "model": "accidents",
+        "version": "v",
+        "request_id": "r",
+        "user_name": "ada",
+        "source": "json",
+        "status": 200,
+        "latency_ms": 1.0,
+        "ids": [f"{name}-{i}" for i in range(n)],
+        "inputs": [{"catu": 1}] * n,
+        "scores": [0.5] * n,
         "answers": ["grave"] * n,
-    }  # fmt: skip
+    }
     return Call(**made | changes)
 
 
