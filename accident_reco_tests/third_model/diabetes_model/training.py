@@ -18,16 +18,10 @@ from diabetes_model.serving import LinearVersion, Patient
 
 FEATURES = list(Patient.model_fields)
 ROWS_VALID = dg.AssetCheckSpec("rows_valid", asset=["diabetes", "training_rows"], blocking=True)
+ASSET = {"group_name": "diabetes", "owners": ["team:diabetes"], "kinds": {"pandas"}, "io_manager_key": "frames"}
 
 
-@dg.asset(
-    key=ROWS_VALID.asset_key,
-    group_name="diabetes",
-    owners=["team:diabetes"],
-    kinds={"pandas"},
-    io_manager_key="frames",
-    check_specs=[ROWS_VALID],
-)
+@dg.asset(key=ROWS_VALID.asset_key, check_specs=[ROWS_VALID], **ASSET)
 def training_rows(platform: dg.ResourceParam[Platform]) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
     """scikit-learn's 442 patients and those of the file, with the rows of the frozen holdout marked."""
     from sklearn.datasets import load_diabetes
