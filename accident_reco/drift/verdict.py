@@ -79,11 +79,6 @@ class Verdict:
     label: FeatureVerdict | None
     thresholds: Thresholds = field(default_factory=Thresholds)
 
-    @property
-    def has_drifted(self) -> bool:
-        """Whether the dataset has drifted: the only status that triggers the retrain policy."""
-        return self.status == "drift"
-
 
 def evaluate_drift(
     reference: ReferenceProfile,

@@ -104,15 +104,6 @@ def prediction_window(
         return [read_row(row) for row in rows]
 
 
-def count_predictions(warehouse: Warehouse, model: str, since: datetime | None = None) -> int:
-    """Number of successful predictions of a model."""
-    query = select(func.count()).where(predictions.c.model == model, predictions.c.status == 200)
-    if since is not None:
-        query = query.where(predictions.c.at >= since)
-    with warehouse.connect() as connection:
-        return int(connection.execute(query).scalar_one())
-
-
 def prediction(warehouse: Warehouse, prediction_id: str) -> dict[str, Any] | None:
     """One row of the log; None where there is none."""
     with warehouse.connect() as connection:

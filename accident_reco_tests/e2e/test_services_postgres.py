@@ -57,7 +57,7 @@ def test_a_prediction_from_answer_to_erasure(services: tuple[Auth, httpx.Client]
     records = [{"catu": 3, "com": "O'Brien \\ %s \u0000", "hrmn": "17:45"}] * 250
     answer = predict.post("/predict/accidents", json={"records": records}, headers=headers).json()
     ids = [user["prediction_id"] for user in answer["predictions"]]
-    wait_for(lambda: prediction_log.count_predictions(owner, "accidents") == 250)
+    wait_for(lambda: len(prediction_log.prediction_window(owner, "accidents")) == 250)
     row = prediction_log.prediction(owner, ids[-1])
     assert row is not None
     assert row["inputs"] == records[-1]

@@ -48,9 +48,14 @@ def test_every_member_has_a_docstring() -> None:
 
 def test_every_abstract_member_is_one_that_a_model_needs() -> None:
     """What a model has to write: few members, all others have a default."""
-    needed = {kind.__name__: sorted(kind.__abstractmethods__) for kind in (
-        contract.Model, contract.ModelServing, contract.ModelTraining,
-    )}  # fmt: skip
+    needed = {
+        kind.__name__: sorted(kind.__abstractmethods__)
+        for kind in (
+            contract.Model,
+            contract.ModelServing,
+            contract.ModelTraining,
+        )
+    }
     assert needed == {
         "Model": ["serving", "training"],
         "ModelServing": ["inference", "load", "routers"],

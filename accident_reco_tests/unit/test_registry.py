@@ -52,9 +52,11 @@ def variant(**members: Any) -> Model:
     kind = type("Variant", (Weather,), {name: value for name, value in members.items() if value is not None})
     without = [name for name, value in members.items() if value is None]
     if without:
-        kind = type("Variant", (Model,), {
-            name: value for name, value in vars(Weather).items() if name not in without and not name.startswith("_")
-        })  # fmt: skip
+        kind = type(
+            "Variant",
+            (Model,),
+            {name: value for name, value in vars(Weather).items() if name not in without and not name.startswith("_")},
+        )
     return kind()
 
 

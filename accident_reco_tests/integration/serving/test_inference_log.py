@@ -116,7 +116,7 @@ def test_a_full_queue_drops_and_counts(warehouse: Warehouse, spill: Spill) -> No
     assert dropped(metrics, "full") == 30
     log.start()
     log.stop()
-    assert prediction_log.count_predictions(warehouse, "accidents") == 90
+    assert len(prediction_log.prediction_window(warehouse, "accidents")) == 90
     assert value(metrics, "prediction_log_rows_total") == 90
     log.enqueue(call(1, "late"))
     assert dropped(metrics, "full") == 31, "nobody writes any more"
@@ -231,7 +231,7 @@ def test_a_database_that_does_not_answer_holds_up_nothing(
     wait_for(lambda: "first-0" in stored_ids(warehouse))
     again = make_log(warehouse, Metrics(), spill)
     again.start()
-    wait_for(lambda: prediction_log.count_predictions(warehouse, "accidents") == 90)
+    wait_for(lambda: len(prediction_log.prediction_window(warehouse, "accidents")) == 90)
     again.stop()
     assert spilled(tmp_path / "spill") == []
 

@@ -189,10 +189,17 @@ def test_numbers_and_labels_of_a_regression_stay_numbers() -> None:
     profile = build_reference({"temperature": values}, kinds, score=truth, label=truth, label_kind="numeric")
     reference = load_reference({"reference.json": reference_bytes(profile)})
     rows = [
-        {"id": f"p{i}", "request_id": f"r{i}", "at": NOW, "version": "v", "score": float(truth[i]),
-         "outcome": float(truth[i]), "inputs": {"temperature": float(values[i])}}
+        {
+            "id": f"p{i}",
+            "request_id": f"r{i}",
+            "at": NOW,
+            "version": "v",
+            "score": float(truth[i]),
+            "outcome": float(truth[i]),
+            "inputs": {"temperature": float(values[i])},
+        }
         for i in range(2_000)
-    ]  # fmt: skip
+    ]
     window = build_log_window(rows, reference, rows)
     assert not np.isnan(window.columns["temperature"]).any()
     assert window.label is not None

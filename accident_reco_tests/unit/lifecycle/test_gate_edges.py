@@ -55,20 +55,44 @@ def test_a_metric_that_was_not_measured_fails_the_floor() -> None:
     ("policy", "against", "promote", "reason"),
     [
         (POLICY, comparison(), True, f"{GAIN} over 500 groups, no slice is worse"),
-        (ERROR, comparison(), True,
-         "rmse 0.5000 vs 0.7500: gain +0.2500 [+0.1250, +0.3750] over 500 groups, no slice is worse"),
-        (POLICY, comparison(value=0.1875), False,
-         "auc 0.7500 vs 0.5625: gain +0.1875 [+0.1250, +0.3750] is below 0.25"),
-        (POLICY, comparison(value=float("nan")), False,
-         "auc 0.7500 vs nan: gain +nan [+0.1250, +0.3750] is below 0.25"),
-        (POLICY, comparison(low=0.0), False,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] is not significant"),
-        (POLICY, comparison(low=1e-9), True,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] over 500 groups, no slice is worse"),
-        (POLICY, comparison(low=float("nan")), False,
-         "auc 0.7500 vs 0.5000: gain +0.2500 [+nan, +0.3750] is not significant"),
+        (
+            ERROR,
+            comparison(),
+            True,
+            "rmse 0.5000 vs 0.7500: gain +0.2500 [+0.1250, +0.3750] over 500 groups, no slice is worse",
+        ),
+        (
+            POLICY,
+            comparison(value=0.1875),
+            False,
+            "auc 0.7500 vs 0.5625: gain +0.1875 [+0.1250, +0.3750] is below 0.25",
+        ),
+        (
+            POLICY,
+            comparison(value=float("nan")),
+            False,
+            "auc 0.7500 vs nan: gain +nan [+0.1250, +0.3750] is below 0.25",
+        ),
+        (
+            POLICY,
+            comparison(low=0.0),
+            False,
+            "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] is not significant",
+        ),
+        (
+            POLICY,
+            comparison(low=1e-9),
+            True,
+            "auc 0.7500 vs 0.5000: gain +0.2500 [+0.0000, +0.3750] over 500 groups, no slice is worse",
+        ),
+        (
+            POLICY,
+            comparison(low=float("nan")),
+            False,
+            "auc 0.7500 vs 0.5000: gain +0.2500 [+nan, +0.3750] is not significant",
+        ),
     ],
-)  # fmt: skip
+)
 def test_gain_at_the_minimum_and_interval_at_zero(
     policy: GatePolicy, against: Comparison, promote: bool, reason: str
 ) -> None:
@@ -111,10 +135,12 @@ def test_a_limited_metric_may_use_its_slack_and_no_more(ours: dict, theirs: dict
         ([part("night", 10, -0.25)], None),
         ([part("night", 9, -0.75)], None),
         ([part("night", 10, -0.75)], "but slices are worse: night -1.0000 on 10 rows"),
-        ([part("night", 10, -0.75), part("rain", 11, 0.0), part("snow", 12, -0.75)],
-         "but slices are worse: night -1.0000 on 10 rows, snow -1.0000 on 12 rows"),
+        (
+            [part("night", 10, -0.75), part("rain", 11, 0.0), part("snow", 12, -0.75)],
+            "but slices are worse: night -1.0000 on 10 rows, snow -1.0000 on 12 rows",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_slice_is_worse_below_the_tolerance_and_from_enough_rows(slices: list[SliceGain], words: str | None) -> None:
     """The high end exactly at minus the tolerance is tolerated; the row limit itself is enough rows; all are named."""
     decision = decide(candidate(), CHAMPION, comparison(*slices), POLICY)

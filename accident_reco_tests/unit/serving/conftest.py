@@ -67,9 +67,14 @@ def forge(ring: KeyRing) -> Forge:
     def make(header: dict[str, Any] | None = None, **claims: Any) -> str:
         now, key = int(time.time()), ring.signing()
         good = {
-            "iss": "issuer", "aud": "audience", "sub": "ada", "scope": "predict monitor", "jti": "1", "iat": now,
+            "iss": "issuer",
+            "aud": "audience",
+            "sub": "ada",
+            "scope": "predict monitor",
+            "jti": "1",
+            "iat": now,
             "exp": now + 60,
-        }  # fmt: skip
+        }
         kept = {name: value for name, value in (good | claims).items() if value is not None}
         headers = {"kid": key.kid, "typ": "at+jwt"} | (header or {})
         return jwt.encode(kept, key.private, algorithm="EdDSA", headers=headers)

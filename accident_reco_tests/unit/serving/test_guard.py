@@ -68,9 +68,10 @@ def test_a_missing_scope_is_named(guard: Guard, forge: Forge) -> None:
     """403 with the scope in the detail and in the challenge."""
     problem = refused(guard, bearer(forge()), "train")
     assert challenge(problem) == (
-        403, "This requires the scope train.",
+        403,
+        "This requires the scope train.",
         'Bearer realm="accident_reco", error="insufficient_scope", scope="train"',
-    )  # fmt: skip
+    )
     assert problem.kind == "missing-scope"
 
 
@@ -114,10 +115,17 @@ def test_an_api_key_is_looked_up_once(
 ) -> None:
     """In either header; the second request is served from memory, for a bad key too."""
     key_id, key, digest = generate_key()
-    accounts.add_api_key(warehouse, {
-        "id": key_id, "secret_hash": digest, "name": "m", "scopes": ["predict"], "created_by": "ada",
-        "created_at": datetime.now(UTC),
-    })  # fmt: skip
+    accounts.add_api_key(
+        warehouse,
+        {
+            "id": key_id,
+            "secret_hash": digest,
+            "name": "m",
+            "scopes": ["predict"],
+            "created_by": "ada",
+            "created_at": datetime.now(UTC),
+        },
+    )
     for given, good in ((key, True), (UNKNOWN_KEY, False)):
         value = given if header == "X-API-Key" else f"Bearer {given}"
         for _ in range(2):
@@ -238,8 +246,11 @@ def test_refreshes_are_rationed(settings: Settings, warehouse: Warehouse, ring: 
     for _ in range(2):
         problem = refused(guard, bearer(forge()))
         assert (problem.status_code, problem.detail, problem.kind, problem.headers) == (
-            503, "The auth service's public keys are not available yet.", "auth-unavailable", {"Retry-After": "2"},
-        )  # fmt: skip
+            503,
+            "The auth service's public keys are not available yet.",
+            "auth-unavailable",
+            {"Retry-After": "2"},
+        )
     assert len(fetched) == 1
 
 

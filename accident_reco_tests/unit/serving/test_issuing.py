@@ -61,9 +61,14 @@ def test_access_token_has_every_claim(issuer: Issuer, ring: KeyRing) -> None:
     assert jwt.get_unverified_header(tokens[0]) == {"alg": "EdDSA", "kid": ring.signing().kid, "typ": "at+jwt"}
     assert before <= first["iat"] <= time.time()
     assert first == {
-        "iss": "issuer", "aud": "audience", "sub": "ada", "scope": "feedback monitor predict", "jti": first["jti"],
-        "iat": first["iat"], "exp": first["iat"] + 900,
-    }  # fmt: skip
+        "iss": "issuer",
+        "aud": "audience",
+        "sub": "ada",
+        "scope": "feedback monitor predict",
+        "jti": first["jti"],
+        "iat": first["iat"],
+        "exp": first["iat"] + 900,
+    }
     assert re.fullmatch("[0-9a-f]{32}", first["jti"])
     assert first["jti"] != second["jti"]
 
@@ -74,9 +79,12 @@ def test_a_login_gets_both_tokens(issuer: Issuer, warehouse: Warehouse, ring: Ke
     scope = "feedback monitor predict"
     assert claims_of(answer["access_token"], ring)["sub"] == "ada"
     assert answer == {
-        "access_token": answer["access_token"], "token_type": "bearer", "expires_in": 900,
-        "refresh_token": answer["refresh_token"], "scope": scope,
-    }  # fmt: skip
+        "access_token": answer["access_token"],
+        "token_type": "bearer",
+        "expires_in": 900,
+        "refresh_token": answer["refresh_token"],
+        "scope": scope,
+    }
     assert re.fullmatch("[A-Za-z0-9_-]{43}", answer["refresh_token"])
     (row,) = rows(warehouse)
     assert (row["hash"], row["user_name"], row["scope"]) == (hash_token(answer["refresh_token"]), "ada", scope)

@@ -31,8 +31,13 @@ class Version:
 
     def predict(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert {name: values.dtype.kind for name, values in columns.items()} == {
-            "area": "f", "rooms": "i", "city": "O", "has_lift": "b", "age": "f", "street": "O",
-        }  # fmt: skip
+            "area": "f",
+            "rooms": "i",
+            "city": "O",
+            "has_lift": "b",
+            "age": "f",
+            "street": "O",
+        }
         known = ~np.isnan(columns["age"])
         return {"price": columns["area"] * columns["rooms"], "is_dated": known, "label": columns["city"]}
 
@@ -54,9 +59,11 @@ def champion() -> Champion[Any]:
 
 def columns(**changes: Any) -> dict[str, np.ndarray]:
     both = {
-        "area": np.array([50.0, 80.0], np.float32), "rooms": np.array([2, 3], np.int32),
-        "city": np.array(["Lyon", "Brest"], object), "age": np.array([np.nan, 30.0]),
-    }  # fmt: skip
+        "area": np.array([50.0, 80.0], np.float32),
+        "rooms": np.array([2, 3], np.int32),
+        "city": np.array(["Lyon", "Brest"], object),
+        "age": np.array([np.nan, 30.0]),
+    }
     return both | changes
 
 
@@ -66,8 +73,10 @@ def test_tensors_become_columns_answers_and_log_rows(champion) -> None:
     outputs = {name: (datatype, values.tolist()) for name, (datatype, values) in scored.outputs.items()}
     ids = outputs.pop("prediction_id")[1]
     assert outputs == {
-        "price": ("FP64", [100.0, 240.0]), "is_dated": ("BOOL", [False, True]), "label": ("BYTES", ["Lyon", "Brest"]),
-    }  # fmt: skip
+        "price": ("FP64", [100.0, 240.0]),
+        "is_dated": ("BOOL", [False, True]),
+        "label": ("BYTES", ["Lyon", "Brest"]),
+    }
     assert ids == scored.ids
     assert len(set(ids)) == 2
     assert scored.scores == [100.0, 240.0]
@@ -97,8 +106,13 @@ def test_invalid_tensors_are_refused_by_the_rules_of_the_record(champion, change
 def test_metadata_names_every_tensor(champion) -> None:
     """As the record and the table of answer fields declare them."""
     assert {spec.name: spec.datatype for spec in API.inputs(champion).values()} == {
-        "area": "FP64", "rooms": "INT64", "city": "BYTES", "has_lift": "BOOL", "age": "FP64", "street": "BYTES",
-    }  # fmt: skip
+        "area": "FP64",
+        "rooms": "INT64",
+        "city": "BYTES",
+        "has_lift": "BOOL",
+        "age": "FP64",
+        "street": "BYTES",
+    }
     assert [spec.name for spec in API.outputs()] == ["price", "is_dated", "label", "prediction_id"]
 
 

@@ -63,9 +63,20 @@ def dripped(site: Site, start: bytes, piece: bytes, pause_s: float = 0.02) -> An
         (OK + b"\r\n", b"."),
         (OK + b"Content-Encoding: gzip\r\n\r\n" + b"\x1f\x8b\x08\x08\0\0\0\0\0\x03", b"x"),
     ],
-    ids=["no-status", "header-name", "header-value", "continue", "early-hints", "chunk-size", "chunk-extension",
-         "trailers", "length", "until-close", "gzip"],
-)  # fmt: skip
+    ids=[
+        "no-status",
+        "header-name",
+        "header-value",
+        "continue",
+        "early-hints",
+        "chunk-size",
+        "chunk-extension",
+        "trailers",
+        "length",
+        "until-close",
+        "gzip",
+    ],
+)
 def test_time_cap_covers_the_whole_exchange(site: Site, start: bytes, piece: bytes) -> None:
     """Each byte comes well within the read timeout; the exchange ends at the cap wherever in it the peer drips."""
     site.answers["/a"] = dripped(site, start, piece)
@@ -172,11 +183,17 @@ def test_gzip_that_was_not_requested_is_removed(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [raw(b"HTTP/1.1 302 Found\r\n\r\n"), raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"), redirect("http://127.0.0.1:99999/"),
-     raw(OK + b"Content-Encoding: gzip\r\n\r\nno gzip"), body(b"[" * 100_000), body(b"\xff\xfe"),
-     body(b'{"resources": 1}')],
+    [
+        raw(b"HTTP/1.1 302 Found\r\n\r\n"),
+        raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        redirect("http://127.0.0.1:99999/"),
+        raw(OK + b"Content-Encoding: gzip\r\n\r\nno gzip"),
+        body(b"[" * 100_000),
+        body(b"\xff\xfe"),
+        body(b'{"resources": 1}'),
+    ],
     ids=["no-location", "304", "port", "gzip", "deep", "encoding", "no-list"],
-)  # fmt: skip
+)
 def test_stable_links_are_used_whatever_the_api_answers(site: Site, answer: Answer) -> None:
     """The documented fallback: an API that answers nonsense leaves the years of the stable links."""
     site.answers[f"/api/{SLUG.format(year=2024)}/"] = answer

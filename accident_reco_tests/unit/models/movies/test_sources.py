@@ -163,7 +163,7 @@ DATA = 30 + len("ratings.csv")  # where the member's data begin
         (_patched(local={}, central={})[:-30], "not a valid zip: File is not a zip file"),
     ],
     ids=["deflate", "bzip2", "lzma", "checksum", "encrypted", "method", "patched", "version", "offset", "name", "cut"],
-)  # fmt: skip
+)
 def test_damaged_zip_is_one_sentence(damaged: bytes, why: str) -> None:
     """Each error of zipfile and its decompressors comes out as a SourceError that names the address and the cause."""
     with pytest.raises(SourceError, match=f"https://host/ml.zip.*{why}"):
