@@ -1,6 +1,6 @@
 """Servers of the production stack as native processes: prepares and starts each, and returns its readiness probe.
 
-Programs come from wheels (SeaweedFS, MLflow) and Debian packages (Redis, Prometheus, Alertmanager, exporters);
+Programs come from wheels (SeaweedFS, MLflow) and Debian packages (Prometheus, Alertmanager, exporters);
 PostgreSQL is in `postgres_server`. Holds nothing about the platform that runs on them.
 """
 
@@ -143,29 +143,6 @@ def start_alertmanager(children: Children, folder: Path, port: int, config: Path
     ]
     children.start("alertmanager", command)
     return f"http://{LOOPBACK}:{port}/-/ready"
-
-
-def start_redis(children: Children, folder: Path, port: int, password: str) -> Callable[[], bool]:
-    """Start Redis with a password and without persistence, as a broker; returns its readiness probe."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "redis.conf"
-    config.touch(mode=0o600)
-    config.write_text(
-        f'bind {LOOPBACK}\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n',
-        encoding="utf-8",
-    )
-    children.start("redis", [debian("redis-server"), str(config)])
-    return lambda: redis_answers(port)
-
-
-def redis_answers(port: int) -> bool:
-    """Whether Redis answers on the port; its demand for a login is an answer too."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=2) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith((b"-NOAUTH", b"+PONG"))
-    except OSError:
-        return False
 
 
 def start_node_exporter(children: Children, port: int) -> None:

@@ -19,7 +19,6 @@ import dagster as dg
 import pytest
 
 from accident_reco.defs.io import read_frame
-from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.lifecycle.gate import GatePolicy
@@ -34,6 +33,7 @@ from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import S3, Postgres
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
+from accident_reco_tests.support.redis import start_redis
 from accident_reco_tests.support.running import ROOT
 from accident_reco_tests.support.web import Site, body, serve
 
@@ -70,7 +70,7 @@ class Distributed:
 
     def __init__(self, home: Path, postgres: Postgres, s3: S3, children: Children, site: Site) -> None:
         password, port = secrets.token_hex(8), free_port()
-        children.await_ready({"redis": servers.start_redis(children, home / "redis", port, password)}, 20)
+        children.await_ready({"redis": start_redis(children, home / "redis", port, password)}, 20)
         overrides = {
             "home": home,
             "database_url": postgres.new_database(),
