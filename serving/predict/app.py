@@ -27,7 +27,7 @@ FIRST_POLL_SECONDS = 2.0
 _TAGS = (
     {"name": "predict", "description": "Predictions of the champions"},
     {"name": "feedback", "description": "Outcomes of predictions"},
-    {"name": "models", "description": "ServedVersion versions and their history"},
+    {"name": "models", "description": "Versions of the models and their history"},
     {"name": "training", "description": "Request a training and follow it"},
     {"name": "open inference protocol", "description": "The same models for KServe and Triton clients"},
     {"name": "operations", "description": "Health and metrics"},
