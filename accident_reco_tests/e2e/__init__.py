@@ -1,1 +1,1 @@
-"""Tests."""
+"""Real servers, and the whole platform as processes."""

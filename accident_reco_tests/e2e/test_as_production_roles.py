@@ -23,6 +23,7 @@ from accident_reco.settings import variable
 from accident_reco.storage import drift_reports, prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.production import PASSWORD, ROAD_USER, Platform, log_row, run_auth, running_platform
 
@@ -191,25 +192,7 @@ def test_retention_deletes_old_predictions_and_labels(platform: Platform) -> Non
 
 def test_gauges_show_reports(platform: Platform) -> None:
     """The drift service's thread reads what the owner's schedule recorded."""
-    drift_reports.save_report(
-        platform.owner,
-        {
-            "id": "r",
-            "model": "movies",
-            "version": "v",
-            "data_source": "d",
-            "window_name": "log",
-            "status": "drift",
-            "reason": "r",
-            "rows": 7,
-            "judged": 1,
-            "drifted": 1,
-            "drifted_share": 1.0,
-            "run_id": "run",
-            "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
-            "computed_at": datetime.now(UTC),
-        },
-    )
+    drift_reports.save_report(platform.owner, build_report_row(model="movies", rows=7))
     wait_for(lambda: 'drift_window_rows{model="movies"} 7.0' in platform.clients["drift"].get("/metrics").text)
 
 

@@ -23,8 +23,8 @@ from accident_reco.settings import Settings
 from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres
-from accident_reco_tests.integration.serving.test_inference_log import call, dropped, stored_ids, value
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.log_rows import call, dropped, stored_ids, value
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app

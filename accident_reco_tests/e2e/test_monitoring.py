@@ -31,6 +31,7 @@ from accident_reco.storage import drift_reports, retrain_decisions
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request, open_requests, request_work
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import live, wait_for
 from serving.drift.app import create_app
 from serving.drift.secret import load_alert_secret
@@ -187,23 +188,7 @@ def test_one_scrape_at_a_time() -> None:
 def drift_service(settings: Settings) -> Iterator[Warehouse]:
     """The drift service at its configured address, with a report of drift."""
     warehouse = Warehouse(settings.database)
-    row = {
-        "id": "a" * 32,
-        "model": "accidents",
-        "version": "v",
-        "data_source": "sample",
-        "window_name": "log",
-        "status": "drift",
-        "reason": "r",
-        "rows": 5000,
-        "groups": None,
-        "judged": 4,
-        "drifted": 3,
-        "drifted_share": 0.75,
-        "run_id": "run",
-        "computed_at": datetime.now(UTC),
-        "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
-    }
+    row = build_report_row(judged=4, drifted=3, drifted_share=0.75)
     drift_reports.save_report(warehouse, row)
     with live(create_app(settings), port=settings.drift_port):
         yield warehouse

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import text
 
 from accident_reco.lifecycle.bundle import Bundle
@@ -21,9 +19,16 @@ from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres
 from accident_reco_tests.support.live import live, wait_for
-from accident_reco_tests.support.pointer_machine import BETTER, POLICY, Command, Model, World, machine
+from accident_reco_tests.support.pointer_machine import (
+    BETTER,
+    POLICY,
+    Command,
+    Model,
+    World,
+    kill_between_swap_and_audit,
+    run_machine,
+)
 from accident_reco_tests.support.toy import LOADERS, toy_bundle
-from accident_reco_tests.unit.lifecycle.test_pointer_moves import kill_between_swap_and_audit
 from serving.predict.app import create_app
 
 pytestmark = pytest.mark.e2e
@@ -52,17 +57,7 @@ def world(store_url: str, warehouses: tuple[Warehouse, Warehouse]) -> World:
 
 def test_every_move_is_audited(world: World) -> None:
     """The machine of the unit tests, with the store's own conditional writes and the database's own rights."""
-    run_state_machine_as_test(
-        machine(lambda: world),
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=12,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(world, examples=30, steps=12)
 
 
 def test_a_rollback_killed_before_its_audit_is_completed_by_the_next(world: World) -> None:

@@ -6,13 +6,18 @@ It runs on any store and database; `World` says on which.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +31,7 @@ from accident_reco.storage.lifecycle import open_intents, promotion_history, rol
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.tables.lifecycle import promotion_intents
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.conftest import ROOT
 from accident_reco_tests.support.fault_points import Fault, Killed, WatchedStore, WatchedWarehouse, kill
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)
@@ -250,3 +256,49 @@ def machine(world: Callable[[], World]) -> type[RuleBasedStateMachine]:
             self.model.check(settled=True)
 
     return PointerMachine
+
+
+def run_machine(world: World, *, examples: int, steps: int) -> None:
+    """Run the machine in a world; examples are not shrunk, and none is kept."""
+    run_state_machine_as_test(
+        machine(lambda: world),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+KILLED = """
+import os, signal, sys
+from accident_reco.lifecycle import intents
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.pointer_machine import Command, Model, World
+
+intents.complete_intent = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+store, owner, services, name, command, content = sys.argv[1:]
+model = Model(World(store, Warehouse(owner), Warehouse(services)), name)
+model.run(Command(command, content.encode() or None), run_id=f"{'run' if content else 'default'}-killed")
+"""
+
+
+def kill_between_swap_and_audit(model: Model, command: str, content: str = "") -> None:
+    """A process of its own, ended by SIGKILL after its pointer was written and before the audit was."""
+    world = model.world
+    urls = [each.url.render_as_string(hide_password=False) for each in (world.owner, world.services)]
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, world.store_url, *urls, model.name, command, content],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    pointer = model.models.pointer(model.name)
+    assert pointer is not None
+    model.written.append(canonical_json(pointer.document()))
+    assert all(row["run_id"] != pointer.run_id for row in model.audit())

@@ -1,1 +1,1 @@
-"""Tests."""
+"""One module at a time, without servers and Dagster runs."""

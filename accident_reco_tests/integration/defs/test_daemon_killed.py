@@ -6,7 +6,6 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -16,6 +15,7 @@ from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.launch.programs import script
 from accident_reco.storage import drift_reports, retrain_decisions, work_requests
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.running import ROOT
 
 SECONDS = 240.0
@@ -36,23 +36,7 @@ def environment(tmp_path) -> dict[str, str]:
 
 def store_drift_report(warehouse: Warehouse, instance: dg.DagsterInstance, minutes: float) -> None:
     """Store a report with drift as the asset does: a row and a materialization."""
-    row = {
-        "id": uuid4().hex,
-        "model": "accidents",
-        "version": "v1",
-        "data_source": "sample",
-        "window_name": "log",
-        "status": "drift",
-        "reason": "11 of 20 features drifted",
-        "rows": 5000,
-        "groups": None,
-        "judged": 20,
-        "drifted": 11,
-        "drifted_share": 0.55,
-        "document": {},
-        "run_id": "run",
-        "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
-    }
+    row = build_report_row(computed_at=datetime.now(UTC) + timedelta(minutes=minutes))
     drift_reports.save_report(warehouse, row)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(report_key("accidents"), metadata={"report_id": str(row["id"])})

@@ -97,7 +97,7 @@ def test_is_one_year_like_another(settings, warehouse, monkeypatch) -> None:
     ],
 )
 def test_what_cannot_be_compared_is_said(settings, warehouse, model, question, words, without_profile) -> None:
-    """One sentence with the way out."""
+    """One sentence with the fix."""
     objects = open_store(settings.store)
     profile = build_reference({"vma": np.arange(100)}, {"vma": "numeric"})
     bundle = Bundle("accidents", {"reference.json": reference_bytes(profile)}, {}, {}, {})

@@ -11,26 +11,14 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from accident_reco.settings import Settings
-from accident_reco_tests.support.live import live, wait_for
-from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
+from accident_reco_tests.support.bounded_service import HEAD, JSON, URL, bounded_service
+from accident_reco_tests.support.live import wait_for
 from serving.common.run import _listen
-from serving.predict.app import create_app
-
-URL = "/predict/accidents"
-JSON = {"content-type": "application/json"}
-HEAD = b"POST /predict/accidents HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-SECRET = "a-value-that-must-not-come-back"
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    home = tmp_path_factory.mktemp("abuse")
-    promote(home, toy_bundle())
-    settings = Settings.load(
-        home=home, auth_required=False, max_body_bytes=200_000, body_idle_seconds=0.4, request_seconds=1.5
-    )
-    with live(create_app(settings, LOADERS)) as client:
+    with bounded_service(tmp_path_factory.mktemp("abuse")) as client:
         yield client
 
 

@@ -17,6 +17,7 @@ from accident_reco.storage import drift_reports
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.prediction_log import insert_predictions
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import live, wait_for
 from serving.drift.app import create_app
 
@@ -136,30 +137,18 @@ def test_checks_on_request_are_not_evidence(client, champion, warehouse) -> None
 
 def test_gauges_follow_scheduled_reports(client, champion, warehouse) -> None:
     """A report of Dagster shows in the gauges within seconds, and so does the next one."""
-    row = {
-        "id": "a" * 32,
-        "model": "accidents",
-        "version": champion,
-        "data_source": "sample",
-        "window_name": "log",
-        "status": "drift",
-        "reason": "r",
-        "rows": 5000,
-        "groups": None,
-        "judged": 4,
-        "drifted": 3,
-        "drifted_share": 0.75,
-        "run_id": "run",
-        "computed_at": datetime.now(UTC),
-        "document": {
-            "features": [],
-            "performance": {
-                "labels": 300,
-                "dropped": True,
-                "metrics": {"roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}},
-            },
-        },
+    performance = {
+        "labels": 300,
+        "dropped": True,
+        "metrics": {"roc_auc": {"value": 0.7, "low": 0.65, "high": 0.75, "at_training": 0.8}},
     }
+    row = build_report_row(
+        version=champion,
+        judged=4,
+        drifted=3,
+        drifted_share=0.75,
+        document={"features": [], "performance": performance},
+    )
     drift_reports.save_report(warehouse, row)
     wait_for(lambda: 'drift_share{model="accidents"} 0.75' in client.get("/metrics").text)
     assert gauge(client, 'live_performance{bound="high",metric="roc_auc",model="accidents"}') == 0.75

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
 from accident_reco.settings import Settings
@@ -19,28 +19,12 @@ from accident_reco.storage import prediction_log
 from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.log_rows import call, dropped, stored_ids, value
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
 from serving.predict.log_spill import Spill, count_rows, encode_row
-from serving.predict.prediction_log import Call, PredictionLog, new_id
-
-
-def call(n: int = 1, name: str = "a", **changes: Any) -> Call:
-    made: dict[str, Any] = {
-        "model": "accidents",
-        "version": "v",
-        "request_id": "r",
-        "user_name": "ada",
-        "source": "json",
-        "status": 200,
-        "latency_ms": 1.0,
-        "ids": [f"{name}-{i}" for i in range(n)],
-        "inputs": [{"catu": 1}] * n,
-        "scores": [0.5] * n,
-        "answers": ["grave"] * n,
-    }
-    return Call(**made | changes)
+from serving.predict.prediction_log import PredictionLog, new_id
 
 
 def make_log(warehouse: Warehouse, metrics: Metrics, spill: Spill, queue_rows: int = 100) -> PredictionLog:
@@ -56,20 +40,6 @@ def spill(tmp_path: Path) -> Iterator[Spill]:
 
 def spilled(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"))
-
-
-def stored_ids(warehouse: Warehouse) -> set[str]:
-    with warehouse.connect() as connection:
-        return set(connection.scalars(select(predictions.c.id)))
-
-
-def value(metrics: Metrics, series: str) -> float:
-    (line,) = [line for line in metrics.exposition().decode().splitlines() if line.startswith(f"{series} ")]
-    return float(line.rpartition(" ")[2])
-
-
-def dropped(metrics: Metrics, reason: str) -> float:
-    return value(metrics, f'prediction_log_dropped_rows_total{{reason="{reason}"}}')
 
 
 class Outage:
@@ -119,7 +89,7 @@ def test_a_full_queue_drops_and_counts(warehouse: Warehouse, spill: Spill) -> No
     assert len(prediction_log.prediction_window(warehouse, "accidents")) == 90
     assert value(metrics, "prediction_log_rows_total") == 90
     log.enqueue(call(1, "late"))
-    assert dropped(metrics, "full") == 31, "nobody writes any more"
+    assert dropped(metrics, "full") == 31, "no thread writes any more"
 
 
 def test_rows_that_cannot_be_written_yet_survive_a_restart(tmp_path: Path, spill: Spill) -> None:
@@ -405,7 +375,7 @@ def test_refused_calls_are_logged_without_their_input(served: tuple[httpx.Client
 def test_refusals_of_every_way_to_ask_are_logged(
     served: tuple[httpx.Client, Warehouse], path: str, source: str
 ) -> None:
-    """CSV and the Open Inference Protocol as well; a model that does not exist is nobody's row."""
+    """CSV and the Open Inference Protocol as well; a call of a model that does not exist is not logged."""
     client, warehouse = served
     content_type = {"content-type": "text/csv" if source == "csv" else "application/json"}
     request_id = client.post(path, content=b"nonsense", headers=content_type).headers["x-request-id"]

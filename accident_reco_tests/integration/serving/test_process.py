@@ -11,16 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from accident_reco.settings import Settings
-from accident_reco.storage.drift_reports import LOG_WINDOW, save_report
+from accident_reco.storage.drift_reports import save_report
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.accounts import prepare_home
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
 from accident_reco_tests.support.toy import promote
@@ -201,26 +201,7 @@ def children_of(pid: int) -> list[int]:
 def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) -> None:
     """All workers show the same report: a gauge has one value, a counter the sum."""
     warehouse = Warehouse(Settings.load(home=home).database)
-    live = {"labels": 0, "dropped": False, "metrics": {}}
-    save_report(
-        warehouse,
-        {
-            "id": "1" * 32,
-            "model": "accidents",
-            "version": "v",
-            "data_source": "sample",
-            "window_name": LOG_WINDOW,
-            "status": "stable",
-            "reason": "a test",
-            "rows": 700,
-            "judged": 6,
-            "drifted": 0,
-            "drifted_share": 0.0,
-            "document": {"features": [], "performance": live},
-            "run_id": "r",
-            "computed_at": datetime.now(UTC),
-        },
-    )
+    save_report(warehouse, build_report_row(status="stable", rows=700, judged=6, drifted=0, drifted_share=0.0))
     warehouse.close()
     with process("drift", home, tmp_path / "log", auth_required=False, http_workers=2) as (_, client):
         url = str(client.base_url)

@@ -1,9 +1,5 @@
 """Every interleaving of promotions, rollbacks and sweeps leaves one audit row a move, on a directory and SQLite."""
 
-import os
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,12 +7,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.gate import Comparison
 from accident_reco.lifecycle.promotion import MAX_ROUNDS, promote
 from accident_reco.lifecycle.rollback import roll_back
@@ -25,9 +18,17 @@ from accident_reco.storage.lifecycle import decision_of_run, open_intents, rolle
 from accident_reco.storage.model_metrics import has_metrics
 from accident_reco.storage.tables.lifecycle import promotions
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.conftest import ROOT
 from accident_reco_tests.support.fault_points import Fault, Killed, kill
-from accident_reco_tests.support.pointer_machine import BETTER, POLICY, WORSE, Command, Model, World, machine
+from accident_reco_tests.support.pointer_machine import (
+    BETTER,
+    POLICY,
+    WORSE,
+    Command,
+    Model,
+    World,
+    kill_between_swap_and_audit,
+    run_machine,
+)
 
 
 @pytest.fixture
@@ -36,19 +37,9 @@ def world(tmp_path: Path, warehouse: Warehouse) -> World:
 
 
 @pytest.mark.slow
-def test_no_move_escapes_the_audit(world: World) -> None:
+def test_every_move_is_audited(world: World) -> None:
     """Killed, cut off, repeated or interleaved at any write: pointer, audit and blocked versions agree."""
-    run_state_machine_as_test(
-        machine(lambda: world),
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=15,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(world, examples=60, steps=15)
 
 
 @pytest.fixture
@@ -71,37 +62,6 @@ def serving(model: Model) -> str:
 
 def blocked(model: Model) -> list[str]:
     return rolled_back_versions(model.world.owner, model.name)
-
-
-KILLED = """
-import os, signal, sys
-from accident_reco.lifecycle import intents
-from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.support.pointer_machine import Command, Model, World
-
-intents.complete_intent = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
-store, owner, services, name, command, content = sys.argv[1:]
-model = Model(World(store, Warehouse(owner), Warehouse(services)), name)
-model.run(Command(command, content.encode() or None), run_id=f"{'run' if content else 'default'}-killed")
-"""
-
-
-def kill_between_swap_and_audit(model: Model, command: str, content: str = "") -> None:
-    """A process of its own, ended by SIGKILL after its pointer was written and before the audit was."""
-    world = model.world
-    urls = [each.url.render_as_string(hide_password=False) for each in (world.owner, world.services)]
-    run = subprocess.run(
-        [sys.executable, "-c", KILLED, world.store_url, *urls, model.name, command, content],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == -signal.SIGKILL, run.stderr
-    pointer = model.models.pointer(model.name)
-    assert pointer is not None
-    model.written.append(canonical_json(pointer.document()))
-    assert all(row["run_id"] != pointer.run_id for row in model.audit())
 
 
 def test_a_rollback_killed_before_its_audit_is_completed_by_the_next(model: Model) -> None:

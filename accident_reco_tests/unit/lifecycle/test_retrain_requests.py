@@ -1,7 +1,6 @@
 """The retrain policy on a real warehouse: each trigger decided once, interrupted looks, alerts, back-off."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -12,6 +11,7 @@ from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request, open_requests, request_work, work_request
+from accident_reco_tests.support.drift_rows import build_report_row
 
 POLICY = RetrainPolicy(needed=2, window=3, cooldown=timedelta(0), backoff=timedelta(hours=1))
 
@@ -26,23 +26,13 @@ def warehouse(tmp_path):
 
 def save(warehouse: Warehouse, status: str, *, version: str = "v1", window: str = "log", minutes: float = 0) -> str:
     """A report of the accident model's, computed `minutes` from now."""
-    row = {
-        "id": uuid4().hex,
-        "model": "accidents",
-        "version": version,
-        "data_source": "sample",
-        "window_name": window,
-        "status": status,
-        "reason": "11 of 20 features drifted",
-        "rows": 5000,
-        "groups": 2000,
-        "judged": 20,
-        "drifted": 11,
-        "drifted_share": 0.55,
-        "document": {},
-        "run_id": "run",
-        "computed_at": datetime.now(UTC) + timedelta(minutes=minutes),
-    }
+    row = build_report_row(
+        version=version,
+        window_name=window,
+        status=status,
+        groups=2000,
+        computed_at=datetime.now(UTC) + timedelta(minutes=minutes),
+    )
     drift_reports.save_report(warehouse, row)
     return str(row["id"])
 

@@ -1,1 +1,1 @@
-"""The movie domain: formats, rules, models, answers."""
+"""Tests of `models/movies`."""

@@ -1,1 +1,1 @@
-"""Accident models: trees, export, scoring, explanation, calibration, evaluation, synthesis."""
+"""Tests of `models/accidents/training`."""
