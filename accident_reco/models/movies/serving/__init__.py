@@ -1,1 +1,1 @@
-"""TODO accident_reco/models/movies/serving"""
+"""HTTP endpoints, tensors and feedback of the movie model; `plugin` registers them with the platform."""
