@@ -6,6 +6,7 @@ packages; packages whose metadata is silent or unclear are in a table here, each
 
 from __future__ import annotations
 
+import argparse
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -255,5 +256,16 @@ def _read_installed(name: str) -> str:
         return ""
 
 
+def main() -> None:
+    """Command line: print the page, or write it."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco_tests.docs.licences", description=__doc__)
+    parser.add_argument("--output", type=Path, help="a file to write instead of printing")
+    page, output = licence_page(), parser.parse_args().output
+    if output is None:
+        print(page, end="")
+    else:
+        output.write_text(page, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(licence_page(), end="")
+    main()
