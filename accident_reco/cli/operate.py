@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from accident_reco.cli.command import AsJson, ExitCode, command, load_settings, open_warehouse
-from accident_reco.cli.output import Table, note, print_line, show, spinner
+from accident_reco.cli.output import Table, format_time, note, print_line, show, spinner
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
 
@@ -65,12 +65,15 @@ def _status_tables(document: dict[str, Any]) -> list[Table]:
             row["name"],
             row["version"] or "none",
             row["data_source"],
-            row["promoted_at"],
+            format_time(row["promoted_at"]),
             row["problem"] or "  ".join(f"{name} {value:.3f}" for name, value in row["metrics"].items()),
         )
         for row in document["models"]
     ]
-    runs = [(row["id"][:8], row["job"], row["status"], row["started_at"], row["ended_at"]) for row in document["runs"]]
+    runs = [
+        (row["id"][:8], row["job"], row["status"], format_time(row["started_at"]), format_time(row["ended_at"]))
+        for row in document["runs"]
+    ]
     requests = [
         (row["id"][:8], row["kind"], row["model"], row["status"], row["requested_by"], row["reason"])
         for row in document["requests"]

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO
 
 STYLES = {
     "green": {"ready", "ok", "success", "promoted", "done", "stable", "active"},
-    "yellow": {"warning", "queued", "running", "started", "insufficient data", "disabled"},
+    "yellow": {"warning", "queued", "running", "started", "insufficient_data", "disabled"},
     "red": {"not ready", "problem", "failure", "failed", "refused", "drift", "revoked", "expired"},
 }
 """Colour → states that are shown in it."""
+STATES = {"state", "status", "value"}
+"""Columns with states."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,23 @@ def _print_tables(tables: Sequence[Table]) -> None:
         for column in table.columns:
             shown.add_column(column, overflow="fold")
         for row in table.rows:
-            shown.add_row(*(Text(_text(cell), style=_style(cell)) for cell in row))
+            cells = zip(table.columns, row, strict=True)
+            shown.add_row(
+                *(Text(_text(cell), style=_style(cell) if column in STATES else "") for column, cell in cells)
+            )
         console.print(shown)
+
+
+def format_time(at: str | None) -> str:
+    """An ISO time to the second, without the zone: the heading names it."""
+    return "" if at is None else datetime.fromisoformat(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _text(cell: Any) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%S}"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("\n", " ")
 
 
