@@ -14,7 +14,10 @@ from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGED = Path(__file__).resolve().parents[1] / "deployment"
+"""Copies of `dagster.yaml`, `workspace.yaml` and parts of `deploy/` in an installed package."""
+ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).resolve().parents[2]
+"""Directory of `dagster.yaml` and `deploy/`: of the installed package, or of the checkout."""
 # glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
 # ones, in bytes, freed memory goes back. Measured by accident_reco_tests/bench/memory.py; the serving
 # image states the same.
