@@ -56,8 +56,7 @@ lint: install ## check style, types and import rules
 	$(BIN)/lint-imports
 
 test: lint ## check style, types and import rules, run all tests
-	@# Tests that fail in parallel run once more alone: real servers on two cores may miss a deadline.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m accident_reco_tests.second_try -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 
 test-unit: install ## run the unit tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e" accident_reco_tests/unit

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from accident_reco.launch.ownership import claim, require_unowned
+from accident_reco.lifecycle.tracking_home import ARTIFACTS, follow_home
 from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases, grant
@@ -40,6 +41,7 @@ def prepare_home(settings: Settings) -> None:
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, restricted))
     claim(settings)
+    follow_home(settings.tracking_uri, settings.home / ARTIFACTS)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade(warehouse_tables(settings))
     if not warehouse.is_sqlite:

@@ -3,46 +3,24 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
-from accident_reco.lifecycle.promotion import promote
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import ObjectStore, StoreError
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import work_request
-from accident_reco_tests.support.command_line import Outcome, accident_reco
+from accident_reco_tests.support.command_line import accident_reco
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, open_model_store, toy_bundle
 from serving.predict.app import create_app
 
 AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
-POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
-
-
-def promote_by_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
-    """Promote as a training run does; returns the version that serves afterwards."""
-    outcome = promote(
-        open_model_store(home),
-        warehouse,
-        replace(bundle, gate={}),
-        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)),
-        POLICY,
-        "run",
-    )
-    assert outcome.pointer is not None
-    return outcome.pointer.version
-
-
-def roll_back(*arguments: str) -> Outcome:
-    return accident_reco("rollback", "accidents", "--reason", "it is wrong", *arguments)
 
 
 def served_version(client: httpx.Client) -> str:

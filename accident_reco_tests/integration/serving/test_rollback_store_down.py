@@ -11,8 +11,8 @@ import s3fs
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import open_requests, work_request
-from accident_reco_tests.integration.serving.test_rollback import promote_by_gate, roll_back
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.predict.app import create_app
 
