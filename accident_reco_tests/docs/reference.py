@@ -164,8 +164,8 @@ def quarantine() -> Lines:
     from accident_reco.models.accidents.data.quarantine import RULES
 
     yield "# Quarantine rules\n\nWhich rows of published data are refused or repaired, and what can be done about it?"
-    yield "\n## Accidents\n\nThe asset `accidents/quarantine` and the table `quarantine` list every refused row and every"
-    yield "repaired value with file, line, value, rule and fix."
+    yield "\n## Accidents\n\nThe asset `accidents/quarantine` and the table `quarantine` list every refused row and"
+    yield "every repaired value with file, line, value, rule and fix."
     yield from table(
         ("rule", "", "outcome", "fix"),
         ((code(rule.name), rule.disposition, rule.outcome, rule.remediation) for rule in RULES.values()),

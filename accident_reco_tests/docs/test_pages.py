@@ -28,7 +28,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.mark.parametrize("name", reference.GENERATED)
 def test_reference_agrees_with_the_code(name: str) -> None:
-    """A setting, asset, job, endpoint, metric, alert, table, rule or command changed; fix: `make docs`, then read it."""
+    """A setting, asset, job, endpoint, metric, alert, table, rule or command changed; fix: `make docs`, then read."""
     assert reference.render(name) == (reference.PAGES / f"{name}.md").read_text(encoding="utf-8")
 
 
