@@ -41,9 +41,9 @@ def test_every_program_has_help(module: str, words: set[str]) -> None:
 
 
 def test_prepare_creates_the_admin_and_keys_rotate(tmp_path: Path) -> None:
-    """`launch prepare` prints the first admin's password once; then a signing key is rotated."""
+    """`accident-reco prepare` prints the first admin's password once; then a signing key is rotated."""
     env = environment(tmp_path / "home")
-    first, second = (_run("accident_reco.launch", "prepare", env=env) for _ in range(2))
+    first, second = (_run("accident_reco.cli", "prepare", env=env) for _ in range(2))
     assert re.search(r"^admin password: \S{12,}$", first.stdout, re.MULTILINE), first.stderr
     assert second.stdout == "prepared\n"
     rotated = _run("serving.auth", "rotate-keys", env=env)
