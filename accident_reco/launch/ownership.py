@@ -1,4 +1,4 @@
-"""Prevents two installations from sharing a database or store, and two platforms from sharing a home.
+"""Prevents two installations from sharing a database or store.
 
 The launcher claims for the whole installation; services that it (or compose, or Kubernetes) starts claim nothing, so
 that replicas on any number of machines are one installation.
@@ -6,16 +6,10 @@ that replicas on any number of machines are one installation.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO
+from contextlib import suppress
 
 from sqlalchemy import make_url
 
@@ -27,10 +21,6 @@ from accident_reco.storage.ownership import Installation, claim_database, claim_
 
 STORE_SECONDS = 20.0
 """Wait for a store that was started at the same time: it creates its buckets after it first answers."""
-LOCKS = ("stack", "platform")
-"""Kinds of launchers, the one that starts the other first."""
-LOCK_SECONDS = 0.5
-"""Wait for a lock: `is_locked` holds it for a moment."""
 DATABASES = ("database_url", "dagster_database_url")
 
 
@@ -97,45 +87,3 @@ def _claim_store(settings: Settings, mine: Installation) -> Installation:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-@contextmanager
-def sole_platform(home: Path, kind: str = "platform") -> Iterator[None]:
-    """Hold the lock of a home while its platform runs; the lock file has the process and its start.
-
-    Args:
-        kind: one of `LOCKS`.
-
-    Raises:
-        LaunchError: another launcher holds it.
-    """
-    with (home / f"{kind}.lock").open("a+", encoding="utf-8") as lock:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not _lock(lock, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                fix = f"fix: `accident-reco stop`, or set {variable('home')}"
-                raise LaunchError(f"a {kind} runs in {home} already; {fix}")
-            time.sleep(0.05)
-        lock.seek(0)
-        lock.truncate()
-        json.dump({"pid": os.getpid(), "since": iso_now()}, lock)
-        lock.flush()
-        yield
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a launcher holds a lock file."""
-    try:
-        with path.open(encoding="utf-8") as lock:
-            return not _lock(lock, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: IO[str], kind: int) -> bool:
-    """Lock a file until it is closed; returns whether nobody else holds it."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
-from accident_reco.launch.ownership import sole_platform
+from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.programs import script
 from accident_reco.lifecycle.bundle import Manifest

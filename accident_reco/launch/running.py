@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from accident_reco.launch.ownership import LOCKS, is_locked
+from accident_reco.launch.locks import LOCKS, is_locked
 from accident_reco.launch.processes import LaunchError
 
 STOP_SECONDS = 60.0

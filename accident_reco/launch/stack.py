@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.ownership import sole_platform
+from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.stack_config import (

@@ -20,8 +20,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_TIME_EXTRAS: Final = ("celery", "k8s", "stack")
-OTHER_EXTRAS: Final = ("all", "docs", "dev")
-"""Not used at run time, or made of others; a new extra is named in one of the two."""
+COLLECTION: Final = "all"
+"""The extra that stands for those."""
+TEST_EXTRAS: Final = ("dev", "docs")
+"""Every extra is named in one of the three."""
 
 PERMITTED: Final = frozenset(
     {

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import create_engine, inspect, make_url
 
 from accident_reco.launch.home import prepare_home
-from accident_reco.launch.ownership import sole_platform, this_installation
+from accident_reco.launch.locks import sole_platform
+from accident_reco.launch.ownership import this_installation
 from accident_reco.launch.postgres_server import postgres_answers
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings

@@ -14,6 +14,7 @@ from accident_reco.storage.lifecycle import promotion_history, rolled_back_versi
 from accident_reco.storage.objects import ObjectStore, StoreError
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import work_request
+from accident_reco_tests.support.command_line import accident_reco
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, open_model_store, toy_bundle
