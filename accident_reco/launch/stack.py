@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.locks import sole_platform
+from accident_reco.launch.platform import service_ports
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
@@ -44,6 +45,7 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
         LaunchError: a port is in use, a program is missing, or a process ended.
     """
     stack_folder(settings)
+    require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
     with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
         platform = Children(stack, settings.logs)
         try:
