@@ -10,6 +10,7 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.command_line import Outcome, accident_reco
 from accident_reco_tests.support.toy import open_model_store
 
 if TYPE_CHECKING:
@@ -41,3 +42,8 @@ def promote_candidate(platform: Platform, seed: int, run_id: str | None = None) 
     return promote(
         platform.models, platform.warehouse, candidate, lambda *_: BETTER, POLICY, run_id or f"run-{seed}"
     ).version
+
+
+def roll_back(*arguments: str) -> Outcome:
+    """`accident-reco rollback accidents` with a reason."""
+    return accident_reco("rollback", "accidents", "--reason", "it is wrong", *arguments)

@@ -210,7 +210,7 @@ def _prepare() -> dict[str, Any]:
     container = {
         "name": "prepare",
         "image": IMAGE.replace("serving", "platform"),
-        "command": ["python", "-m", "accident_reco.launch", "prepare"],
+        "command": ["python", "-m", "accident_reco.cli", "prepare"],
         "env": environment,
         "securityContext": LOCKED_DOWN,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
