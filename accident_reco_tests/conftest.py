@@ -18,8 +18,14 @@ LONGEST = (
     "test_containers.py",
     "test_one_model.py",
     "test_third_model.py",
+    "test_mlflow.py",
+    "test_run_queue.py",
+    "test_daemon_killed.py",
+    "test_tracking.py",
+    "test_contract.py",
+    "test_process.py",
 )
-"""Files that take minutes: begun first, so that no core waits for the last of them."""
+"""Files that take longest: begun first, so that no core waits for the last of them."""
 
 
 def pytest_configure() -> None:
