@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -118,12 +118,6 @@ def compute_confidence(rating: np.ndarray) -> np.ndarray:
     return np.maximum(rating - np.float32(2.0), np.float32(0.25)).astype(np.float32)
 
 
-def _fit_fold(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
-    from accident_reco.models.movies.candidates.biases import fit_biases
-
-    return Fit(fit_biases(data))
-
-
 CANDIDATE: Final = MovieCandidate(
     kind="als",
     asset="ranking_model",
@@ -132,6 +126,6 @@ CANDIDATE: Final = MovieCandidate(
     scorer=AlsScorer,
     fit=fit,
     options=AlsOptions,
-    # Folds measure predicted ratings, which do not need the factors.
-    folds=replace(baseline.CANDIDATE, fit=_fit_fold),
+    folds=baseline.BIASES,
+    predicts_stars=False,
 )

@@ -95,7 +95,7 @@ def test_the_best_are_found_without_scoring_everything(
     from accident_reco.models.movies.candidates import als
 
     monkeypatch.setattr(als, "BLOCK", 16)
-    scorer, random = versions["als"].scorer, np.random.default_rng(5)
+    scorer, random = versions["als"].ranking, np.random.default_rng(5)
     for user in random.integers(0, len(versions["als"].user_id), 60).tolist():
         state = scorer.load_user(user, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
         allowed = random.random(len(versions["als"].movie_id)) < random.choice([0.02, 0.5, 1.0])
