@@ -64,8 +64,6 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     """
     from threadpoolctl import threadpool_limits
 
-    from accident_reco.models.movies.candidates.biases import fit_biases
-
     own = options.of(EaseOptions)
     # One order of sums on any number of cores: the same rows give the same weights.
     with threadpool_limits(1, "blas"):
@@ -73,14 +71,24 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         chosen = choose_options(split, own)
         whole = split.measure(score_users(split, chosen, own.dense_movies, keep=None))
         pruned = split.measure(score_users(split, chosen, own.dense_movies, keep=own.max_weights))
-        weights = fit_weights(data, chosen, own.dense_movies, own.max_weights)
-    used = {
+        return replace(fit_chosen(data, chosen, own), pruning_loss=whole - pruned)
+
+
+def fit_chosen(data: IndexedRatings, chosen: EaseChoice, own: EaseOptions) -> Fit:
+    """Fit with these hyperparameters."""
+    from accident_reco.models.movies.candidates.biases import fit_biases
+
+    weights = fit_weights(data, chosen, own.dense_movies, own.max_weights)
+    return Fit({**fit_biases(data), **pack_weights(weights)}, describe(chosen))
+
+
+def describe(chosen: EaseChoice) -> dict[str, float]:
+    """Options of a fit as a bundle records them."""
+    return {
         "input": float(INPUTS.index(chosen.input)),
         "damping": chosen.damping,
         "regularization": chosen.regularization,
-        "dense_movies": float(min(own.dense_movies, len(data.movie_ids))),
     }
-    return Fit({**fit_biases(data), **pack_weights(weights)}, used, pruning_loss=whole - pruned)
 
 
 def choose_options(split: InnerSplit, own: EaseOptions) -> EaseChoice:
@@ -102,7 +110,7 @@ def score_users(split: InnerSplit, chosen: EaseChoice, dense_movies: int, keep: 
     asked = split.seen.astype(np.float64)
     asked.data = encode_ratings(asked.data, chosen.input)
     asked = asked[:, dense].tocsc()
-    inputs = build_inputs(matrix, chosen)[:, dense]
+    inputs = build_inputs(matrix, chosen.input, chosen.damping)[:, dense]
     score = np.zeros((len(split.users), matrix.shape[1]), dtype=np.float32)
     found = np.zeros((len(split.users), len(dense)))
     blocks = iterate_weights(inputs, chosen.regularization)
@@ -120,7 +128,7 @@ def fit_weights(data: IndexedRatings, chosen: EaseChoice, dense_movies: int, max
     import scipy.sparse as sparse
 
     dense = select_dense(data, dense_movies)
-    inputs = build_inputs(data.build_matrix(), chosen)[:, dense]
+    inputs = build_inputs(data.build_matrix(), chosen.input, chosen.damping)[:, dense]
     kept = prune_weights(iterate_weights(inputs, chosen.regularization), len(dense), max_weights).tocoo()
     size = len(data.movie_ids)
     return sparse.csr_matrix((kept.data, (dense[kept.row], dense[kept.col])), shape=(size, size))
@@ -132,15 +140,15 @@ def select_dense(data: IndexedRatings, dense_movies: int) -> np.ndarray:
     return np.sort(np.argsort(-count, kind="stable")[:dense_movies])
 
 
-def build_inputs(ratings: Any, chosen: EaseChoice) -> Any:
+def build_inputs(ratings: Any, method: str, damping: float) -> Any:
     """What the ratings count as, each user damped by the number of ratings; CSR (users, movies) of float64."""
     import scipy.sparse as sparse
 
     inputs = ratings.astype(np.float64)
     length = np.diff(inputs.indptr)
     rated = length[length > 0]
-    weight = (np.maximum(length, 1) / (rated.mean() if len(rated) else 1.0)) ** -chosen.damping
-    inputs.data = encode_ratings(inputs.data, chosen.input) * np.repeat(weight, length)
+    weight = (np.maximum(length, 1) / (rated.mean() if len(rated) else 1.0)) ** -damping
+    inputs.data = encode_ratings(inputs.data, method) * np.repeat(weight, length)
     return sparse.csr_matrix(inputs)
 
 

@@ -11,6 +11,13 @@ import numpy as np
 from accident_reco.models.movies.candidates import baseline, knn, svd
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
 from accident_reco.models.movies.candidates.knn import KnnOptions
+from accident_reco.models.movies.candidates.parts import (
+    PartsState,
+    build_parts,
+    pack_options,
+    pack_parts,
+    spread_parts,
+)
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, Histories, UserState
 from accident_reco.models.movies.candidates.svd import SvdOptions
 
@@ -41,13 +48,6 @@ class StackOptions:
     neighbours: int = 800
 
 
-@dataclass(frozen=True)
-class StackState(UserState):
-    """State of the user in each part, in the order of `PARTS`."""
-
-    parts: tuple[UserState, ...] = ()
-
-
 class StackScorer(BaselineScorer):
     """Weighted sum of the parts. Its biases are those of the sum, for movies that no part knows."""
 
@@ -55,7 +55,7 @@ class StackScorer(BaselineScorer):
         super().__init__(arrays)
         self.weight: list[float] = arrays["stack_weight"].tolist()
         self.intercept = float(arrays["stack_intercept"])
-        self.parts = [part.scorer({**arrays, **_select_part(arrays, kind)}) for kind, part in PARTS.items()]
+        self.parts = build_parts(arrays, PARTS)
         self.mean = self.intercept + float(self._sum([np.array(part.mean) for part in self.parts]))
         self.user_bias = self._sum([part.user_bias for part in self.parts])
         self.movie_bias = self._sum([part.movie_bias for part in self.parts])
@@ -67,8 +67,8 @@ class StackScorer(BaselineScorer):
             total += weight * value
         return total
 
-    def _combine(self, states: list[UserState], movie: np.ndarray, rating: np.ndarray) -> StackState:
-        return StackState(float(self._sum([np.array(one.bias) for one in states])), None, movie, rating, tuple(states))
+    def _combine(self, states: list[UserState], movie: np.ndarray, rating: np.ndarray) -> PartsState:
+        return PartsState(float(self._sum([np.array(one.bias) for one in states])), None, movie, rating, tuple(states))
 
     def load_user(self, user: int, movie: np.ndarray, rating: np.ndarray) -> UserState:
         return self._combine([part.load_user(user, movie, rating) for part in self.parts], movie, rating)
@@ -81,7 +81,7 @@ class StackScorer(BaselineScorer):
         return self._combine(states, states[0].movie, states[0].rating)
 
     def predict_ratings(self, state: UserState, movie: np.ndarray) -> np.ndarray:
-        assert isinstance(state, StackState)
+        assert isinstance(state, PartsState)
         stars = [part.predict_ratings(own, movie) for part, own in zip(self.parts, state.parts, strict=True)]
         return self.intercept + self._sum(stars)
 
@@ -89,7 +89,7 @@ class StackScorer(BaselineScorer):
         return self.intercept + self._sum([part.predict_pairs(user, movie, histories) for part in self.parts])
 
     def score_all(self, state: UserState) -> np.ndarray:
-        assert isinstance(state, StackState)
+        assert isinstance(state, PartsState)
         return self.intercept + self._sum(
             [part.score_all(own) for part, own in zip(self.parts, state.parts, strict=True)]
         )
@@ -120,16 +120,14 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     ]
     weight = np.linalg.lstsq(predicted, data.rating.astype(np.float64), rcond=None)[0]
     fits = {kind: part.fit(data, scale, of_parts) for kind, part in PARTS.items()}
-    arrays = {f"{kind}:{name}": values for kind, fitted in fits.items() for name, values in fitted.arrays.items()}
-    used = {name: value for fitted in fits.values() for name, value in fitted.options.items()}
     return Fit(
         {
             **{name: fits["baseline"].arrays[name] for name in ("user_bias", "movie_bias", "global_mean")},
-            **arrays,
+            **pack_parts(fits),
             "stack_weight": weight[:-1],
             "stack_intercept": np.array(weight[-1]),
         },
-        {**used, **{f"weight_{kind}": float(one) for kind, one in zip(PARTS, weight, strict=False)}},
+        {f"weight_{kind}": float(one) for kind, one in zip(PARTS, weight, strict=False)},
         _build_prediction(fits, weight),
         folds=[{"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))} for error in errors],
     )
@@ -148,7 +146,7 @@ def predict_rows(part: MovieCandidate, fitted: Fit, known: IndexedRatings, held:
     movies = len(known.movie_ids)
     arrays = {
         **part.spread(fitted.arrays, np.arange(movies), movies),
-        **{f"option_{name}": np.array(float(value)) for name, value in fitted.options.items()},
+        **pack_options(fitted.options),
         "genre_names": np.zeros(0, dtype="U1"),
         "genre_bits": np.zeros(movies, dtype=np.uint64),
     }
@@ -168,20 +166,8 @@ def _build_prediction(fits: Mapping[str, Fit], weight: np.ndarray) -> Callable[[
     return predict
 
 
-def _select_part(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
-    prefix = f"{kind}:"
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-
-
 def _spread(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """Each part spread as it spreads itself."""
-    spread = {name: values for name, values in arrays.items() if ":" not in name}
-    spread["movie_bias"] = np.zeros(size)
-    spread["movie_bias"][place] = arrays["movie_bias"]
-    for kind, part in PARTS.items():
-        own = part.spread(_select_part(arrays, kind), place, size)
-        spread |= {f"{kind}:{name}": values for name, values in own.items()}
-    return spread
+    return spread_parts(arrays, place, size, PARTS)
 
 
 CANDIDATE: Final = MovieCandidate(

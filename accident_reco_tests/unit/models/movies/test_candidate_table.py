@@ -41,7 +41,11 @@ def fit_rarity(data: IndexedRatings, scale: RatingScale, options: FitOptions) ->
 
 def test_assets_follow_the_table() -> None:
     """One asset per kind, in the order of the table; of equals the slowest starts first."""
-    assert list(MovieTraining.candidates) == list(CANDIDATES) == ["svd", "knn", "baseline", "als", "ease", "stack"]
+    assert (
+        list(MovieTraining.candidates)
+        == list(CANDIDATES)
+        == ["svd", "knn", "baseline", "als", "ease", "slim", "hybrid", "stack"]
+    )
     assert [one.asset for one in MovieTraining.candidates.values()] == [one.asset for one in CANDIDATES.values()]
     assert len({one.asset for one in CANDIDATES.values()}) == len(CANDIDATES)
     assert max(CANDIDATES.values(), key=lambda one: one.priority).kind == "stack"
