@@ -157,6 +157,12 @@ def test_a_sample_is_learnable_and_training_repeats_itself(sample_rows: Training
         policy,
     )
     assert better.promote, better.reason
+    # Both heads are compared, paired over the same users.
+    stars = comparison.others["rmse"]
+    expected = champion.metrics["rmse"] - chosen.metrics["rmse"]
+    assert stars.value == pytest.approx(expected, abs=1e-9)
+    assert stars.low <= stars.value <= stars.high
+    assert f", of rmse {stars.value:+.4f} [" in better.reason
     back = gating.compare(candidates["baseline"], sample_rows, chosen.manifest("2024-01-01"), chosen.files)
     worse = decide(
         Evaluation(champion.version, champion.metrics), Evaluation(chosen.version, chosen.metrics), back, policy
