@@ -18,7 +18,6 @@ from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating
 from accident_reco.models.movies.training.arrays import PopularityOptions
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
-from accident_reco.models.movies.training.choice import ChoiceRule
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -35,11 +34,6 @@ def build_options(settings: MovieSettings) -> TrainingOptions:
         ),
         PopularityOptions(half_life_days=settings.movies_half_life_days),
     )
-
-
-def build_choice_rule(settings: MovieSettings) -> ChoiceRule:
-    """The rule that chooses among candidates, as configured."""
-    return ChoiceRule(rmse_tolerance=settings.movies_rmse_tolerance)
 
 
 def build_gate_policy(settings: MovieSettings) -> GatePolicy:
