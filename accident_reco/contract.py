@@ -202,6 +202,14 @@ class ModelServing(ABC):
         """
         return None
 
+    def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        """Column of the reference profile → its importance for this version's predictions, from the bundle's files.
+
+        At least 0, on any scale; absent columns have none. By default empty: drift verdicts then count every column
+        the same.
+        """
+        return {}
+
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         """Data that the champion was not trained on, or the reason why there is none."""
         return "new data is not watched"
