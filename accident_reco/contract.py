@@ -242,7 +242,9 @@ class Fitted:
     """A trained candidate.
 
     Args:
-        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids.
+        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids. With
+            `data_version` in the lineage, the `ModelTraining.data_version` of the rows that it was trained on, the
+            retrain policy starts no training that would only repeat this one.
         check: outcome of the check that `ModelTraining.fit_check` names.
         metadata: what the asset's page shows.
     """
@@ -374,7 +376,10 @@ class ModelTraining(ABC):
         return ()
 
     def data_version(self, platform: Platform) -> str:
-        """Identity of the stored training data; a training starts after an ingestion that changes it."""
+        """Identity of everything stored that a training would read now; empty where it is not known.
+
+        A training starts after an ingestion that changes it.
+        """
         return ""
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
