@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._serdes import deserialize_value, unpack_value
 
 if TYPE_CHECKING:
@@ -27,16 +28,12 @@ __all__ = [
 ]
 # CheckRunHealthResult, WorkerStatus: results of `RunLauncher.check_run_worker_health`, a public method, which Dagster
 # exports no types for.
+# GRPC_INFO_TAG: tag with the address of the code server that started a run, as JSON: `host`, and `port` or `socket`.
+# WILL_RETRY_TAG: tag of a failed run, `true` or `false`, whether the daemon retries it; set just after the failure.
 # RetryMode: an argument of dagster-celery's executor; Dagster exports neither the class nor an executor that sets it.
 
 PRELOADED_MODULES: Final = ("dagster._core.storage.sqlite_storage", "dagster._utils.test")
 """Modules that Dagster imports when a step opens its instance, half a second each: a forkserver imports them once."""
-
-GRPC_INFO_TAG: Final = "dagster/grpc_info"
-"""Tag with the address of the code server that started a run, as JSON: `host` and `port` or `socket`."""
-
-WILL_RETRY_TAG: Final = "dagster/will_retry"
-"""Tag of a failed run, `true` or `false`: whether the daemon starts it again. Set just after the failure."""
 
 _ASK_SECONDS: Final = 10
 

@@ -19,6 +19,8 @@ USED = {
         "dagster._core.launcher.CheckRunHealthResult",
         "dagster._core.launcher.WorkerStatus",
         "dagster._core.storage.sqlite_storage",
+        "dagster._core.storage.tags.GRPC_INFO_TAG",
+        "dagster._core.storage.tags.WILL_RETRY_TAG",
         "dagster._grpc.client.DagsterGrpcClient",
         "dagster._grpc.types.CanCancelExecutionRequest",
         "dagster._grpc.types.CanCancelExecutionResult",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco.models.accidents.model import MODEL
+from accident_reco.storage.migrations.accident_views import VIEWS
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support import warehouse_loading
 
@@ -31,3 +33,11 @@ CASES = [
 def test_sqlite(case: Callable[[Warehouse], None], warehouse: Warehouse) -> None:
     """The same cases as on PostgreSQL (e2e/test_accidents_postgres.py)."""
     case(warehouse)
+
+
+def test_every_view_is_granted_to_the_reader_and_shown_by_a_dashboard() -> None:
+    """A view that nobody may read, or nobody reads, is dead weight in every migration."""
+    queries = str([board.rows for board in MODEL.dashboards()])
+    for view in VIEWS:
+        assert MODEL.access["reader"][view] == "SELECT"
+        assert f"FROM {view}" in queries.replace("\\n", " "), view
