@@ -15,6 +15,7 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from accident_reco.defs.dagster_internals import GRPC_INFO_TAG, WILL_RETRY_TAG
+from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.run_launcher import RunLauncher
 from accident_reco.defs.run_workers import LOST, fail_lost_runs, is_worker_alive
 from accident_reco.launch.home import child_environment, prepare_home
@@ -152,7 +153,7 @@ def test_runs_killed_with_the_platform_fail_and_are_retried(tmp_path: Path, monk
             start()
             until(lambda: _run(instance, killed).status == dg.DagsterRunStatus.FAILURE)
             assert is_worker_alive(instance, elsewhere) is False
-            assert any(LOST in str(event.user_message) for event in instance.all_logs(killed))
+            assert LOST in (describe_failure(instance, killed) or "")
             assert _run(instance, killed).tags[WILL_RETRY_TAG] == "true"
             until(lambda: len(instance.get_runs()) == 2)
             ends.write(b"1")
