@@ -24,6 +24,7 @@ from accident_reco.lifecycle.lineage import lineage
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 from accident_reco.lifecycle.training_identity import DATA_VERSION, IDENTITY, candidate_identity
+from accident_reco.mlflow_flavour.saving import save_model
 from accident_reco.registry import ContractError
 from accident_reco.settings import Settings
 
@@ -273,6 +274,8 @@ def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
             "signature.json": json.dumps(bundle.signature, indent=1).encode(),
             **evaluated.artifacts,
         },
+        model_files=save_model(model, bundle),
+        datasets={str(source["name"]): str(source["sha256"]) for source in bundle.lineage["sources"]},
     )
 
 

@@ -37,6 +37,7 @@ def roll_back(
     version: str | None,
     requested_by: str,
     run_id: str,
+    reason: str = "",
     replaces: str | None = None,
 ) -> Outcome:
     """Make `version` the champion again; None: the latest earlier one that was not rolled back itself.
@@ -44,13 +45,16 @@ def roll_back(
     Repeated after an interruption, the outcome of the interrupted rollback is returned.
 
     Args:
+        reason: the operator's, added to the audited one.
         replaces: champion when the rollback was requested; with another one now, the rollback is rejected, since it
             would block a version that nobody asked to replace. None: whichever is champion.
 
     Raises: as `plan` and `carry_out`.
     """
     planned = plan(models, warehouse, model, version)
-    return carry_out(models, warehouse, model, planned, requested_by=requested_by, run_id=run_id, replaces=replaces)
+    return carry_out(
+        models, warehouse, model, planned, requested_by=requested_by, run_id=run_id, reason=reason, replaces=replaces
+    )
 
 
 def carry_out(
@@ -61,12 +65,17 @@ def carry_out(
     *,
     requested_by: str,
     run_id: str,
+    reason: str = "",
     replaces: str | None = None,
 ) -> Outcome:
     """Move the pointer to the target of a plan unless it has moved since.
 
     Audited, and the replaced version is blocked from promotion until a user makes it champion again. The floor is that
     of the gate policy in the champion's manifest.
+
+    Args:
+        reason: the operator's, added to the audited one.
+        replaces: as in `roll_back`.
 
     Raises:
         NoSuchVersion: there is no version to roll back to, or the store does not have it.
@@ -87,7 +96,8 @@ def carry_out(
     elif replaces is not None and replaces != expected.version:
         decision = Decision(False, superseded_reason(target, replaces, expected), decision.detail)
     if decision.promote:
-        decision = Decision(True, f"rolled back from {expected.version} to {target} by {requested_by}", decision.detail)
+        moved = f"rolled back from {expected.version} to {target} by {requested_by}"
+        decision = Decision(True, f"{moved}: {reason}" if reason else moved, decision.detail)
         return move(
             models,
             warehouse,

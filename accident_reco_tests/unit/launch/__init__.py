@@ -1,1 +1,1 @@
-"""Tests of `launch`."""
+"""Running platforms: locks, signals, child processes."""
