@@ -13,6 +13,7 @@ from accident_reco.registry import get_model
 from accident_reco.storage import retrain_decisions
 from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.work_requests import request_training, request_work, work_request
+from accident_reco_tests.support.promotion import BETTER
 from accident_reco_tests.support.small_loop import report, tick, traffic
 
 POLICY = GatePolicy("roc_auc", True, floor=0.5, minimum_gain=0.0)
@@ -38,8 +39,6 @@ def candidate(identity: str | None, seed: int, roc_auc: float) -> Bundle:
 
 def decide(platform: Platform, bundle: Bundle, problems: tuple[str, ...] = ()) -> str:
     """Evaluate a candidate that is better than the champion in every way; returns its version."""
-    from accident_reco_tests.unit.lifecycle.test_promotion import BETTER
-
     outcome = promote_candidate(
         platform.models, platform.warehouse, bundle, lambda *_: BETTER, POLICY, f"run-{bundle.version}", problems
     )
