@@ -233,3 +233,32 @@ def test_training_request_with_an_interrupted_promotion_ends_as_promoted(
     assert ended is not None
     assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
     assert consecutive_rejections(platform.warehouse, "accidents") == (0, None)
+
+
+def test_a_queued_rollback_replaces_no_version_that_was_promoted_meanwhile(definitions, instance, platform) -> None:
+    """Requested while the store was away: it must not block a champion that its user has never seen."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    requested, _ = request_work(
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
+        detail={"version": first, "replaces": second},
+    )
+    third = promote_candidate(platform, 13)
+    (request,) = tick(definitions, instance, "rollbacks").run_requests
+    job = definitions.get_repository_def().get_job("rollback_model")
+    result = job.execute_in_process(
+        instance=instance, run_config=request.run_config, tags=request.tags, raise_on_error=False
+    )
+    assert not result.success
+    ended = work_request(platform.warehouse, requested["id"])
+    assert ended is not None
+    assert (ended["status"], ended["outcome"]) == (
+        "refused",
+        f"superseded: the champion moved from {second} to {third} before {first} could serve",
+    )
+    assert platform.models.pointer("accidents").version == third
+    assert rolled_back_versions(platform.warehouse, "accidents") == []
