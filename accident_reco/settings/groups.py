@@ -144,7 +144,15 @@ class HttpSettings(BaseModel):
         le=60,
         description="Time that a stopping service reports not ready before it stops listening, in seconds",
     )
-    max_connections: int = Field(1000, ge=1, description="Maximum connections of a worker; more are answered with 503")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="Maximum connections of a worker; a new one closes the longest idle one; where none is idle, "
+        "its requests are answered with 503",
+    )
+    max_connections_per_address: int = Field(
+        500, ge=1, description="The same for each address, except `TRUSTED_PROXIES`"
+    )
     metrics_public: bool = Field(False, description="Whether /metrics is served to clients that are not on loopback")
     trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is trusted, by comma")
     model_poll_seconds: float = Field(

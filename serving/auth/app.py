@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -19,7 +20,7 @@ from serving.auth.issuing import Issuer
 from serving.auth.keys import KeyRing
 from serving.auth.passwords import Passwords
 from serving.common import logs
-from serving.common.app import Readiness, Service, build_app
+from serving.common.app import Readiness, Service, build_app, default_limits
 from serving.common.guard import Guard
 from serving.common.identity import ROLES, Principal
 from serving.common.jwks import Jwks
@@ -59,6 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             warehouse.close()
 
+    limits = default_limits(settings)
+    form_limits = replace(limits, body_bytes=min(login.MAX_FORM_BYTES, limits.body_bytes))
     service = Service(
         name=NAME,
         title="accident_reco auth",
@@ -67,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
+        special_limits=dict.fromkeys(("/token", "/token/revoke"), form_limits),
     )
     app = build_app(settings, service, metrics)
     app.add_middleware(

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -20,6 +20,8 @@ from serving.common.identity import ACCOUNT_NAME
 from serving.common.problems import Problem, responses
 
 FREE_ATTEMPTS: Final = {"account": 5, "address": 20}
+MAX_FORM_BYTES: Final = 32 * 1024
+"""The longest password of any characters, percent-encoded, with the other fields."""
 MAX_WAIT_SECONDS: Final = 900.0
 # Other text cannot be the name of an account and is not looked up (PostgreSQL rejects NUL).
 _VALID_NAME: Final = re.compile(rf"{ACCOUNT_NAME}\Z")
@@ -57,8 +59,7 @@ def _oauth_problem(error: str, detail: str) -> Problem:
 
 def router(context: Context) -> APIRouter:
     """The endpoints; rate-limited by address."""
-    routes = build_router("tokens")
-    routes.dependencies.append(Depends(context.guard.rate_limit_by_address))
+    routes = build_router("tokens", requires=context.guard.limit_addresses())
     logins = context.metrics.counter("logins", "Logins and refreshes by outcome", ("grant", "outcome"))
 
     @routes.post(

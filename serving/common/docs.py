@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
@@ -51,8 +53,14 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
         media_type = _ASSETS.get(asset)
         if media_type is None:
             raise Problem(404, "There is no such file.")
-        content = files("fastapi_swagger.resources").joinpath(asset).read_bytes()
-        return Response(content, media_type=media_type, headers={"cache-control": "public, max-age=86400"})
+        return Response(_read_asset(asset), media_type=media_type, headers={"cache-control": "public, max-age=86400"})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_document() -> Response:
+        # Written once: it takes longer than a request without a token may.
+        if not hasattr(app.state, "openapi_json"):
+            app.state.openapi_json = orjson.dumps(app.openapi())
+        return Response(app.state.openapi_json, media_type="application/json")
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -60,6 +68,11 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+@cache
+def _read_asset(name: str) -> bytes:
+    return files("fastapi_swagger.resources").joinpath(name).read_bytes()
 
 
 def _collect_scopes(routers: Sequence[APIRouter]) -> dict[tuple[str, str], str]:

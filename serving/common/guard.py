@@ -23,18 +23,34 @@ from serving.common.tokens import InvalidToken, TokenVerifier, UnknownKey
 REALM: Final = "accident_reco"
 
 
-class RequiredScope:
-    """Marks an endpoint with the scope that it requires: `dependencies=[guard.require("predict")]`.
+class Precondition:
+    """A dependency that `StrictRoute` checks before it reads the body; called as a dependency it does nothing more."""
 
-    `StrictRoute` awaits `check` before it reads the body; called as a dependency it does nothing more.
-    """
+    async def __call__(self) -> None:
+        return None
+
+    async def check(self, request: Request) -> None:
+        """Raises Problem where the request is refused."""
+        raise NotImplementedError
+
+
+class AddressRate(Precondition):
+    """Limits the request rate of each address, for endpoints without authentication."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    async def check(self, request: Request) -> None:
+        """Raises Problem 429."""
+        self.guard.rate_limit_by_address(request)
+
+
+class RequiredScope(Precondition):
+    """Marks an endpoint with the scope that it requires: `dependencies=[guard.require("predict")]`."""
 
     def __init__(self, guard: Guard, scope: str) -> None:
         self.guard = guard
         self.scope = scope
-
-    async def __call__(self) -> None:
-        return None
 
     async def check(self, request: Request) -> None:
         """Set the request's principal. Raises Problem 401, 403, 429 or 503."""
@@ -83,6 +99,10 @@ class Guard:
             raise ValueError(f"unknown scope {scope}; scopes are {', '.join(SCOPES)}")
         return Depends(RequiredScope(self, scope))
 
+    def limit_addresses(self) -> Any:
+        """Dependency of endpoints (or routers) without authentication."""
+        return Depends(AddressRate(self))
+
     async def authorize(self, request: Request, scope: str) -> Principal:
         """Principal of the request, which has `scope`. Raises Problem 401, 403, 429 or 503."""
         principal = await self._authenticate(request) if self.required else ANONYMOUS
@@ -101,8 +121,8 @@ class Guard:
             )
         return principal
 
-    async def rate_limit_by_address(self, request: Request) -> None:
-        """Dependency of endpoints without authentication. Raises Problem 429."""
+    def rate_limit_by_address(self, request: Request) -> None:
+        """Count a request without authentication. Raises Problem 429."""
         self._rate_limit(_get_address(request))
 
     def _rate_limit(self, identity: str) -> None:

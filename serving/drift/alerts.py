@@ -26,6 +26,7 @@ from accident_reco.storage import alerts, work_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import request_work
 from serving.common.app import build_router, json_response
+from serving.common.body_limits import FewErrors
 from serving.common.guard import Guard, RequiredScope
 from serving.common.problems import Problem, responses
 from serving.drift.context import Context
@@ -57,7 +58,7 @@ class Notification(BaseModel):
     """Alertmanager's webhook payload, version 4."""
 
     version: Literal["4"]
-    alerts: Annotated[list[Alert], Field(max_length=MAX_ALERTS)]
+    alerts: Annotated[list[Alert], Field(max_length=MAX_ALERTS), FewErrors()]
 
 
 class RequiredSecret(RequiredScope):
