@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from accident_reco.settings import Settings
 from serving.common.guard import RequiredScope
@@ -34,6 +34,11 @@ _POLICY = (
 def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> None:
     """Add `/docs` with its assets, and complete `/openapi.json` with security schemes and problem responses."""
     policy = _POLICY.format(auth=settings.auth_url)
+
+    @app.get("/", include_in_schema=False)
+    async def start_page() -> Response:
+        # Relative, so that it holds behind a proxy's prefix.
+        return RedirectResponse("docs", 307)
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -134,6 +134,7 @@ class RequestMiddleware:
                 ms=round(seconds * 1000, 3),
                 client=(scope.get("client") or ("",))[0],
                 subject=scope["state"].get("subject"),
+                **({"refusal": refusal} if (refusal := scope["state"].get("refusal")) else {}),
             )
 
 

@@ -104,6 +104,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         is_form = self.body_field is not None and isinstance(self.body_field.field_info, Form)
         wants_json = self.body_field is not None and not is_form
+        is_required = self.body_field is not None and self.body_field.field_info.is_required()
         known = frozenset().union(*(collect_field_names(f.field_info.annotation) for f in self.dependant.body_params))
 
         required = [d.dependency for d in self.dependencies if isinstance(d.dependency, Precondition)]
@@ -122,7 +123,11 @@ class StrictRoute(APIRoute):
                     "Send the body without Content-Encoding.",
                     kind="encoded-body",
                 )
-            if wants_json and not _is_json(request.headers.get("content-type", "")):
+            if (
+                wants_json
+                and (is_required or _has_body(request))
+                and not _is_json(request.headers.get("content-type", ""))
+            ):
                 raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             # A request without a body has no type; its fields are all absent.
             if is_form and not request.headers.get("content-type", FORM_TYPE).lower().startswith(FORM_TYPE):
@@ -148,6 +153,10 @@ def _collect_query_names(dependant: Dependant) -> frozenset[str]:
     """Names of the query parameters of an endpoint and of what it depends on."""
     nested = (_collect_query_names(part) for part in dependant.dependencies)
     return frozenset(field.alias for field in dependant.query_params).union(*nested)
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0").strip("0") != ""
 
 
 def _is_json(content_type: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -66,3 +67,27 @@ def test_the_queue_gauge_counts_what_waits(served: tuple[httpx.Client, Settings]
             assert client.post("/predict/accidents", json={"records": [{"catu": 1}] * 2}).status_code == 200
             assert queued() == 2 * number
     wait_for(lambda: queued() == 0)
+
+
+def test_a_removed_warehouse_is_noticed(tmp_path: Path) -> None:
+    """No write is acknowledged, the service is not ready, and both are well again after a restore."""
+    promote(tmp_path, toy_bundle())
+    settings = Settings.load(home=tmp_path, auth_required=False)
+    Warehouse(settings.database).upgrade()
+    file = tmp_path / "warehouse.db"
+    with live(create_app(settings, LOADERS)) as client:
+        assert client.post("/training/accidents").status_code == 202
+        with closing(sqlite3.connect(file)) as connection, closing(sqlite3.connect(tmp_path / "saved")) as saved:
+            connection.backup(saved)
+        for each in tmp_path.glob("warehouse.db*"):
+            each.unlink()
+        refused = client.post("/training/accidents")
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:accident-reco:problem:warehouse-unavailable")
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert "was removed" in ready.json()["problem"]
+        assert not file.exists()
+        (tmp_path / "saved").rename(file)
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/training/accidents").status_code == 202
+        assert len(client.get("/training/requests").json()) == 2
