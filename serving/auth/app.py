@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan() -> AsyncIterator[None]:
         context.guard.jwks.refresh()
         await context.passwords.warm_up()
+        await asyncio.to_thread(_revoke_unfounded_keys, warehouse)
         try:
             yield
         finally:
@@ -89,6 +91,16 @@ def _read_current_scopes(warehouse: Warehouse, principal: Principal) -> frozense
         return principal.scopes
     user = accounts.user(warehouse, principal.subject)
     return None if user is None or user["disabled"] else ROLES[user["role"]]
+
+
+def _revoke_unfounded_keys(warehouse: Warehouse) -> None:
+    """Revoke keys of accounts that were removed or restricted past this service."""
+    try:
+        revoked = accounts.restrict_all_keys(warehouse, ROLES)
+        for key_id in revoked:
+            accounts.audit(warehouse, "system", "key.revoke", target=key_id, detail={"reason": "its creator may not"})
+    except SQLAlchemyError as error:  # the service starts while the warehouse is away
+        logs.get("lifecycle").warning("keys not checked", error=type(error).__name__)
 
 
 def _check_readiness(context: Context) -> Readiness:
