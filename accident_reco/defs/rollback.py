@@ -11,7 +11,7 @@ import dagster as dg
 
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.tags import REQUEST_TAG, URGENT
+from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
@@ -37,7 +37,6 @@ class RollbackConfig(dg.Config):
 
     model: str
     version: str | None = None
-    asked_by: str = "dagster"
 
 
 class RecordConfig(dg.Config):
@@ -58,6 +57,13 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     if request is not None and request["status"] not in OPEN:
         context.log.info("request %s was handled already: %s", request_id, request["outcome"])
         return
+    if request is not None and (request["kind"], request["model"], request["detail"].get("version")) != (
+        "rollback",
+        config.model,
+        config.version,
+    ):
+        # Its requester would be recorded for what another person started.
+        raise dg.Failure(f"request {request_id} asks for something else than this run", allow_retries=False)
     try:
         get_model(platform.settings, config.model)
         outcome = roll_back(
@@ -65,7 +71,7 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
             platform.warehouse,
             config.model,
             version=config.version,
-            requested_by=config.asked_by,
+            requested_by=request["requested_by"] if request else _get_user(context, platform),
             run_id=context.run.run_id,
         )
     except UnknownModelError as error:
@@ -77,6 +83,15 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     _record_move(context, platform, config.model, outcome)
     if not outcome.decision.promote:
         raise dg.Failure(outcome.decision.reason, allow_retries=False)
+
+
+def _get_user(context: dg.OpExecutionContext, platform: Platform) -> str:
+    """Who started a run in Dagster: the account that the guard of its pages recorded; `dagster` without a login.
+
+    Without a login nobody checks the tag, so that it counts for nothing.
+    """
+    user = context.run.tags.get(USER_TAG) if platform.settings.page_login else None
+    return f"{user} (dagster)" if user else "dagster"
 
 
 def _finish_request(context: dg.OpExecutionContext, platform: Platform, status: str, outcome: str) -> None:
@@ -213,11 +228,7 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
         problem = f"{len(runs)} runs failed, the last one {runs[0].run_id}"
         advance_request(platform.warehouse, request["id"], "failed", outcome=problem)
         return None
-    config = {
-        "model": request["model"],
-        "version": request["detail"].get("version"),
-        "asked_by": request["requested_by"],
-    }
+    config = {"model": request["model"], "version": request["detail"].get("version")}
     return dg.RunRequest(
         run_key=f"rollback:{request['id']}" + (f":{len(runs)}" if runs else ""),
         run_config={"ops": {"roll_back_pointer": {"config": {k: v for k, v in config.items() if v is not None}}}},

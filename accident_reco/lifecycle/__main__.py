@@ -4,7 +4,8 @@ their remote (`python -m accident_reco.lifecycle push`)."""
 from __future__ import annotations
 
 import argparse
-import getpass
+import os
+import pwd
 import sys
 from collections.abc import Sequence
 
@@ -56,6 +57,14 @@ def _push(settings: Settings) -> int:
     return 1 if problem else 0
 
 
+def _get_user() -> str:
+    """Name of the process's user; `getpass` would take whatever name a variable states."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without an account
+        return f"user {os.getuid()}"
+
+
 def _roll_back(settings: Settings, model: str, version: str | None) -> int:
     warehouse = Warehouse(settings.database)
     try:
@@ -64,7 +73,7 @@ def _roll_back(settings: Settings, model: str, version: str | None) -> int:
             warehouse,
             model,
             version=version,
-            requested_by=f"{getpass.getuser()} (command line)",
+            requested_by=f"{_get_user()} (command line)",
             run_id="cli",
         )
     except MoveInterrupted as error:

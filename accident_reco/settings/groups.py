@@ -184,6 +184,16 @@ class AccountSettings(BaseModel):
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
 
 
+class PageSettings(BaseModel):
+    """Pages of Dagster and MLflow."""
+
+    page_hosts: str = Field(
+        "", description="Host names, by comma, under which browsers reach these pages, besides those of loopback"
+    )
+    page_read_only: bool = Field(False, description="Whether these pages change nothing; trainings still log in MLflow")
+    page_login: bool = Field(False, description="Whether these pages require a login as admin")
+
+
 class PredictionLogSettings(BaseModel):
     """Prediction log."""
 
