@@ -28,7 +28,7 @@ _QUEUE_OFFSET: Final = 24  # tcpi_unacked in struct tcp_info: for a listener, co
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """What a connection is told to do."""
 
     @property
     def is_fresh(self) -> bool:
