@@ -116,10 +116,9 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         factors = users[split.users] @ movies.T
         slim_weight, _ = choose_best(own.slim_weights, lambda one: split.measure(dense + one * sparse))
         items = dense + slim_weight * sparse
-        als_weight, best = choose_best(own.als_weights, lambda one: split.measure(items + one * factors))
-        pruned = ease.score_users(split, chosen, of_ease.dense_movies, keep=of_ease.max_weights)
-        loss = best - split.measure(pruned + slim_weight * sparse + als_weight * factors)
-        weights = ease.fit_weights(data, chosen, of_ease.dense_movies, of_ease.max_weights)
+        als_weight, _ = choose_best(own.als_weights, lambda one: split.measure(items + one * factors))
+        keep, loss = ease.choose_kept(split, chosen, of_ease, slim_weight * sparse + als_weight * factors)
+        weights = ease.fit_weights(data, chosen, of_ease.dense_movies, keep)
         by_items = Fit(pack_weights(weights + slim_weight * slim.fit_weights(data, of_slim)), ease.describe(chosen))
         by_factors = als.fit_chosen(data, of_als, options)
     biases = fit_biases(data)
