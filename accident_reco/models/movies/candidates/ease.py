@@ -44,8 +44,8 @@ class EaseOptions:
     """
 
     inputs: tuple[str, ...] = ("confidence", "stars", "binary")
-    damping: tuple[float, ...] = (0.0, 0.25)
-    regularization: tuple[float, ...] = (30.0, 60.0, 100.0, 200.0, 400.0)
+    damping: tuple[float, ...] = (0.25, 0.0)
+    regularization: tuple[float, ...] = (60.0, 30.0, 100.0, 200.0, 400.0)
     dense_movies: int = 5_000
     kept_weights: tuple[int, ...] = WEIGHTS_KEPT
 
@@ -70,9 +70,11 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     own = options.of(EaseOptions)
     # One order of sums on any number of cores: the same rows give the same weights.
     with threadpool_limits(1, "blas"):
-        split = split_rows(data)
-        chosen = choose_options(split, own)
-        keep, loss = choose_kept(split, chosen, own, 0.0)
+        chosen, keep, loss = start_options(own), own.kept_weights[0], None
+        if options.tune:
+            split = split_rows(data)
+            chosen = choose_options(split, own)
+            keep, loss = choose_kept(split, chosen, own, 0.0)
         weights = fit_weights(data, chosen, own.dense_movies, keep)
     return Fit({**fit_biases(data), **pack_weights(weights)}, describe(chosen), pruning_loss=loss)
 
@@ -102,14 +104,18 @@ def describe(chosen: EaseChoice) -> dict[str, float]:
     }
 
 
+def start_options(own: EaseOptions) -> EaseChoice:
+    """The first of each."""
+    return EaseChoice(own.inputs[0], own.damping[0], own.regularization[0])
+
+
 def choose_options(split: InnerSplit, own: EaseOptions) -> EaseChoice:
     """One dimension after the other: the ridge first, then what a rating and a user count."""
 
     def measure(one: EaseChoice) -> float:
         return split.measure(score_users(split, one, own.dense_movies, keep=None))
 
-    start = EaseChoice(own.inputs[0], own.damping[0], own.regularization[0])
-    best, _ = choose_best((replace(start, regularization=one) for one in own.regularization), measure)
+    best, _ = choose_best((replace(start_options(own), regularization=one) for one in own.regularization), measure)
     best, _ = choose_best((replace(best, input=name, damping=d) for name in own.inputs for d in own.damping), measure)
     return best
 

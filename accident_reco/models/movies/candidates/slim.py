@@ -60,7 +60,8 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     own = options.of(SlimOptions)
     with threadpool_limits(1, "blas"):
-        own = choose_options(split_rows(data), own)
+        if options.tune:
+            own = choose_options(split_rows(data), own)
         weights = fit_weights(data, own)
     used = {
         "input": float(INPUTS.index(own.input)),

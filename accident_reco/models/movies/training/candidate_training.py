@@ -230,7 +230,8 @@ def is_of_stars(metric: str) -> bool:
 
 
 def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOptions) -> dict[str, float]:
-    """Metrics (`temporal_…`) of the two heads on the newest fifth of the ratings, when trained on those before.
+    """Metrics (`temporal_…`) of the two heads on the newest fifth of the ratings, when trained on those before, with
+    the hyperparameters that their tuning starts from.
 
     Empty where there are too few rows for it, or too many to fit once more.
     """
@@ -240,7 +241,7 @@ def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOpti
     known, newest = parts
     data, arrays = IndexedRatings.from_ratings(known), {}
     for kind in {choice.ranking, choice.stars}:
-        model = fit(CANDIDATES[kind], data, rows.scale, options.fit)
+        model = fit(CANDIDATES[kind], data, rows.scale, replace(options.fit, tune=False))
         arrays[kind] = build_arrays(model, rows.catalogue, known, rows.scale, options.popularity)
     version = Recommender(compose_arrays(arrays[choice.ranking], arrays[choice.stars]))
     found = evaluate_with_audience(version, known, newest, options)

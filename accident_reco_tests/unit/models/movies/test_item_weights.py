@@ -155,13 +155,16 @@ def test_tuning_finds_the_better_options(split: inner_split.InnerSplit) -> None:
 def test_als_is_tuned_within_its_budget(
     data: IndexedRatings, split: inner_split.InnerSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start far off is left; beyond the budget the values are used as they are."""
+    """A start far off is left; with too few ratings, or beyond the budget, the values are used as they are."""
     start = AlsOptions(8, 5, regularization=2_000.0, tuning=(0.02,))
     options = FitOptions(seed=1, threads=1)
     assert als.choose_options(split, start, options).regularization == 40.0
-    assert als.is_tuned(data, start)
+    assert not als.is_tuned(data, start, options)
+    monkeypatch.setattr(als, "MIN_TUNED", len(data))
+    assert als.is_tuned(data, start, options)
+    assert not als.is_tuned(data, start, FitOptions(tune=False))
     monkeypatch.setattr(als, "MAX_TUNED", len(data) - 1)
-    assert not als.is_tuned(data, start)
+    assert not als.is_tuned(data, start, options)
 
 
 def test_movies_beyond_the_dense_part_have_no_weights(data: IndexedRatings) -> None:
@@ -181,6 +184,12 @@ def test_a_hybrid_ranks_movies_without_weights_by_factors(sample_rows: TrainingR
     fitted = hybrid.fit(IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, fit)
     assert len(np.unique(fitted.arrays["items:weight_movie"])) <= 20
     assert fitted.pruning_loss == pytest.approx(0.0, abs=1e-6)
+    untuned = hybrid.fit(
+        IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, FitOptions(1, 1, False, fit.hyperparameters)
+    )
+    assert untuned.pruning_loss is None
+    assert untuned.options["slim_weight"] == 1.0
+    assert untuned.options["als_weight"] == 0.2
     assert len(fitted.arrays["als:user_factors"]) == 0
     trained = candidate_training.train_candidate("hybrid", sample_rows, TrainingOptions(fit), {"data_source": "sample"})
     assert trained.bundle.metrics["coverage"] > 0.1
