@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from accident_reco.launch.guarded_mlflow import UVICORN_OPTIONS
 from accident_reco.launch.processes import LOOPBACK, Children, answers
 from accident_reco.launch.programs import debian, script
 
@@ -105,8 +106,8 @@ def start_mlflow(
 ) -> str:
     """Start MLflow's tracking server, which proxies artifacts; returns the URL of its readiness probe."""
     server = [
-        sys.executable,
-        *f"-m mlflow server --host {LOOPBACK} --port {port} --workers 1 --serve-artifacts".split(),
+        *(sys.executable, "-m", "mlflow", "server", "--uvicorn-opts", UVICORN_OPTIONS),
+        *f"--host {LOOPBACK} --port {port} --workers 1 --serve-artifacts".split(),
     ]
     command = [*server, "--backend-store-uri", backend_url, "--artifacts-destination", artifacts, *flags]
     # Without MLflow's own jobs, which nothing uses: eight processes and two gigabytes less.

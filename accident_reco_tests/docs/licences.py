@@ -175,6 +175,8 @@ def read_licence(found: Metadata) -> str:
     classifiers = [name for name in classifiers if name]
     if expression:
         return expression
+    if name == "UNKNOWN":  # what setuptools wrote for a name that was not given
+        name = ""
     first, _, text = name.partition("\n")
     stated = ALIASES.get(first.strip().lower(), "") if text or len(name) > LONGEST_NAME else _standardize(name)
     if stated:
