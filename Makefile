@@ -16,7 +16,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs lock
+.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs docs-serve pictures lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,15 @@ dvc: install ## install DVC, in an environment of its own, for versions of train
 bench: install ## measure speed and memory; NAMES="predict memory" for some of them
 	@$(BIN)/accident-reco bench $(NAMES)
 
-docs: install ## regenerate the reference part of the README
+docs: install ## regenerate the reference pages and build the documentation site into build/docs
 	@$(BIN)/python -m accident_reco_tests.docs.reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+
+docs-serve: install ## show the documentation site on http://127.0.0.1:8003
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/mkdocs.yml --dev-addr 127.0.0.1:8003
+
+pictures: install ## make the pictures of the documentation again; needs Debian's chromium
+	@$(BIN)/python -m accident_reco_tests.docs.pictures
 
 lock: install ## resolve the lock files: the platform's from pyproject.toml, DVC's from its version
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock

@@ -19,9 +19,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN_TIME_EXTRAS: Final = ("celery", "k8s")
-TEST_EXTRA: Final = "dev"
-"""Every other extra is used at run time; a new one is named in one of the two."""
+RUN_TIME_EXTRAS: Final = ("celery", "k8s", "stack")
+COLLECTION: Final = "all"
+"""The extra that stands for those."""
+TEST_EXTRAS: Final = ("dev", "docs")
+"""Every extra is named in one of the three."""
 
 PERMITTED: Final = frozenset(
     {

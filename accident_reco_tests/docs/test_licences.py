@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from accident_reco_tests.docs.licences import (
+    COLLECTION,
     REVIEWED,
     ROOT,
     RUN_TIME_EXTRAS,
-    TEST_EXTRA,
+    TEST_EXTRAS,
     Reviewed,
     find_closure,
     is_permitted,
@@ -72,7 +73,9 @@ def test_every_dependency_is_locked_and_every_extra_is_judged() -> None:
     versions, _ = read_lock((ROOT / "requirements.lock").read_text(encoding="utf-8"))
     project = read_project()
     assert read_roots(project) - set(versions) == set()
-    assert set(project["optional-dependencies"]) == {*RUN_TIME_EXTRAS, TEST_EXTRA}  # type: ignore[call-overload]
+    extras = set(project["optional-dependencies"])  # type: ignore[call-overload]
+    assert extras - {*RUN_TIME_EXTRAS, COLLECTION, *TEST_EXTRAS} == set()
+    assert {*RUN_TIME_EXTRAS, COLLECTION} - extras == set()
 
 
 def test_closure_follows_the_lock() -> None:
