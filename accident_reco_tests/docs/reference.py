@@ -6,7 +6,7 @@ One function per page, each yielding lines of Markdown. Pages that a person writ
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,15 +15,15 @@ from typing import Any
 from accident_reco.settings import Settings
 from accident_reco.settings.environment import combine
 from accident_reco.settings.plugins import installed_names
-from accident_reco_tests.docs import programs
+from accident_reco_tests.docs.licences import licence_page
+from accident_reco_tests.docs.markdown import Lines, code, table
+from accident_reco_tests.docs.programs import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "pages" / "reference"
 NOTE = "<!-- Generated from the code by `make docs`; edit the descriptions there. -->"
 SERVICES = ("auth", "predict", "drift")
 COMMON = ("/livez", "/readyz", "/metrics")
-
-Lines = Iterator[str]
 
 
 def assets() -> Lines:
@@ -186,19 +186,16 @@ def _rating_rules() -> Iterator[tuple[str, str]]:
     yield code("malformed"), "line … does not have the file's number of columns"
 
 
-def commands() -> Lines:
-    """Make targets and programs."""
-    yield "# Commands\n\nWhich commands are there?"
-    yield "\n## Make targets"
-    yield from table(("command", "description"), ((code(f"make {name}"), text) for name, text in programs.targets()))
-    yield "\n## Programs\n\nEach has `--help`. They read the same [settings](settings.md) as the platform."
-    yield from table(
-        ("program", "description"), ((code(f"python -m {name}"), text) for name, text in programs.programs())
-    )
+def licences() -> Lines:
+    """Licences of the packages in the lock file."""
+    title, _, body = licence_page().partition("\n\n")
+    yield f"{title}\n\nUnder which licences are the packages that the platform uses?"
+    yield f"\n{body.rstrip()}"
 
 
 GENERATED: dict[str, Callable[[], Lines]] = {
-    page.__name__: page for page in (assets, jobs, endpoints, metrics, alerts, settings, tables, quarantine, commands)
+    page.__name__: page
+    for page in (assets, jobs, endpoints, metrics, alerts, settings, tables, quarantine, commands, licences)
 }
 """File name without ending → page."""
 
@@ -207,18 +204,6 @@ def render(name: str) -> str:
     """The Markdown of a generated page."""
     title, *rest = GENERATED[name]()
     return "\n".join([title, "", NOTE, *rest, ""])
-
-
-def table(heading: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Lines:
-    """A Markdown table; cells lose what would break it."""
-    yield f"\n| {' | '.join(heading)} |\n|{'---|' * len(heading)}"
-    for row in rows:
-        yield "| " + " | ".join(" ".join(str(cell or "").replace("|", "\\|").split()) for cell in row) + " |"
-
-
-def code(text: object) -> str:
-    """Text as a code span."""
-    return f"`{text}`"
 
 
 def settings_class() -> type[Settings]:
