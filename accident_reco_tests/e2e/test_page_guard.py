@@ -37,7 +37,9 @@ def idle():
 defs = dg.Definitions(jobs=[idle])
 """
 LAUNCH = """mutation Launch($executionParams: ExecutionParams!) {
-  launchRun(executionParams: $executionParams) { __typename ... on PythonError { message } ... on LaunchRunSuccess { run { tags { key value } } } }
+  launchRun(executionParams: $executionParams) {
+    __typename ... on PythonError { message } ... on LaunchRunSuccess { run { tags { key value } } }
+  }
 }"""
 
 
