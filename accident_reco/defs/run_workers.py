@@ -26,7 +26,7 @@ def is_worker_alive(
 ) -> bool | None:
     """Whether the process that executes a run lives; None where that cannot be determined.
 
-    On this machine by its process id. A code server elsewhere (another container) is queried whether it executes the run:
+    On this machine by its process id. A code server elsewhere (another container) reports whether it executes the run:
     its runs are its child processes; unreachable, it starts nothing either, and is queried again later.
 
     Args:

@@ -30,7 +30,11 @@ def find_weakness(password: str, name: str) -> str | None:
     """
     from zxcvbn import zxcvbn
 
+<<<<<<< HEAD
     found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, *_KNOWN_WORDS])
+=======
+    found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, "dagster", "mlflow", "admin"])
+>>>>>>> door
     if found["score"] >= MIN_SCORE:
         return None
     feedback = found["feedback"]
