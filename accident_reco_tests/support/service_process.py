@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""A service as a process of its own, as the launcher starts it."""
-=======
 """A service as a process of its own, with settings by environment variables."""
->>>>>>> door
 
 from __future__ import annotations
 
@@ -20,11 +16,7 @@ from accident_reco_tests.support.live import wait_for
 
 
 def environment(home: Path, **settings: object) -> dict[str, str]:
-<<<<<<< HEAD
-    """This process's environment with a home and settings by field name."""
-=======
     """Variables of a process with these settings."""
->>>>>>> door
     names = {f"ACCIDENT_RECO_{name.upper()}": str(value) for name, value in settings.items()}
     return os.environ | {"ACCIDENT_RECO_HOME": str(home)} | names
 
@@ -33,11 +25,7 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
 def process(
     service: str, home: Path, log: Path, **settings: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-<<<<<<< HEAD
-    """A service on a free port, ready, with a client of it; terminated afterwards."""
-=======
     """Run a service on a free port until it is ready; yields the process and a client."""
->>>>>>> door
     port = free_port()
     with log.open("wb") as output:
         child = subprocess.Popen(

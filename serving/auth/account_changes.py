@@ -96,11 +96,7 @@ class AccountAdmin:
         ]
 
     def create(self, name: str, password: str, role: str) -> None:
-<<<<<<< HEAD
-        """Create an account. Raises AccountError where the name exists or the password is weak."""
-=======
         """Create an account. Raises AccountError where the name exists or the password is too easy to guess."""
->>>>>>> door
         _require_strength(password, name)
         try:
             accounts.add_user(self._warehouse, name, Passwords().hash_blocking(password), role)
@@ -149,9 +145,3 @@ class AccountAdmin:
 
     def _audit(self, action: str, target: str, **detail: Any) -> None:
         accounts.audit(self._warehouse, self._actor, action, target=target, detail=detail)
-
-
-def _require_strength(password: str, name: str) -> None:
-    weakness = find_weakness(password, name)
-    if weakness is not None:
-        raise AccountError(f"the password is too easy to guess: {weakness}")

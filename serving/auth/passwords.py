@@ -18,7 +18,6 @@ _MAX_CONCURRENT: Final = 2
 
 MIN_SCORE: Final = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses, out of reach of guesses online and dear with a stolen hash."""
-_KNOWN_WORDS: Final = (*["accident", "reco"], "dagster", "mlflow", "admin")
 _RATED_LENGTH: Final = 72  # of more characters the estimate takes long and is not defined
 
 
@@ -30,11 +29,7 @@ def find_weakness(password: str, name: str) -> str | None:
     """
     from zxcvbn import zxcvbn
 
-<<<<<<< HEAD
-    found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, *_KNOWN_WORDS])
-=======
     found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, "dagster", "mlflow", "admin"])
->>>>>>> door
     if found["score"] >= MIN_SCORE:
         return None
     feedback = found["feedback"]

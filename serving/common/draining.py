@@ -28,11 +28,7 @@ _QUEUE_OFFSET: Final = 24  # tcpi_unacked in struct tcp_info: for a listener, co
 
 
 class Connection(Protocol):
-<<<<<<< HEAD
-    """What a connection is told to do."""
-=======
     """State of a connection of the server."""
->>>>>>> door
 
     @property
     def is_fresh(self) -> bool:
