@@ -143,7 +143,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def operator() -> str:
-    """Name of the process's user, for audit entries; `getpass` would take whatever name a variable states."""
+    """Name of the operator in audit entries: of the process's user, not of a variable, which anyone may set."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user without an account

@@ -26,8 +26,8 @@ def is_worker_alive(
 ) -> bool | None:
     """Whether the process that executes a run lives; None where that cannot be determined.
 
-    On this machine by its process id. A code server elsewhere (another container) is asked whether it executes the run:
-    its runs are its child processes; unreachable, it starts nothing either, and is asked again later.
+    On this machine by its process id. A code server elsewhere (another container) reports whether it executes the run:
+    its runs are its child processes; unreachable, it starts nothing either, and is queried again later.
 
     Args:
         untagged_is_local: whether a run without a code server, such as one of `make pipeline`, counts as started here.

@@ -35,7 +35,7 @@ def build_command(program: str, settings: Settings, workspace: Path, code_port: 
     # Not `dagster-celery worker start`, which splits its -q into letters. The name contains the process id.
     celery = [script("celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
     single = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
-    guarded = [sys.executable, "-m", "accident_reco.launch.guarded_dagster"]
+    guarded = [sys.executable, "-m", "serving.guard.dagster_server"]
     commands = {
         "code-server": [script("dagster"), "api", "grpc", *listen, str(code_port), *common, *location],
         "webserver": [*guarded, *listen, str(settings.dagster_port), *common, "-w", str(workspace)],

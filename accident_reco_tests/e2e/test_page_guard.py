@@ -25,9 +25,21 @@ pytestmark = pytest.mark.e2e
 SECONDS = 120.0
 get, post = partial(httpx.get, timeout=SECONDS), partial(httpx.post, timeout=SECONDS)
 MUTATION = "mutation { reloadWorkspace { __typename } }"
-JOB = "import dagster as dg\n\n@dg.op\ndef nothing(): ...\n\n@dg.job\ndef idle():\n    nothing()\n"
+JOB = """import dagster as dg
+
+@dg.op
+def nothing(): ...
+
+@dg.job
+def idle():
+    nothing()
+
+defs = dg.Definitions(jobs=[idle])
+"""
 LAUNCH = """mutation Launch($executionParams: ExecutionParams!) {
-  launchRun(executionParams: $executionParams) { __typename ... on LaunchRunSuccess { run { tags { key value } } } }
+  launchRun(executionParams: $executionParams) {
+    __typename ... on PythonError { message } ... on LaunchRunSuccess { run { tags { key value } } }
+  }
 }"""
 
 
@@ -53,7 +65,7 @@ def start_dagster(home: Path, **settings: str) -> tuple[Children, str]:
     }
     children = Children(environ | named, home / "logs")
     port = free_port()
-    command = [sys.executable, "-m", "accident_reco.launch.guarded_dagster"]
+    command = [sys.executable, "-m", "serving.guard.dagster_server"]
     children.start("dagster", [*command, "-h", "127.0.0.1", "-p", str(port), "-f", str(home / "jobs.py")])
     return children, f"http://127.0.0.1:{port}"
 
@@ -134,7 +146,9 @@ def test_admins_log_in_to_dagster(auth: Auth, tmp_path: Path) -> None:
             selector = {"repositoryName": "__repository__", "repositoryLocationName": "jobs.py", "jobName": "idle"}
             parameters = {"selector": selector, "runConfigData": {}, "mode": "default"}
             launched = page.post("/graphql", json={"query": LAUNCH, "variables": {"executionParams": parameters}})
-            tags = launched.json()["data"]["launchRun"]["run"]["tags"]
+            launch = launched.json()["data"]["launchRun"]
+            assert launch["__typename"] == "LaunchRunSuccess", launch
+            tags = launch["run"]["tags"]
             assert {"key": USER_TAG, "value": "ada"} in tags
             page.post("/guard/logout", json={})
             assert page.post("/graphql", json={"query": "{ version }"}).status_code == 401

@@ -33,7 +33,7 @@ def role_with_scopes(scopes: frozenset[str]) -> str:
 
 
 def change_account(warehouse: Warehouse, name: str, changes: dict[str, Any]) -> str:
-    """Change an account; one that gets another password or loses rights loses its sessions.
+    """Change an account; one that gets another password or loses rights loses its sessions, and with rights its keys.
 
     The API keys of a demoted admin keep the scopes of a user, those of a disabled account are revoked.
 
@@ -71,6 +71,12 @@ def issue_key(
     return {**stored, "key": key}
 
 
+def _require_strength(password: str, name: str) -> None:
+    weakness = find_weakness(password, name)
+    if weakness is not None:
+        raise AccountError(f"the password is too easy to guess: {weakness}")
+
+
 class AccountAdmin:
     """Accounts and keys, changed by the administrator of the machine; every change is audited.
 
@@ -90,7 +96,7 @@ class AccountAdmin:
         ]
 
     def create(self, name: str, password: str, role: str) -> None:
-        """Create an account. Raises AccountError where the name exists or the password is weak."""
+        """Create an account. Raises AccountError where the name exists or the password is too easy to guess."""
         _require_strength(password, name)
         try:
             accounts.add_user(self._warehouse, name, Passwords().hash_blocking(password), role)
@@ -139,9 +145,3 @@ class AccountAdmin:
 
     def _audit(self, action: str, target: str, **detail: Any) -> None:
         accounts.audit(self._warehouse, self._actor, action, target=target, detail=detail)
-
-
-def _require_strength(password: str, name: str) -> None:
-    weakness = find_weakness(password, name)
-    if weakness is not None:
-        raise AccountError(f"the password is too easy to guess: {weakness}")

@@ -29,7 +29,7 @@ def find_weakness(password: str, name: str) -> str | None:
     """
     from zxcvbn import zxcvbn
 
-    found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, "accident", "reco", "dagster", "mlflow", "admin"])
+    found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, "dagster", "mlflow", "admin"])
     if found["score"] >= MIN_SCORE:
         return None
     feedback = found["feedback"]

@@ -28,7 +28,7 @@ _QUEUE_OFFSET: Final = 24  # tcpi_unacked in struct tcp_info: for a listener, co
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """State of a connection of the server."""
 
     @property
     def is_fresh(self) -> bool:

@@ -14,6 +14,7 @@ from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.accounts import PASSWORD, Auth, running_auth
 from accident_reco_tests.support.live import live
+from serving.auth.account_changes import issue_key
 from serving.auth.app import create_app
 from serving.auth.bootstrap import ensure_admin
 
@@ -177,10 +178,11 @@ def test_keys_of_an_admin_removed_otherwise_are_revoked_at_the_next_start(tmp_pa
         kept = create_key(auth, auth.headers(), "admin")
         warehouse = Warehouse(auth.settings.database)
         accounts.change_user(warehouse, "eve", {"role": "user"}, keep_an_admin=True)
+        local = issue_key(warehouse, "k", ["train"], None, "root (command line)")
         warehouse.close()
-        assert active_keys(auth) == {lost["id"], kept["id"]}
+        assert active_keys(auth) == {lost["id"], kept["id"], local["id"]}
         with live(create_app(auth.settings)):
-            assert active_keys(auth) == {kept["id"]}
+            assert active_keys(auth) == {kept["id"], local["id"]}
             audit = auth.client.get("/audit", headers=auth.headers()).json()
     assert ("system", "key.revoke", lost["id"]) in {(line["actor"], line["action"], line["target"]) for line in audit}
 

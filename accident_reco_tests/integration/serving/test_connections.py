@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from accident_reco_tests.integration.serving.test_process import process
 from accident_reco_tests.support.accounts import prepare_home
 from accident_reco_tests.support.bounded_service import HEAD
 from accident_reco_tests.support.real_accidents import real_bundle
+from accident_reco_tests.support.service_process import process
 from accident_reco_tests.support.toy import promote
 
 

@@ -1,4 +1,4 @@
-"""Runs Dagster's web server behind the guard: `python -m accident_reco.launch.guarded_dagster`, with its own options.
+"""Runs Dagster's web server behind the guard: `python -m serving.guard.dagster_server`, with its own options.
 
 The guard is in the same process, around its app: a second port behind a proxy would be reachable past the guard.
 """

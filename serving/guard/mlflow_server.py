@@ -1,6 +1,6 @@
 """MLflow's tracking server behind the guard: an HTTP protocol for its uvicorn, which MLflow starts itself.
 
-Used as `mlflow server --uvicorn-opts "--http accident_reco.launch.guarded_mlflow:GuardedProtocol --ws none"`: around
+Used as `mlflow server --uvicorn-opts "--http serving.guard.mlflow_server:GuardedProtocol --ws none"`: around
 whichever app MLflow serves, in its process, so that no port bypasses the guard.
 """
 
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from accident_reco.settings import Settings
 from serving.guard.app import PageGuard, build_page_guard
-
-UVICORN_OPTIONS: Final = f"--http {__name__}:GuardedProtocol --ws none"
 
 
 class GuardedProtocol(HttpToolsProtocol):
