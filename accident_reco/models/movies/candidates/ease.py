@@ -124,15 +124,15 @@ def score_users(split: InnerSplit, chosen: EaseChoice, dense_movies: int, keep: 
     """Scores of the users of an inner split, shape (users, movies); `keep`: bound of the number of weights."""
     matrix = split.known.build_matrix()
     dense = select_dense(split.known, dense_movies)
-    asked = split.seen.astype(np.float64)
-    asked.data = encode_ratings(asked.data, chosen.input)
-    asked = asked[:, dense]
+    histories = split.seen.astype(np.float64)
+    histories.data = encode_ratings(histories.data, chosen.input)
+    histories = histories[:, dense]
     solution = ClosedForm(build_inputs(matrix, chosen.input, chosen.damping)[:, dense], chosen.regularization)
     score = np.zeros((len(split.users), matrix.shape[1]), dtype=np.float32)
     if keep is None:
-        score[:, dense] = solution.score(asked)
+        score[:, dense] = solution.score(histories)
     else:
-        score[:, dense] = (asked @ prune_weights(solution.iterate_weights(), len(dense), keep)).toarray()
+        score[:, dense] = (histories @ prune_weights(solution.iterate_weights(), len(dense), keep)).toarray()
     return score
 
 
@@ -211,10 +211,10 @@ class ClosedForm:
             rows[at, first + at] = 0
             yield first, rows
 
-    def score(self, asked: Any) -> np.ndarray:
+    def score(self, histories: Any) -> np.ndarray:
         """Products of rows of inputs, CSR (n, movies), with the weights; dense (n, movies)."""
-        whole = asked @ self._inverse if self._half is None else (asked @ self._half.T) @ self._half
-        score: np.ndarray = (whole - asked.multiply(self._own).toarray()) / self._divisor
+        whole = histories @ self._inverse if self._half is None else (histories @ self._half.T) @ self._half
+        score: np.ndarray = (whole - histories.multiply(self._own).toarray()) / self._divisor
         return score
 
 

@@ -83,9 +83,9 @@ def choose_options(split: InnerSplit, own: SlimOptions) -> SlimOptions:
 
 def score_users(split: InnerSplit, own: SlimOptions) -> np.ndarray:
     """Scores of the users of an inner split, shape (users, movies)."""
-    asked = split.seen.astype(np.float32)
-    asked.data = encode_ratings(asked.data, own.input).astype(np.float32)
-    scores: np.ndarray = (asked @ fit_weights(split.known, own)).toarray()
+    histories = split.seen.astype(np.float32)
+    histories.data = encode_ratings(histories.data, own.input).astype(np.float32)
+    scores: np.ndarray = (histories @ fit_weights(split.known, own)).toarray()
     return scores
 
 
