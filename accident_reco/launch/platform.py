@@ -145,7 +145,7 @@ def start_dagster(children: Children, settings: Settings) -> None:
         "code-server", [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *location]
     )
     web = ["--host", settings.host, "--port", str(settings.dagster_port), "-w", str(workspace)]
-    children.start("dagster", [script("dagster-webserver"), *web])
+    children.start("dagster", [sys.executable, "-m", "serving.guard.dagster_server", *web])
     children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
 
 

@@ -147,7 +147,15 @@ class HttpSettings(BaseModel):
         le=60,
         description="Time that a stopping service reports not ready before it stops listening, in seconds",
     )
-    max_connections: int = Field(1000, ge=1, description="Maximum connections of a worker; more are answered with 503")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="Maximum connections of a worker; a new one closes the longest idle one; where none is idle, "
+        "its requests are answered with 503",
+    )
+    max_connections_per_address: int = Field(
+        500, ge=1, description="The same for each address, except `TRUSTED_PROXIES`"
+    )
     metrics_public: bool = Field(False, description="Whether /metrics is served to clients that are not on loopback")
     trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is trusted, by comma")
     model_poll_seconds: float = Field(
@@ -179,6 +187,16 @@ class AccountSettings(BaseModel):
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
 
 
+class PageSettings(BaseModel):
+    """Pages of Dagster and MLflow."""
+
+    page_hosts: str = Field(
+        "", description="Host names, by comma, under which browsers reach these pages, besides those of loopback"
+    )
+    page_read_only: bool = Field(False, description="Whether these pages change nothing; trainings still log in MLflow")
+    page_login: bool = Field(False, description="Whether these pages require a login as admin")
+
+
 class PredictionLogSettings(BaseModel):
     """Prediction log."""
 
@@ -202,6 +220,17 @@ class DriftSettings(BaseModel):
     drift_window_rows: int = Field(5000, ge=100, description="Maximum rows of the prediction log in one drift check")
     drift_window_hours: float = Field(168, gt=0, description="Maximum age of a row in a drift check, in hours")
     drift_share: float = Field(0.5, gt=0, le=1, description="Share of drifted features at which a dataset has drifted")
+    drift_importance: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the model's importance in drifted features of a drifted dataset",
+    )
+    drift_prediction: float = Field(
+        0.5,
+        gt=0,
+        description="Shift of the mean prediction at which a dataset has drifted, in standard deviations at training",
+    )
     drift_alpha: float = Field(0.01, gt=0, lt=1, description="False discoveries accepted among drifted features")
     drift_distance: float = Field(
         0.08, gt=0, le=1, description="Minimum KS distance or total variation of a drifted feature"

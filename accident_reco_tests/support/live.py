@@ -29,7 +29,7 @@ def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Clie
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, daemon=True, name="live-server")
     thread.start()
     try:
         wait_for(lambda: server.started)

@@ -8,15 +8,24 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import uvicorn
 from httptools import HttpParserError
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from accident_reco.settings import Settings, SettingsError
+from serving.common.connections import ConnectionLimits, ConnectionTable
+from serving.common.draining import ignore_new_connections
+from serving.common.problems import problem_response
 
 HEADER_SECONDS: Final = 10.0
+# Answered also while too many requests are in progress: an orchestrator must not restart a service for its load.
+PROBES: Final = frozenset({b"/livez", b"/readyz", b"/metrics"})
 # A connection whose client does not read its response for so long is closed, keep-alive or not.
 UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
@@ -30,13 +39,34 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no request has begun on this connection."""
+        return self.cycle is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress on this connection."""
+        return self.cycle is None or self.cycle.response_complete
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # The peer itself: `client` follows a proxy's header, which any client of an untrusted one could write.
+        self._address = self.client[0] if self.client else ""
+        self._table = _get_table(self.server_state, self.config)
         self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
+        if not self._table.add(self, self._address):
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        self._table.remove(self, self._address)
         super().connection_lost(exc)
+
+    def close_idle(self) -> None:
+        """Close the connection to make room."""
+        self._cancel_timer()
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
@@ -57,7 +87,17 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._cancel_timer()
+        is_admitted = self._table.begin(self, self._address) or self.url.partition(b"?")[0] in PROBES
+        app = self.app
+        if not is_admitted:
+            self.app = _refuse_request
         super().on_headers_complete()
+        self.app = app
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.is_idle:  # else the next request of a pipeline has begun
+            self._table.end(self, self._address)
 
     def send_400_response(self, msg: str) -> None:
         status, title = (
@@ -85,6 +125,31 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+# One for each server of this process, of which tests have several.
+_TABLES: Final[WeakKeyDictionary[ServerState, ConnectionTable]] = WeakKeyDictionary()
+
+
+def _get_table(state: ServerState, config: uvicorn.Config) -> ConnectionTable:
+    table = _TABLES.get(state)
+    if table is None:
+        limits = config.connection_limits if isinstance(config, ServiceConfig) else ConnectionLimits()
+        table = _TABLES[state] = ConnectionTable(limits)
+    return table
+
+
+class ServiceConfig(uvicorn.Config):
+    """uvicorn's configuration with the limits of connections; workers receive it pickled."""
+
+    connection_limits = ConnectionLimits()
+
+
+async def _refuse_request(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in place of the app where too many requests are in progress."""
+    detail = "Too many requests are in progress; retry later."
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await problem_response(scope, 503, detail, kind="overloaded", headers=headers)(scope, receive, send)
+
+
 def serve(service: str, factory: str, port_setting: str) -> int:
     """Run the app that `factory` ("module:function" without arguments) returns; returns the exit code.
 
@@ -104,7 +169,7 @@ def serve(service: str, factory: str, port_setting: str) -> int:
         return _fail(f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
     if settings.http_workers > 1:
         _prepare_shared_metrics(settings, service)
-    config = uvicorn.Config(
+    config = ServiceConfig(
         factory,
         factory=True,
         http=GuardedHttpProtocol,
@@ -119,17 +184,28 @@ def serve(service: str, factory: str, port_setting: str) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         backlog=2048,
-        limit_concurrency=settings.max_connections,
     )
-    _run(config, listener)
+    config.connection_limits = ConnectionLimits(
+        settings.max_connections,
+        min(settings.max_connections_per_address, settings.max_connections),
+        frozenset(address.strip() for address in settings.trusted_proxies.split(",") if address.strip()),
+    )
+    _run(config, listener, settings.drain_seconds)
     return 0
 
 
-def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+def _run(config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
     if config.workers > 1:
         from uvicorn.supervisors import Multiprocess
 
-        Multiprocess(config, [listener]).run()
+        class Workers(Multiprocess):
+            """Holds the listener, which the workers share, until they have ended."""
+
+            def terminate_all(self) -> None:
+                threading.Timer(drain_seconds, ignore_new_connections, [[listener]]).start()
+                super().terminate_all()
+
+        Workers(config, [listener]).run()
         return
     # uvicorn stops in order and then raises the signal again; an orderly stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):

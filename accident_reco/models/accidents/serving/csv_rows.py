@@ -21,6 +21,7 @@ from accident_reco.models.accidents.serving.request import MAX_NUMBER, MAX_TEXT,
 from serving.common.problems import Problem
 
 MAX_LINE: Final = 16 * 1024
+MAX_DIGITS: Final = 32  # leading zeros included; `int` refuses text of thousands of digits
 # Columns that identify a row; they are returned in the answer.
 KEYS: Final = ("Num_Acc", "id_usager", "id_vehicule", "num_veh")
 ANSWER_FIELDS: Final = (PREDICTION_ID, *(field.name for field in JSON_FIELDS))
@@ -75,7 +76,11 @@ class CsvTable:
 
     def __init__(self, header: str) -> None:
         self.delimiter = max(";,\t", key=header.count)
-        names = _split_cells(header, self.delimiter)
+        try:
+            names = _split_cells(header, self.delimiter)
+        except csv.Error:
+            rule = "The header cannot be read: lines end with a line feed, and quotes match."
+            raise Problem(422, rule, kind="bad-header") from None
         self._columns = [_to_column_name(name) for name in names]
         known = [name for name in self._columns if name is not None]
         if not any(name in _KNOWN for name in known):
@@ -140,7 +145,7 @@ def parse_cell(name: str, cell: str) -> tuple[Any, str | None]:
         return int(number), None
     spec = codebook.get_field(name)
     if name == "Num_Acc":
-        good = text.isascii() and text.isdigit() and int(text) <= MAX_NUMBER
+        good = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text) <= MAX_NUMBER
         return (int(text), None) if good else (None, f"Num_Acc takes whole numbers up to {MAX_NUMBER}")
     number = codebook.to_number(name, text.replace(" ", ""))
     if number is None or (not spec.real and number != int(number)) or not spec.accepts(number):

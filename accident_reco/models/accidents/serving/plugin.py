@@ -83,5 +83,10 @@ class AccidentServing(ModelServing):
     ) -> Window | None:
         return monitoring.load_year_window(platform, manifest, reference, files, key)
 
+    def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        from accident_reco.models.accidents.scoring.importances import read_importances
+
+        return read_importances(files)
+
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_years(platform, manifest)

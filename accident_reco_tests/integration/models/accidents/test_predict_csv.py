@@ -105,6 +105,13 @@ def test_invalid_lines_are_reported_by_number(served: tuple[httpx.Client, Wareho
     assert (rows[3]["severity"], rows[3]["error"]) == ("grave", "")
 
 
+def test_numbers_of_thousands_of_digits_are_invalid(served: tuple[httpx.Client, Warehouse]) -> None:
+    """An error of the line, not of the service: Python refuses to convert such a text."""
+    rows = rows_of(served[0].post(URL, content=f"Num_Acc;catu\n{'0' * 5000};1\n7;1\n", headers=CSV).text)
+    assert rows[0]["error"].startswith("Num_Acc takes")
+    assert rows[1]["error"] == ""
+
+
 def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
     """Keys are the client's text: a spreadsheet that opens the response must not execute them."""
     client, _ = served
@@ -119,6 +126,9 @@ def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
         (b"", "no-header"),
         (b"a;b;c\n1;2;3\n", "no-header"),
         (b"catu;catu\n1;1\n", "bad-header"),
+        (b"catu;sexe;catv\r1;1;7\r3;2;1\r", "bad-header"),
+        (b'"catu;sexe\n1;1\n', "bad-header"),
+        (b'catu;"sexe"x\n1;1\n', "bad-header"),
         (b"\xff\xfe\x00\x01" * 10 + b"\n", "no-header"),
         (b"c" * 20_000, "line-too-long"),
     ],
@@ -139,7 +149,7 @@ def test_other_media_types_are_rejected(served: tuple[httpx.Client, Warehouse]) 
 def test_uploads_over_the_limit_are_rejected(served: tuple[httpx.Client, Warehouse]) -> None:
     """413 by declared length; by counted length the streamed response breaks off visibly."""
     client, _ = served
-    assert client.post(URL, content=b"catu\n" + b"1\n" * 2_000_000, headers=CSV).status_code == 413
+    assert client.post(URL, content=b"catu\n" + b"1\n" * 8_000_000, headers=CSV).status_code == 413
 
     def dripping() -> Iterator[bytes]:
         yield b"catu\n"
