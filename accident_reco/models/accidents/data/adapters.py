@@ -6,22 +6,30 @@ digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
+from accident_reco.models.accidents.codebook import UNKNOWN
+from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
+from accident_reco.models.accidents.data.cells import NOT_FILLED_IN, Parsed, get_parser
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.reading import RawTable, read_table
+from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile, read_table
 from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
 
-_COMPACT: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
+_IDS: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
 _WIDTHS: Final = {"dep": 2, "com": 5}
 _SINCE_2019: Final = frozenset({"id_vehicule", "id_usager", "motor", "vma", "secu1"})
 _UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
+
+
+Problem = tuple[str, str, str, str, NDArray[np.intp]]
+"""Column, text, rule, reason, rows."""
 
 
 @dataclass
@@ -67,35 +75,18 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
     """
     raw = read_table(data, table, file, notes)
     era = detect_era(raw)
+    refuse_lost_numbers(raw)
     numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
-    count = len(raw.line)
-    columns: dict[str, NDArray[Any]] = {}
-    problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
-    for name in COLUMNS[table]:
-        if name == "Num_Acc":
-            columns[name] = numbers
-        elif name not in raw.columns:
-            columns[name] = _build_missing_column(name, count)
-        elif name in TEXT:
-            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
-            columns[name] = read.clean_text(raw.columns[name], name in _COMPACT, width)
-        elif name in ("lat", "long"):
-            columns[name], bad = read.parse_degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
-            problems += [
-                (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
-                for row in bad
-            ]
-        else:
-            parsed = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
-            columns[name] = parsed.values
-            problems += [(name, *problem) for problem in parsed.problems]
+    columns, problems = convert_columns(raw.columns, COLUMNS[table], len(raw.line), era)
+    columns = {name: numbers if name == "Num_Acc" else columns[name] for name in COLUMNS[table]}
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if era == "until_2018":
         _convert_old_layout(canonical, raw)
     for name, text, rule, reason, rows in problems:
-        if name == "grav":
-            continue  # checked in the merge: a row of unknown severity is refused, not repaired
+        # Unknown severities are refused in the merge; values that are not filled in by the official rule are no repair.
+        if name == "grav" or rule == NOT_FILLED_IN:
+            continue
         notes.add(
             rule,
             table,
@@ -125,19 +116,46 @@ def detect_era(raw: RawTable) -> str:
     return "until_2018" if first < "2019" else "since_2019"
 
 
-def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
-    field = FIELDS[name]
-    if name == "hrmn":
-        return read.parse_time
-    if name == "an":
-        return read.parse_year
-    if name == "vma":
-        return read.build_speed_parser(field)
-    if field.kind == "code":
-        parse = read.build_code_parser(field)
-        # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
-        return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
-    return read.build_number_parser(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
+def refuse_lost_numbers(raw: RawTable) -> None:
+    """Raises UnreadableFile where a spreadsheet has saved the accident numbers as 2,024E+11."""
+    row = read.find_lost_digits(raw.columns["Num_Acc"])
+    if row is not None:
+        raise UnreadableFile(
+            f"{raw.file} line {raw.line[row]}: Num_Acc = {raw.columns['Num_Acc'][row].as_py().strip()[:40]} has lost "
+            f"its digits (scientific notation of fewer than 12 digits); fix: format the column as a number without "
+            f"decimals, or as text, before saving, or use the file as published"
+        )
+
+
+def convert_columns(
+    raw: Mapping[str, pa.Array], names: Iterable[str], count: int, era: str
+) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
+    """Canonical columns, each of shape (count,), of raw text in the layout of an era, and what is not taken literally.
+
+    Columns that are absent are missing in every row. `Num_Acc` is left to `values.parse_accident_numbers`; what old
+    layouts state differently is left to `convert_old_layout`.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    problems: list[Problem] = []
+    for name in names:
+        if name == "Num_Acc":
+            continue
+        if name not in raw:
+            columns[name] = _build_missing_column(name, count)
+        elif name in TEXT:
+            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
+            columns[name] = read.clean_text(raw[name], name in _IDS, width)
+        elif name in ("lat", "long"):
+            scale = 1e-5 if era == "until_2018" else 1.0
+            columns[name], bad = read.parse_degrees(raw[name], scale, name == "lat")
+            problems += [
+                (name, raw[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row])) for row in bad
+            ]
+        else:
+            parsed = read.parse_column(raw[name], get_parser(name, era), get_dtype(name))
+            columns[name] = parsed.values
+            problems += [(name, *problem) for problem in parsed.problems]
+    return columns, problems
 
 
 def _build_missing_column(name: str, count: int) -> NDArray[Any]:
@@ -165,9 +183,9 @@ def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
         columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
 
 
-def _parse_old_equipment(text: str) -> read.Parsed:
+def _parse_old_equipment(text: str) -> Parsed:
     """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
-    number = read.parse_number(text)
+    number = parse_number(text)
     kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
     if use == 1:
         return (kind if kind in (1, 2, 3, 4, 9) else UNKNOWN), "", ""
@@ -178,7 +196,7 @@ def _parse_old_equipment(text: str) -> read.Parsed:
 
 def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
     """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
-    number = read.parse_number(dep) if dep else None
+    number = parse_number(dep) if dep else None
     if number is None:
         return dep, com
     code = int(number)
@@ -188,7 +206,7 @@ def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, 
         department = str(code)
     else:
         department = f"{code // 10:02d}"
-    local = read.parse_number(com) if com else None
+    local = parse_number(com) if com else None
     if local is None:
         return department, None
     within = int(local)
