@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import socket
-import tracemalloc
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from accident_reco.models.accidents.serving.csv_rows import CsvTable, LineSplitter, escape_formula, parse_cell
 from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
@@ -70,15 +68,29 @@ def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> Non
 
 
 def test_invalid_lines_are_reported_by_number(served: tuple[httpx.Client, Warehouse]) -> None:
-    """A wrong code, a missing field, a broken quote, an empty line, then a good line."""
+    """A wrong code, a missing field, a quote too many, a quote that hides a field, an empty line, then a good line."""
     client, _ = served
-    body = 'catu,vma\n9,50\n1\n"1,50\n\n3,50\n'
+    body = 'catu,vma\n9,50\n1\n"3,50\n"3;50\n\n3,50\n'
     rows = rows_of(client.post(URL, content=body, headers=CSV).text)
-    assert [row["line"] for row in rows] == ["2", "3", "4", "6"]
-    assert rows[0]["error"] == "catu (kind of road user) takes {1, 2, 3}, or -1 for unknown"
+    assert [row["line"] for row in rows] == ["2", "3", "4", "5", "7"]
+    assert (rows[0]["probability"], rows[0]["notes"]) == ("0.0", "catu = 9 is not in {1, 2, 3}; read as unknown")
     assert rows[1]["error"] == "the line has 1 fields, the header 2"
-    assert "quotes" in rows[2]["error"]
-    assert (rows[3]["severity"], rows[3]["error"]) == ("grave", "")
+    assert (rows[2]["probability"], rows[2]["notes"]) == ("0.9", "the line has a quote too many; quotes dropped")
+    assert "quotes" in rows[3]["error"]
+    assert (rows[4]["severity"], rows[4]["notes"], rows[4]["error"]) == ("grave", "", "")
+
+
+def test_every_published_value_is_answered(served: tuple[httpx.Client, Warehouse]) -> None:
+    """Values that the publisher's files have and the codebook has not: a probability, and a note for each."""
+    client, _ = served
+    body = "catu;nbv;circ;vma;actp;larrout\n3;0;2;50;1;6,0\n3;#ERREUR;0;900;7;0\n3;NA;-1.0;3;nan;NULL\n"
+    rows = rows_of(client.post(URL, content=body, headers=CSV).text)
+    assert [(row["probability"], row["error"]) for row in rows] == [("0.9", "")] * 3
+    assert rows[0]["notes"] == "nbv = 0 is not filled in; read as unknown"
+    noted = [note.split(" ")[0] for note in rows[1]["notes"].split(" | ")]
+    assert sorted(noted) == ["actp", "circ", "larrout", "nbv", "vma"]
+    assert "vma = 900 is ten times a usual limit (5 to 130 km/h); read as a tenth of it" in rows[1]["notes"]
+    assert rows[2]["notes"] == "vma = 3 is not in 5 to 130 km/h; read as unknown"
 
 
 def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
@@ -135,89 +147,6 @@ def test_clients_may_read_after_sending_everything(served: tuple[httpx.Client, W
     answer = client.post(URL, content=content, headers=CSV)
     assert answer.text.count("\n") == n + 1
     assert rows_of(answer.text)[-1]["line"] == str(n + 1)
-
-
-def test_lines_survive_any_cut() -> None:
-    """Pieces of a body may end anywhere, inside a character too; memory holds one line, not the file."""
-    text = "catu;adr\n1;Allée des Érables\n2;x".encode()
-    for size in (1, 2, 3, 7, 100):
-        lines = LineSplitter()
-        got = [line for i in range(0, len(text), size) for line in lines.feed(text[i : i + size])]
-        got += lines.feed(b"", last=True)
-        assert got == ["catu;adr", "1;Allée des Érables", "2;x"]
-    tracemalloc.start()
-    lines = LineSplitter()
-    table = CsvTable("catu;id_usager")
-    for number in range(20_000):
-        for line in lines.feed(b"1;%d\n" % number):
-            assert table.row(number, line).error is None
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8_000_000
-
-
-@pytest.mark.parametrize(
-    ("name", "cell", "value"),
-    [
-        ("catu", " 1", 1),
-        ("catu", "1,0", 1),
-        ("catu", " -1", None),
-        ("catu", "", None),
-        ("lat", "-1", -1.0),
-        ("lat", "48,85", 48.85),
-        ("larrout", "-1", None),
-        ("hrmn", "07:05", 705),
-        ("hrmn", "705", 705),
-        ("actp", "B", 11),
-        ("dep", "2A", "2A"),
-        ("pr1", "N/A", None),
-        ("nb_users", "4", 4),
-        ("Num_Acc", "7", 7),
-    ],
-)
-def test_cells(name: str, cell: str, value: object) -> None:
-    """Published spellings of values and of unknown."""
-    assert parse_cell(name, cell) == (value, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "cell"),
-    [
-        ("catu", "4"),
-        ("catu", "1.5"),
-        ("catu", "nan0"),
-        ("catu", "1e999"),
-        ("lat", "91"),
-        ("hrmn", "2500"),
-        ("hrmn", "7:5"),
-        ("vma", "900"),
-        ("nb_users", "-2"),
-        ("Num_Acc", "1" * 40),
-        ("an_nais", "abc"),
-    ],
-)
-def test_invalid_cells_are_rejected(name: str, cell: str) -> None:
-    """The message names the column and the rule, not the value."""
-    value, problem = parse_cell(name, cell)
-    assert value is None
-    assert problem is not None
-    assert problem.startswith(name)
-    assert cell not in problem.replace("2500", "").replace("2.5", "") or len(cell) < 3
-
-
-def test_harmless() -> None:
-    """Numbers and text stay, formulas get an apostrophe."""
-    assert [escape_formula(c) for c in ("=1", "+1", "-1,5", "-a", "@x", "\tx", "\uff1d1", "abc", "")] == [
-        "'=1",
-        "+1",
-        "-1,5",
-        "'-a",
-        "'@x",
-        "'\tx",
-        "'\uff1d1",
-        "abc",
-        "",
-    ]
 
 
 def test_disconnected_clients_are_no_error(served: tuple[httpx.Client, Warehouse]) -> None:
