@@ -39,7 +39,7 @@ class UnreadTimeout:
         loop: asyncio.AbstractEventLoop,
         is_receiving: Callable[[], bool],
         on_restored: Callable[[], None],
-        seconds: float = UNREAD_SECONDS,
+        seconds: float,
     ) -> None:
         self._transport = transport
         self._loop = loop
@@ -92,7 +92,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
         super().data_received(data)
         if self._unread is None and self._is_receiving():
-            self._unread = UnreadTimeout(self.transport, self.loop, self._is_receiving, self._forget_unread)
+            self._unread = UnreadTimeout(
+                self.transport, self.loop, self._is_receiving, self._forget_unread, UNREAD_SECONDS
+            )
 
     def _is_receiving(self) -> bool:
         """Whether the client is still sending a body whose request is being handled."""

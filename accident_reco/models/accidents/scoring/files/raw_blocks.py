@@ -22,6 +22,7 @@ from accident_reco.models.accidents.scoring.files.limits import MAX_LINE, Unscor
 
 BLOCK_LINES: Final = 8192
 _BLOCK_BYTES: Final = 4 * 1024**2
+_HEAD_BYTES: Final = 4
 KEYS: Final = ("Num_Acc", "id_usager", "id_vehicule", "num_veh")
 """Columns that identify a row; they are returned in the answer."""
 INPUTS: Final = frozenset({*(n for names in schema.COLUMNS.values() for n in names), *CONTEXT_COLUMNS} - {"grav"})
@@ -72,6 +73,7 @@ class LineBlocks:
         self._parts: list[bytes] = []
         self._lines = self._bytes = 0
         self._rest = b""
+        self._head = b""
         self._is_begun = False
 
     def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
@@ -111,8 +113,13 @@ class LineBlocks:
         return block
 
     def _to_text(self, data: bytes, last: bool) -> bytes:
-        if not self._is_begun and data:
+        if not self._is_begun:
+            # The encoding shows in the first bytes.
+            self._head += data
+            if len(self._head) < _HEAD_BYTES and not last:
+                return b""
             self._is_begun = True
+            data, self._head = self._head, b""
             zeros = data[:200].count(0)
             if data.startswith((b"\xff\xfe", b"\xfe\xff")):
                 self._decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
