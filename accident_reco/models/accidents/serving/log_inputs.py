@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.scoring.files.rows import RoadUserRows
 
 _IDS: Final = ("id_usager", "id_vehicule", "num_veh")
+# Characters that JSON escapes in a text.
+_ESCAPED: Final = r'["\\\x00-\x1f]'
 
 
 def build_inputs(rows: RoadUserRows) -> list[orjson.Fragment]:
@@ -25,6 +26,8 @@ def build_inputs(rows: RoadUserRows) -> list[orjson.Fragment]:
     for name, texts in rows.texts.items():
         as_published = pc.replace_substring(rows.keys[name], "\u00a0", " ") if name in _IDS else texts
         members.append(_encode_texts(name, as_published))
+    # Joining nulls alone gives an empty array (pyarrow 25).
+    members = [member for member in members if member.null_count < len(member)]
     if not members:
         return [orjson.Fragment(b"{}")] * len(rows)
     joined = pc.binary_join_element_wise(*members, ",", null_handling="skip")
@@ -41,9 +44,9 @@ def _encode_numbers(name: str, values: NDArray[Any]) -> Any:
     if values.dtype.kind == "f":
         texts = pa.array(values, from_pandas=True).cast(pa.string())
         return pc.binary_join_element_wise(prefix, texts, "")
-    distinct, inverse = np.unique(values, return_inverse=True)
-    words = pa.array([None if value < 0 else f"{prefix}{value}" for value in distinct.tolist()], pa.string())
-    return words.take(pa.array(inverse))
+    coded = pa.array(values).dictionary_encode()
+    words = [None if value < 0 else f"{prefix}{value}" for value in coded.dictionary.to_pylist()]
+    return pa.array(words, pa.string()).take(coded.indices)
 
 
 def _encode_texts(name: str, texts: Any) -> Any:
@@ -51,5 +54,11 @@ def _encode_texts(name: str, texts: Any) -> Any:
     import pyarrow.compute as pc
 
     coded = texts if isinstance(texts, pa.DictionaryArray) else texts.dictionary_encode()
-    words = [None if not text else f'"{name}":{orjson.dumps(text).decode()}' for text in coded.dictionary.to_pylist()]
-    return pc.take(pa.array(words, pa.string()), coded.indices)
+    words = coded.dictionary
+    words = pc.if_else(pc.equal(words, ""), pa.scalar(None, pa.string()), words)
+    if pc.any(pc.match_substring_regex(words, _ESCAPED)).as_py():
+        words = pa.array([text and orjson.dumps(text).decode() for text in words.to_pylist()], pa.string())
+        words = pc.binary_join_element_wise(f'"{name}":', words, "")
+    else:
+        words = pc.binary_join_element_wise(f'"{name}":"', words, '"', "")
+    return pc.take(words, coded.indices)

@@ -18,6 +18,7 @@ COLUMNS: Final = ("line", *KEYS, *PREDICTED, "context", "notes", "error")
 """Columns of an answer."""
 # Prefixes that a spreadsheet interprets as a formula, full-width ones included.
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA_BEGINNINGS: Final = frozenset(_FORMULA_PREFIXES)
 _KINDS: Final = {float: "float64", bool: "bool_"}
 
 
@@ -109,7 +110,8 @@ class CsvWriter:
     def write(self, scored: ScoredRows) -> bytes:
         values = scored.columns()
         for name in KEYS:
-            values[name] = [escape_formula(cell) for cell in values[name]]
+            if any(cell[:1] in _FORMULA_BEGINNINGS for cell in values[name] if cell):
+                values[name] = [escape_formula(cell) for cell in values[name]]
         for name, cells in values.items():
             if cells and isinstance(cells[0], bool | None):
                 values[name] = [int(cell) if isinstance(cell, bool) else cell for cell in cells]

@@ -93,6 +93,11 @@ class RowNotes:
         if len(notes) < _MAX_NOTES:
             notes.append(text)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no remark."""
+        return not self._notes
+
     def to_list(self) -> list[str]:
         """Notes of each row."""
         joined = [""] * len(self._line)
@@ -192,6 +197,8 @@ def repair_birth_years_of(rows: RoadUserRows) -> None:
     notes = RowNotes(rows.line, {})
     table = _RepairTable(rows.columns, len(rows))
     repair_birth_years(table, np.where(an > 0, an, born), notes)  # type: ignore[arg-type]
+    if notes.is_empty:
+        return
     rows.notes = [" | ".join(filter(None, pair)) for pair in zip(rows.notes, notes.to_list(), strict=True)]
 
 
