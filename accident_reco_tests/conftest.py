@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco_tests.support.signals import restore_interrupts
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
@@ -16,8 +18,19 @@ LONGEST = (
     "test_containers.py",
     "test_one_model.py",
     "test_third_model.py",
+    "test_mlflow.py",
+    "test_run_queue.py",
+    "test_daemon_killed.py",
+    "test_tracking.py",
+    "test_contract.py",
+    "test_process.py",
 )
-"""Files that take minutes: begun first, so that no core waits for the last of them."""
+"""Files that take longest: begun first, so that no core waits for the last of them."""
+
+
+def pytest_configure() -> None:
+    """Before workers and servers are started, which inherit how signals are handled."""
+    restore_interrupts()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

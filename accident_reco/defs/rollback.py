@@ -33,10 +33,14 @@ def production_key(model: str) -> dg.AssetKey:
 
 
 class RollbackConfig(dg.Config):
-    """Model and target version; by default the last version that was not itself rolled back."""
+    """Model and target version; by default the last version that was not itself rolled back.
+
+    `replaces` is the champion at the request: with another one meanwhile, the rollback is rejected.
+    """
 
     model: str
     version: str | None = None
+    replaces: str | None = None
     asked_by: str = "dagster"
 
 
@@ -67,6 +71,7 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
             version=config.version,
             requested_by=config.asked_by,
             run_id=context.run.run_id,
+            replaces=config.replaces,
         )
     except UnknownModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -216,6 +221,7 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
     config = {
         "model": request["model"],
         "version": request["detail"].get("version"),
+        "replaces": request["detail"].get("replaces"),
         "asked_by": request["requested_by"],
     }
     return dg.RunRequest(

@@ -56,7 +56,10 @@ def run_check(model: Model, platform: Platform, request: CheckRequest, run_id: s
             platform, serving, manifest, reference
         )
         window, previous = windows.current, windows.previous
-    report = check(model.task, manifest, reference, window, settings, previous=previous, run_id=run_id)
+    importances = serving.importances(files)
+    report = check(
+        model.task, manifest, reference, window, settings, previous=previous, importances=importances, run_id=run_id
+    )
     if request.requested_by_api and window.name == LOG_WINDOW:
         report.row["window_name"] = NOW_WINDOW
     save_report(warehouse, report.row)

@@ -39,14 +39,17 @@ class StorageSettings(BaseModel):
         "", description="Warehouse with the read-only role of dashboards; empty: no such role"
     )
     database_admin_url: str = Field(
-        "", description="PostgreSQL superuser, for `launch prepare` to create roles and databases; empty: they exist"
+        "",
+        description="PostgreSQL superuser, for `accident-reco prepare` to create roles and databases; "
+        "empty: they exist",
     )
     dagster_database_url: str = Field(
         "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
     )
     mlflow_database_url: str = Field(
         "",
-        description="MLflow's own database, for `launch prepare` to create; MLflow itself is configured by its flags",
+        description="MLflow's own database, for `accident-reco prepare` to create; MLflow itself is configured by its "
+        "flags",
     )
     mlflow_tracking_uri: str = Field(
         "",
@@ -206,6 +209,17 @@ class DriftSettings(BaseModel):
     drift_window_rows: int = Field(5000, ge=100, description="Maximum rows of the prediction log in one drift check")
     drift_window_hours: float = Field(168, gt=0, description="Maximum age of a row in a drift check, in hours")
     drift_share: float = Field(0.5, gt=0, le=1, description="Share of drifted features at which a dataset has drifted")
+    drift_importance: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the model's importance in drifted features of a drifted dataset",
+    )
+    drift_prediction: float = Field(
+        0.5,
+        gt=0,
+        description="Shift of the mean prediction at which a dataset has drifted, in standard deviations at training",
+    )
     drift_alpha: float = Field(0.01, gt=0, lt=1, description="False discoveries accepted among drifted features")
     drift_distance: float = Field(
         0.08, gt=0, le=1, description="Minimum KS distance or total variation of a drifted feature"

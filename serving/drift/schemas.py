@@ -34,9 +34,12 @@ class Report(BaseModel):
 class FullReport(Report):
     """A drift report with all its figures."""
 
-    features: list[dict[str, Any]] = Field(description="Per feature: test, distance, PSI, p-values, verdict, reason")
+    features: list[dict[str, Any]] = Field(
+        description="Per feature: test, distance, PSI, p-values, importance, verdict, reason"
+    )
     prediction: dict[str, Any] | None = Field(description="The same for the model's scores")
     label: dict[str, Any] | None = Field(description="The same for reported labels")
+    drifted_importance: float | None = Field(description="Share of the model's importance in drifted features")
     thresholds: dict[str, Any]
     previous_window: dict[str, Any] | None = Field(description="Verdict against the previous window")
     performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
@@ -73,5 +76,13 @@ def build_report(row: dict[str, Any]) -> dict[str, Any]:
 
 def build_full_report(row: dict[str, Any]) -> dict[str, Any]:
     """Fields of `FullReport` from a row of the warehouse."""
-    parts = ("features", "prediction", "label", "thresholds", "previous_window", "performance")
+    parts = (
+        "features",
+        "prediction",
+        "label",
+        "drifted_importance",
+        "thresholds",
+        "previous_window",
+        "performance",
+    )
     return build_report(row) | {name: row["document"].get(name) for name in parts}

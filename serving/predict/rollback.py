@@ -16,7 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from accident_reco.lifecycle.intents import MoveInterrupted, first_line
-from accident_reco.lifecycle.rollback import Plan, UncertainChampion, find_target_offline, plan, roll_back
+from accident_reco.lifecycle.rollback import (
+    Plan,
+    UncertainChampion,
+    carry_out,
+    find_champion_offline,
+    find_target_offline,
+    plan,
+)
 from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion, Pointer
 from accident_reco.storage.objects import StoreError
 from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
@@ -97,7 +104,11 @@ def _record_and_execute(
     if existing is not None:
         return existing
     planned = _plan(context, model, body.version)
-    target = planned.target if planned else _find_target_offline(context, served, model, body.version)
+    if planned:
+        target, replaces = planned.target, planned.expected.version
+    else:
+        target = _find_target_offline(context, served, model, body.version)
+        replaces = find_champion_offline(context.warehouse, model, served)
     row, new = request_work(
         context.warehouse,
         kind="rollback",
@@ -105,7 +116,7 @@ def _record_and_execute(
         source="api",
         requested_by=requested_by,
         reason=body.reason,
-        detail={"version": target},
+        detail={"version": target, "replaces": replaces},
         dedupe_key=dedupe_key,
     )
     return _execute(context, row, planned) if planned and new else row
@@ -152,11 +163,11 @@ def _store_down(detail: str) -> Problem:
 def _execute(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
     """Move the pointer; returns the row afterwards, still queued where the store or the warehouse failed."""
     try:
-        outcome = planned.completed or roll_back(
+        outcome = carry_out(
             context.open_models(),
             context.warehouse,
             row["model"],
-            version=planned.target,
+            planned,
             requested_by=row["requested_by"],
             run_id=f"api:{row['id']}",
         )

@@ -13,7 +13,8 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from accident_reco.storage.work_requests import request_work, work_request
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_training, request_work, work_request
 from serving.common.app import build_router, json_response
 from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
@@ -26,8 +27,8 @@ class TrainingRequest(BaseModel):
 
     id: str
     model: str
-    status: Literal["queued", "running", "promoted", "refused", "failed", "done"]
-    outcome: str | None = Field(description="Reason of the gate, or of the failure")
+    status: Literal["queued", "running", "promoted", "refused", "failed", "held", "done"]
+    outcome: str | None = Field(description="Reason of the gate, of the retrain policy (`held`), or of the failure")
     run_id: str | None = Field(description="Dagster run of the training")
     source: str = Field(description="Trigger: api, alert, drift, data, performance")
     reason: str
@@ -38,7 +39,7 @@ class TrainingRequest(BaseModel):
 class QueuedTraining(TrainingRequest):
     """Response of `POST /training/{model}`."""
 
-    new: bool = Field(description="False if a request with the same `Idempotency-Key` exists")
+    new: bool = Field(description="False if this joined a queued request, or repeats an `Idempotency-Key`")
 
 
 def router(context: Context) -> APIRouter:
@@ -48,12 +49,13 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/training/{model}",
         summary="Request a training",
-        description="With an `Idempotency-Key`, a repetition returns the same request.",
+        description="Joins the request of a user that is still queued. With an `Idempotency-Key`, a repetition returns "
+        "the same request. A training that would only repeat an earlier one is not started: `held`.",
         status_code=202,
         response_model=QueuedTraining,
         responses=responses(404),
     )
-    async def request_training(
+    async def post_training(
         model: ModelName,
         request: Request,
         reason: Annotated[str, Query(max_length=500, description="Reason, recorded with the request")] = "",
@@ -62,15 +64,7 @@ def router(context: Context) -> APIRouter:
         name = get_slot(context, model).name
         subject = get_principal(request).subject
         row, new = await asyncio.to_thread(
-            request_work,
-            context.warehouse,
-            kind="training",
-            model=name,
-            source="api",
-            requested_by=subject,
-            reason=reason or "requested through the API",
-            # Includes the user: a key must not reveal another user's request.
-            dedupe_key=f"api:{name}:{subject}:{idempotency_key}"[:128] if idempotency_key else None,
+            _request, context.warehouse, name, subject, reason or "requested through the API", idempotency_key
         )
         location = f"/training/requests/{row['id']}"
         return json_response(_build_response(row) | {"new": new}, 202, {"Location": location, "Retry-After": "5"})
@@ -90,6 +84,23 @@ def router(context: Context) -> APIRouter:
         return json_response(_build_response(row))
 
     return routes
+
+
+def _request(
+    warehouse: Warehouse, model: str, subject: str, reason: str, idempotency_key: str | None
+) -> tuple[dict[str, Any], bool]:
+    if idempotency_key is None:
+        return request_training(warehouse, model, subject, reason)
+    return request_work(
+        warehouse,
+        kind="training",
+        model=model,
+        source="api",
+        requested_by=subject,
+        reason=reason,
+        # Includes the user: a key must not reveal another user's request.
+        dedupe_key=f"api:{model}:{subject}:{idempotency_key}"[:128],
+    )
 
 
 def _build_response(row: dict[str, Any]) -> dict[str, Any]:

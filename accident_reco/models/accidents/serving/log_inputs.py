@@ -26,12 +26,10 @@ def build_inputs(rows: RoadUserRows) -> list[orjson.Fragment]:
     for name, texts in rows.texts.items():
         as_published = pc.replace_substring(rows.keys[name], "\u00a0", " ") if name in _IDS else texts
         members.append(_encode_texts(name, as_published))
-    # Joining nulls alone gives an empty array (pyarrow 25).
-    members = [member for member in members if member.null_count < len(member)]
-    if not members:
-        return [orjson.Fragment(b"{}")] * len(rows)
-    joined = pc.binary_join_element_wise(*members, ",", null_handling="skip")
-    objects = pc.binary_join_element_wise("{", joined, "}", "")
+    # Rows whose parts are all null are dropped by the join (pyarrow 25): every row begins with a part.
+    joined = pc.binary_join_element_wise(pa.array(["{"] * len(rows)), *members, ",", null_handling="skip")
+    begun = pc.replace_substring(joined, "{,", "{", max_replacements=1)
+    objects = pc.binary_join_element_wise(begun, "}", "")
     return [orjson.Fragment(text) for text in objects.cast(pa.binary()).to_pylist()]
 
 

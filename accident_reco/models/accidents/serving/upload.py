@@ -24,11 +24,12 @@ from accident_reco.models.accidents.scoring.files.raw_blocks import CsvBlocks, R
 from accident_reco.models.accidents.scoring.files.score import FileScoring, score_file, score_members
 from accident_reco.models.accidents.scoring.files.unpacking import GZIP, PARQUET, ZIP, GzipUnpacker
 from accident_reco.models.accidents.serving.log_inputs import build_inputs
+from accident_reco.models.accidents.serving.routes import make_ids
 from serving.common.problems import Problem
 from serving.common.spool import MEMORY_BYTES, Spool
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.prediction_log import BATCH_ROWS, new_id
+from serving.predict.prediction_log import BATCH_ROWS
 
 # Bytes that are scored in one go: large enough that the change of threads costs nothing.
 _PIECE_BYTES: Final = 1024**2
@@ -290,12 +291,6 @@ def _compute_next(iterator: Iterator[ScoredRows]) -> asyncio.Future[ScoredRows |
     # Its error is nobody's any more when the client has gone meanwhile.
     following.add_done_callback(lambda done: done.cancelled() or done.exception())
     return following
-
-
-def make_ids(count: int) -> Sequence[str]:
-    """Prediction ids `<call>-<row>` of so many rows."""
-    prefix = new_id()
-    return [f"{prefix}-{row}" for row in range(count)]
 
 
 def _to_problem(error: UnscorableFile) -> Problem:

@@ -186,6 +186,13 @@ def count_received(warehouse: Warehouse, after: int) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+def read_newest_received(warehouse: Warehouse) -> int:
+    """Time at which the API received its newest rating (ms UTC; 0: none), simulated ones too."""
+    query = select(func.max(ratings.c.received_at)).where(ratings.c.received_at.is_not(None))
+    with warehouse.connect() as connection:
+        return int(connection.execute(query).scalar() or 0)
+
+
 def select_known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:
     """Those of the ids that are in the catalogue."""
     wanted = list(set(movie_ids))

@@ -18,7 +18,8 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
     lines = [
         "# Movie recommendations",
         "",
-        f"Kind: {CANDIDATES[choice.kind].algorithm}. "
+        f"Order of the list: {CANDIDATES[choice.ranking].algorithm}. "
+        f"Predicted stars: {CANDIDATES[choice.stars].algorithm}. "
         f"Trained on {trained['ratings']:,} ratings by {trained['users']:,} users of {trained['movies']:,} movies "
         f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
@@ -32,7 +33,8 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
     ]
     for kind, metrics in sorted(candidates.items()):
         values = (f"{metrics[name]:.4f}" if name in metrics else "–" for name in _SHOWN)
-        name = f"**{kind}**" if kind == choice.kind else kind
+        roles = [role for role, head in (("order", choice.ranking), ("stars", choice.stars)) if head == kind]
+        name = f"**{kind}** ({', '.join(roles)})" if roles else kind
         lines.append(f"| {name} | " + " | ".join(values) + " |")
     lines += [
         "",
@@ -42,6 +44,7 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         "",
         "- Trained on users who chose to rate: it does not represent others, and rarely recommends unpopular movies.",
         "- Predicted ratings and ranking may disagree: the order of the list is what is optimised.",
+        "- Explanations and similar movies follow the order; live performance and drift of errors follow the stars.",
         "- MovieLens data may not be used commercially without permission of the University of Minnesota.",
         "",
     ]

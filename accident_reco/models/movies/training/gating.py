@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle, Manifest
-from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval, SliceGain, mean_statistic, paired_bootstrap
+from accident_reco.lifecycle.gate import (
+    Comparison,
+    GatePolicy,
+    Interval,
+    SliceGain,
+    mean_statistic,
+    paired_bootstrap,
+    rmse_statistic,
+)
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training.candidate_training import TrainingRows
 from accident_reco.models.movies.training.metrics import evaluate
@@ -34,7 +42,9 @@ def build_policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePo
 
 
 def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Mapping[str, bytes]) -> Comparison:
-    """Compare both versions on the current holdout, paired over users.
+    """Compare both versions on the current holdout, paired over users: the order by NDCG@10, the stars by RMSE.
+
+    NDCG@10 decides; the gain in RMSE is reported, and limited by the policy.
 
     Raises ValueError when the champion held out another share: it may have trained on rows of the holdout.
     """
@@ -64,4 +74,7 @@ def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Ma
         users = (new.history >= low) & (new.history <= high)
         if users.sum() >= MIN_SLICE_USERS:
             slices.append(SliceGain(name, int(users.sum()), gain(users)))
-    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, old.metrics)
+    stars = paired_bootstrap(
+        rows.holdout.user_id, rmse_statistic(new.error), rmse_statistic(old.error), higher_is_better=False
+    )
+    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, old.metrics, {"rmse": stars})

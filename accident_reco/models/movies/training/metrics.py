@@ -33,12 +33,14 @@ class Evaluation:
         ndcg: NDCG@10 of each ranked user, shape (n,).
         ranked_user: their ids, shape (n,).
         history: their numbers of training ratings, shape (n,): the slices of the gate.
+        error: predicted minus true stars of each holdout row.
     """
 
     metrics: dict[str, float]
     ndcg: np.ndarray
     ranked_user: np.ndarray
     history: np.ndarray
+    error: np.ndarray
 
 
 def evaluate(
@@ -81,6 +83,7 @@ def evaluate(
         np.array(ndcg),
         np.array([user for user, _, _ in users], dtype=np.int64),
         np.array([len(history) for _, _, history in users], dtype=np.int64),
+        error,
     )
 
 

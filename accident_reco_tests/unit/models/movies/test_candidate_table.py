@@ -41,10 +41,14 @@ def fit_rarity(data: IndexedRatings, scale: RatingScale, options: FitOptions) ->
 
 def test_assets_follow_the_table() -> None:
     """One asset per kind, in the order of the table; of equals the slowest starts first."""
-    assert list(MovieTraining.candidates) == list(CANDIDATES) == ["svd", "knn", "baseline", "als"]
+    assert (
+        list(MovieTraining.candidates)
+        == list(CANDIDATES)
+        == ["svd", "knn", "baseline", "als", "ease", "slim", "hybrid", "stack"]
+    )
     assert [one.asset for one in MovieTraining.candidates.values()] == [one.asset for one in CANDIDATES.values()]
     assert len({one.asset for one in CANDIDATES.values()}) == len(CANDIDATES)
-    assert max(CANDIDATES.values(), key=lambda one: one.priority).kind == "knn"
+    assert max(CANDIDATES.values(), key=lambda one: one.priority).kind == "stack"
 
 
 def test_a_new_kind_is_one_module_and_one_line(
@@ -63,7 +67,9 @@ def test_a_new_kind_is_one_module_and_one_line(
     counts = version.rating_count[answer.movies.row]
     assert counts.max() <= np.sort(version.rating_count[version.rating_count > 0])[4]
     choice = choose({"rare": trained.bundle.metrics}, ChoiceRule())
-    assert "Kind: rarity." in write_card(trained.bundle, choice, {"rare": trained.bundle.metrics})
+    assert "Order of the list: rarity. Predicted stars: rarity." in write_card(
+        trained.bundle, choice, {"rare": trained.bundle.metrics}
+    )
 
 
 def test_folds_of_als_fit_biases_only(sample_rows: TrainingRows, options: TrainingOptions) -> None:

@@ -47,7 +47,7 @@ def recognise_table(data: bytes) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def score_rows_of(tables: Mapping[str, bytes], limits: FileLimits) -> Iterator[RoadUserRows]:
+def read_published_rows(tables: Mapping[str, bytes], limits: FileLimits) -> Iterator[RoadUserRows]:
     """Rows of the road users of four published files (name → content, CSV or Parquet), in the order of `usagers`.
 
     Raises:

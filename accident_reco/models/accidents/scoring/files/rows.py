@@ -182,7 +182,7 @@ class RowReader:
         return numbers
 
 
-def repair_birth_years_of(rows: RoadUserRows) -> None:
+def repair_birth_years_after_context(rows: RoadUserRows) -> None:
     """Set impossible birth years to unknown, with a note: after the context is computed, as in ingestion."""
     from accident_reco.models.accidents.data.repairs import repair_birth_years
 

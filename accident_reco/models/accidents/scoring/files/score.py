@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import io
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, BinaryIO, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import TEXT_COLUMNS
 from accident_reco.models.accidents.scoring.files.accident_window import AccidentWindow
-from accident_reco.models.accidents.scoring.files.answers import ScoredRows
+from accident_reco.models.accidents.scoring.files.answers import CsvWriter, ScoredRows
 from accident_reco.models.accidents.scoring.files.limits import FileLimits, UnscorableFile, refuse_rows
 from accident_reco.models.accidents.scoring.files.parquet_blocks import read_parquet_blocks
-from accident_reco.models.accidents.scoring.files.published import score_rows_of
+from accident_reco.models.accidents.scoring.files.published import read_published_rows
 from accident_reco.models.accidents.scoring.files.raw_blocks import CsvBlocks, RawBlock
-from accident_reco.models.accidents.scoring.files.rows import RoadUserRows, RowReader, repair_birth_years_of, to_objects
+from accident_reco.models.accidents.scoring.files.rows import (
+    RoadUserRows,
+    RowReader,
+    repair_birth_years_after_context,
+    to_objects,
+)
 from accident_reco.models.accidents.scoring.files.unpacking import (
     GZIP,
     PARQUET,
@@ -84,12 +91,12 @@ class FileScoring:
         Raises:
             UnscorableFile: a table is missing, twice there or unreadable, or there are too many rows.
         """
-        for rows in score_rows_of(tables, self._limits):
+        for rows in read_published_rows(tables, self._limits):
             yield self._score(rows)
 
     def _score(self, rows: RoadUserRows) -> ScoredRows:
         started = time.perf_counter()
-        repair_birth_years_of(rows)
+        repair_birth_years_after_context(rows)
         answer = score_rows(self._scorer, rows)
         return ScoredRows(rows, answer, self._make_ids(len(rows)), time.perf_counter() - started)
 
@@ -140,6 +147,29 @@ def score_file(file: IO[bytes], scoring: FileScoring, limits: FileLimits) -> Ite
         yield from score_blocks(read_parquet_blocks(file, limits), scoring)
     else:
         yield from score_blocks(read_csv_blocks(iter(lambda: file.read(_PIECE), b""), limits), scoring)
+
+
+def score_stream(
+    source: BinaryIO, scorer: Scorer, limits: FileLimits | None = None, make_ids: MakeIds = make_no_ids
+) -> Iterator[bytes]:
+    """The answer's CSV for an open file, in chunks, as the predict service returns it; forms as in `score_paths`.
+
+    Raises:
+        UnscorableFile: it cannot be read or exceeds a limit.
+    """
+    limits, writer = limits or FileLimits(), CsvWriter()
+    with tempfile.SpooledTemporaryFile(_PIECE) as copy:
+        if not source.seekable():
+            shutil.copyfileobj(source, copy, _PIECE)
+            copy.seek(0)
+        file: IO[bytes] = source if source.seekable() else copy
+        # What is wrong with the header is known before anything is returned.
+        begin = writer.begin()
+        for scored in score_file(file, FileScoring(scorer, limits, make_ids), limits):
+            yield begin + writer.write(scored)
+            begin = b""
+        if begin:
+            yield begin
 
 
 def score_blocks(blocks: Iterable[RawBlock], scoring: FileScoring) -> Iterator[ScoredRows]:

@@ -37,6 +37,7 @@ def test_known_values_as_json() -> None:
 
 
 def test_nothing_known() -> None:
-    """Rows of which nothing is known are empty objects."""
-    (scored,) = score_csv(b"catu;catv\n;\nNA;9999\n", CountingScorer())
-    assert [orjson.dumps(inputs) for inputs in build_inputs(scored.rows)] == [b"{}", b"{}"]
+    """Rows of which nothing is known are empty objects, alone and between others."""
+    for data, expected in ((b"catu;catv\n;\nNA;\n", [{}, {}]), (b"catu;catv\n;\n1;\n;\n", [{}, {"catu": 1}, {}])):
+        (scored,) = score_csv(data, CountingScorer())
+        assert [orjson.loads(orjson.dumps(inputs)) for inputs in build_inputs(scored.rows)] == expected

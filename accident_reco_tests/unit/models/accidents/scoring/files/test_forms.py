@@ -103,7 +103,7 @@ def test_four_tables_are_scored_like_the_year(tmp_path: Path) -> None:
         assert score(tmp_path, **packed)["probability"] == expected
 
 
-def test_nobody_of_the_four_tables_is_left_out(tmp_path: Path) -> None:
+def test_all_road_users_of_the_four_tables_are_scored(tmp_path: Path) -> None:
     """Unknown severity (or no column of it), an accident that is missing, a vehicle that is missing: still scored."""
     rows = {table: parse_rows(file.data) for table, file in FILES.items()}
     users = rows["usagers"]
@@ -119,7 +119,7 @@ def test_nobody_of_the_four_tables_is_left_out(tmp_path: Path) -> None:
 
 
 def test_notes_of_the_four_tables(tmp_path: Path) -> None:
-    """What was read as unknown or repaired is told on the lines of its road users, whichever table it is in."""
+    """What was read as unknown or repaired is noted on the lines of its road users, whichever table it is in."""
     rows = {table: parse_rows(file.data) for table, file in FILES.items()}
     user, number = rows["usagers"][3], rows["usagers"][3]["Num_Acc"]
     user["sexe"] = "7"
