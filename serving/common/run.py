@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
@@ -26,17 +27,63 @@ from serving.common.problems import problem_response
 HEADER_SECONDS: Final = 10.0
 # Answered also while too many requests are in progress: an orchestrator must not restart a service for its load.
 PROBES: Final = frozenset({b"/livez", b"/readyz", b"/metrics"})
-# A connection whose client does not read its response for so long is closed, keep-alive or not.
+# A connection whose client does not read its response for so long is closed, keep-alive or not; see `UnreadTimeout`.
 UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 # Time for running requests to end after the signal to stop (a launcher gives up after 10 s).
 GRACEFUL_SECONDS: Final = 6
 
 
+class UnreadTimeout:
+    """Takes the socket's timeout for unread responses off while the client sends a body, and sets it again afterwards.
+
+    Many clients read nothing before they have sent everything; what is answered meanwhile fills their receive buffer,
+    and the kernel would end the connection. The time between pieces of the body and its whole time stay limited. After
+    the body (or when the connection is being closed) a full interval passes first, in which the client begins to read.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        is_receiving: Callable[[], bool],
+        on_restored: Callable[[], None],
+        seconds: float,
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._is_receiving = is_receiving
+        self._on_restored = on_restored
+        self._seconds = seconds
+        self._is_over = False
+        set_unread_timeout(transport.get_extra_info("socket"), 0)
+        self._timer = loop.call_later(seconds, self._check)
+
+    def cancel(self) -> None:
+        """The connection is lost: there is nothing to restore."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        is_receiving = self._is_receiving()
+        if self._is_over and not is_receiving:
+            set_unread_timeout(self._transport.get_extra_info("socket"), self._seconds)
+            self._on_restored()
+            return
+        self._is_over = not is_receiving
+        self._timer = self._loop.call_later(self._seconds, self._check)
+
+
+def set_unread_timeout(connection: Any, seconds: float) -> None:
+    """Set the time after which the kernel ends a connection whose client does not read, where it has one; 0: never."""
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
 class GuardedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on the time and size of a request's head, and problem+json error responses."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _unread: UnreadTimeout | None = None
     _head_bytes = 0
 
     @property
@@ -61,6 +108,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
         self._table.remove(self, self._address)
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def close_idle(self) -> None:
@@ -72,6 +121,24 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
         super().data_received(data)
+        if self._unread is None and self._is_receiving():
+            self._unread = UnreadTimeout(
+                self.transport, self.loop, self._is_receiving, self._forget_unread, UNREAD_SECONDS
+            )
+
+    def _is_receiving(self) -> bool:
+        """Whether the client is still sending a body whose request is being handled."""
+        cycle = self.cycle
+        return (
+            cycle is not None
+            and cycle.more_body
+            and not cycle.disconnected
+            and not cycle.response_complete
+            and not self.transport.is_closing()
+        )
+
+    def _forget_unread(self) -> None:
+        self._unread = None
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -220,8 +287,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # Allows to rebind a port with connections in TIME_WAIT, not one that is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Inherited by connections. uvicorn's own close would wait forever for an unread response.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        set_unread_timeout(listener, UNREAD_SECONDS)
         listener.bind((host, port))
         listener.listen(2048)
     except OSError:
