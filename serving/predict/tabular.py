@@ -14,10 +14,12 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from starlette.responses import Response
 
 from accident_reco.contract import ModelServing
 from serving.common.app import build_router, json_response
+from serving.common.body_limits import FewErrors
 from serving.common.problems import Problem, build_field_errors, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
@@ -89,7 +91,15 @@ class TabularApi:
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """A tensor for each field of a record."""
-        return {name: TensorSpec(name, datatype) for name, datatype in self.datatypes.items()}
+        fields = self.record.model_fields
+        return {
+            name: TensorSpec(name, datatype, fields[name].is_required()) for name, datatype in self.datatypes.items()
+        }
+
+    @property
+    def example(self) -> Mapping[str, Sequence[Any]]:
+        """One record of the fields' examples."""
+        return {name: [_find_example(field)] for name, field in self.record.model_fields.items()}
 
     def outputs(self) -> list[TensorSpec]:
         """The answer fields, and the id to send feedback about."""
@@ -127,12 +137,26 @@ class TabularApi:
     def _shapes(self) -> tuple[type[BaseModel], type[BaseModel]]:
         """Body and answer of the endpoint, for validation and documentation."""
         stem = self.record.__name__
-        records = Annotated[list[self.record], Field(min_length=1, max_length=self.max_rows)]  # type: ignore[name-defined]
+        records = Annotated[list[self.record], Field(min_length=1, max_length=self.max_rows), FewErrors()]  # type: ignore[name-defined]
         fields: dict[str, Any] = {f.name: (f.kind, Field(description=f.description)) for f in self.answer}
         fields[PREDICTION_ID] = (str, Field(description="Id of the prediction in the log, for feedback"))
         prediction = create_model(f"{stem}Prediction", **fields)
         body = create_model(f"{stem}Request", __config__=ConfigDict(extra="forbid"), records=(records, ...))
         return body, create_model(f"{stem}Answer", __base__=ServedVersion, predictions=(list[prediction], ...))  # type: ignore[valid-type]
+
+
+def _find_example(field: FieldInfo) -> Any:
+    """The first example of a field where it has one, else its lower bound, 0, False or an empty text."""
+    if field.examples:
+        return field.examples[0]
+    if field.annotation in (str, str | None):
+        return ""
+    if field.annotation is bool:
+        return False
+    lowest = [rule.ge for rule in field.metadata if hasattr(rule, "ge")]
+    lowest += [rule.gt + 1 for rule in field.metadata if hasattr(rule, "gt")]
+    kind = int if field.annotation is int else float
+    return kind(max(lowest, default=0))
 
 
 class TabularServing(ModelServing):

@@ -9,7 +9,7 @@ import pytest
 
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.integration.serving.test_alerts import alert, post
+from accident_reco_tests.support.alerts import build_alert, send_alerts
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
 from accident_reco_tests.support.real_movies import movie_bundle
@@ -98,7 +98,18 @@ def test_chosen_model_works_in_every_endpoint(predict: httpx.Client, settings: S
     training = predict.post(f"/training/{name}").json()
     assert (training["model"], training["new"]) == (name, True)
     assert predict.get(f"/training/requests/{training['id']}").json()["status"] == "queued"
-    rollback = predict.post(f"/models/{name}/rollback", json={"reason": "it is wrong"})
+    (listed,) = predict.get("/training/requests", params={"model": name, "status": "queued", "source": "api"}).json()
+    assert listed["id"] == training["id"]
+    for filters in ({"status": "failed"}, {"source": "drift"}, {"before": training["requested_at"]}):
+        assert predict.get("/training/requests", params=filters).json() == []
+    assert predict.get("/training/requests", params={"model": OTHER[name]}).status_code == 404
+    assert predict.get("/training/requests", params={"state": "queued"}).status_code == 422
+    numbers = predict.get("/stats").json()["models"]
+    assert list(numbers) == [name]
+    assert {"predictions", "refused", "feedback"} <= numbers[name].keys()
+    assert ("rows" in numbers[name]) is (name == "movies")
+    assert predict.get("/", follow_redirects=True).url.path == "/docs"
+    rollback = predict.post(f"/models/{name}/rollback")
     assert rollback.json()["type"].endswith("nothing-to-roll-back-to"), rollback.text
     assert predict.post(f"/feedback/{name}", json={}).status_code == 422
     assert f'model="{OTHER[name]}"' not in predict.get("/metrics").text
@@ -115,7 +126,7 @@ def test_drift_service_monitors_the_chosen_model_only(drift: httpx.Client, setti
     assert drift.get(f"/monitoring/drift/{name}").json()["type"].endswith("no-report")
     assert drift.get(f"/monitoring/drift/{name}/history").json()["reports"] == []
     assert drift.get("/readyz").status_code == 200
-    counts = post(drift, settings, alert(1, model=other), alert(2, model=name)).json()
+    counts = send_alerts(drift, settings, build_alert(1, model=other), build_alert(2, model=name)).json()
     assert counts["ignored"] == 1
     assert counts["queued"] + counts["joined"] == 1
     wait_for(lambda: 'alerts_total{outcome="ignored"} 1.0' in drift.get("/metrics").text)

@@ -8,12 +8,11 @@ import httpx
 import pytest
 import s3fs
 
-from accident_reco.lifecycle.__main__ import main
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import open_requests, work_request
-from accident_reco_tests.integration.serving.test_rollback import promote_by_gate
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.predict.app import create_app
 
@@ -54,7 +53,7 @@ def test_rollback_is_queued_while_the_store_is_down(
             assert response.status_code == 202, response.text
             request = work_request(warehouse, response.json()["id"])
             assert request is not None
-            assert (request["status"], request["detail"]["version"]) == ("queued", first)
+            assert (request["status"], request["detail"]) == ("queued", {"version": first, "replaces": second})
 
 
 def test_queued_rollback_skips_versions_that_were_rolled_back(
@@ -64,7 +63,7 @@ def test_queued_rollback_skips_versions_that_were_rolled_back(
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
     first, second, third = (promote_by_gate(tmp_path, warehouse, toy_bundle(weight)) for weight in (0.3, 0.6, 0.9))
     assert len({first, second, third}) == 3
-    assert main(["rollback", "accidents"]) == 0
+    assert roll_back().exit_code == 0
     fill_cache(tmp_path)
     with live(create_app(settings_of_lost_store(tmp_path, monkeypatch), LOADERS)) as client:
         wait_for(lambda: client.get("/models").json()[0]["champion"] == second)
@@ -105,4 +104,8 @@ def test_stale_cache_needs_a_named_version(
         assert f"{second} serves here while {third} was promoted last" in response.json()["detail"]
         assert open_requests(warehouse, "rollback") == []
         for version in (first, second):
-            assert request_rollback(client, version=version).status_code == 202
+            response = request_rollback(client, version=version)
+            assert response.status_code == 202
+            request = work_request(warehouse, response.json()["id"])
+            assert request is not None
+            assert request["detail"] == {"version": version, "replaces": third}

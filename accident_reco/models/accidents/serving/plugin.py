@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class AccidentServing(ModelServing):
     """Serves one probability per road user, from whole accidents, single records, CSV files or tensors."""
 
     label = LABEL
+    scores_csv = True
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -50,12 +51,12 @@ class AccidentServing(ModelServing):
         return scorer
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.accidents.serving import csv_route, routes
+        from accident_reco.models.accidents.serving import file_route, routes
 
-        return [routes.router(context, self._name), csv_route.router(context, self._name)]
+        return [routes.router(context, self._name), file_route.router(context, self._name)]
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
-        from accident_reco.models.accidents.serving.csv_route import get_path
+        from accident_reco.models.accidents.serving.file_route import get_path
         from serving.common.middleware import RouteLimits
 
         limits = RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)
@@ -65,6 +66,12 @@ class AccidentServing(ModelServing):
         from accident_reco.models.accidents.serving.tensors import AccidentAdapter
 
         return AccidentAdapter()
+
+    def score_csv(self, version: AccidentScorer, source: BinaryIO) -> Iterator[bytes]:
+        from accident_reco.models.accidents.scoring.files.score import score_stream
+        from accident_reco.models.accidents.serving.routes import make_ids
+
+        return score_stream(source, version, make_ids=make_ids)
 
     def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return monitoring.convert_inputs(inputs)
@@ -76,6 +83,11 @@ class AccidentServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
     ) -> Window | None:
         return monitoring.load_year_window(platform, manifest, reference, files, key)
+
+    def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        from accident_reco.models.accidents.scoring.importances import read_importances
+
+        return read_importances(files)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_years(platform, manifest)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
 from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, TENSORS
-from accident_reco.models.accidents.serving.request import MAX_USERS, get_context_bounds
+from accident_reco.models.accidents.serving.request import MAX_USERS
 from accident_reco.models.accidents.serving.routes import build_predictions
 from serving.predict.model_slot import Champion
 from serving.predict.tensors import InvalidInference, TensorSpec
@@ -24,10 +24,18 @@ class AccidentAdapter:
 
     platform = "onnx_accident_reco"
     max_rows = MAX_USERS
+    # A car driver of 1987 in a head-on collision at night on a departmental road, and a pedestrian of 2015.
+    example: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "catu": [1, 3],
+        "an_nais": [1987, 2015],
+        "lum": [3, 3],
+        "col": [1, -1],
+        "catr": [3, 4],
+    }
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """Input tensors: the raw columns of the champion."""
-        return {name: TensorSpec(name, _get_datatype(name)) for name in champion.model.columns}
+        return {name: TensorSpec(name, _get_datatype(name), required=False) for name in champion.model.columns}
 
     def outputs(self) -> list[TensorSpec]:
         """Output tensors: the fields of an answer and the prediction id."""

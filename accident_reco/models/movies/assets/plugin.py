@@ -12,6 +12,7 @@ import dagster as dg
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
+from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.movies.assets import ingest, split
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.item_weights import MAX_PRUNING_LOSS
@@ -58,7 +59,8 @@ class MovieTraining(ModelTraining):
         origin = {
             "data_source": data_source,
             "sources": sources,
-            "ratings_received_until": int(frame.attrs["received_until"]),
+            "ratings_received_until": (until := int(frame.attrs["received_until"])),
+            DATA_VERSION: loading.build_data_version(platform.objects, until),
         }
         options = loading.build_options(platform.settings.of(MovieSettings))
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
@@ -126,10 +128,10 @@ class MovieTraining(ModelTraining):
         return loading.find_data_problems(platform.warehouse)
 
     def data_version(self, platform: Platform) -> str:
-        from accident_reco.models.movies.data import raw_store
+        from accident_reco.models.movies.data.queries import read_newest_received
+        from accident_reco.models.movies.training import loading
 
-        stored = raw_store.read_record(platform.objects, "raw_ratings")
-        return stored.sha256 if stored else ""
+        return loading.build_data_version(platform.objects, read_newest_received(platform.warehouse))
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
         from accident_reco.models.movies.data import raw_store

@@ -1,4 +1,4 @@
-"""Imports rating files into the warehouse: read, validated and written chunk by chunk, rejected rows to quarantine."""
+"""Imports rating files into the warehouse: read, validated and staged chunk by chunk, rejected rows to quarantine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def import_files(
     now: int,
     progress: Callable[[int], None] | None = None,
 ) -> ImportResult:
-    """Replace the imported ratings and movies of the warehouse by those of the files. Importing them again is a no-op.
+    """Replace the imported ratings and movies of the warehouse by those of the files, all at once at the end.
+
+    Importing the same files again is a no-op.
 
     Args:
         now: seconds UTC; later ratings go to quarantine.
@@ -60,6 +62,7 @@ def import_files(
     Raises:
         ValueError: no row is valid; nothing was replaced.
         UnknownFormat: a file is in none of the published formats.
+        ImportInterrupted: another import was started meanwhile; nothing was replaced.
     """
     with movies.open() as stream:
         catalogue = read_movies(stream.read(), movies.name)
@@ -82,7 +85,7 @@ def import_files(
         rules = RatingRules(reader.scale, np.asarray(catalogue.movie_id), now)
         for chunk in reader:
             kept, bad = rules.partition_valid(chunk)
-            imports.write_ratings(warehouse, load_id, vars(kept))
+            imports.stage_ratings(warehouse, load_id, vars(kept))
             for frame in [bad, *reader.malformed]:
                 quarantine(frame)
             reader.malformed.clear()
@@ -94,8 +97,7 @@ def import_files(
             f"{ratings.name}: no valid rating among {rejected} rows, so nothing was replaced"
             + (f"; first: {examples[0]}" if examples else "")
         )
-    imports.write_movies(warehouse, load_id, catalogue.to_frame())
-    done = imports.finish_load(warehouse, load_id, rows, rejected)
+    done = imports.finish_load(warehouse, load_id, catalogue.to_frame(), rows, rejected)
     counts = dict(rules.counts)
     if rejected > sum(counts.values()):
         counts["malformed"] = rejected - sum(counts.values())

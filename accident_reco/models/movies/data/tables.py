@@ -39,6 +39,18 @@ ratings = Table(
     sqlite_with_rowid=False,
 )
 
+rating_staging = Table(
+    "rating_staging",
+    metadata,
+    Column("load_id", Integer, primary_key=True, autoincrement=False, comment="Import (rating_loads)"),
+    Column("user_id", Integer, primary_key=True, autoincrement=False, comment="User id"),
+    Column("movie_id", Integer, primary_key=True, autoincrement=False, comment="Movie id"),
+    Column("rating", Float, nullable=False, comment="Stars"),
+    Column("rated_at", BigInteger, nullable=False, comment="Seconds since 1970 UTC"),
+    comment="Ratings of an import that is not complete; empty otherwise",
+    sqlite_with_rowid=False,
+)
+
 rating_loads = Table(
     "rating_loads",
     metadata,
@@ -70,4 +82,4 @@ rating_quarantine = Table(
     comment="Rating rows that were refused, with their reason",
 )
 
-TABLES = (movies, ratings, rating_loads, rating_quarantine)
+TABLES = (movies, ratings, rating_staging, rating_loads, rating_quarantine)
