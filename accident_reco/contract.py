@@ -225,6 +225,14 @@ class ModelServing(ABC):
         """Data that the champion was not trained on, or the reason why there is none."""
         return "new data is not watched"
 
+    def statistics(self, platform: Platform, version: Any | None) -> Mapping[str, Any]:
+        """Further numbers of `GET /stats`: rows of the model's data, variety of its answers. Blocks.
+
+        Args:
+            version: the version that serves, as `load` returned it; None while there is none.
+        """
+        return {}
+
 
 # Training half
 

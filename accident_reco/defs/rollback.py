@@ -11,7 +11,7 @@ import dagster as dg
 
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.tags import REQUEST_TAG, URGENT
+from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
@@ -41,7 +41,6 @@ class RollbackConfig(dg.Config):
     model: str
     version: str | None = None
     replaces: str | None = None
-    asked_by: str = "dagster"
 
 
 class RecordConfig(dg.Config):
@@ -62,6 +61,13 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     if request is not None and request["status"] not in OPEN:
         context.log.info("request %s was handled already: %s", request_id, request["outcome"])
         return
+    if request is not None and (request["kind"], request["model"], request["detail"].get("version")) != (
+        "rollback",
+        config.model,
+        config.version,
+    ):
+        # Its requester would be recorded for what another person started.
+        raise dg.Failure(f"request {request_id} asks for something else than this run", allow_retries=False)
     try:
         get_model(platform.settings, config.model)
         outcome = roll_back(
@@ -69,7 +75,7 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
             platform.warehouse,
             config.model,
             version=config.version,
-            requested_by=config.asked_by,
+            requested_by=request["requested_by"] if request else _get_user(context, platform),
             run_id=context.run.run_id,
             replaces=config.replaces,
         )
@@ -82,6 +88,15 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     _record_move(context, platform, config.model, outcome)
     if not outcome.decision.promote:
         raise dg.Failure(outcome.decision.reason, allow_retries=False)
+
+
+def _get_user(context: dg.OpExecutionContext, platform: Platform) -> str:
+    """Who started a run in Dagster: the account that the guard of its pages recorded; `dagster` without a login.
+
+    Without a login nobody checks the tag, so that it counts for nothing.
+    """
+    user = context.run.tags.get(USER_TAG) if platform.settings.page_login else None
+    return f"{user} (dagster)" if user else "dagster"
 
 
 def _finish_request(context: dg.OpExecutionContext, platform: Platform, status: str, outcome: str) -> None:
@@ -222,7 +237,6 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
         "model": request["model"],
         "version": request["detail"].get("version"),
         "replaces": request["detail"].get("replaces"),
-        "asked_by": request["requested_by"],
     }
     return dg.RunRequest(
         run_key=f"rollback:{request['id']}" + (f":{len(runs)}" if runs else ""),

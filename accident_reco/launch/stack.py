@@ -25,6 +25,7 @@ from accident_reco.launch.stack_config import (
     addresses,
     alertmanager_config,
     database_urls,
+    mlflow_token,
     prometheus_config,
     s3_environment,
     secret,
@@ -91,8 +92,9 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )
+        token = mlflow_token(settings, keys)
         mlflow = servers.start_mlflow(
-            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3
+            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3, **token
         )
         children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)

@@ -154,7 +154,15 @@ class HttpSettings(BaseModel):
         le=60,
         description="Time that a stopping service reports not ready before it stops listening, in seconds",
     )
-    max_connections: int = Field(1000, ge=1, description="Maximum connections of a worker; more are answered with 503")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="Maximum connections of a worker; a new one closes the longest idle one; where none is idle, "
+        "its requests are answered with 503",
+    )
+    max_connections_per_address: int = Field(
+        500, ge=1, description="The same for each address, except `TRUSTED_PROXIES`"
+    )
     metrics_public: bool = Field(False, description="Whether /metrics is served to clients that are not on loopback")
     trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is trusted, by comma")
     model_poll_seconds: float = Field(
@@ -184,6 +192,16 @@ class AccountSettings(BaseModel):
     )
     rate_per_second: float = Field(500, gt=0, description="Requests per second of one account, key or address")
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
+
+
+class PageSettings(BaseModel):
+    """Pages of Dagster and MLflow."""
+
+    page_hosts: str = Field(
+        "", description="Host names, by comma, under which browsers reach these pages, besides those of loopback"
+    )
+    page_read_only: bool = Field(False, description="Whether these pages change nothing; trainings still log in MLflow")
+    page_login: bool = Field(False, description="Whether these pages require a login as admin")
 
 
 class PredictionLogSettings(BaseModel):

@@ -60,6 +60,28 @@ def work_request(warehouse: Warehouse, request_id: str) -> dict[str, Any] | None
     return read_row(row) if row else None
 
 
+def list_requests(
+    warehouse: Warehouse,
+    kind: str,
+    *,
+    model: str | None = None,
+    status: str | None = None,
+    source: str | None = None,
+    before: datetime | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Requests of a kind, newest first; `before` is the time that a page ends before (UTC)."""
+    query = select(work_requests).where(work_requests.c.kind == kind)
+    for column, value in (("model", model), ("status", status), ("source", source)):
+        if value is not None:
+            query = query.where(work_requests.c[column] == value)
+    if before is not None:
+        query = query.where(work_requests.c.requested_at < before)
+    query = query.order_by(work_requests.c.requested_at.desc(), work_requests.c.id).limit(limit)
+    with warehouse.connect() as connection:
+        return [read_row(row) for row in connection.execute(query).mappings()]
+
+
 def request_by_key(warehouse: Warehouse, dedupe_key: str) -> dict[str, Any] | None:
     """The request with this key; None where there is none."""
     with warehouse.connect() as connection:

@@ -72,7 +72,7 @@ ALIASES: Final = {
     "the unlicense (unlicense)": "Unlicense",
     "zope public license": "ZPL-2.1",
 }
-VAGUE: Final = ("", "dual license", "osi approved", "dfsg approved")
+VAGUE: Final = ("", "unknown", "dual license", "osi approved", "dfsg approved")
 """What some packages state in place of a licence."""
 LONGEST_NAME: Final = 60
 """A longer statement is the text of a licence: its name is the first line, or in the classifiers."""

@@ -33,7 +33,7 @@ def live(
     )
     server = uvicorn.Server(config)
     sockets = None if listener is None else [listener]
-    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True, name="live-server")
     thread.start()
     try:
         wait_for(lambda: server.started)

@@ -15,7 +15,9 @@ class Report(BaseModel):
     model: str
     version: str = Field(description="Champion whose reference profile is the baseline")
     data_source: str = Field(description="Source of that champion's training data")
-    window: str = Field(description="log, now (requested through the API) or partition:<year>")
+    window: str = Field(
+        description="log, now (requested through the API), custom (with a threshold of its own) or partition:<year>"
+    )
     since: datetime | None = Field(description="Oldest row of the window (UTC)")
     until: datetime | None = Field(description="Newest row of the window (UTC)")
     status: str = Field(description="stable, warning, drift or insufficient_data")
@@ -43,6 +45,21 @@ class FullReport(Report):
     thresholds: dict[str, Any]
     previous_window: dict[str, Any] | None = Field(description="Verdict against the previous window")
     performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
+
+
+class ModelVerdict(BaseModel):
+    """The verdict on one model."""
+
+    status: str | None = Field(description="Verdict of the report; null where there is none")
+    reason: str = Field(description="Reason of the verdict, or why there is none")
+    report: FullReport | None
+
+
+class Verdicts(BaseModel):
+    """The verdicts on all models."""
+
+    drifted: list[str] = Field(description="Models whose verdict is drift")
+    models: dict[str, ModelVerdict]
 
 
 class History(BaseModel):

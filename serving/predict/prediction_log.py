@@ -145,8 +145,7 @@ class PredictionLog:
                 self._dropped.labels("full").inc(n)
                 return
             self._calls.append(call)
-            if waiting == n:
-                self._queued.set(n + self._spilled)
+            self._queued.set(waiting + self._spilled)
             self._waiting = waiting
         if waiting >= self._wake_rows:
             self._wake.set()

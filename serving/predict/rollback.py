@@ -45,7 +45,9 @@ class RollbackRequest(BaseModel):
     version: Annotated[str, Field(pattern=_VERSION)] | None = Field(
         None, description="Version from `GET /models/{model}`; absent: the latest one that was not rolled back itself"
     )
-    reason: str = Field(min_length=3, max_length=500, description="Recorded in the audit unchanged")
+    reason: str = Field(
+        "requested through the API", min_length=3, max_length=500, description="Recorded in the audit unchanged"
+    )
 
 
 class WorkRequest(BaseModel):
@@ -68,16 +70,17 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/models/{model}/rollback",
         summary="Roll back to an older version",
-        description="Moves the pointer and audits the move; every predict process follows within a second. While the "
-        "store cannot be reached, or where the warehouse fails after the request was recorded, the request stays "
-        "queued (202) and a sensor completes it. The same `Idempotency-Key` returns the same request.",
+        description="Without a body, to the latest version that was not rolled back itself. Moves the pointer and "
+        "audits the move; every predict process follows within a second. While the store cannot be reached, or where "
+        "the warehouse fails after the request was recorded, the request stays queued (202) and a sensor completes it. "
+        "The same `Idempotency-Key` returns the same request.",
         response_model=WorkRequest,
         responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
     async def rollback(
         model: ModelName,
-        body: RollbackRequest,
         request: Request,
+        body: RollbackRequest | None = None,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None,
     ) -> Response:
         name = get_slot(context, model).name
@@ -87,7 +90,7 @@ def router(context: Context) -> APIRouter:
             context,
             champion.pointer,
             name,
-            body,
+            body or RollbackRequest.model_validate({}),
             get_principal(request).subject,
             f"rollback:{name}:{idempotency_key}" if idempotency_key else None,
         )

@@ -1,4 +1,4 @@
-"""`POST /training/{model}`: requests a training; `GET /training/requests/{id}`: the state of a request.
+"""`POST /training/{model}`: requests a training; `GET /training/requests`: requests and their state.
 
 The service only writes a row; a Dagster sensor starts exactly one run for it.
 """
@@ -6,7 +6,7 @@ The service only writes a row; a Dagster sensor starts exactly one run for it.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -14,12 +14,15 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco.storage.work_requests import request_training, request_work, work_request
+from accident_reco.storage.work_requests import list_requests, request_training, request_work, work_request
 from serving.common.app import build_router, json_response
 from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_routes import ModelName, get_slot
+
+Status = Literal["queued", "running", "promoted", "refused", "failed", "held", "done"]
+Source = Literal["api", "alert", "drift", "data", "performance"]
 
 
 class TrainingRequest(BaseModel):
@@ -27,7 +30,7 @@ class TrainingRequest(BaseModel):
 
     id: str
     model: str
-    status: Literal["queued", "running", "promoted", "refused", "failed", "held", "done"]
+    status: Status
     outcome: str | None = Field(description="Reason of the gate, of the retrain policy (`held`), or of the failure")
     run_id: str | None = Field(description="Dagster run of the training")
     source: str = Field(description="Trigger: api, alert, drift, data, performance")
@@ -68,6 +71,33 @@ def router(context: Context) -> APIRouter:
         )
         location = f"/training/requests/{row['id']}"
         return json_response(_build_response(row) | {"new": new}, 202, {"Location": location, "Retry-After": "5"})
+
+    @routes.get(
+        "/training/requests",
+        summary="List training requests, newest first",
+        response_model=list[TrainingRequest],
+        responses=responses(404),
+    )
+    async def list_training_requests(
+        model: Annotated[str | None, Query(max_length=40, description="Only of this model")] = None,
+        status: Annotated[Status | None, Query(description="Only with this status")] = None,
+        source: Annotated[Source | None, Query(description="Only of this trigger")] = None,
+        before: Annotated[
+            datetime | None, Query(description="Only older ones: `requested_at` of the last one of a page")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Response:
+        rows = await asyncio.to_thread(
+            list_requests,
+            context.warehouse,
+            "training",
+            model=None if model is None else get_slot(context, model).name,
+            status=status,
+            source=source,
+            before=None if before is None else before if before.tzinfo else before.replace(tzinfo=UTC),
+            limit=limit,
+        )
+        return json_response([_build_response(row) for row in rows])
 
     @routes.get(
         "/training/requests/{request_id}",

@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
+from serving.common.body_limits import FewErrors
 
 MAX_RECORDS: Final = 1000
 # The largest accident of twenty years of BAAC had under 120 users.
@@ -210,8 +211,11 @@ User: type[BaseModel] = create_model(
 
 # Fixed fields, and those that are generated from the codebook.
 _ACCIDENT: dict[str, Any] = {
-    "vehicles": (list[Vehicle], Field(default_factory=list, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
-    "users": (list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
+    "vehicles": (
+        Annotated[list[Vehicle], Field(max_length=MAX_PER_ACCIDENT), FewErrors()],  # type: ignore[valid-type]
+        Field(default_factory=list),
+    ),
+    "users": (Annotated[list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT), FewErrors()], ...),  # type: ignore[valid-type]
     **_build_fields(ACCIDENT_FIELDS),
 }
 _RECORD: dict[str, Any] = _build_fields(RECORD_FIELDS) | {
@@ -230,7 +234,7 @@ Record: type[BaseModel] = create_model(
 class AccidentsRequest(_Strict):
     """Whole accidents."""
 
-    accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+    accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS), FewErrors()] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} accidents, at most {MAX_USERS} users together"
     )
 
@@ -238,7 +242,7 @@ class AccidentsRequest(_Strict):
 class RecordsRequest(_Strict):
     """Single road users, with unknown context unless it is stated."""
 
-    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS), FewErrors()] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} road users"
     )
 

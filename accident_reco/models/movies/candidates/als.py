@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BLOCK: Final = 2_048
 """Movies that one step of the search for the best scores: their factors fit in a core's own cache."""
 
+MIN_TUNED: Final = 20_000
+"""Ratings from which hyperparameters are tuned: the lists of fewer users differ by chance."""
 MAX_TUNED: Final = 2_000_000
 """Ratings up to which hyperparameters are tuned: six more fits, which would take an hour beyond."""
 
@@ -32,7 +34,8 @@ class AlsOptions:
 
     Args:
         tuning: factors by which an inner split tries regularisation, confidence and number of factors, one after the
-            other; none: the values are used as they are, as with more than `MAX_TUNED` ratings.
+            other; none: the values are used as they are, as with fewer than `MIN_TUNED` or more than
+            `MAX_TUNED` ratings.
     """
 
     factors: int = 64
@@ -113,12 +116,14 @@ class AlsScorer(FactorScorer):
 def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     """Tune on an inner split, then fit all rows on their confidences, seeded."""
     own = options.of(AlsOptions)
-    return fit_chosen(data, choose_options(split_rows(data), own, options) if is_tuned(data, own) else own, options)
+    if is_tuned(data, own, options):
+        own = choose_options(split_rows(data), own, options)
+    return fit_chosen(data, own, options)
 
 
-def is_tuned(data: IndexedRatings, own: AlsOptions) -> bool:
+def is_tuned(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> bool:
     """Whether the hyperparameters are tuned, within the budget."""
-    return bool(own.tuning) and len(data) <= MAX_TUNED
+    return options.tune and bool(own.tuning) and MIN_TUNED <= len(data) <= MAX_TUNED
 
 
 def fit_chosen(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fit:

@@ -23,11 +23,13 @@ class FitOptions:
 
     Args:
         threads: used by fits that can; changes nothing but the time.
+        tune: whether kinds that can choose their hyperparameters on an inner split; else those that it starts from.
         hyperparameters: options of single kinds (such as `SvdOptions`) where they differ from the kind's defaults.
     """
 
     seed: int = 20260101
     threads: int = 2
+    tune: bool = True
     hyperparameters: tuple[Any, ...] = ()
 
     def of(self, options: type[OptionsT]) -> OptionsT:

@@ -13,7 +13,8 @@ from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, Mo
 from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import (
     INPUTS,
-    MAX_WEIGHTS,
+    MAX_PRUNING_LOSS,
+    WEIGHTS_KEPT,
     ItemWeightScorer,
     encode_ratings,
     pack_weights,
@@ -39,14 +40,14 @@ class EaseOptions:
         regularization: ridge per movie.
         dense_movies: the most rated movies that have weights. The cost grows with its square in memory (8 bytes each:
             200 MB at 5,000) and with its cube in time (about ten seconds of one core at 5,000, for each fit).
-        max_weights: weights kept in the bundle.
+        kept_weights: numbers of weights that the bundle may keep, ascending.
     """
 
     inputs: tuple[str, ...] = ("confidence", "stars", "binary")
-    damping: tuple[float, ...] = (0.0, 0.25)
-    regularization: tuple[float, ...] = (30.0, 60.0, 100.0, 200.0, 400.0)
+    damping: tuple[float, ...] = (0.25, 0.0)
+    regularization: tuple[float, ...] = (60.0, 30.0, 100.0, 200.0, 400.0)
     dense_movies: int = 5_000
-    max_weights: int = MAX_WEIGHTS
+    kept_weights: tuple[int, ...] = WEIGHTS_KEPT
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,34 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     """
     from threadpoolctl import threadpool_limits
 
+    from accident_reco.models.movies.candidates.biases import fit_biases
+
     own = options.of(EaseOptions)
     # One order of sums on any number of cores: the same rows give the same weights.
     with threadpool_limits(1, "blas"):
-        split = split_rows(data)
-        chosen = choose_options(split, own)
-        whole = split.measure(score_users(split, chosen, own.dense_movies, keep=None))
-        pruned = split.measure(score_users(split, chosen, own.dense_movies, keep=own.max_weights))
-        return replace(fit_chosen(data, chosen, own), pruning_loss=whole - pruned)
+        chosen, keep, loss = start_options(own), own.kept_weights[0], None
+        if options.tune:
+            split = split_rows(data)
+            chosen = choose_options(split, own)
+            keep, loss = choose_kept(split, chosen, own, 0.0)
+        weights = fit_weights(data, chosen, own.dense_movies, keep)
+    return Fit({**fit_biases(data), **pack_weights(weights)}, describe(chosen), pruning_loss=loss)
 
 
-def fit_chosen(data: IndexedRatings, chosen: EaseChoice, own: EaseOptions) -> Fit:
-    """Fit with these hyperparameters."""
-    from accident_reco.models.movies.candidates.biases import fit_biases
+def choose_kept(
+    split: InnerSplit, chosen: EaseChoice, own: EaseOptions, added: np.ndarray | float
+) -> tuple[int, float]:
+    """The smallest number of weights that loses little enough, and the NDCG@10 that it loses; else the largest number.
 
-    weights = fit_weights(data, chosen, own.dense_movies, own.max_weights)
-    return Fit({**fit_biases(data), **pack_weights(weights)}, describe(chosen))
+    Args:
+        added: scores that are added to those of the weights, shape (users, movies).
+    """
+    whole = split.measure(score_users(split, chosen, own.dense_movies, keep=None) + added)
+    for keep in own.kept_weights:
+        loss = whole - split.measure(score_users(split, chosen, own.dense_movies, keep=keep) + added)
+        if loss <= MAX_PRUNING_LOSS:
+            break
+    return keep, loss
 
 
 def describe(chosen: EaseChoice) -> dict[str, float]:
@@ -91,14 +104,18 @@ def describe(chosen: EaseChoice) -> dict[str, float]:
     }
 
 
+def start_options(own: EaseOptions) -> EaseChoice:
+    """The first of each."""
+    return EaseChoice(own.inputs[0], own.damping[0], own.regularization[0])
+
+
 def choose_options(split: InnerSplit, own: EaseOptions) -> EaseChoice:
     """One dimension after the other: the ridge first, then what a rating and a user count."""
 
     def measure(one: EaseChoice) -> float:
         return split.measure(score_users(split, one, own.dense_movies, keep=None))
 
-    start = EaseChoice(own.inputs[0], own.damping[0], own.regularization[0])
-    best, _ = choose_best((replace(start, regularization=one) for one in own.regularization), measure)
+    best, _ = choose_best((replace(start_options(own), regularization=one) for one in own.regularization), measure)
     best, _ = choose_best((replace(best, input=name, damping=d) for name in own.inputs for d in own.damping), measure)
     return best
 
@@ -107,19 +124,15 @@ def score_users(split: InnerSplit, chosen: EaseChoice, dense_movies: int, keep: 
     """Scores of the users of an inner split, shape (users, movies); `keep`: bound of the number of weights."""
     matrix = split.known.build_matrix()
     dense = select_dense(split.known, dense_movies)
-    asked = split.seen.astype(np.float64)
-    asked.data = encode_ratings(asked.data, chosen.input)
-    asked = asked[:, dense].tocsc()
-    inputs = build_inputs(matrix, chosen.input, chosen.damping)[:, dense]
+    histories = split.seen.astype(np.float64)
+    histories.data = encode_ratings(histories.data, chosen.input)
+    histories = histories[:, dense]
+    solution = ClosedForm(build_inputs(matrix, chosen.input, chosen.damping)[:, dense], chosen.regularization)
     score = np.zeros((len(split.users), matrix.shape[1]), dtype=np.float32)
-    found = np.zeros((len(split.users), len(dense)))
-    blocks = iterate_weights(inputs, chosen.regularization)
-    if keep is not None:
-        found = (asked @ prune_weights(blocks, len(dense), keep)).toarray()
+    if keep is None:
+        score[:, dense] = solution.score(histories)
     else:
-        for first, block in blocks:
-            found += asked[:, first : first + len(block)] @ block
-    score[:, dense] = found
+        score[:, dense] = (histories @ prune_weights(solution.iterate_weights(), len(dense), keep)).toarray()
     return score
 
 
@@ -129,7 +142,8 @@ def fit_weights(data: IndexedRatings, chosen: EaseChoice, dense_movies: int, max
 
     dense = select_dense(data, dense_movies)
     inputs = build_inputs(data.build_matrix(), chosen.input, chosen.damping)[:, dense]
-    kept = prune_weights(iterate_weights(inputs, chosen.regularization), len(dense), max_weights).tocoo()
+    solution = ClosedForm(inputs, chosen.regularization)
+    kept = prune_weights(solution.iterate_weights(), len(dense), max_weights).tocoo()
     size = len(data.movie_ids)
     return sparse.csr_matrix((kept.data, (dense[kept.row], dense[kept.col])), shape=(size, size))
 
@@ -152,43 +166,56 @@ def build_inputs(ratings: Any, method: str, damping: float) -> Any:
     return sparse.csr_matrix(inputs)
 
 
-def iterate_weights(inputs: Any, regularization: float) -> Iterator[tuple[int, np.ndarray]]:
-    """EASE^R's weights in blocks of rows, zero on the diagonal: B = I - P / diag(P), P = (X'X + λI)^-1.
+class ClosedForm:
+    """EASE^R's weights B = I - P / diag(P) with P = (X'X + λI)^-1, zero on the diagonal.
 
-    With fewer users than movies by way of the smaller matrix of users (Woodbury): P = (I - Z'Z) / λ with
-    Z = L^-1 X, L L' = XX' + λI, so that B = Z'Z / (1 - diag(Z'Z)).
+    With fewer users than movies by way of the smaller matrix of users (Woodbury): P = (I - Z'Z) / λ with Z = L^-1 X and
+    L L' = XX' + λI, so that B = Z'Z / (1 - diag(Z'Z)) beside the diagonal.
+
+    Args:
+        inputs: X, scipy CSR (users, movies) of float64.
     """
-    import scipy.linalg as linalg
 
-    users, movies = inputs.shape
-    if users < movies:
-        system = (inputs @ inputs.T).toarray()
-        system[np.diag_indices(users)] += regularization
-        factor = linalg.cholesky(system, lower=True, overwrite_a=True)
-        half = linalg.solve_triangular(factor, inputs.toarray(), lower=True)
-        left = 1 - np.einsum("ij,ij->j", half, half)
-        for first in range(0, movies, ROWS_AT_ONCE):
-            yield first, _clear_diagonal(half[:, first : first + ROWS_AT_ONCE].T @ half / left, first)
-        return
-    system = (inputs.T @ inputs).toarray()
-    system[np.diag_indices(movies)] += regularization
-    factor, failed = linalg.lapack.dpotrf(system, lower=True, overwrite_a=True)
-    inverse, failed_too = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
-    if failed or failed_too:
-        raise ValueError(f"the ridge of {regularization:g} is too small for {movies} movies: raise it")
-    diagonal = np.diag(inverse).copy()
-    for first in range(0, movies, ROWS_AT_ONCE):
-        block = slice(first, min(first + ROWS_AT_ONCE, movies))
+    def __init__(self, inputs: Any, regularization: float) -> None:
+        import scipy.linalg as linalg
+
+        users, self.movies = inputs.shape
+        self._half: np.ndarray | None = None
+        if users < self.movies:
+            system = (inputs @ inputs.T).toarray()
+            system[np.diag_indices(users)] += regularization
+            factor = linalg.cholesky(system, lower=True, overwrite_a=True)
+            self._half = linalg.solve_triangular(factor, inputs.toarray(), lower=True)
+            self._own = np.einsum("ij,ij->j", self._half, self._half)
+            self._divisor = 1 - self._own
+            return
+        system = (inputs.T @ inputs).toarray()
+        system[np.diag_indices(self.movies)] += regularization
+        factor, failed = linalg.lapack.dpotrf(system, lower=True, overwrite_a=True)
+        inverse, failed_too = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
+        if failed or failed_too:
+            raise ValueError(f"the ridge of {regularization:g} is too small for {self.movies} movies: raise it")
         # Only the lower half is filled.
-        rows = np.tril(inverse[block], first)
-        rows[:, first:] += np.triu(inverse[first:, block].T, 1)
-        yield first, _clear_diagonal(-rows / diagonal, first)
+        self._inverse = np.tril(inverse, -1)
+        self._inverse += self._inverse.T
+        self._own = np.diag(inverse).copy()
+        self._divisor = -self._own
+        self._inverse[np.diag_indices(self.movies)] = self._own
 
+    def iterate_weights(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The weights in blocks: first row and rows, shape (rows, movies)."""
+        for first in range(0, self.movies, ROWS_AT_ONCE):
+            block = slice(first, first + ROWS_AT_ONCE)
+            rows = (self._inverse[block] if self._half is None else self._half[:, block].T @ self._half) / self._divisor
+            at = np.arange(len(rows))
+            rows[at, first + at] = 0
+            yield first, rows
 
-def _clear_diagonal(rows: np.ndarray, first: int) -> np.ndarray:
-    at = np.arange(len(rows))
-    rows[at, first + at] = 0
-    return rows
+    def score(self, histories: Any) -> np.ndarray:
+        """Products of rows of inputs, CSR (n, movies), with the weights; dense (n, movies)."""
+        whole = histories @ self._inverse if self._half is None else (histories @ self._half.T) @ self._half
+        score: np.ndarray = (whole - histories.multiply(self._own).toarray()) / self._divisor
+        return score
 
 
 CANDIDATE: Final = MovieCandidate(

@@ -15,8 +15,8 @@ import numpy as np
 from accident_reco.models.movies.candidates import als, baseline, ease, slim
 from accident_reco.models.movies.candidates.als import AlsOptions, AlsScorer
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
-from accident_reco.models.movies.candidates.ease import EaseOptions
-from accident_reco.models.movies.candidates.inner_split import choose_best, split_rows
+from accident_reco.models.movies.candidates.ease import EaseChoice, EaseOptions
+from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import ItemWeightScorer, pack_weights
 from accident_reco.models.movies.candidates.parts import PartsState, pack_parts, select_part, spread_parts
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, UserState
@@ -34,8 +34,23 @@ PARTS: Final[Mapping[str, MovieCandidate]] = {"items": ease.CANDIDATE, "als": al
 class HybridOptions:
     """Weights of the parts' scores that the inner split chooses from; that of EASE^R is 1."""
 
-    slim_weights: tuple[float, ...] = (0.5, 1.0, 2.0)
-    als_weights: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    slim_weights: tuple[float, ...] = (1.0, 0.5, 2.0)
+    als_weights: tuple[float, ...] = (0.2, 0.1, 0.4, 0.8)
+
+
+@dataclass(frozen=True)
+class HybridChoice:
+    """Hyperparameters of one fit: those of the parts, the weights of SLIM and ALS, the number of kept weights of EASE^R
+    and the NDCG@10 that keeping only these loses (None: not measured).
+    """
+
+    ease: EaseChoice
+    slim: SlimOptions
+    als: AlsOptions
+    slim_weight: float
+    als_weight: float
+    keep: int
+    loss: float | None = None
 
 
 class HybridScorer(BaselineScorer):
@@ -101,27 +116,13 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     from accident_reco.models.movies.candidates.biases import fit_biases
 
-    own, of_ease, of_als = options.of(HybridOptions), options.of(EaseOptions), options.of(AlsOptions)
-    split = split_rows(data)
+    of_ease = options.of(EaseOptions)
     with threadpool_limits(1, "blas"):
-        chosen = ease.choose_options(split, of_ease)
-        # Both are one matrix in the end, so that a rating counts as the same in both.
-        of_slim = replace(options.of(SlimOptions), input=chosen.input, damping=chosen.damping)
-        of_slim = slim.choose_options(split, of_slim)
-        if als.is_tuned(data, of_als):
-            of_als = als.choose_options(split, of_als, options)
-        dense = ease.score_users(split, chosen, of_ease.dense_movies, keep=None)
-        sparse = slim.score_users(split, of_slim)
-        users, movies = als.fit_factors(split.known, of_als, options)
-        factors = users[split.users] @ movies.T
-        slim_weight, _ = choose_best(own.slim_weights, lambda one: split.measure(dense + one * sparse))
-        items = dense + slim_weight * sparse
-        als_weight, best = choose_best(own.als_weights, lambda one: split.measure(items + one * factors))
-        pruned = ease.score_users(split, chosen, of_ease.dense_movies, keep=of_ease.max_weights)
-        loss = best - split.measure(pruned + slim_weight * sparse + als_weight * factors)
-        weights = ease.fit_weights(data, chosen, of_ease.dense_movies, of_ease.max_weights)
-        by_items = Fit(pack_weights(weights + slim_weight * slim.fit_weights(data, of_slim)), ease.describe(chosen))
-        by_factors = als.fit_chosen(data, of_als, options)
+        chosen = choose_parts(split_rows(data), data, options) if options.tune else start_parts(options)
+        weights = ease.fit_weights(data, chosen.ease, of_ease.dense_movies, chosen.keep)
+        weights = weights + chosen.slim_weight * slim.fit_weights(data, chosen.slim)
+        by_items = Fit(pack_weights(weights), ease.describe(chosen.ease))
+        by_factors = als.fit_chosen(data, chosen.als, options)
     biases = fit_biases(data)
     arrays = {**pack_parts({"items": by_items, "als": by_factors})}
     # Every user is folded in: the factors of those of the training rows would only enlarge the bundle.
@@ -130,12 +131,41 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     used = {
         **{f"ease_{name}": value for name, value in by_items.options.items()},
         **{f"als_{name}": value for name, value in by_factors.options.items()},
-        "slim_l1": of_slim.penalties[0][0],
-        "slim_l2": of_slim.penalties[0][1],
-        "slim_weight": slim_weight,
-        "als_weight": als_weight,
+        "slim_l1": chosen.slim.penalties[0][0],
+        "slim_l2": chosen.slim.penalties[0][1],
+        "slim_weight": chosen.slim_weight,
+        "als_weight": chosen.als_weight,
     }
-    return Fit({**biases, **arrays}, used, pruning_loss=loss)
+    return Fit({**biases, **arrays}, used, pruning_loss=chosen.loss)
+
+
+def start_parts(options: FitOptions) -> HybridChoice:
+    """The first of what each part chooses from."""
+    own, of_ease = options.of(HybridOptions), options.of(EaseOptions)
+    first, of_slim = ease.start_options(of_ease), options.of(SlimOptions)
+    # Both are one matrix in the end, so that a rating counts as the same in both.
+    of_slim = replace(of_slim, input=first.input, damping=first.damping)
+    keep = of_ease.kept_weights[0]
+    return HybridChoice(first, of_slim, options.of(AlsOptions), own.slim_weights[0], own.als_weights[0], keep)
+
+
+def choose_parts(split: InnerSplit, data: IndexedRatings, options: FitOptions) -> HybridChoice:
+    """Tune each part, then the weights of their scores, then the number of weights that are kept."""
+    own, of_ease, of_als = options.of(HybridOptions), options.of(EaseOptions), options.of(AlsOptions)
+    chosen = ease.choose_options(split, of_ease)
+    of_slim = replace(options.of(SlimOptions), input=chosen.input, damping=chosen.damping)
+    of_slim = slim.choose_options(split, of_slim)
+    if als.is_tuned(data, of_als, options):
+        of_als = als.choose_options(split, of_als, options)
+    dense = ease.score_users(split, chosen, of_ease.dense_movies, keep=None)
+    sparse = slim.score_users(split, of_slim)
+    users, movies = als.fit_factors(split.known, of_als, options)
+    factors = users[split.users] @ movies.T
+    slim_weight, _ = choose_best(own.slim_weights, lambda one: split.measure(dense + one * sparse))
+    items = dense + slim_weight * sparse
+    als_weight, _ = choose_best(own.als_weights, lambda one: split.measure(items + one * factors))
+    keep, loss = ease.choose_kept(split, chosen, of_ease, slim_weight * sparse + als_weight * factors)
+    return HybridChoice(chosen, of_slim, of_als, slim_weight, als_weight, keep, loss)
 
 
 def _spread(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:

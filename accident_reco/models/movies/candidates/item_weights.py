@@ -16,8 +16,10 @@ from accident_reco.models.movies.candidates.scorer import BaselineScorer, UserSt
 
 INPUTS: Final = ("binary", "stars", "confidence")
 """What a rating counts as: a bundle holds the position, so that the order never changes."""
-MAX_WEIGHTS: Final = 1_000_000
-"""Weights kept in total: 6 MB of a bundle."""
+WEIGHTS_KEPT: Final = (1_000_000, 2_000_000, 4_000_000)
+"""Weights kept in total, 6 MB of a bundle for each million: as few as lose at most `MAX_PRUNING_LOSS`."""
+MAX_PRUNING_LOSS: Final = 0.002
+"""Largest NDCG@10 that the weights that are kept may lose to all of them, on the inner split."""
 
 
 def encode_ratings(rating: np.ndarray, method: str) -> np.ndarray:

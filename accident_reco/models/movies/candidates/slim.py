@@ -47,7 +47,7 @@ class SlimOptions:
 
     input: str = "confidence"
     damping: float = 0.25
-    penalties: tuple[tuple[float, float], ...] = ((0.3, 40.0), (0.1, 40.0), (0.3, 80.0), (1.0, 20.0))
+    penalties: tuple[tuple[float, float], ...] = ((0.3, 40.0), (0.3, 80.0), (1.0, 20.0))
     neighbours: int = 100
     movies: int = 10_000
 
@@ -60,7 +60,8 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     own = options.of(SlimOptions)
     with threadpool_limits(1, "blas"):
-        own = choose_options(split_rows(data), own)
+        if options.tune:
+            own = choose_options(split_rows(data), own)
         weights = fit_weights(data, own)
     used = {
         "input": float(INPUTS.index(own.input)),
@@ -82,9 +83,9 @@ def choose_options(split: InnerSplit, own: SlimOptions) -> SlimOptions:
 
 def score_users(split: InnerSplit, own: SlimOptions) -> np.ndarray:
     """Scores of the users of an inner split, shape (users, movies)."""
-    asked = split.seen.astype(np.float32)
-    asked.data = encode_ratings(asked.data, own.input).astype(np.float32)
-    scores: np.ndarray = (asked @ fit_weights(split.known, own)).toarray()
+    histories = split.seen.astype(np.float32)
+    histories.data = encode_ratings(histories.data, own.input).astype(np.float32)
+    scores: np.ndarray = (histories @ fit_weights(split.known, own)).toarray()
     return scores
 
 

@@ -26,6 +26,7 @@ from accident_reco.models.movies.data.quarantine import RawChunk, build_malforme
 from accident_reco.models.movies.data.ratings import Catalogue, RatingScale
 
 BLOCK_BYTES = 8 << 20
+_MAX_DIGITS = 32
 
 # Order of the flags in u.item, from the set's u.genre.
 _FLAGS = (
@@ -279,8 +280,10 @@ def _read_flags(flags: list[str]) -> list[str]:
 def _build_catalogue(rows: Iterator[_Movie], file: str) -> Catalogue:
     movies: list[tuple[int, str, str]] = []
     for line, movie_id, title, names in rows:
-        if not (movie_id.strip().isascii() and movie_id.strip().isdigit() and 1 <= int(movie_id) <= MAX_ID):
+        # By length first: `int` refuses text of thousands of digits.
+        digits = movie_id.strip()
+        if not (len(digits) <= _MAX_DIGITS and digits.isascii() and digits.isdigit() and 1 <= int(digits) <= MAX_ID):
             raise UnknownFormat(f"{file} line {line}: movie id {movie_id!r} is not a number from 1 to {MAX_ID}")
         cleaned = (_SPELLINGS.get(name.strip(), name.strip()) for name in names)
-        movies.append((int(movie_id), title.strip(), "|".join(name for name in cleaned if name)))
+        movies.append((int(digits), title.strip(), "|".join(name for name in cleaned if name)))
     return Catalogue.from_rows(movies)

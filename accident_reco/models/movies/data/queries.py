@@ -56,6 +56,15 @@ def read_movies(warehouse: Warehouse) -> list[tuple[int, str, str]]:
         return [(row.movie_id, row.title, row.genres) for row in connection.execute(query)]
 
 
+def count_data(warehouse: Warehouse) -> dict[str, int]:
+    """Number of stored ratings (`rows`), of users with ratings, and of movies in the catalogue. Reads every user id."""
+    stored = select(func.count(), func.count(ratings.c.user_id.distinct())).select_from(ratings)
+    with warehouse.connect() as connection:
+        rows, users = connection.execute(stored).one()
+        catalogue = connection.execute(select(func.count()).select_from(movies)).scalar_one()
+    return {"rows": int(rows), "users": int(users), "movies": int(catalogue)}
+
+
 def count_ratings(warehouse: Warehouse) -> int:
     """Number of stored ratings."""
     with warehouse.connect() as connection:

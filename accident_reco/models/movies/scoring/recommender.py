@@ -111,6 +111,10 @@ class Recommender:
         stars[taken] = np.clip(self.stars.predict_pairs(user[taken], movie[taken], histories), self.low, self.high)
         return stars
 
+    def count_rated(self) -> int:
+        """Number of movies with ratings, which can be recommended."""
+        return int(self._rated.sum())
+
     def mask_unseen(self, history: History) -> np.ndarray:
         """Mask of the rated movies of the catalogue that are not in the history."""
         allowed = self._rated.copy()

@@ -23,6 +23,7 @@ from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import metrics, reference_profile
 from accident_reco.models.movies.training.arrays import PopularityOptions, build_arrays
+from accident_reco.models.movies.training.audience import measure_audience
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
@@ -170,8 +171,13 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
     }
 
 
-def complete_best(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: TrainingRows) -> tuple[Bundle, Choice]:
-    """The version of the two best heads by the rule, completed with its reference profile and model card."""
+def complete_best(
+    candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: TrainingRows, options: TrainingOptions | None = None
+) -> tuple[Bundle, Choice]:
+    """The version of the two best heads by the rule, completed with its reference profile and model card, and with the
+    metrics of its audience and over time.
+    """
+    options = options or TrainingOptions()
     choice = choose(
         {kind: bundle.metrics for kind, bundle in candidates.items()},
         rule,
@@ -179,6 +185,11 @@ def complete_best(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: Trai
         stars=[kind for kind in candidates if CANDIDATES[kind].predicts_stars],
     )
     composed = compose(candidates[choice.ranking], candidates[choice.stars])
+    version = Recommender.from_files(composed.files)
+    found = evaluate_with_audience(version, rows.train, rows.holdout, options)
+    over_time = evaluate_over_time(choice, rows, options)
+    added = {name: value for name, value in found.items() if name not in composed.metrics} | over_time
+    composed = replace(composed, metrics={**composed.metrics, **drop_missing(added)})
     reference = reference_profile.build_profile(rows.train, str(composed.lineage.get("data_source", "")))
     metrics_by_kind = {kind: dict(bundle.metrics) for kind, bundle in candidates.items()}
     files = {
@@ -187,6 +198,14 @@ def complete_best(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: Trai
         "card.md": write_card(composed, choice, metrics_by_kind).encode(),
     }
     return replace(composed, files=files), choice
+
+
+def evaluate_with_audience(
+    version: Recommender, train: Ratings, held: Ratings, options: TrainingOptions
+) -> dict[str, float]:
+    """Metrics of a version, by length of history too, and beside popularity."""
+    evaluation = metrics.evaluate(version, train, held, MAX_RANKED_USERS, options.fit.threads)
+    return {**evaluation.metrics, **measure_audience(version, evaluation, train, held, MAX_RANKED_USERS)}
 
 
 def compose(ranking: Bundle, stars: Bundle) -> Bundle:
@@ -211,7 +230,8 @@ def is_of_stars(metric: str) -> bool:
 
 
 def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOptions) -> dict[str, float]:
-    """Metrics (`temporal_…`) of the two heads on the newest fifth of the ratings, when trained on those before.
+    """Metrics (`temporal_…`) of the two heads on the newest fifth of the ratings, when trained on those before, with
+    the hyperparameters that their tuning starts from.
 
     Empty where there are too few rows for it, or too many to fit once more.
     """
@@ -221,11 +241,11 @@ def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOpti
     known, newest = parts
     data, arrays = IndexedRatings.from_ratings(known), {}
     for kind in {choice.ranking, choice.stars}:
-        model = fit(CANDIDATES[kind], data, rows.scale, options.fit)
+        model = fit(CANDIDATES[kind], data, rows.scale, replace(options.fit, tune=False))
         arrays[kind] = build_arrays(model, rows.catalogue, known, rows.scale, options.popularity)
     version = Recommender(compose_arrays(arrays[choice.ranking], arrays[choice.stars]))
-    evaluation = metrics.evaluate(version, known, newest, MAX_RANKED_USERS, options.fit.threads)
-    return drop_missing({f"temporal_{name}": value for name, value in evaluation.metrics.items()})
+    found = evaluate_with_audience(version, known, newest, options)
+    return drop_missing({f"temporal_{name}": value for name, value in found.items()})
 
 
 def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:

@@ -17,16 +17,11 @@ from accident_reco.lifecycle.gate import (
     rmse_statistic,
 )
 from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training.audience import SLICES
 from accident_reco.models.movies.training.candidate_training import TrainingRows
 from accident_reco.models.movies.training.metrics import evaluate
 
 MIN_SLICE_USERS = 100
-_SLICES = (
-    ("users with up to 30 ratings", 0, 30),
-    ("users with 31 to 100 ratings", 31, 100),
-    ("users with more than 100 ratings", 101, 2**31),
-)
-"""Name, least and largest number of a user's training ratings."""
 
 
 def build_policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePolicy:
@@ -70,10 +65,10 @@ def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Ma
     if count == 0:
         return Comparison(0, 0, Interval(float("nan"), float("nan"), float("nan")))
     slices = []
-    for name, low, high in _SLICES:
-        users = (new.history >= low) & (new.history <= high)
+    for part in SLICES:
+        users = part.select(new.history)
         if users.sum() >= MIN_SLICE_USERS:
-            slices.append(SliceGain(name, int(users.sum()), gain(users)))
+            slices.append(SliceGain(part.name, int(users.sum()), gain(users)))
     stars = paired_bootstrap(
         rows.holdout.user_id, rmse_statistic(new.error), rmse_statistic(old.error), higher_is_better=False
     )

@@ -126,6 +126,15 @@ def test_every_published_value_is_answered(served: tuple[httpx.Client, Warehouse
     assert rows[2]["notes"] == "vma = 3 is not in 5 to 130 km/h; read as unknown"
 
 
+def test_numbers_of_thousands_of_digits_are_unknown(served: tuple[httpx.Client, Warehouse]) -> None:
+    """A note of the line, not an error of the service: Python refuses to convert such a text."""
+    numbers = ["0" * 5000, "9" * 5000, "9" * 5000 + ".0", "1e999"]
+    body = "Num_Acc;id_usager;catu\n" + "".join(f"{number};{number};1\n" for number in numbers)
+    rows = rows_of(served[0].post(URL, content=body, headers=CSV).text)
+    assert [(row["probability"], row["error"]) for row in rows] == [("0.3", "")] * 4
+    assert all(row["notes"].startswith("Num_Acc = ") and len(row["notes"]) < 200 for row in rows)
+
+
 def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
     """Keys are the client's text: a spreadsheet that opens the response must not execute them."""
     client, _ = served
@@ -140,6 +149,8 @@ def test_formulas_are_escaped(served: tuple[httpx.Client, Warehouse]) -> None:
         (b"", "no-header"),
         (b"a;b;c\n1;2;3\n", "no-header"),
         (b"catu;catu\n1;1\n", "bad-header"),
+        (b'"catu;sexe\n1;1\n', "bad-header"),
+        (b'catu;"sexe"x\n1;1\n', "bad-header"),
         (b"\xff\xfe\x00\x01" * 10 + b"\n", "no-header"),
         (b"c" * 20_000, "line-too-long"),
     ],
@@ -160,7 +171,7 @@ def test_other_media_types_are_rejected(served: tuple[httpx.Client, Warehouse]) 
 def test_uploads_over_the_limit_are_rejected(served: tuple[httpx.Client, Warehouse]) -> None:
     """413 by declared length; by counted length the streamed response breaks off visibly."""
     client, _ = served
-    assert client.post(URL, content=b"catu\n" + b"1\n" * 2_000_000, headers=CSV).status_code == 413
+    assert client.post(URL, content=b"catu\n" + b"1\n" * 8_000_000, headers=CSV).status_code == 413
 
     def dripping() -> Iterator[bytes]:
         yield b"catu\n"
