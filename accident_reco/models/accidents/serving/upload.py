@@ -161,7 +161,9 @@ class Upload:
         await self._begin_whole(file)
 
     async def _read_form(self) -> None:
-        form = await self._request.form(max_files=MAX_MEMBERS, max_fields=MAX_MEMBERS)
+        # Starlette's own form, which keeps parts in temporary files; the platform's is for URL-encoded fields.
+        request = Request(self._request.scope, self._request.receive)
+        form = await request.form(max_files=MAX_MEMBERS, max_fields=MAX_MEMBERS)
         self._holds.push_async_callback(form.close)
         parts = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
         if not parts:

@@ -182,7 +182,10 @@ class CsvBlocks:
 
     def _read_header(self, line: str) -> None:
         self._separator = max(";,\t", key=line.count)
-        cells = next(csv.reader([line], delimiter=self._separator), [])
+        try:
+            cells = next(csv.reader([line], delimiter=self._separator, strict=True), [])
+        except csv.Error:
+            raise UnscorableFile("The first line cannot be read: quotes do not match.", "bad-header") from None
         self._names = [to_input_name(cell) for cell in cells]
         check_header(self._names)
         self._width = len(cells)
