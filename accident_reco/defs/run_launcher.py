@@ -1,7 +1,7 @@
-"""Run launcher that Dagster's run monitoring can ask whether a run's process lives. dagster.yaml names this class.
+"""Run launcher with a health check of the run's process, for Dagster's run monitoring. dagster.yaml names this class.
 
-Dagster's own default launcher cannot tell whether a run is alive, so that a run whose process was killed with the
-code server stays STARTED until its maximum runtime. On Kubernetes the chart's launcher tells it, which knows the pods.
+Dagster's own default launcher has none, so that a run whose process was killed with the code server stays STARTED until
+its maximum runtime. The chart's launcher for Kubernetes has one, by pods.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether the process of a run lives, and the end of runs whose process is gone.
 
 A run that was killed together with Dagster stays STARTED for ever, and holds one of the queue's slots. The launcher of
-`run_launcher` asks here for the daemon's run monitoring; the pipeline asks at each start of the platform.
+`run_launcher` checks it for the daemon's run monitoring, and the pipeline at each start of the platform.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def is_worker_alive(
 ) -> bool | None:
     """Whether the process that executes a run lives; None where that cannot be determined.
 
-    On this machine by its process id. A code server elsewhere (another container) reports whether it executes the run:
-    its runs are its child processes; unreachable, it starts nothing either, and is queried again later.
+    On this machine by its process id. A run of a code server elsewhere (another container) is one of its child
+    processes, and the server reports whether it executes it; while it is unreachable, nothing is known, and no retry
+    could start.
 
     Args:
         untagged_is_local: whether a run without a code server, such as one of `make pipeline`, counts as started here.

@@ -47,7 +47,7 @@ def roll_back(
     Args:
         reason: the operator's, added to the audited one.
         replaces: champion when the rollback was requested; with another one now, the rollback is rejected, since it
-            would block a version that nobody requested to replace. None: whichever is champion.
+            would block a version that no user rolled back from. None: whichever is champion.
 
     Raises: as `plan` and `carry_out`.
     """

@@ -137,9 +137,16 @@ class HttpSettings(BaseModel):
 
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
     max_body_bytes: int = Field(2 * 1024**2, ge=1024, description="Largest request body, in bytes")
-    max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest CSV upload, in bytes")
+    max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest uploaded file, in bytes")
+    max_upload_rows: int = Field(5_000_000, ge=1, description="Most rows of an uploaded file")
+    max_unpacked_bytes: int = Field(
+        1024**3, ge=1024, description="Largest uploaded `.gz`, `.zip` or Parquet file when unpacked, in bytes"
+    )
+    max_joined_bytes: int = Field(
+        192 * 1024**2, ge=1024, description="Largest uploaded tables that are joined in memory, together, in bytes"
+    )
     request_seconds: float = Field(30, gt=0, description="Timeout of a request, its body included, in seconds")
-    upload_seconds: float = Field(900, gt=0, description="Timeout of a CSV upload, its response included, in seconds")
+    upload_seconds: float = Field(900, gt=0, description="Timeout of an upload, its response included, in seconds")
     body_idle_seconds: float = Field(10, gt=0, description="Timeout of the next part of a body, in seconds")
     drain_seconds: float = Field(
         0.2,

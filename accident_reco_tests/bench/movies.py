@@ -173,8 +173,8 @@ def over_http(home: Path, user_ids: np.ndarray) -> None:
             wall = asked(server, bodies)
             p50, p99 = np.quantile(wall, [0.5, 0.99])
             spent = (server.cpu_seconds - before) * 1000 / (len(bodies) + WARM)
-            print(f"HTTP, hybrid+stack, {name:13} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   server CPU {spent:.2f} ms")
-        print(f"server's resident memory {server.rss_mb:.0f} MB; p99 of a known user is to stay below 5 ms")
+            print(f"HTTP, two heads, {name:13} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   server CPU {spent:.2f} ms")
+        print(f"server's resident memory {server.rss_mb:.0f} MB; p99 of a known user below 5 ms")
 
 
 def asked(server: Server, bodies: list[dict[str, Any]]) -> list[float]:

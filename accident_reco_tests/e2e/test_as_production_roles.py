@@ -91,7 +91,7 @@ FIRST = {"ratings": [{"user_id": 900_001, "movie_id": 1, "rating": 4}]}
 # fmt: off
 CASES = [
     Case("auth POST /token", "refresh_tokens WHERE user_name = 'ada'", log_in("ada")),
-    Case("auth POST /token", "login_failures", log_in("ada", "wrong"), status=401),
+    Case("auth POST /token", "login_failures WHERE key LIKE 'pair:%'", log_in("ada", "wrong"), status=401),
     Case("auth POST /token", "login_failures WHERE key LIKE 'account:%'", log_in("eve"), change=-1),
     Case("auth POST /token", "login_failures WHERE key LIKE 'known:%'", log_in("bob")),
     Case("auth POST /token", "users WHERE updated_at > created_at AND name = 'old'", log_in("old")),

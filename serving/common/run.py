@@ -22,11 +22,12 @@ from accident_reco.settings import Settings, SettingsError
 from serving.common.connections import ConnectionLimits, ConnectionTable
 from serving.common.draining import ignore_new_connections
 from serving.common.problems import problem_response
+from serving.common.unread_timeout import UnreadTimeout, set_unread_timeout
 
 HEADER_SECONDS: Final = 10.0
 # Answered also while too many requests are in progress: an orchestrator must not restart a service for its load.
 PROBES: Final = frozenset({b"/livez", b"/readyz", b"/metrics"})
-# A connection whose client does not read its response for so long is closed, keep-alive or not.
+# A connection whose client does not read its response for so long is closed, keep-alive or not; see `UnreadTimeout`.
 UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 # Time for running requests to end after the signal to stop (a launcher gives up after 10 s).
@@ -37,6 +38,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on the time and size of a request's head, and problem+json error responses."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _unread: UnreadTimeout | None = None
     _head_bytes = 0
 
     @property
@@ -60,6 +62,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        if self._unread is not None:
+            self._unread.cancel()
         self._table.remove(self, self._address)
         super().connection_lost(exc)
 
@@ -72,6 +76,24 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
         super().data_received(data)
+        if self._unread is None and self._is_receiving():
+            self._unread = UnreadTimeout(
+                self.transport, self.loop, self._is_receiving, self._forget_unread, UNREAD_SECONDS
+            )
+
+    def _is_receiving(self) -> bool:
+        """Whether the client is still sending a body whose request is being handled."""
+        cycle = self.cycle
+        return (
+            cycle is not None
+            and cycle.more_body
+            and not cycle.disconnected
+            and not cycle.response_complete
+            and not self.transport.is_closing()
+        )
+
+    def _forget_unread(self) -> None:
+        self._unread = None
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -220,8 +242,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # Allows to rebind a port with connections in TIME_WAIT, not one that is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Inherited by connections. uvicorn's own close would wait forever for an unread response.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        set_unread_timeout(listener, UNREAD_SECONDS)
         listener.bind((host, port))
         listener.listen(2048)
     except OSError:

@@ -12,6 +12,7 @@ import pytest
 
 from accident_reco.launch import stack
 from accident_reco.launch.processes import Children, LaunchError, free_port
+from accident_reco.launch.stack_servers import paired_port
 from accident_reco.settings import Settings
 
 
@@ -27,7 +28,7 @@ def taken() -> Iterator[list[int]]:
 
 
 def free_ports() -> dict[str, int]:
-    return {f"{name}_port": free_port() for name in stack.PORTS}
+    return {f"{name}_port": paired_port() for name in stack.PORTS}
 
 
 def test_servers_that_debian_has_started_are_named_with_the_fix(tmp_path: Path, taken: list[int]) -> None:

@@ -6,20 +6,20 @@ digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 a
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
 from accident_reco.models.accidents.data import values as read
+from accident_reco.models.accidents.data.cells import NOT_FILLED_IN
+from accident_reco.models.accidents.data.conversion import build_missing_column, convert_columns, convert_old_layout
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.reading import RawTable, read_table
-from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
+from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile, read_table
+from accident_reco.models.accidents.data.schema import COLUMNS, OPTIONAL
 
-_COMPACT: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
-_WIDTHS: Final = {"dep": 2, "com": 5}
 _SINCE_2019: Final = frozenset({"id_vehicule", "id_usager", "motor", "vma", "secu1"})
 _UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
 
@@ -37,6 +37,13 @@ class CanonicalTable:
 
     def __len__(self) -> int:
         return len(self.line)
+
+    def append_unknown(self, numbers: NDArray[np.int64]) -> None:
+        """Append rows with an accident number and nothing else; their line is 0."""
+        for name, values in self.columns.items():
+            added = numbers if name == "Num_Acc" else build_missing_column(name, len(numbers))
+            self.columns[name] = np.concatenate([values, added.astype(values.dtype)])
+        self.line = np.concatenate([self.line, np.zeros(len(numbers), dtype=self.line.dtype)])
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Drop the rows that are not in the mask of shape (n,)."""
@@ -59,43 +66,31 @@ class CanonicalTable:
         notes.add(rule, self.table, self.file, lines, column, values, why, self.columns["Num_Acc"][rows].tolist())
 
 
-def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> CanonicalTable:
+def read_canonical(
+    data: bytes, table: str, file: str, notes: Quarantine, optional: Set[str] = OPTIONAL
+) -> CanonicalTable:
     """Read one published file of any era; every refused row and repaired value is added to `notes`.
+
+    Args:
+        optional: columns that may be absent.
 
     Raises:
         UnreadableFile: it is not a file of this table.
     """
-    raw = read_table(data, table, file, notes)
+    raw = read_table(data, table, file, notes, optional)
     era = detect_era(raw)
+    refuse_lost_numbers(raw)
     numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
-    count = len(raw.line)
-    columns: dict[str, NDArray[Any]] = {}
-    problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
-    for name in COLUMNS[table]:
-        if name == "Num_Acc":
-            columns[name] = numbers
-        elif name not in raw.columns:
-            columns[name] = _build_missing_column(name, count)
-        elif name in TEXT:
-            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
-            columns[name] = read.clean_text(raw.columns[name], name in _COMPACT, width)
-        elif name in ("lat", "long"):
-            columns[name], bad = read.parse_degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
-            problems += [
-                (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
-                for row in bad
-            ]
-        else:
-            parsed = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
-            columns[name] = parsed.values
-            problems += [(name, *problem) for problem in parsed.problems]
+    columns, problems = convert_columns(raw.columns, COLUMNS[table], len(raw.line), era)
+    columns = {name: numbers if name == "Num_Acc" else columns[name] for name in COLUMNS[table]}
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if era == "until_2018":
-        _convert_old_layout(canonical, raw)
+        convert_old_layout(canonical.columns, raw.columns)
     for name, text, rule, reason, rows in problems:
-        if name == "grav":
-            continue  # checked in the merge: a row of unknown severity is refused, not repaired
+        # Unknown severities are refused in the merge; values that are not filled in by the official rule are no repair.
+        if name == "grav" or (rule == NOT_FILLED_IN and not notes.lists_not_filled_in):
+            continue
         notes.add(
             rule,
             table,
@@ -125,73 +120,12 @@ def detect_era(raw: RawTable) -> str:
     return "until_2018" if first < "2019" else "since_2019"
 
 
-def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
-    field = FIELDS[name]
-    if name == "hrmn":
-        return read.parse_time
-    if name == "an":
-        return read.parse_year
-    if name == "vma":
-        return read.build_speed_parser(field)
-    if field.kind == "code":
-        parse = read.build_code_parser(field)
-        # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
-        return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
-    return read.build_number_parser(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
-
-
-def _build_missing_column(name: str, count: int) -> NDArray[Any]:
-    if name in TEXT:
-        return np.full(count, None, dtype=object)
-    return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=get_dtype(name))
-
-
-def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
-    """Convert locations, safety equipment and seats of pedestrians of the old layout to the new one."""
-    columns = table.columns
-    if table.table == "caracteristiques":
-        pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
-        known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-        codes = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
-        columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
-        columns["com"] = np.array([com for _, com in codes], dtype=object)
-        nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
-        for name in ("lat", "long"):
-            columns[name] = np.where(nowhere, np.nan, columns[name])
-    if table.table == "usagers":
-        if "secu" in raw.columns:
-            columns["secu1"] = read.parse_column(raw.columns["secu"], _parse_old_equipment, "int16").values
-        on_foot = columns["catu"] == 3
-        columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
-
-
-def _parse_old_equipment(text: str) -> read.Parsed:
-    """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
-    number = read.parse_number(text)
-    kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
-    if use == 1:
-        return (kind if kind in (1, 2, 3, 4, 9) else UNKNOWN), "", ""
-    if use == 2:
-        return 0, "", ""
-    return (8 if use == 3 or kind else UNKNOWN), "", ""
-
-
-def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
-    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
-    number = read.parse_number(dep) if dep else None
-    if number is None:
-        return dep, com
-    code = int(number)
-    if code in (201, 202):
-        department = "2A" if code == 201 else "2B"
-    elif 971 <= code <= 989:
-        department = str(code)
-    else:
-        department = f"{code // 10:02d}"
-    local = read.parse_number(com) if com else None
-    if local is None:
-        return department, None
-    within = int(local)
-    if len(department) == 3:
-        return department, f"{department[:2]}{within:03d}" if within >= 100 else f"{department}{within:02d}"
-    return department, f"{department}{within:03d}"
+def refuse_lost_numbers(raw: RawTable) -> None:
+    """Raises UnreadableFile where a spreadsheet has saved the accident numbers as 2,024E+11."""
+    row = read.find_lost_digits(raw.columns["Num_Acc"])
+    if row is not None:
+        raise UnreadableFile(
+            f"{raw.file} line {raw.line[row]}: Num_Acc = {raw.columns['Num_Acc'][row].as_py().strip()[:40]} has lost "
+            f"its digits (scientific notation of fewer than 12 digits); fix: format the column as a number without "
+            f"decimals, or as text, before saving, or use the file as published"
+        )

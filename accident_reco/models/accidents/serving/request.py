@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, N_KINDS
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
 from serving.common.body_limits import FewErrors
 
 MAX_RECORDS: Final = 1000
@@ -32,7 +32,6 @@ MAX_RECORDS: Final = 1000
 MAX_PER_ACCIDENT: Final = 200
 MAX_USERS: Final = 5000
 MAX_TEXT: Final = 200
-MAX_COUNT: Final = 9999
 # Accident numbers are only keys here; the maximum fits into a 64-bit integer and a JSON number.
 MAX_NUMBER: Final = 10**15
 
@@ -47,7 +46,7 @@ RECORD_FIELDS: Final = tuple(
 )
 
 _LETTERS: Final = ("A", "B")
-_TIME_PATTERN: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
+_TIME_PATTERN: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 _UNKNOWN_HINT: Final = "-1 or absent: unknown"
 
 
@@ -154,18 +153,6 @@ class BaacValue:
             if spec.name == "hrmn"
             else (f"{self.title}: {spec.allowed}; {_UNKNOWN_HINT}")
         )
-
-
-def get_context_bounds(name: str) -> tuple[int, int]:
-    """Minimum and maximum of a context column; -1 for unknown is valid as well."""
-    if name == "other_kind":
-        return 0, N_KINDS - 1
-    base = name.removeprefix("driver_").removeprefix("other_")
-    if base in codebook.FIELDS:
-        spec = codebook.get_field(base)
-        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
-        return min(known), max(known)
-    return 0, MAX_COUNT
 
 
 class ContextValue(BaacValue):

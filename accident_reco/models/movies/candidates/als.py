@@ -87,8 +87,10 @@ class AlsScorer(FactorScorer):
         assert state.vector is not None
         return self.movie_factors @ state.vector
 
-    def select_best(self, state: UserState, allowed: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """As over all scores, computed only for the movies that can be among the best.
+    def select_best(
+        self, state: UserState, allowed: np.ndarray, count: int, above: float = -np.inf
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As over all scores (of those not below `above`), computed only for the movies that can be among the best.
 
         No score is above the product of the two norms (Cauchy and Schwarz): with the longest factors first, the search
         ends where the remaining movies cannot reach the best found so far. Of 60,000 movies it scores some 5,000.
@@ -97,7 +99,7 @@ class AlsScorer(FactorScorer):
         # Slightly above: products of float32 are inexact in their last digits.
         reach = self._sorted_norm * float(np.linalg.norm(state.vector)) * (1 + 1e-5)
         movie, score = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        lowest = -np.inf
+        lowest = above
         for start in range(0, len(reach), BLOCK):
             if reach[start] < lowest:
                 break

@@ -89,7 +89,10 @@ class HybridScorer(BaselineScorer):
         items, factors = state.parts
         dense = self.items.score_all(items)[self._dense] + self.weight * (self._dense_factors @ factors.vector)
         best = select_top(np.where(allowed[self._dense], dense, -np.inf), count)
-        others, score = self.factors.select_best(factors, allowed & ~self._is_dense, count)
+        # Others count only above the last of these; a little lower, since float32 is inexact in its last digits.
+        last = float(dense[best[-1]]) / self.weight if len(best) == count else -np.inf
+        above = last - 1e-5 * max(1.0, abs(last)) if np.isfinite(last) else last
+        others, score = self.factors.select_best(factors, allowed & ~self._is_dense, count, above)
         rows = np.concatenate([self._dense[best], others])
         score = np.concatenate([dense[best], self.weight * score.astype(np.float64)])
         order = np.lexsort((rows, -score))[:count]

@@ -73,8 +73,8 @@ def split_rows(data: IndexedRatings) -> InnerSplit:
     most = min(MAX_USERS, max(1, MAX_SCORES // max(shape[1], 1)))
     if len(users) > most:
         users = np.sort(users[np.argsort(hash_keys(data.user_ids[users], SALT), kind="stable")[:most]])
-    wanted = sparse.csr_matrix((np.ones(len(liked)), (liked.user, liked.movie)), shape=shape)
-    return InnerSplit(known, users, seen[users], wanted[users])
+    relevant = sparse.csr_matrix((np.ones(len(liked)), (liked.user, liked.movie)), shape=shape)
+    return InnerSplit(known, users, seen[users], relevant[users])
 
 
 def choose_best(options: Iterable[OptionsT], measure: Callable[[OptionsT], float]) -> tuple[OptionsT, float]:

@@ -63,9 +63,9 @@ class ItemWeightScorer(BaselineScorer):
         place = np.full(len(self.movie_bias), -1, dtype=np.int64)
         place[movie] = np.arange(len(movie))
         target, weight, nth = self._read_rows(state.movie)
-        wanted = place[target] >= 0
+        requested = place[target] >= 0
         counted = encode_ratings(state.rating, self.input)
-        table[place[target[wanted]], nth[wanted]] = weight[wanted] * counted[nth[wanted]]
+        table[place[target[requested]], nth[requested]] = weight[requested] * counted[nth[requested]]
         return table
 
     def compute_similarity(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -29,8 +29,8 @@ PARTS: Final[Mapping[str, MovieCandidate]] = {
     one.kind: one for one in (svd.CANDIDATE, knn.CANDIDATE, baseline.CANDIDATE)
 }
 """Kind → part, in the order of the weights."""
-MAX_NEIGHBOURS: Final = 2_000_000
-"""Similarities that the neighbourhoods keep in all, about: 16 MB of a bundle."""
+MAX_NEIGHBOURS: Final = 1_200_000
+"""Similarities that the neighbourhoods choose in all: 10 to 20 MB of a bundle, since a pair is kept for both movies."""
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,10 @@ def choose_strategy(
             else "is not among those this version was trained on"
         )
         return Plan("fold_in", f"the user {why}: folded in from the stored ratings")
-    if in_model and by_history:
-        return Plan("popular", "the user's stored ratings are not available: popular movies, some of them maybe seen")
-    if in_model:
+    if in_model and not by_history:
         return Plan("personalised", "the user's stored ratings are not available: movies seen may be among these")
     if unknown:
         return Plan("popular", "this version knows none of the movies that the user has rated: popular movies")
+    if in_model:
+        return Plan("popular", "the user's stored ratings are not available: popular movies, some of them maybe seen")
     return Plan("popular", "the user is unknown: popular movies")

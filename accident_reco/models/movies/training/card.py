@@ -60,7 +60,7 @@ def _describe_audience(metrics: Mapping[str, float]) -> list[str]:
         "## Beside popularity",
         "",
         "NDCG@10 of this version, and of the most rated movies that the user has not rated: one list for everyone.",
-        "What is above popularity is taste. Newest ratings: by the same kinds, untuned, trained on those before.",
+        "What is above popularity is preference. Newest ratings: by the same kinds, untuned, trained on those before.",
         "",
         "| users | number | this version | popularity | newest ratings | popularity |",
         "|---|---|---|---|---|---|",

@@ -177,9 +177,9 @@ def test_a_version_of_two_heads(bundles: dict[str, bytes], sample_rows: Training
         assert found.movies.because == alone.movies.because
         assert found.movies.stars == pytest.approx(stars.predict(one, found.movies.movie_id, history))
         assert found.movies.stars.tolist() != alone.movies.stars.tolist()
-    asked = both.movie_id[:200]
-    assert both.predict(user, asked, history).tolist() == stars.predict(user, asked, history).tolist()
-    pairs = [np.full(len(asked), user), asked, sample_rows.train.user_id]
+    requested = both.movie_id[:200]
+    assert both.predict(user, requested, history).tolist() == stars.predict(user, requested, history).tolist()
+    pairs = [np.full(len(requested), user), requested, sample_rows.train.user_id]
     rated = History(sample_rows.train.movie_id, sample_rows.train.rating, sample_rows.train.rated_at)
     assert np.array_equal(both.predict_pairs(*pairs, rated), stars.predict_pairs(*pairs, rated), equal_nan=True)
     movie = int(both.movie_id[both.rating_count.argmax()])
