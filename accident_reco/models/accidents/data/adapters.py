@@ -1,7 +1,8 @@
-"""From published layouts to canonical columns, by the header, never by the year.
+"""From published layouts to canonical columns.
 
 Since 2019: `;`, decimal comma, `id_vehicule`, `secu1..3`, `07:40`. Until 2018: `,`, two-digit year, one `secu` of two
-digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 and `com` of three digits.
+digits, widths in decimetres, coordinates times 100,000, `dep` followed by a 0 and `com` of three digits. The era of a
+year's files is decided in `eras`, other forms of single columns in `forms`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
 from accident_reco.models.accidents.data import values as read
+from accident_reco.models.accidents.data.eras import COLUMNS_OF, Era, collect_evidence, decide_era
+from accident_reco.models.accidents.data.forms import Forms, check_locations, detect_forms, read_location
+from accident_reco.models.accidents.data.ids import read_ids, strip_decimals
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.reading import RawTable, read_table
 from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
 
-_COMPACT: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
-_WIDTHS: Final = {"dep": 2, "com": 5}
-_SINCE_2019: Final = frozenset({"id_vehicule", "id_usager", "motor", "vma", "secu1"})
-_UNTIL_2018: Final = frozenset({"secu", "gps", "env1"})
+_COMPACT: Final = frozenset({"num_veh", "pr", "pr1", "dep", "com"})
+MAX_NOTES: Final = 20
+"""Rows of one cause that get a note each; more get one note with their number."""
 
 
 @dataclass
@@ -33,7 +36,7 @@ class CanonicalTable:
     columns: dict[str, NDArray[Any]]
     line: NDArray[np.int32]
     raw: RawTable
-    era: str
+    era: Era
 
     def __len__(self) -> int:
         return len(self.line)
@@ -42,6 +45,22 @@ class CanonicalTable:
         """Drop the rows that are not in the mask of shape (n,)."""
         self.columns = {name: column[mask] for name, column in self.columns.items()}
         self.line = self.line[mask]
+
+    def read_texts(self, column: str, rows: NDArray[np.intp]) -> list[str]:
+        """The file's own text of cells, trimmed; "" for a column that the file does not have."""
+        if column not in self.raw.columns:
+            return [""] * len(rows)
+        cells = self.raw.columns[column]
+        return [cells[int(row)].as_py().strip() for row in np.searchsorted(self.raw.line, self.line[rows])]
+
+    def note_some(self, rule: str, rows: NDArray[np.intp], column: str, why: str, notes: Quarantine) -> None:
+        """Record repaired values: one by one, or where there are many, by one note with their number."""
+        texts = self.read_texts(column, rows[: MAX_NOTES + 1])
+        if len(rows) <= MAX_NOTES:
+            self.repair(rule, rows, column, texts, why, notes)
+        else:
+            reason = f"({column} = {texts[0]}) {why}, like in {len(rows):,} of {len(self):,} rows"
+            self.repair(rule, rows[:1], "", [""], reason, notes)
 
     def refuse(
         self, rule: str, rows: NDArray[np.intp], column: str, values: list[str], why: str | list[str], notes: Quarantine
@@ -60,42 +79,63 @@ class CanonicalTable:
 
 
 def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> CanonicalTable:
-    """Read one published file of any era; every refused row and repaired value is added to `notes`.
+    """Read one published file of any era without the others of its year.
 
     Raises:
-        UnreadableFile: it is not a file of this table.
+        UnreadableFile: it is not a file of this table, or of two eras.
     """
     raw = read_table(data, table, file, notes)
-    era = detect_era(raw)
+    return to_canonical(raw, decide_era([collect_evidence(raw)]), notes)
+
+
+def to_canonical(raw: RawTable, era: Era, notes: Quarantine) -> CanonicalTable:
+    """The canonical columns of a file; every refused row and repaired value is added to `notes`.
+
+    Args:
+        era: the layout of the year's files, see `decide_era`.
+
+    Raises:
+        UnreadableFile: values of one column have two forms.
+    """
+    table, file = raw.table, raw.file
+    forms = detect_forms(raw, era, notes)
     numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
     count = len(raw.line)
     columns: dict[str, NDArray[Any]] = {}
     problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
+    losses: list[tuple[str, NDArray[np.intp]]] = []
+    # Columns of the other era are empty here: whatever they are filled up with is no value.
+    other_era = COLUMNS_OF["until_2018" if era == "since_2019" else "since_2019"]
     for name in COLUMNS[table]:
         if name == "Num_Acc":
             columns[name] = numbers
-        elif name not in raw.columns:
+        elif name not in raw.columns or name in other_era:
             columns[name] = _build_missing_column(name, count)
+        elif name in ("id_usager", "id_vehicule"):
+            columns[name], lost = read_ids(raw.columns[name])
+            losses.append((name, lost))
         elif name in TEXT:
-            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
-            columns[name] = read.clean_text(raw.columns[name], name in _COMPACT, width)
+            columns[name] = strip_decimals(read.clean_text(raw.columns[name], name in _COMPACT), name)
         elif name in ("lat", "long"):
-            columns[name], bad = read.parse_degrees(raw.columns[name], 1e-5 if era == "until_2018" else 1.0)
+            columns[name], bad = read.parse_degrees(raw.columns[name], forms.degrees)
             problems += [
                 (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
                 for row in bad
             ]
         else:
-            parsed = read.parse_column(raw.columns[name], _select_parser(name, era), get_dtype(name))
+            parsed = read.parse_column(raw.columns[name], _select_parser(name, era, forms), get_dtype(name))
             columns[name] = parsed.values
             problems += [(name, *problem) for problem in parsed.problems]
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
+    if table == "caracteristiques":
+        _convert_locations(canonical, raw, forms)
     if era == "until_2018":
         _convert_old_layout(canonical, raw)
     for name, text, rule, reason, rows in problems:
         if name == "grav":
             continue  # checked in the merge: a row of unknown severity is refused, not repaired
+        rows = rows[numbers[rows] != -1]  # a row without accident number is refused as a whole
         notes.add(
             rule,
             table,
@@ -106,6 +146,8 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
             reason,
             numbers[rows].tolist(),
         )
+    for name, rows in losses:
+        canonical.note_some("lost_digits", rows, name, "has lost its last digits to scientific notation", notes)
     if len(invalid):
         texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in invalid]
         canonical.refuse(
@@ -115,17 +157,7 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
     return canonical
 
 
-def detect_era(raw: RawTable) -> str:
-    """`since_2019` or `until_2018`, by columns that only one of them has, else by the accident numbers."""
-    if _SINCE_2019 & raw.columns.keys():
-        return "since_2019"
-    if _UNTIL_2018 & raw.columns.keys() or raw.table == "vehicules":
-        return "until_2018"
-    first = raw.columns["Num_Acc"][0].as_py().strip()[:4] if len(raw.line) else "2019"
-    return "until_2018" if first < "2019" else "since_2019"
-
-
-def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
+def _select_parser(name: str, era: Era, forms: Forms) -> read.Callable[[str], read.Parsed]:
     field = FIELDS[name]
     if name == "hrmn":
         return read.parse_time
@@ -137,7 +169,7 @@ def _select_parser(name: str, era: str) -> read.Callable[[str], read.Parsed]:
         parse = read.build_code_parser(field)
         # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
         return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
-    return read.build_number_parser(field, scale=0.1 if era == "until_2018" and name in ("lartpc", "larrout") else 1.0)
+    return read.build_number_parser(field, scale=forms.metres if name in ("lartpc", "larrout") else 1.0)
 
 
 def _build_missing_column(name: str, count: int) -> NDArray[Any]:
@@ -146,15 +178,21 @@ def _build_missing_column(name: str, count: int) -> NDArray[Any]:
     return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=get_dtype(name))
 
 
+def _convert_locations(table: CanonicalTable, raw: RawTable, forms: Forms) -> None:
+    """Convert departments and communes to INSEE codes."""
+    columns = table.columns
+    pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
+    known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
+    codes = [known.setdefault(at, known.get(at) or read_location(*at, forms.zero_follows)) for at in pairs]
+    columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
+    columns["com"] = np.array([com for _, com in codes], dtype=object)
+    check_locations(raw, columns["dep"], columns["com"])
+
+
 def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
-    """Convert locations, safety equipment and seats of pedestrians of the old layout to the new one."""
+    """Convert missing coordinates, safety equipment and seats of pedestrians of the old layout to the new one."""
     columns = table.columns
     if table.table == "caracteristiques":
-        pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
-        known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-        codes = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
-        columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
-        columns["com"] = np.array([com for _, com in codes], dtype=object)
         nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
         for name in ("lat", "long"):
             columns[name] = np.where(nowhere, np.nan, columns[name])
@@ -174,24 +212,3 @@ def _parse_old_equipment(text: str) -> read.Parsed:
     if use == 2:
         return 0, "", ""
     return (8 if use == 3 or kind else UNKNOWN), "", ""
-
-
-def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
-    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
-    number = read.parse_number(dep) if dep else None
-    if number is None:
-        return dep, com
-    code = int(number)
-    if code in (201, 202):
-        department = "2A" if code == 201 else "2B"
-    elif 971 <= code <= 989:
-        department = str(code)
-    else:
-        department = f"{code // 10:02d}"
-    local = read.parse_number(com) if com else None
-    if local is None:
-        return department, None
-    within = int(local)
-    if len(department) == 3:
-        return department, f"{department[:2]}{within:03d}" if within >= 100 else f"{department}{within:02d}"
-    return department, f"{department}{within:03d}"

@@ -14,14 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.adapters import CanonicalTable, read_canonical
+from accident_reco.models.accidents.data.adapters import CanonicalTable, to_canonical
 from accident_reco.models.accidents.data.coordinates import repair_coordinates
+from accident_reco.models.accidents.data.eras import collect_evidence, decide_era
 from accident_reco.models.accidents.data.integrity import (
     count_identical_users,
     drop_duplicate_users,
-    drop_duplicate_vehicles,
     find_known_severity,
-    find_vehicles,
     keep_accidents,
     link_to_accidents,
     repair_birth_years,
@@ -31,7 +30,9 @@ from accident_reco.models.accidents.data.integrity import (
 )
 from accident_reco.models.accidents.data.lieux import rank_in_accident, select_main_roads
 from accident_reco.models.accidents.data.quarantine import Quarantine
+from accident_reco.models.accidents.data.reading import read_table
 from accident_reco.models.accidents.data.schema import COLUMNS, VICTIM_COLUMNS, get_dtype
+from accident_reco.models.accidents.data.vehicle_keys import drop_duplicate_vehicles, find_vehicles
 from accident_reco.models.accidents.features.context import build_accident_context
 
 Columns = dict[str, NDArray[Any]]
@@ -76,10 +77,12 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Acci
         year: rows of other years are refused; None: no check.
 
     Raises:
-        UnreadableFile: a file is empty or not a file of its table.
+        UnreadableFile: a file is empty or not a file of its table, or the files are not of one era.
     """
     notes = Quarantine(-1 if year is None else year)
-    tables = {name: read_canonical(files[name].data, name, files[name].name, notes) for name in TABLES}
+    raw = {name: read_table(files[name].data, name, files[name].name, notes) for name in TABLES}
+    era = decide_era([collect_evidence(table) for table in raw.values()], year)
+    tables = {name: to_canonical(raw[name], era, notes) for name in TABLES}
     accidents, places, vehicles, users = (tables[name] for name in TABLES)
     keep_accidents(accidents, year, notes)
     order, numbers = sort_numbers(accidents)
