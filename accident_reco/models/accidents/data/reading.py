@@ -194,14 +194,13 @@ def _refuse(raw: RawTable, rule: str, lines: NDArray[np.intp], why: str | list[s
 
 
 def _join_lines(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
-    """The accepted lines without the header, joined from stretches that are as long as possible."""
-    breaks = np.flatnonzero(~keep).tolist() + list(replaced)
-    parts, begin = [], 1
-    for index in sorted(breaks):
-        if index >= begin:
-            parts += [text[starts[begin] : starts[index]], replaced.get(index, b"")]
-            begin = index + 1
-    return b"".join([*parts, text[starts[begin] :]])
+    """The accepted lines, joined from stretches that are as long as possible."""
+    unchanged = keep.copy()
+    unchanged[list(replaced)] = False
+    edges = np.flatnonzero(np.diff(unchanged.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    parts = {int(begin): text[starts[begin] : starts[end]] for begin, end in edges}
+    parts.update({index: line for index, line in replaced.items() if keep[index]})
+    return b"".join(parts[index] for index in sorted(parts))
 
 
 def _parse(body: bytes, separator: str, header: list[str], names: dict[str, str]) -> dict[str, pa.Array]:

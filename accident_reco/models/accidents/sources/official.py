@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, parse_file_name
+from accident_reco.models.accidents.sources.base import Fetched, SourceError
+from accident_reco.models.accidents.sources.naming import parse_file_name
 from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
 
 API: Final = "https://www.data.gouv.fr/api/1/datasets/"
