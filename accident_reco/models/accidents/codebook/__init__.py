@@ -12,6 +12,7 @@ from math import isfinite
 from types import MappingProxyType
 
 from accident_reco.models.accidents.codebook.locations import CARACTERISTIQUES, LIEUX
+from accident_reco.models.accidents.codebook.notation import parse_clock, parse_number
 from accident_reco.models.accidents.codebook.road_users import USAGERS
 from accident_reco.models.accidents.codebook.vehicles import VEHICULES
 
@@ -189,18 +190,4 @@ def to_number(name: str, value: object) -> float | None:
     text = str(value).strip()
     if name == "actp" and text.upper() in LETTERS:
         return LETTERS[text.upper()]
-    if name == "hrmn" and ":" in text:
-        return _parse_clock(text)
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        return None
-    return number if isfinite(number) else None
-
-
-def _parse_clock(text: str) -> int | None:
-    """A time of day such as 17:45 as the integer HHMM; None if it is invalid or has no two-digit minutes."""
-    hours, _, minutes = text.partition(":")
-    if not (hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2 and minutes < "60"):
-        return None
-    return int(hours) * 100 + int(minutes)
+    return parse_clock(text) if name == "hrmn" else parse_number(text)

@@ -7,24 +7,31 @@ year's files is decided in `eras`, other forms of single columns in `forms`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
+from accident_reco.models.accidents.codebook import UNKNOWN
+from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
+from accident_reco.models.accidents.data.cells import NOT_FILLED_IN, Parsed, get_parser
 from accident_reco.models.accidents.data.eras import COLUMNS_OF, Era, collect_evidence, decide_era
-from accident_reco.models.accidents.data.forms import Forms, check_locations, detect_forms, read_location
-from accident_reco.models.accidents.data.ids import read_ids, strip_decimals
+from accident_reco.models.accidents.data.forms import PUBLISHED, Forms, check_locations, detect_forms, read_location
+from accident_reco.models.accidents.data.ids import find_lost_ids, strip_decimals
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.reading import RawTable, read_table
+from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile, read_table
 from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
 
-_COMPACT: Final = frozenset({"num_veh", "pr", "pr1", "dep", "com"})
+_IDS: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
 MAX_NOTES: Final = 20
 """Rows of one cause that get a note each; more get one note with their number."""
+
+Problem = tuple[str, str, str, str, NDArray[np.intp]]
+"""Column, text, rule, reason, rows."""
 
 
 @dataclass
@@ -85,6 +92,7 @@ def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> Can
         UnreadableFile: it is not a file of this table, or of two eras.
     """
     raw = read_table(data, table, file, notes)
+    refuse_lost_numbers(raw)
     return to_canonical(raw, decide_era([collect_evidence(raw)]), notes)
 
 
@@ -101,40 +109,17 @@ def to_canonical(raw: RawTable, era: Era, notes: Quarantine) -> CanonicalTable:
     forms = detect_forms(raw, era, notes)
     numbers, invalid = read.parse_accident_numbers(raw.columns["Num_Acc"])
     lines = raw.line.tolist()
-    count = len(raw.line)
-    columns: dict[str, NDArray[Any]] = {}
-    problems: list[tuple[str, str, str, str, NDArray[np.intp]]] = []
-    losses: list[tuple[str, NDArray[np.intp]]] = []
-    # Columns of the other era are empty here: whatever they are filled up with is no value.
-    other_era = COLUMNS_OF["until_2018" if era == "since_2019" else "since_2019"]
-    for name in COLUMNS[table]:
-        if name == "Num_Acc":
-            columns[name] = numbers
-        elif name not in raw.columns or name in other_era:
-            columns[name] = _build_missing_column(name, count)
-        elif name in ("id_usager", "id_vehicule"):
-            columns[name], lost = read_ids(raw.columns[name])
-            losses.append((name, lost))
-        elif name in TEXT:
-            columns[name] = strip_decimals(read.clean_text(raw.columns[name], name in _COMPACT), name)
-        elif name in ("lat", "long"):
-            columns[name], bad = read.parse_degrees(raw.columns[name], forms.degrees)
-            problems += [
-                (name, raw.columns[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row]))
-                for row in bad
-            ]
-        else:
-            parsed = read.parse_column(raw.columns[name], _select_parser(name, era, forms), get_dtype(name))
-            columns[name] = parsed.values
-            problems += [(name, *problem) for problem in parsed.problems]
+    columns, problems = convert_columns(raw.columns, COLUMNS[table], len(raw.line), era, forms)
+    columns = {name: numbers if name == "Num_Acc" else columns[name] for name in COLUMNS[table]}
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if table == "caracteristiques":
         _convert_locations(canonical, raw, forms)
     if era == "until_2018":
         _convert_old_layout(canonical, raw)
     for name, text, rule, reason, rows in problems:
-        if name == "grav":
-            continue  # checked in the merge: a row of unknown severity is refused, not repaired
+        # Unknown severities are refused in the merge; values that are not filled in by the official rule are no repair.
+        if name == "grav" or rule == NOT_FILLED_IN:
+            continue
         rows = rows[numbers[rows] != -1]  # a row without accident number is refused as a whole
         notes.add(
             rule,
@@ -146,8 +131,10 @@ def to_canonical(raw: RawTable, era: Era, notes: Quarantine) -> CanonicalTable:
             reason,
             numbers[rows].tolist(),
         )
-    for name, rows in losses:
-        canonical.note_some("lost_digits", rows, name, "has lost its last digits to scientific notation", notes)
+    for name in ("id_vehicule", "id_usager"):
+        if name in raw.columns and name in columns:
+            lost = find_lost_ids(raw.columns[name], columns[name])
+            canonical.note_some("lost_digits", lost, name, "has lost its last digits to scientific notation", notes)
     if len(invalid):
         texts = [raw.columns["Num_Acc"][int(row)].as_py() for row in invalid]
         canonical.refuse(
@@ -157,19 +144,50 @@ def to_canonical(raw: RawTable, era: Era, notes: Quarantine) -> CanonicalTable:
     return canonical
 
 
-def _select_parser(name: str, era: Era, forms: Forms) -> read.Callable[[str], read.Parsed]:
-    field = FIELDS[name]
-    if name == "hrmn":
-        return read.parse_time
-    if name == "an":
-        return read.parse_year
-    if name == "vma":
-        return read.build_speed_parser(field)
-    if field.kind == "code":
-        parse = read.build_code_parser(field)
-        # Until 2017 a pedestrian on rollers was category 4; since 2018 the codebook knows pedestrians (3) only.
-        return parse if name != "catu" or era == "since_2019" else lambda text: parse("3" if text[:1] == "4" else text)
-    return read.build_number_parser(field, scale=forms.metres if name in ("lartpc", "larrout") else 1.0)
+def refuse_lost_numbers(raw: RawTable) -> None:
+    """Raises UnreadableFile where a spreadsheet has saved the accident numbers as 2,024E+11."""
+    row = read.find_lost_digits(raw.columns["Num_Acc"])
+    if row is not None:
+        raise UnreadableFile(
+            f"{raw.file} line {raw.line[row]}: Num_Acc = {raw.columns['Num_Acc'][row].as_py().strip()[:40]} has lost "
+            f"its digits (scientific notation of fewer than 12 digits); fix: format the column as a number without "
+            f"decimals, or as text, before saving, or use the file as published"
+        )
+
+
+def convert_columns(
+    raw: Mapping[str, pa.Array], names: Iterable[str], count: int, era: Era, forms: Forms | None = None
+) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
+    """Canonical columns, each of shape (count,), of raw text in the layout of an era, and what is not taken literally.
+
+    Columns that are absent, or of the other era only, are missing in every row. `Num_Acc` is left to
+    `values.parse_accident_numbers`; what old layouts state differently is left to `to_canonical`.
+
+    Args:
+        forms: how the file writes its values; by default as published in the era.
+    """
+    forms = forms or PUBLISHED[era]
+    # Columns of the other era are empty here: whatever they are filled up with is no value.
+    other_era = COLUMNS_OF["until_2018" if era == "since_2019" else "since_2019"]
+    columns: dict[str, NDArray[Any]] = {}
+    problems: list[Problem] = []
+    for name in names:
+        if name == "Num_Acc":
+            continue
+        if name not in raw or name in other_era:
+            columns[name] = _build_missing_column(name, count)
+        elif name in TEXT:
+            columns[name] = strip_decimals(read.clean_text(raw[name], name in _IDS), name)
+        elif name in ("lat", "long"):
+            columns[name], bad = read.parse_degrees(raw[name], forms.degrees, name == "lat")
+            problems += [
+                (name, raw[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row])) for row in bad
+            ]
+        else:
+            parsed = read.parse_column(raw[name], get_parser(name, forms.layout_of(name, era)), get_dtype(name))
+            columns[name] = parsed.values
+            problems += [(name, *problem) for problem in parsed.problems]
+    return columns, problems
 
 
 def _build_missing_column(name: str, count: int) -> NDArray[Any]:
@@ -203,9 +221,9 @@ def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
         columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
 
 
-def _parse_old_equipment(text: str) -> read.Parsed:
+def _parse_old_equipment(text: str) -> Parsed:
     """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
-    number = read.parse_number(text)
+    number = parse_number(text)
     kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
     if use == 1:
         return (kind if kind in (1, 2, 3, 4, 9) else UNKNOWN), "", ""

@@ -50,6 +50,7 @@ HOSPITALISED_REDEFINED: Final = 2018
 MAX_AGE_YEARS: Final = 3
 
 REFUSING: Final = tuple(name for name in RULES_IN_ORDER if RULES[name].disposition == REFUSED)
+REPAIRING: Final = tuple(name for name in RULES_IN_ORDER if name not in REFUSING)
 LOSING: Final = (*REFUSING, "no_vehicle", "no_place")
 """Rules that leave references without their row."""
 
@@ -190,7 +191,7 @@ def check_codes(year: Summary) -> CheckOutcome:
     total = sum(year["repaired"].values())
     reason = "; ".join(problems) or f"all codes are in the codebook ({total:,} values repaired)"
     if repaired:
-        reason = lead_with_cause(year, reason, RULES_IN_ORDER, MAX_REPAIRED, repaired)
+        reason = lead_with_cause(year, reason, REPAIRING, MAX_REPAIRED, repaired)
     return CheckOutcome(CODES, not problems, f"{year['an']}: {reason}", numbers={"repaired": total})
 
 

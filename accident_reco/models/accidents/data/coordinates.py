@@ -39,6 +39,8 @@ def repair_coordinates(accidents: CanonicalTable, notes: Quarantine) -> None:
     """
     columns = accidents.columns
     lat, long = columns["lat"].astype(np.float64), columns["long"].astype(np.float64)
+    # -1 is a longitude in the west of France, and the mark of a missing one where there is no latitude either.
+    long[(long == -1) & np.isnan(lat)] = np.nan
     position = {name: index for index, name in enumerate(_NAMES)}
     box = np.array([position.get(dep or "", 0) for dep in columns["dep"].tolist()], dtype=np.intp)
     south, north, west, east = _EDGES[box].T if len(box) else np.empty((4, 0))

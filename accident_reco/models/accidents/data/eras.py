@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
 from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile
 
@@ -96,7 +97,7 @@ def _find_filled(raw: RawTable, names: Sequence[str]) -> Iterator[Filled]:
 
 def _is_value(text: str) -> bool:
     # Programs that fill empty columns write 0 or -1 into all of them.
-    return read.parse_number(text) not in (0.0, -1.0)
+    return parse_number(text) not in (0.0, -1.0)
 
 
 def decide_era(evidence: Sequence[EraEvidence], year: int | None = None) -> Era:

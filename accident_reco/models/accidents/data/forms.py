@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.data import values as read
+from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data.eras import FEW_ROWS, Era, iterate_texts
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile
@@ -49,6 +49,12 @@ class Forms:
     degrees: float = 1.0
     metres: float = 1.0
     zero_follows: bool = False
+
+    def layout_of(self, column: str, era: Era) -> Era:
+        """The era whose layout a column has."""
+        if column in ("larrout", "lartpc"):
+            return "since_2019" if self.metres == 1 else "until_2018"
+        return era
 
 
 PUBLISHED: Final[Mapping[Era, Forms]] = {"since_2019": Forms(), "until_2018": Forms(1e-5, 0.1, True)}
@@ -88,14 +94,14 @@ def _note(raw: RawTable, column: str, what: str, notes: Quarantine) -> None:
 def _find_first(raw: RawTable, column: str, texts: frozenset[str] | None = None) -> tuple[int, str]:
     """Line and text of the first cell with a value, or with one of `texts`."""
     cells = raw.columns[column]
-    wanted = texts or frozenset(text for text, _ in iterate_texts(cells) if read.parse_number(text) != 0)
+    wanted = texts or frozenset(text for text, _ in iterate_texts(cells) if parse_number(text) != 0)
     row = next((row for row in range(len(cells)) if cells[row].as_py().strip() in wanted), 0)
     return int(raw.line[row]), cells[row].as_py().strip()
 
 
 def _list_numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distinct positive magnitudes of a column and the number of their rows."""
-    found = [(abs(number), count) for text, count in iterate_texts(column) if (number := read.parse_number(text))]
+    found = [(abs(number), count) for text, count in iterate_texts(column) if (number := parse_number(text))]
     values = [(number, count) for number, count in found if number not in (0.0, 1.0)]
     return np.array([number for number, _ in values]), np.array([count for _, count in values], dtype=np.int64)
 
@@ -157,7 +163,7 @@ def _detect_department_form(raw: RawTable, published: bool) -> bool:
 
 def _form_of_department(text: str) -> bool | None:
     """True: followed by a 0 (590, 201); False: INSEE code (59, 2A); None: either (10 to 90 by ten, 971) or neither."""
-    number = read.parse_number(text)
+    number = parse_number(text)
     if number is None:
         return False if text.strip().lstrip("0").upper() in ("2A", "2B") else None
     if number in _OVERSEAS or number != int(number) or not 1 <= number <= 969:
@@ -185,7 +191,7 @@ def _iterate_locations(raw: RawTable) -> Iterator[tuple[int | None, int | None, 
 
 
 def _to_whole(text: str) -> int | None:
-    number = read.parse_number(text)
+    number = parse_number(text)
     return int(number) if number is not None and number == int(number) else None
 
 

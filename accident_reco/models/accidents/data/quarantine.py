@@ -66,7 +66,7 @@ RULES: Final = MappingProxyType(
                 "severity",
                 REFUSED,
                 "row kept in quarantine",
-                "fill in grav, or leave it: such rows are not used in training",
+                "fill in grav; rows without it are not used in training",
             ),
             QuarantineRule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
             QuarantineRule("code", REPAIRED, "read as unknown", _REPORT),

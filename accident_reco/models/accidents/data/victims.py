@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.adapters import CanonicalTable, to_canonical
+from accident_reco.models.accidents.data.adapters import CanonicalTable, refuse_lost_numbers, to_canonical
 from accident_reco.models.accidents.data.coordinates import repair_coordinates
 from accident_reco.models.accidents.data.eras import collect_evidence, decide_era
 from accident_reco.models.accidents.data.integrity import (
@@ -81,6 +81,8 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Acci
     """
     notes = Quarantine(-1 if year is None else year)
     raw = {name: read_table(files[name].data, name, files[name].name, notes) for name in TABLES}
+    for table in raw.values():
+        refuse_lost_numbers(table)
     era = decide_era([collect_evidence(table) for table in raw.values()], year)
     tables = {name: to_canonical(raw[name], era, notes) for name in TABLES}
     accidents, places, vehicles, users = (tables[name] for name in TABLES)

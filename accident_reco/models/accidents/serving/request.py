@@ -46,7 +46,7 @@ RECORD_FIELDS: Final = tuple(
 )
 
 _LETTERS: Final = ("A", "B")
-_TIME_PATTERN: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$"
+_TIME_PATTERN: Final = r"^([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 _UNKNOWN_HINT: Final = "-1 or absent: unknown"
 
 

@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
-from accident_reco.models.accidents.data.ids import read_ids
 from accident_reco.models.accidents.data.victims import AccidentYear, RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco_tests.support.baac import year
@@ -150,11 +148,3 @@ def test_ids_of_road_users_that_are_lost() -> None:
     doubled = FILES["usagers"].data + b"\n" + FILES["usagers"].data.split(b"\n", 1)[1]
     refused = build_victims({**FILES, "usagers": RawFile("u.csv", doubled)}, 2022)
     assert (refused.quarantine.rule == "duplicate_key").sum() == len(EXPECTED.victims)
-
-
-def test_read_ids() -> None:
-    """Ids without digits lost, and the rows of those with."""
-    cells = ["155\u00a0781\u00a0758", "155781758.0", "", "0.0", "1.55781758E8", "1.6E+08", "155.781.758"]
-    found, lost = read_ids(pa.array(cells))
-    assert found.tolist() == ["155781758", "155781758", None, None, "155781758", None, "155781758"]
-    assert lost.tolist() == [5]
