@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,6 +202,17 @@ class ModelServing(ABC):
         """
         return None
 
+    scores_csv: ClassVar[bool] = False
+    """Whether the model scores whole CSV files (`score_csv`)."""
+
+    def score_csv(self, version: Any, source: BinaryIO) -> Iterator[bytes]:
+        """Score a CSV file with a loaded version; yields the CSV of the result in chunks, in constant memory.
+
+        Raises:
+            ValueError: the header has no column of the model, or a line is too long.
+        """
+        raise NotImplementedError
+
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         """Data that the champion was not trained on, or the reason why there is none."""
         return "new data is not watched"
@@ -377,6 +388,14 @@ class ModelTraining(ABC):
         """Runs that follow a training, such as batch scores of the champion."""
         return iter(())
 
+    def backfill_steps(self, first: str, last: str) -> Sequence[Step]:
+        """Runs that ingest a range of partitions again, in order; empty for a model without partitions of its own.
+
+        Raises:
+            ValueError: `first` or `last` is no partition, or the range is empty.
+        """
+        return ()
+
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         """Write the exact inputs of a candidate into a folder, for `restore_inputs`.
 
@@ -447,6 +466,30 @@ class DemoScenario(ABC):
         """Request bodies with `count` predictions in total, like the data of a period."""
 
 
+# Files before they are ingested
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """A file of published data, inspected without ingesting it.
+
+    Args:
+        file: path below the inspected folder.
+        content: what it holds, such as a table's name and its year.
+        layout: how it is written: era of the format, encoding, separator.
+        rows: rows that an ingestion reads; 0 for a file that cannot be read.
+        rejected: reason → rows that an ingestion would quarantine.
+        problem: why the file as a whole cannot be read; empty if it can.
+    """
+
+    file: str
+    content: str
+    layout: str = ""
+    rows: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
+
+
 # The model
 
 
@@ -496,6 +539,13 @@ class Model(ABC):
 
     def dashboards(self) -> Sequence[Dashboard]:
         """Grafana dashboards of the model, beside those that `deploy/grafana` has for all models."""
+        return ()
+
+    def inspect_files(self, folder: Path) -> Sequence[FileReport]:
+        """What an ingestion would read from a folder of files, for `accident-reco inspect`. Stores nothing.
+
+        Only files that the model recognises; empty where there are none.
+        """
         return ()
 
     def demo(self) -> DemoScenario | None:

@@ -38,3 +38,14 @@ def find_years_with(instance: dg.DagsterInstance, asset: dg.AssetKey, field: str
         if recorded is not None and recorded.value == value:
             found.add(year)
     return found
+
+
+def require_years(first: str, last: str) -> None:
+    """Check that a range of years can be ingested.
+
+    Raises:
+        ValueError: a year is no partition, or the range is empty.
+    """
+    known = years.get_partition_keys()
+    if first not in known or last not in known or first > last:
+        raise ValueError(f"{first}-{last} is no range of years from {known[0]} to {known[-1]}")

@@ -14,7 +14,7 @@ from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest, canonical_json, sha256
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
-from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with
+from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
 from accident_reco.models.accidents.model import BASE, AccidentModel
 from accident_reco.models.accidents.settings import AccidentSettings, select_settings
 from accident_reco.settings import Settings
@@ -198,6 +198,12 @@ class AccidentTraining(ModelTraining):
         )
         for first, last in find_year_ranges(offered - scored):
             yield Step(f"score_{self._model.name}", "not scored by the champion yet", first, last)
+
+    def backfill_steps(self, first: str, last: str) -> Sequence[Step]:
+        if not self._model.is_base:
+            return ()
+        require_years(first, last)
+        return (Step("ingest_accidents", "requested", first, last), Step("load_accidents", "years were ingested again"))
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         from accident_reco.models.accidents.training.inputs import save_inputs

@@ -13,23 +13,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from accident_reco.models.accidents.serving.columns import to_columns
-from accident_reco.models.accidents.serving.csv_rows import (
-    ANSWER_FIELDS,
-    ANSWER_HEADER,
-    CsvRow,
-    CsvTable,
-    LineSplitter,
-    write_rows,
-)
-from accident_reco.models.accidents.serving.routes import build_log_rows, build_predictions
+from accident_reco.models.accidents.serving.csv_rows import ANSWER_HEADER, CsvTable, LineSplitter, write_rows
+from accident_reco.models.accidents.serving.csv_scoring import BATCH_ROWS, score_lines
+from accident_reco.models.accidents.serving.routes import build_log_rows
 from serving.common.app import build_router
 from serving.common.problems import Problem, responses
 from serving.common.spool import Spool
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 
-BATCH_ROWS: Final = 1000
 # Maximum wait of a batch for the writer of the prediction log to catch up.
 _MAX_LOG_WAIT_SECONDS: Final = 2.0
 _CSV_TYPES: Final = ("text/csv", "text/plain", "application/csv", "application/vnd.ms-excel")
@@ -159,32 +151,14 @@ class _Upload:
         first = self._number + 1
         self._number += len(lines)
         started = time.perf_counter()
-        # In a thread, so that other requests are served meanwhile.
-        rows, good, users = await asyncio.to_thread(self._score_now, first, lines)
-        inputs = [row.values for row in good]
-        answers = iter(users)
-        out: list[list[Any]] = []
-        for row in rows:
-            if row.error is not None:
-                out.append([row.line, *row.keys, *([""] * len(ANSWER_FIELDS)), row.error])
-                continue
-            user = next(answers)
-            out.append([row.line, *row.keys, *(user[name] for name in ANSWER_FIELDS), ""])
-        spool.write(await asyncio.to_thread(write_rows, out))
-        self._outcomes.labels(self._champion.name, "predicted").inc(len(good))
-        self._outcomes.labels(self._champion.name, "refused").inc(len(rows) - len(good))
-        if good:
-            await self._log(time.perf_counter() - started, inputs, users)
-
-    def _score_now(self, first: int, lines: list[str]) -> tuple[list[CsvRow], list[CsvRow], list[dict[str, Any]]]:
         assert self._table is not None
-        numbered = ((number, line) for number, line in enumerate(lines, first) if line.strip())
-        rows = [self._table.row(number, line) for number, line in numbered]
-        good = [row for row in rows if row.error is None]
-        if not good:
-            return rows, good, []
-        columns = to_columns([row.values or {"catu": None} for row in good])
-        return rows, good, build_predictions(self._champion.model.answer(columns))
+        # In a thread, so that other requests are served meanwhile.
+        scored = await asyncio.to_thread(score_lines, self._table, self._champion.model, first, lines)
+        spool.write(await asyncio.to_thread(write_rows, scored.rows))
+        self._outcomes.labels(self._champion.name, "predicted").inc(len(scored.users))
+        self._outcomes.labels(self._champion.name, "refused").inc(scored.rejected)
+        if scored.users:
+            await self._log(time.perf_counter() - started, scored.inputs, scored.users)
 
     async def _log(self, seconds: float, inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> None:
         deadline = time.monotonic() + _MAX_LOG_WAIT_SECONDS

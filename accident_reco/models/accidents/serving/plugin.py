@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class AccidentServing(ModelServing):
     """Serves one probability per road user, from whole accidents, single records, CSV files or tensors."""
 
     label = LABEL
+    scores_csv = True
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -65,6 +66,11 @@ class AccidentServing(ModelServing):
         from accident_reco.models.accidents.serving.tensors import AccidentAdapter
 
         return AccidentAdapter()
+
+    def score_csv(self, version: AccidentScorer, source: BinaryIO) -> Iterator[bytes]:
+        from accident_reco.models.accidents.serving.csv_scoring import score_file
+
+        return score_file(version, source)
 
     def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return monitoring.convert_inputs(inputs)
