@@ -33,7 +33,7 @@ class Resave:
         separator, encoding, newline: of the file.
         merged: with the columns of the other era, empty, as when all years were concatenated.
         filled: what merged columns hold instead of nothing.
-        shuffled: with the rows in another order.
+        shuffled: with the accidents in another order, the rows of each as they were.
         index: with a column of row numbers.
         damage: column → what is written instead of all its values.
     """
@@ -71,7 +71,9 @@ def _save(table: str, frame: pd.DataFrame, how: Resave, seed: int) -> bytes:
         if name in frame:
             frame[name] = text
     if how.shuffled:
-        frame = frame.sample(frac=1, random_state=seed)
+        number = frame.columns[0]
+        accidents = frame[[number]].drop_duplicates().sample(frac=1, random_state=seed)
+        frame = accidents.merge(frame, on=number, how="left")[list(frame)]
     quoting: Literal[0, 1, 2, 3] = csv.QUOTE_ALL if how.tool == "csv" and how.separator == ";" else csv.QUOTE_MINIMAL
     decimal = "."
     if how.tool == "pandas":

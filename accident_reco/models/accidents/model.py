@@ -9,8 +9,11 @@ from accident_reco.contract import Model, ModelServing, ModelTraining, Task
 from accident_reco.models.accidents.settings import AccidentSettings, FeatureSet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Table
 
+    from accident_reco.contract import FileReport
     from accident_reco.dashboards import Dashboard
     from accident_reco.models.accidents.demo import AccidentDemo
 
@@ -65,6 +68,11 @@ class AccidentModel(Model):
         from accident_reco.models.accidents.dashboards import DASHBOARDS
 
         return DASHBOARDS if self.is_base else ()
+
+    def inspect_files(self, folder: Path) -> Sequence[FileReport]:
+        from accident_reco.models.accidents.inspection import inspect_folder
+
+        return inspect_folder(folder) if self.is_base else ()
 
     def demo(self) -> AccidentDemo | None:
         from accident_reco.models.accidents.demo import AccidentDemo

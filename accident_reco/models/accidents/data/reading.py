@@ -22,6 +22,8 @@ from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTION
 # Columns with nearly as many distinct values as rows, which are not dictionary-encoded.
 _UNENCODED = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
 
+MIXED = "UTF-8 with bytes of Windows-1252"
+
 
 class UnreadableFile(ValueError):
     """A file is not a file of its table; the message states what was found and what was expected."""
@@ -29,7 +31,7 @@ class UnreadableFile(ValueError):
 
 @dataclass
 class RawTable:
-    """Columns of one file as text, one entry per accepted line."""
+    """Columns of one file as text, one entry per accepted line. `layout` states encoding and separator."""
 
     table: str
     file: str
@@ -38,10 +40,27 @@ class RawTable:
     rows_in: int
     text: bytes
     starts: NDArray[np.int64]
+    layout: str = ""
 
     def raw(self, lines: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """The text of physical lines (1-based)."""
         return [self.text[self.starts[n - 1] : self.starts[n] - 1].decode("utf-8") for n in lines]
+
+
+def detect_encoding(data: bytes) -> str:
+    """`UTF-8`, `UTF-8 with BOM`, `UTF-16`, `Windows-1252`, or `UTF-8 with bytes of Windows-1252`."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    if len(data) > 3 and (data[1] == 0 or data[0] == 0) and data[:200].count(0) >= len(data[:200]) // 3:
+        return "UTF-16"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", errors="surrogateescape")
+        invalid = sum("\udc80" <= letter <= "\udcff" for letter in text)
+        valid = sum(letter > "\x7f" for letter in text) - invalid
+        return MIXED if valid > invalid else "Windows-1252"
+    return "UTF-8 with BOM" if data.startswith(b"\xef\xbb\xbf") else "UTF-8"
 
 
 def decode(data: bytes) -> tuple[bytes, list[int]]:
@@ -50,26 +69,21 @@ def decode(data: bytes) -> tuple[bytes, list[int]]:
     Accepts UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
     """
     bad_lines: list[int] = []
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        data = data.decode("utf-16", errors="replace").encode()
-    elif len(data) > 3 and (data[1] == 0 or data[0] == 0) and data[:200].count(0) >= len(data[:200]) // 3:
-        data = data.decode("utf-16-le" if data[1] == 0 else "utf-16-be", errors="replace").encode()
+    encoding = detect_encoding(data)
+    if encoding == "UTF-16":
+        known = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        data = data.decode("utf-16" if known else "utf-16-le" if data[1] == 0 else "utf-16-be", "replace").encode()
     elif data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+    if encoding == MIXED:
         text = data.decode("utf-8", errors="surrogateescape")
-        invalid = sum("\udc80" <= letter <= "\udcff" for letter in text)
-        valid = sum(letter > "\x7f" for letter in text) - invalid
-        if valid > invalid:
-            bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
-            text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
-            data = text.encode()
-        else:
-            data = data.decode("cp1252", errors="replace").encode()
+        bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
+        text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+        data = text.encode()
+    elif encoding == "Windows-1252":
+        data = data.decode("cp1252", errors="replace").encode()
     return data, bad_lines
 
 
@@ -96,7 +110,9 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     keep = np.diff(starts) > 1
     keep[0] = False
     rows_in = int(keep.sum())
-    raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts)
+    shown = {"\t": "tabs"}.get(separator, f"'{separator}'")
+    layout = f"{detect_encoding(data)}, separated by {shown}"
+    raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts, layout)
     if b"\0" in text:
         broken = np.add.reduceat(buffer == 0, starts[:-1]).astype(bool) & keep
         keep &= ~broken

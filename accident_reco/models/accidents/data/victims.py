@@ -6,7 +6,7 @@ No road user is lost or duplicated: rows in = rows out + refused, in every table
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class AccidentYear:
     counts: dict[str, TableCount]
     eras: dict[str, str]
     identical_users: int = 0
+    layouts: dict[str, str] = field(default_factory=dict)
 
 
 def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> AccidentYear:
@@ -125,6 +126,7 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Acci
         counts=counts,
         eras={name: table.era for name, table in tables.items()},
         identical_users=identical,
+        layouts={name: table.layout for name, table in raw.items()},
     )
 
 

@@ -41,12 +41,28 @@ class DirectorySource:
 
     @cached_property
     def _found(self) -> tuple[dict[int, dict[str, str]], list[str]]:
-        years, notes = select_complete_years(group_by_year(self._labels, self._list_years))
+        years, notes = select_complete_years(self.list_files())
         notes += [*self._unreadable, *self.listing.notes, *list_near_misses(self._labels)]
         if not years:
             seen = "; ".join(notes) or "no such file at all"
             raise SourceError(f"no complete year in {self.location}: looked for {EXPECTED_FILES}, at any depth; {seen}")
         return years, notes
+
+    def paths(self) -> list[str]:
+        """Paths of all files below the location.
+
+        Raises:
+            SourceError: the location does not exist, or holds too many files.
+        """
+        return list(self._labels)
+
+    def list_files(self) -> dict[int, dict[str, list[str]]]:
+        """Paths by year and table, of incomplete years too, the one that is read first."""
+        return group_by_year(self._labels, self._list_years)
+
+    def unreadable(self) -> list[str]:
+        """Notes on files of several years that could not be read, once they were listed."""
+        return list(self._unreadable)
 
     def _list_years(self, path: str, table: str) -> Iterable[int]:
         """Years of the rows of a file; none, with a note, for one that cannot be read."""
@@ -89,7 +105,14 @@ class DirectorySource:
 
     def fetch(self, year: int, table: str) -> Fetched:
         """One file, unpacked; of a file of several years the rows of this one."""
-        path = self._files(year)[table]
+        return self.fetch_path(self._files(year)[table], year, table)
+
+    def fetch_path(self, path: str, year: int, table: str) -> Fetched:
+        """The file of a path, likewise.
+
+        Raises:
+            SourceError: it cannot be fetched, unpacked or split.
+        """
         label = self._labels[path]
         name, address = path.replace("#", "/").rsplit("/", 1)[-1], self.listing.address(label)
         named = parse_path(path)
