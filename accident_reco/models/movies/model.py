@@ -9,8 +9,11 @@ from accident_reco.contract import Model, ModelServing, ModelTraining, Task
 from accident_reco.models.movies.settings import MovieSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Table
 
+    from accident_reco.contract import FileReport
     from accident_reco.dashboards import Dashboard
 
 
@@ -25,7 +28,7 @@ class MovieModel(Model):
     settings = MovieSettings
     access: ClassVar = {
         "services": {"ratings": "SELECT, INSERT, UPDATE", "movies": "SELECT", "rating_loads": "SELECT"},
-        "reader": dict.fromkeys(("ratings", "movies", "rating_loads", "rating_quarantine"), "SELECT"),
+        "reader": dict.fromkeys(("ratings", "movies", "rating_loads", "rating_quarantine", "published_ids"), "SELECT"),
     }
 
     def tables(self) -> Sequence[Table]:
@@ -47,6 +50,11 @@ class MovieModel(Model):
         from accident_reco.models.movies.dashboards import DASHBOARDS
 
         return DASHBOARDS
+
+    def inspect_files(self, folder: Path) -> Sequence[FileReport]:
+        from accident_reco.models.movies.inspection import inspect_folder
+
+        return inspect_folder(folder)
 
 
 MODEL: Final = MovieModel()
