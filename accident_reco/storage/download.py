@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import socket
 import ssl
 import tempfile
@@ -17,8 +18,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import IO
+from typing import IO, Any
 
 import httpcore
 import httpx
@@ -32,6 +34,8 @@ FRAMING_BYTES = 1 << 20
 # A larger body is kept on disk while it is fetched.
 SPOOL_BYTES = 16 << 20
 CHUNK = 1 << 20
+MAX_WAIT_S = 60.0
+"""Longest wait before another attempt, whatever the server requests."""
 
 
 class DownloadError(RuntimeError):
@@ -78,6 +82,35 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 @dataclass
+class _Partial:
+    """What has arrived of a body, kept when the connection breaks, so that the next attempt requests the rest.
+
+    `validator` is the entity tag or the time that the server gave for the body: only the same body is continued.
+    """
+
+    stream: IO[bytes]
+    digest: Any = field(default_factory=hashlib.sha256)
+    size: int = 0
+    url: str = ""
+    validator: str = ""
+
+    def restart(self, url: str = "", validator: str = "") -> None:
+        """Forget what has arrived."""
+        self.stream.seek(0)
+        self.stream.truncate()
+        self.digest, self.size, self.url, self.validator = hashlib.sha256(), 0, url, validator
+
+    def write(self, chunk: bytes) -> None:
+        self.stream.write(chunk)
+        self.digest.update(chunk)
+        self.size += len(chunk)
+
+    def can_continue(self, url: str) -> bool:
+        """Whether the rest of the body at a URL may be requested."""
+        return self.size > 0 and self.url == url and self.validator != ""
+
+
+@dataclass
 class Downloader:
     """Fetches whole bodies.
 
@@ -102,15 +135,28 @@ class Downloader:
         Raises:
             DownloadError: not allowed, too large, too slow, not found, or failed at the last attempt.
         """
+        stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+        partial = _Partial(stream)
+        try:
+            self._fetch_with_retries(url, partial, accept)
+        except BaseException:
+            stream.close()
+            raise
+        return Download(partial.url, stream, partial.digest.hexdigest(), partial.size)
+
+    def _fetch_with_retries(self, url: str, partial: _Partial, accept: Callable[[Download], str | None] | None) -> None:
         deadline = time.monotonic() + self.timeout_s
         reason = ""
         for attempt in range(1, self.attempts + 1):
             try:
-                download = self._fetch(url, deadline)
-                problem = accept(download) if accept is not None else None
+                self._fetch(url, deadline, partial)
+                partial.stream.seek(0)
+                body = Download(partial.url, partial.stream, partial.digest.hexdigest(), partial.size)
+                problem = accept(body) if accept is not None else None
+                partial.stream.seek(0)
                 if problem is None:
-                    return download
-                download.stream.close()
+                    return
+                partial.restart()
                 raise RetryableError(problem)
             except RetryableError as error:
                 reason = str(error)
@@ -120,18 +166,19 @@ class Downloader:
                 self.sleep(wait)
         raise DownloadError(f"{url}: {reason} (tried {attempt} times)")
 
-    def _fetch(self, url: str, deadline: float) -> Download:
+    def _fetch(self, url: str, deadline: float, partial: _Partial) -> None:
         # Headers and chunk sizes are not part of the body, but limited too.
         limits = ExchangeLimits(deadline, 2 * self.max_bytes + FRAMING_BYTES)
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                with self._open(url, limits) as response:
+                with self._open(url, limits, partial) as response:
                     if response.status in REDIRECTS:
                         url = _redirect_target(response, url)
                         continue
-                    _raise_for_status(response, url)
-                    stream, sha256, size = spool(self._body(response, url))
-                    return Download(url, stream, sha256, size)
+                    _prepare_body(response, url, partial)
+                    for chunk in self._body(response, url, partial.size):
+                        partial.write(chunk)
+                    return
         except httpcore.TimeoutException:
             if limits.is_over:
                 late = f"not finished after {self.timeout_s:g} s ({limits.received:,} bytes so far)"
@@ -144,12 +191,14 @@ class Downloader:
         raise DownloadError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
     @contextmanager
-    def _open(self, url: str, limits: ExchangeLimits) -> Iterator[httpcore.Response]:
+    def _open(self, url: str, limits: ExchangeLimits, partial: _Partial) -> Iterator[httpcore.Response]:
         parts = _parse(url)
         backend = BoundedBackend(self._address(url, parts), limits)
         connect = min(10.0, self.read_timeout_s)
         timeout = {"connect": connect, "read": self.read_timeout_s, "write": self.read_timeout_s, "pool": connect}
         headers = [(b"Host", parts.netloc), (b"User-Agent", b"accident-reco"), (b"Accept-Encoding", b"identity")]
+        if partial.can_continue(url):
+            headers += [(b"Range", b"bytes=%d-" % partial.size), (b"If-Range", partial.validator.encode("latin-1"))]
         target = httpcore.URL(scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path)
         with (
             httpcore.ConnectionPool(ssl_context=_ssl_context(), network_backend=backend) as pool,
@@ -181,13 +230,13 @@ class Downloader:
             raise RetryableError(f"{host} has no address")
         return sorted(addresses, key=lambda address: ":" in address)[0]
 
-    def _body(self, response: httpcore.Response, url: str) -> Iterator[bytes]:
+    def _body(self, response: httpcore.Response, url: str, start: int) -> Iterator[bytes]:
         # Always a number: the HTTP parser rejects any other length.
         announced = _header(response, "content-length")
-        expected = int(announced) if announced else None
+        expected = start + int(announced) if announced else None
         if expected is not None and expected > self.max_bytes:
             raise DownloadError(f"{url}: {expected:,} bytes announced, the cap is {self.max_bytes:,}")
-        size = 0
+        size = start
         for chunk in _decoded(response, url):
             size += len(chunk)
             if size > self.max_bytes:
@@ -254,11 +303,49 @@ def _decoded(response: httpcore.Response, url: str) -> Iterator[bytes]:
         raise RetryableError("the gzip encoding ends early")
 
 
+def _prepare_body(response: httpcore.Response, url: str, partial: _Partial) -> None:
+    """Check the status; continue the partial body where the response does, and restart it where it does not.
+
+    Raises:
+        DownloadError, RetryableError: the response has no body that is wanted.
+    """
+    if partial.can_continue(url) and response.status in (206, 416):
+        begins = _header(response, "content-range").startswith(f"bytes {partial.size}-")
+        if response.status == 206 and begins and not _header(response, "content-encoding"):
+            return
+        partial.restart()
+        raise RetryableError(f"the rest of the body was requested, answered was {response.status} with another part")
+    _raise_for_status(response, url)
+    tag, modified = _header(response, "etag"), _header(response, "last-modified")
+    validator = tag if tag and not tag.startswith("W/") else modified
+    partial.restart(url, "" if _header(response, "content-encoding") else validator)
+
+
 def _raise_for_status(response: httpcore.Response, url: str) -> None:
     code = response.status
     if code == 429 or code >= 500:
-        retry = _header(response, "retry-after")
-        wait = min(float(retry), 60.0) if retry.isascii() and retry.isdecimal() else None
-        raise RetryableError(f"answered {code}", wait)
+        raise RetryableError(f"answered {code}", _parse_retry_after(_header(response, "retry-after")))
     if code != 200:
         raise DownloadError(f"{url}: answered {code}")
+
+
+def _parse_retry_after(value: str) -> float | None:
+    """Seconds of a Retry-After header, at most `MAX_WAIT_S`: a number, or a date."""
+    if value.isascii() and value.isdecimal():
+        return min(float(value), MAX_WAIT_S)
+    try:
+        at = parsedate_to_datetime(value)
+        return min(max(at.timestamp() - time.time(), 0.0), MAX_WAIT_S)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def find_web_page(body: Download) -> str | None:
+    """`a web page (its title) instead of a file` for a body that is HTML; None for others. The stream is rewound."""
+    start = body.stream.read(4096)
+    body.stream.seek(0)
+    text = start.decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
+    if not re.match(r"<(!doctype html|html|head|body)", text, re.IGNORECASE):
+        return None
+    title = re.search(r"<title[^>]*>\s*(.{1,80}?)\s*</title>", text, re.IGNORECASE | re.DOTALL)
+    return f"a web page ({title[1] if title else 'without a title'}) instead of a file"

@@ -40,11 +40,13 @@ def inspect_folder(folder: Path) -> list[FileReport]:
     with movies.stream as stream:
         try:
             catalogue = read_movies(stream.read(), movies.name, ids)
-            problem = "; ".join(catalogue.notes)
+            problem = ""
         except UnknownFormat as error:
             problem = str(error)
     rows = 0 if catalogue is None else len(catalogue)
-    layout = "" if catalogue is None else f"{sum(map(bool, catalogue.genres)):,} with genres"
+    layout = ""
+    if catalogue is not None:
+        layout = "; ".join([f"{sum(map(bool, catalogue.genres)):,} with genres", *catalogue.notes])
     reports = [FileReport(_shorten(movies.url, folder), "movies", layout, rows, {}, problem)]
     with ratings.stream:
         return [_inspect_ratings(_shorten(ratings.url, folder), ratings, catalogue, ids), *reports, *near]
@@ -79,7 +81,6 @@ def _inspect_ratings(path: str, file: FetchedFile, catalogue: Catalogue | None, 
         reader.malformed.clear()
     counts = {**rules.counts, **({"malformed": malformed} if malformed else {})}
     passed, reason = check_quarantine(rows, sum(counts.values()), next(iter(first.values()), ""))
-    problems = [*reader.notes, *([] if passed else [reason])]
-    return FileReport(
-        path, "ratings", layout, rows, {first[rule]: n for rule, n in counts.items()}, "; ".join(problems)
-    )
+    layout = "; ".join([layout, *reader.notes])
+    rejected = {first[rule]: count for rule, count in counts.items()}
+    return FileReport(path, "ratings", layout, rows, rejected, "" if passed else reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from accident_reco.contract import FileReport
+    from accident_reco.contract import Check, FileReport
     from accident_reco.dashboards import Dashboard
+    from accident_reco.settings import Settings
 
 
 class MovieModel(Model):
@@ -55,6 +56,15 @@ class MovieModel(Model):
         from accident_reco.models.movies.inspection import inspect_folder
 
         return inspect_folder(folder)
+
+    def check_official(self, settings: Settings) -> Iterator[Check]:
+        import time
+
+        from accident_reco.models.movies.data.official_check import check_official
+        from accident_reco.models.movies.data.sources import OfficialSource
+
+        dataset = settings.of(MovieSettings).movies_dataset
+        return check_official(OfficialSource(dataset), int(time.time()))
 
 
 MODEL: Final = MovieModel()

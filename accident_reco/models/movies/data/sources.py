@@ -23,7 +23,7 @@ from accident_reco.models.movies.data.listing import (
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.storage.archives import ArchiveError, open_zip, unpack_gzip, unpack_member
-from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, spool
+from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, find_web_page, spool
 
 OFFICIAL_URL = "https://files.grouplens.org/datasets/movielens/"
 OFFICIAL_HOSTS = ("grouplens.org",)
@@ -260,7 +260,10 @@ class OfficialSource:
 
 
 def _check_md5(body: Download, md5: str) -> str | None:
-    """Difference of a body to its published md5 in words; None when they agree or none is published."""
+    """Why a body is not the published zip, in words: a web page, or another md5; None where nothing contradicts it."""
+    page = find_web_page(body)
+    if page is not None:
+        return f"answered {page}"
     digest = hashlib.md5(usedforsecurity=False)
     for chunk in _read_chunks(body.stream):
         digest.update(chunk)
