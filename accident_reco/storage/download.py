@@ -14,40 +14,35 @@ import socket
 import ssl
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import IO, Any
+from typing import IO
 
 import httpcore
 import httpx
 
 from accident_reco.storage.bounded_network import BoundedBackend, ExchangeLimits, TooManyBytes
+from accident_reco.storage.http_responses import (
+    CHUNK,
+    REDIRECTS,
+    DownloadError,
+    Partial,
+    RetryableError,
+    decoded,
+    header,
+    prepare_body,
+    redirect_target,
+)
+
+__all__ = ["CHUNK", "Download", "DownloadError", "Downloader", "RetryableError", "find_web_page", "spool"]
 
 Resolver = Callable[[str, int], list[str]]
 MAX_REDIRECTS = 5
-REDIRECTS = (301, 302, 303, 307, 308)
 FRAMING_BYTES = 1 << 20
 # A larger body is kept on disk while it is fetched.
 SPOOL_BYTES = 16 << 20
-CHUNK = 1 << 20
-MAX_WAIT_S = 60.0
-"""Longest wait before another attempt, whatever the server requests."""
-
-
-class DownloadError(RuntimeError):
-    """The download failed; the message names the address, the cause and the number of attempts."""
-
-
-class RetryableError(Exception):
-    """Another attempt may succeed; `wait` is the delay before it in seconds, where the peer requested one."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 @dataclass
@@ -82,35 +77,6 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 @dataclass
-class _Partial:
-    """What has arrived of a body, kept when the connection breaks, so that the next attempt requests the rest.
-
-    `validator` is the entity tag or the time that the server gave for the body: only the same body is continued.
-    """
-
-    stream: IO[bytes]
-    digest: Any = field(default_factory=hashlib.sha256)
-    size: int = 0
-    url: str = ""
-    validator: str = ""
-
-    def restart(self, url: str = "", validator: str = "") -> None:
-        """Forget what has arrived."""
-        self.stream.seek(0)
-        self.stream.truncate()
-        self.digest, self.size, self.url, self.validator = hashlib.sha256(), 0, url, validator
-
-    def write(self, chunk: bytes) -> None:
-        self.stream.write(chunk)
-        self.digest.update(chunk)
-        self.size += len(chunk)
-
-    def can_continue(self, url: str) -> bool:
-        """Whether the rest of the body at a URL may be requested."""
-        return self.size > 0 and self.url == url and self.validator != ""
-
-
-@dataclass
 class Downloader:
     """Fetches whole bodies.
 
@@ -136,7 +102,7 @@ class Downloader:
             DownloadError: not allowed, too large, too slow, not found, or failed at the last attempt.
         """
         stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
-        partial = _Partial(stream)
+        partial = Partial(stream)
         try:
             self._fetch_with_retries(url, partial, accept)
         except BaseException:
@@ -144,7 +110,7 @@ class Downloader:
             raise
         return Download(partial.url, stream, partial.digest.hexdigest(), partial.size)
 
-    def _fetch_with_retries(self, url: str, partial: _Partial, accept: Callable[[Download], str | None] | None) -> None:
+    def _fetch_with_retries(self, url: str, partial: Partial, accept: Callable[[Download], str | None] | None) -> None:
         deadline = time.monotonic() + self.timeout_s
         reason = ""
         for attempt in range(1, self.attempts + 1):
@@ -166,16 +132,16 @@ class Downloader:
                 self.sleep(wait)
         raise DownloadError(f"{url}: {reason} (tried {attempt} times)")
 
-    def _fetch(self, url: str, deadline: float, partial: _Partial) -> None:
+    def _fetch(self, url: str, deadline: float, partial: Partial) -> None:
         # Headers and chunk sizes are not part of the body, but limited too.
         limits = ExchangeLimits(deadline, 2 * self.max_bytes + FRAMING_BYTES)
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 with self._open(url, limits, partial) as response:
                     if response.status in REDIRECTS:
-                        url = _redirect_target(response, url)
+                        url = redirect_target(response, url)
                         continue
-                    _prepare_body(response, url, partial)
+                    prepare_body(response, url, partial)
                     for chunk in self._body(response, url, partial.size):
                         partial.write(chunk)
                     return
@@ -191,7 +157,7 @@ class Downloader:
         raise DownloadError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
     @contextmanager
-    def _open(self, url: str, limits: ExchangeLimits, partial: _Partial) -> Iterator[httpcore.Response]:
+    def _open(self, url: str, limits: ExchangeLimits, partial: Partial) -> Iterator[httpcore.Response]:
         parts = _parse(url)
         backend = BoundedBackend(self._address(url, parts), limits)
         connect = min(10.0, self.read_timeout_s)
@@ -232,12 +198,12 @@ class Downloader:
 
     def _body(self, response: httpcore.Response, url: str, start: int) -> Iterator[bytes]:
         # Always a number: the HTTP parser rejects any other length.
-        announced = _header(response, "content-length")
+        announced = header(response, "content-length")
         expected = start + int(announced) if announced else None
         if expected is not None and expected > self.max_bytes:
             raise DownloadError(f"{url}: {expected:,} bytes announced, the cap is {self.max_bytes:,}")
         size = start
-        for chunk in _decoded(response, url):
+        for chunk in decoded(response, url):
             size += len(chunk)
             if size > self.max_bytes:
                 raise DownloadError(f"{url}: more than {self.max_bytes:,} bytes, the cap")
@@ -261,83 +227,6 @@ def _parse(url: str) -> httpx.URL:
     if parts.port is not None and not 0 < parts.port < 65536:
         raise DownloadError(f"{url}: {parts.port} is not a valid port (1 to 65535)")
     return parts
-
-
-def _header(response: httpcore.Response, name: str) -> str:
-    """The first header of a name; '' where there is none."""
-    values = (value for key, value in response.headers if key.lower() == name.encode())
-    return next(values, b"").decode("utf-8", "replace").strip()
-
-
-def _redirect_target(response: httpcore.Response, url: str) -> str:
-    location = _header(response, "location")
-    if not location:
-        raise DownloadError(f"{url}: answered {response.status} without a Location")
-    try:
-        return str(httpx.URL(url).join(location))
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise DownloadError(f"{url}: redirects to {location!r}, which is not a valid address ({error})") from None
-
-
-def _decoded(response: httpcore.Response, url: str) -> Iterator[bytes]:
-    """The body in chunks, without the gzip encoding that some servers apply although identity is requested."""
-    encoding = _header(response, "content-encoding").lower()
-    if encoding in ("", "identity"):
-        yield from response.iter_stream()
-        return
-    if encoding not in ("gzip", "x-gzip"):
-        raise DownloadError(f"{url}: answered with Content-Encoding {encoding!r}, requested was identity")
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        for received in response.iter_stream():
-            rest = received
-            while rest:
-                if decoder.eof:
-                    decoder = zlib.decompressobj(wbits=31)
-                yield decoder.decompress(rest, CHUNK)
-                rest = decoder.unconsumed_tail or decoder.unused_data
-        yield decoder.flush()
-    except zlib.error as error:
-        raise RetryableError(f"the gzip encoding is damaged ({error})") from None
-    if not decoder.eof:
-        raise RetryableError("the gzip encoding ends early")
-
-
-def _prepare_body(response: httpcore.Response, url: str, partial: _Partial) -> None:
-    """Check the status; continue the partial body where the response does, and restart it where it does not.
-
-    Raises:
-        DownloadError, RetryableError: the response has no body that is wanted.
-    """
-    if partial.can_continue(url) and response.status in (206, 416):
-        begins = _header(response, "content-range").startswith(f"bytes {partial.size}-")
-        if response.status == 206 and begins and not _header(response, "content-encoding"):
-            return
-        partial.restart()
-        raise RetryableError(f"the rest of the body was requested, answered was {response.status} with another part")
-    _raise_for_status(response, url)
-    tag, modified = _header(response, "etag"), _header(response, "last-modified")
-    validator = tag if tag and not tag.startswith("W/") else modified
-    partial.restart(url, "" if _header(response, "content-encoding") else validator)
-
-
-def _raise_for_status(response: httpcore.Response, url: str) -> None:
-    code = response.status
-    if code == 429 or code >= 500:
-        raise RetryableError(f"answered {code}", _parse_retry_after(_header(response, "retry-after")))
-    if code != 200:
-        raise DownloadError(f"{url}: answered {code}")
-
-
-def _parse_retry_after(value: str) -> float | None:
-    """Seconds of a Retry-After header, at most `MAX_WAIT_S`: a number, or a date."""
-    if value.isascii() and value.isdecimal():
-        return min(float(value), MAX_WAIT_S)
-    try:
-        at = parsedate_to_datetime(value)
-        return min(max(at.timestamp() - time.time(), 0.0), MAX_WAIT_S)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def find_web_page(body: Download) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from accident_reco.contract import FileReport
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data.adapters import read_canonical
 from accident_reco.models.accidents.data.causes import list_causes
 from accident_reco.models.accidents.data.checks import check_year, summarise
-from accident_reco.models.accidents.data.quarantine import Quarantine
+from accident_reco.models.accidents.data.quarantine import REPAIRED, Quarantine
 from accident_reco.models.accidents.data.reading import UnreadableFile
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.sources.base import SourceError
@@ -67,13 +68,23 @@ def _inspect_alone(year: int, file: RawFile, table: str, why: str) -> FileReport
         read = read_canonical(file.data, table, file.name, notes)
     except UnreadableFile as error:
         return FileReport(file.name, f"{table} of {year}", problem=str(error))
-    rejected = _list_rejected(notes, table, read.raw.rows_in)
-    layout = f"{ERAS[read.era]}, {read.raw.layout}"
-    return FileReport(file.name, f"{table} of {year}", layout, len(read), rejected, why)
+    causes = list_causes(notes.to_frame(), {table: read.raw.rows_in})
+    layout = _describe_layout(read.era, read.raw.layout, causes)
+    return FileReport(file.name, f"{table} of {year}", layout, len(read), _list_rejected(causes), why)
 
 
-def _list_rejected(notes: Quarantine, table: str, rows: int) -> dict[str, int]:
-    return {cause["first"]: cause["rows"] for cause in list_causes(notes.to_frame(), {table: rows})}
+def _list_rejected(causes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    return {cause["first"]: cause["rows"] for cause in causes if not _is_of_file(cause)}
+
+
+def _describe_layout(era: str, layout: str, causes: Iterable[Mapping[str, Any]]) -> str:
+    """Era, encoding and separator, and what is remarkable about the file as a whole."""
+    return "; ".join([f"{ERAS[era]}, {layout}", *(cause["first"] for cause in causes if _is_of_file(cause))])
+
+
+def _is_of_file(cause: Mapping[str, Any]) -> bool:
+    """Whether a note is about a whole file or column, not about single rows."""
+    return cause["disposition"] == REPAIRED and not cause["column"]
 
 
 def _inspect_year(year: int, files: Mapping[str, RawFile], paths: Mapping[str, str]) -> Iterator[FileReport]:
@@ -97,11 +108,7 @@ def _inspect_year(year: int, files: Mapping[str, RawFile], paths: Mapping[str, s
         mine = [problem for problem in problems if f": {path} line" in problem]
         others = [problem for problem in problems if not any(f": {other} line" in problem for other in paths.values())]
         reasons = mine + (others if table == TABLES[0] else [])
-        yield FileReport(
-            path,
-            f"{table} of {year}",
-            f"{ERAS[built.eras[table]]}, {built.layouts[table]}",
-            built.counts[table].rows_out,
-            {cause["first"]: cause["rows"] for cause in causes if cause["table"] == table},
-            "; ".join(reasons),
-        )
+        of_table = [cause for cause in causes if cause["table"] == table]
+        layout = _describe_layout(built.eras[table], built.layouts[table], of_table)
+        rows, rejected = built.counts[table].rows_out, _list_rejected(of_table)
+        yield FileReport(path, f"{table} of {year}", layout, rows, rejected, "; ".join(reasons))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from accident_reco.models.accidents.data.quarantine import REPAIRED
+from accident_reco.models.accidents.data.quarantine import REFUSED, REPAIRED, RULES
 
 RULES_IN_ORDER: Final = (
     *("bad_encoding", "unknown_column", "nul_byte", "open_quote", "ragged_row", "stray_quote", "other_form", "bad_key"),
@@ -20,6 +20,10 @@ RULES_IN_ORDER: Final = (
     *("swapped_coordinates", "impossible_coordinates", "impossible_date", "born_later"),
 )
 """Rules of the quarantine in the order in which they apply to a year."""
+REFUSING: Final = tuple(name for name in RULES_IN_ORDER if RULES[name].disposition == REFUSED)
+REPAIRING: Final = tuple(name for name in RULES_IN_ORDER if name not in REFUSING)
+LOSING: Final = (*REFUSING, "no_vehicle", "no_place")
+"""Rules that leave references without their row."""
 _PLACE: Final = {rule: place for place, rule in enumerate(RULES_IN_ORDER)}
 MAX_CAUSES: Final = 30
 

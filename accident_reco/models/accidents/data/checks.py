@@ -14,9 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
-from accident_reco.models.accidents.data.causes import RULES_IN_ORDER, lead_with_cause, list_causes
+from accident_reco.models.accidents.data.causes import LOSING, REFUSING, REPAIRING, lead_with_cause, list_causes
 from accident_reco.models.accidents.data.duplicates import Duplicates
-from accident_reco.models.accidents.data.quarantine import REFUSED, RULES
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.data.victims import AccidentYear
@@ -48,11 +47,6 @@ MAX_STANDARD_ERRORS: Final = 4.0
 # Since 2018 "hospitalised" is recorded by another definition; the publisher states that the years are not comparable.
 HOSPITALISED_REDEFINED: Final = 2018
 MAX_AGE_YEARS: Final = 3
-
-REFUSING: Final = tuple(name for name in RULES_IN_ORDER if RULES[name].disposition == REFUSED)
-REPAIRING: Final = tuple(name for name in RULES_IN_ORDER if name not in REFUSING)
-LOSING: Final = (*REFUSING, "no_vehicle", "no_place")
-"""Rules that leave references without their row."""
 
 Summary = Mapping[str, Any]
 NO_DUPLICATES: Final[Mapping[int, Duplicates]] = MappingProxyType({})
