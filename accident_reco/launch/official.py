@@ -1,6 +1,6 @@
-"""`python -m accident_reco.launch.official --check`: do the publishers still answer as this release expects?
+"""`python -m accident_reco.launch.official --check`: do publishers still answer as this release expects?
 
-Needs internet access, fetches the newest year of accidents and one set of ratings, stores nothing, and prints what
+Needs internet access, fetches what each model checks, stores nothing, and prints what
 differs. Exit status 1 where something differs that an ingestion needs.
 """
 

@@ -184,7 +184,7 @@ def convert_columns(
                 (name, raw[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row])) for row in bad
             ]
         else:
-            parsed = read.parse_column(raw[name], get_parser(name, forms.layout_of(name, era)), get_dtype(name))
+            parsed = read.parse_column(raw[name], get_parser(name, forms.select_layout(name, era)), get_dtype(name))
             columns[name] = parsed.values
             problems += [(name, *problem) for problem in parsed.problems]
     return columns, problems

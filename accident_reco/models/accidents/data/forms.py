@@ -50,7 +50,7 @@ class Forms:
     metres: float = 1.0
     zero_follows: bool = False
 
-    def layout_of(self, column: str, era: Era) -> Era:
+    def select_layout(self, column: str, era: Era) -> Era:
         """The era whose layout a column has."""
         if column in ("larrout", "lartpc"):
             return "since_2019" if self.metres == 1 else "until_2018"
