@@ -16,7 +16,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs lock
+.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs docs-serve pictures lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,22 +32,22 @@ install: .venv/installed ## create the environment .venv from the lock file
 	touch $@
 
 up: install ## materialize what is missing and start the platform; ACCIDENTS=… and MOVIES=… choose the data
-	@$(BIN)/python -m accident_reco.launch up
+	@$(BIN)/accident-reco up
 
 pipeline: install ## materialize what is missing, without servers
-	@$(BIN)/python -m accident_reco.launch pipeline
+	@$(BIN)/accident-reco pipeline
 
 stack: install ## start the platform on PostgreSQL, S3, MLflow, Prometheus and Alertmanager, without containers
-	@$(BIN)/python -m accident_reco.launch stack
+	@$(BIN)/accident-reco stack
 
 drift-demo: install ## demonstrate the closed loop: drift, training, gate, promotion, back-off
-	@$(BIN)/python -m accident_reco.launch.demo
+	@$(BIN)/accident-reco demo
 
 backup: install ## back up databases and objects; TO=DIRECTORY
-	@$(BIN)/python -m accident_reco.launch.backup save "$(TO)"
+	@$(BIN)/accident-reco backup "$(TO)"
 
 restore: install ## restore a backup into an empty installation; FROM=DIRECTORY
-	@$(BIN)/python -m accident_reco.launch.backup restore "$(FROM)"
+	@$(BIN)/accident-reco restore "$(FROM)"
 
 lint: install ## check style, types and import rules
 	$(BIN)/ruff check .
@@ -56,8 +56,7 @@ lint: install ## check style, types and import rules
 	$(BIN)/lint-imports
 
 test: lint ## check style, types and import rules, run all tests
-	@# Tests that fail in parallel run once more alone: real servers on two cores may miss a deadline.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m accident_reco_tests.second_try -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 
 test-unit: install ## run the unit tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e" accident_reco_tests/unit
@@ -68,16 +67,18 @@ mutants: install ## change the decisions and see that their tests fail; NAMES="g
 dvc: install ## install DVC, in an environment of its own, for versions of training inputs
 	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'
 
-bench: install ## measure speed and memory
-	$(BIN)/python -m accident_reco_tests.bench.predict
-	$(BIN)/python -m accident_reco_tests.bench.memory
-	$(BIN)/python -m accident_reco_tests.bench.movies
-	$(BIN)/python -m accident_reco_tests.bench.movies_training
-	$(BIN)/python -m accident_reco_tests.bench.accidents $(ACCIDENTS)
-	$(BIN)/python -m accident_reco_tests.bench.drift_vs_evidently
+bench: install ## measure speed and memory; NAMES="predict memory" for some of them
+	@$(BIN)/accident-reco bench $(NAMES)
 
-docs: install ## regenerate the reference part of the README
+docs: install ## regenerate the reference pages and build the documentation site into build/docs
 	@$(BIN)/python -m accident_reco_tests.docs.reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+
+docs-serve: install ## show the documentation site on http://127.0.0.1:8003
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/mkdocs.yml --dev-addr 127.0.0.1:8003
+
+pictures: install ## make the pictures of the documentation again; needs Debian's chromium
+	@$(BIN)/python -m accident_reco_tests.docs.pictures
 
 lock: install ## resolve the lock files: the platform's from pyproject.toml, DVC's from its version
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock

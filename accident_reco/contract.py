@@ -497,7 +497,7 @@ class Model(ABC):
     """One model of the platform: the instance that its entry point names."""
 
     name: str
-    """Name in paths, asset keys, object keys, metrics and settings; [a-z][a-z0-9_]*, at most 32 characters."""
+    """Name in paths, asset keys, object keys, metrics and settings; `[a-z][a-z0-9_]*`, at most 32 characters."""
 
     title: str
     """Title for pages and dashboards."""

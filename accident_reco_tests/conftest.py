@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco_tests.support.signals import restore_interrupts
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
@@ -18,6 +20,11 @@ LONGEST = (
     "test_third_model.py",
 )
 """Files that take minutes: begun first, so that no core waits for the last of them."""
+
+
+def pytest_configure() -> None:
+    """Before workers and servers are started, which inherit how signals are handled."""
+    restore_interrupts()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -36,6 +36,7 @@ from accident_reco.lifecycle.tracking import (
     set_aside,
     spool,
 )
+from accident_reco.lifecycle.tracking_home import ARTIFACTS
 from accident_reco.settings import Settings
 
 P = ParamSpec("P")
@@ -102,7 +103,7 @@ def log_training(uri: str, home: Path, run: TrackedRun, job: str, dagster_run_id
     import mlflow
     from dagster_mlflow import mlflow_tracking
 
-    experiment = prepare_experiment(uri, run.experiment, home / "mlartifacts")
+    experiment = prepare_experiment(uri, run.experiment, home / ARTIFACTS)
     run_id = find_or_create_run(uri, experiment, run, {"dagster_run_id": dagster_run_id})
     config = {
         "experiment_name": run.experiment,
@@ -130,7 +131,7 @@ def send_waiting(uri: str, home: Path, seconds: float) -> SpoolReport:
     """Send spooled runs; no run is started after a share of `seconds`."""
 
     def send(run: TrackedRun) -> None:
-        prepare_experiment(uri, run.experiment, home / "mlartifacts")
+        prepare_experiment(uri, run.experiment, home / ARTIFACTS)
         log_alone(uri, run)
 
     deadline = time.monotonic() + _BACKLOG_SHARE * seconds
@@ -156,7 +157,7 @@ def log_decision(
         except Exception as error:
             moved = f"not moved: {error}"
     if not behind:
-        prepare_experiment(uri, record.experiment, home / "mlartifacts")
+        prepare_experiment(uri, record.experiment, home / ARTIFACTS)
         log_alone(uri, record)
     return report, moved
 

@@ -1,24 +1,26 @@
-"""Materializes what is missing, with progress on the terminal: `python -m accident_reco.defs.pipeline`.
+"""Materializes what is missing, trains a model or ingests a range of partitions again, with progress on the terminal.
 
-Runs the platform's own jobs in this process, on the Dagster instance of the home, so that the UI shows every run.
+`accident-reco pipeline`, `train` and `backfill` start it (`python -m accident_reco.defs.pipeline`). It runs the
+platform's own jobs in this process, on the Dagster instance of the home, so that the UI shows every run.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from accident_reco.contract import Model, Step
 from accident_reco.definitions import defs, platform
 from accident_reco.defs.drift_report import report_job, report_key
-from accident_reco.defs.progress import run_step
+from accident_reco.defs.progress import run_step, show_progress
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_job
 from accident_reco.lifecycle.promotion import sweep
-from accident_reco.registry import models
+from accident_reco.registry import get_model, models
 
 
 def missing_steps(instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
@@ -54,24 +56,48 @@ def _training_reason(model: Model, platform: Platform) -> str | None:
     return f"the champion was trained on {trained_on} data"
 
 
-def main() -> int:
-    """Bring the instance up to date, then run what is missing. Exit code 1 and one message on failure."""
+def chosen_steps(options: argparse.Namespace, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
+    """Steps that the command line asks for; by default those that are missing.
+
+    Raises:
+        UnknownModelError: the model is not part of this installation.
+        ValueError: the model has no partitions, or not these.
+    """
+    if options.train:
+        yield Step(training_job(get_model(platform.settings, options.train).name), "requested on the command line")
+    elif options.backfill:
+        name, first, last = options.backfill
+        steps = get_model(platform.settings, name).training().backfill_steps(first, last)
+        if not steps:
+            raise ValueError(f"{name} has no partitions of its own")
+        yield from steps
+    else:
+        yield from missing_steps(instance, platform)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Bring the instance up to date, then run the steps. Exit code 1 and one message on failure."""
+    parser = argparse.ArgumentParser(prog="python -m accident_reco.defs.pipeline", description=__doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--train", metavar="MODEL", help="train this model")
+    what.add_argument("--backfill", nargs=3, metavar=("MODEL", "FIRST", "LAST"), help="ingest these partitions again")
+    options = parser.parse_args(arguments)
     done = 0
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, show_progress() as progress:
         with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints the files it upgrades
             instance.upgrade()
         try:
             for name in platform.settings.model_names:  # complete pointer moves of a start that was killed
                 sweep(platform.models, platform.warehouse, name)
             definitions = defs()
-            for step in missing_steps(instance, platform):
-                run_step(definitions, instance, step, _print)
+            for step in chosen_steps(options, instance, platform):
+                run_step(definitions, instance, step, progress)
                 done += 1
         except Exception as error:  # any error of a step becomes one message
-            _print(f"✘ {root_cause(error)}")
+            progress.line(f"✘ {root_cause(error)}")
             return 1
-    if not done:
-        _print("everything is materialized already")
+        if not done:
+            progress.line("everything is materialized already")
     return 0
 
 
@@ -80,11 +106,6 @@ def root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

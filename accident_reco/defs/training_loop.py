@@ -23,6 +23,7 @@ from accident_reco.lifecycle.gate import Comparison, Evaluation, GatePolicy, dec
 from accident_reco.lifecycle.lineage import lineage
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
+from accident_reco.mlflow_flavour.saving import save_model
 from accident_reco.registry import ContractError
 from accident_reco.settings import Settings
 
@@ -268,6 +269,8 @@ def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
             "signature.json": json.dumps(bundle.signature, indent=1).encode(),
             **evaluated.artifacts,
         },
+        model_files=save_model(model, bundle),
+        datasets={str(source["name"]): str(source["sha256"]) for source in bundle.lineage["sources"]},
     )
 
 

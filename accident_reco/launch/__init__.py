@@ -1,4 +1,5 @@
-"""Starts the platform on one machine: `python -m accident_reco.launch`. Imports neither Dagster nor a model.
+"""Starts the platform on one machine and operates on it: status, stop, backup. Imports neither Dagster nor a model.
 
-It prepares the embedded home, then starts and supervises the same programs that run on a cluster.
+It prepares the embedded home, then starts and supervises the same programs that run on a cluster. Its commands are in
+`accident_reco.cli`.
 """

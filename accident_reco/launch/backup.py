@@ -1,4 +1,4 @@
-"""Backup and restore: `python -m accident_reco.launch.backup save|restore DIRECTORY`.
+"""Backup and restore of databases and objects.
 
 Saves databases before objects and pointers before versions, and restores in the opposite order: every object that a row
 or a pointer names is then in the backup, even if versions are promoted meanwhile.
@@ -6,13 +6,11 @@ or a pointer names is then in the backup, even if versions are promoted meanwhil
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,8 +20,8 @@ from sqlalchemy import create_engine, inspect, make_url
 
 from accident_reco.launch.processes import LaunchError
 from accident_reco.launch.programs import postgres_program
-from accident_reco.settings import Settings, SettingsError
-from accident_reco.storage.objects import ObjectStore, StoreError, open_store
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.ownership import OWNER_KEY, TABLE
 
 CONTENTS = "contents.json"
@@ -158,26 +156,3 @@ def _summary(verb: str, contents: dict[str, object]) -> str:
     assert isinstance(databases, list)
     assert isinstance(files, list)
     return f"{verb} {len(databases)} PostgreSQL databases, {len(files)} SQLite files, {contents['objects']} objects"
-
-
-def main() -> int:
-    """Exit code 0 on success, 1 on failure, 2 for an invalid setting or command."""
-    parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.backup", description=__doc__)
-    parser.add_argument("command", choices=("save", "restore"))
-    parser.add_argument("directory", type=Path)
-    chosen = parser.parse_args()
-    try:
-        settings = Settings.load()
-        summary = (save if chosen.command == "save" else restore)(settings, chosen.directory.resolve())
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except (LaunchError, StoreError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"{summary}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

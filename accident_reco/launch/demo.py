@@ -1,18 +1,15 @@
-"""Demonstrates the closed loop on sample data, in a home of its own: `python -m accident_reco.launch.demo`.
+"""Demonstrates the closed loop on sample data, in a home of its own.
 
 Real processes throughout: Dagster with daemon and sensors, predict, drift. Three chapters: traffic as at training (no
 action), drifted traffic (drift report, training, gate, promotion, the API answers with the new version, the gauge
-falls), and a worse candidate (the gate rejects it, the champion stays, the policy backs off). Exit code 1 if a chapter
-fails.
+falls), and a worse candidate (the gate rejects it, the champion stays, the policy backs off).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.platform import READY_SECONDS, start_dagster
 from accident_reco.launch.processes import Children, LaunchError, free_port
-from accident_reco.registry import models
+from accident_reco.registry import UnknownModelError, models
 from accident_reco.settings import Settings, variable
 
 
@@ -174,34 +171,33 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 if every expectation held, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m accident_reco.launch.demo", description=__doc__)
-    parser.add_argument("--home", type=Path, help="empty directory to work in; by default a temporary one")
-    parser.add_argument("--model", help="model to show; by default the first that has a scenario")
-    parser.add_argument("--size", type=int, help="rows per period; by default the scenario's")
-    chosen = parser.parse_args(arguments)
-    scenarios = {name: model.demo() for name, model in models(Settings.load()).items()}
+def run_demo(settings: Settings, model: str | None = None, home: Path | None = None, size: int | None = None) -> None:
+    """Show the three chapters.
+
+    Args:
+        model: model to show; by default the first that has a scenario.
+        home: empty directory to work in; by default a temporary one.
+        size: rows per period; by default the scenario's.
+
+    Raises:
+        UnknownModelError: the model has no scenario.
+        LaunchError: an expectation of a chapter does not hold.
+    """
+    scenarios = {name: plugin.demo() for name, plugin in models(settings).items()}
     known = {name: scenario for name, scenario in scenarios.items() if scenario is not None}
-    name = chosen.model or next(iter(known), "")
+    name = model or next(iter(known), "")
     if name not in known:
-        parser.error(f"no scenario for {name or 'any model'}; models with one: {', '.join(known) or 'none'}")
+        raise UnknownModelError(f"no scenario for {name or 'any model'}; models with one: {', '.join(known) or 'none'}")
     scenario = known[name]
     with tempfile.TemporaryDirectory(prefix="drift-demo-") as folder:
-        demo = Demo(name, scenario, chosen.home or Path(folder), chosen.size or scenario.size)
+        demo = Demo(name, scenario, home or Path(folder), size or scenario.size)
         try:
             print_line(f"Preparing: first data of {name}, a first champion, the services …")
             demo.prepare()
             for chapter in (show_stable_traffic, show_drifted_traffic, show_rejected_candidate):
                 chapter(demo)
         except (LaunchError, httpx.HTTPError) as error:
-            print_line(f"  ✘ {error}")
-            return 1
+            raise LaunchError(f"  ✘ {error}") from None
         finally:
             demo.close()
     print_line("\nThe loop closed: drift → training → gate → promotion.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,12 +8,16 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from accident_reco.launch.ownership import claim, require_unowned
+from accident_reco.lifecycle.tracking_home import ARTIFACTS, follow_home
 from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGED = Path(__file__).resolve().parents[1] / "deployment"
+"""Copies of `dagster.yaml`, `workspace.yaml` and parts of `deploy/` in an installed package."""
+ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).resolve().parents[2]
+"""Directory of `dagster.yaml` and `deploy/`: of the installed package, or of the checkout."""
 # glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
 # ones, in bytes, freed memory goes back. Measured by accident_reco_tests/bench/memory.py; the serving
 # image states the same.
@@ -37,6 +41,7 @@ def prepare_home(settings: Settings) -> None:
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, restricted))
     claim(settings)
+    follow_home(settings.tracking_uri, settings.home / ARTIFACTS)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade(warehouse_tables(settings))
     if not warehouse.is_sqlite:

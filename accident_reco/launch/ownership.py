@@ -1,4 +1,4 @@
-"""Prevents two installations from sharing a database or store, and two platforms from sharing a home.
+"""Prevents two installations from sharing a database or store.
 
 The launcher claims for the whole installation; services that it (or compose, or Kubernetes) starts claim nothing, so
 that replicas on any number of machines are one installation.
@@ -6,13 +6,10 @@ that replicas on any number of machines are one installation.
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 from sqlalchemy import make_url
 
@@ -90,18 +87,3 @@ def _claim_store(settings: Settings, mine: Installation) -> Installation:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-@contextmanager
-def sole_platform(home: Path) -> Iterator[None]:
-    """Hold the lock of a home while its platform runs.
-
-    Raises:
-        LaunchError: another launcher holds it.
-    """
-    with (home / "platform.lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LaunchError(f"a platform runs in {home} already; fix: stop it, or set {variable('home')}") from None
-        yield

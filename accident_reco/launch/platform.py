@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
-from accident_reco.launch.ownership import sole_platform
+from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.programs import script
 from accident_reco.lifecycle.bundle import Manifest
@@ -23,15 +23,18 @@ READY_SECONDS = 90.0
 SERVICES = ("auth", "predict", "drift")
 
 
-def run_pipeline(settings: Settings, environ: dict[str, str]) -> None:
-    """Materialize what is missing and print the production versions.
+def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:
+    """Materialize what is missing, in a child process.
+
+    Args:
+        arguments: other work than that, as `accident_reco.defs.pipeline` takes it.
+        echo: print its progress; it is in the log otherwise.
 
     Raises:
-        LaunchError: a step failed; its output was printed.
+        LaunchError: a step failed; its output was printed, or its end is in the message.
     """
     with _children(settings, environ) as children:
-        _materialize(children)
-    _print(summary(settings))
+        _materialize(children, arguments, echo)
 
 
 def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
@@ -40,9 +43,8 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
     Raises:
         LaunchError: a port is taken, a platform runs in this home already, a step failed, or a service ended.
     """
-    ports = {"dagster": settings.dagster_port} | {name: getattr(settings, f"{name}_port") for name in SERVICES}
-    require_free_ports(settings.host, {variable(f"{name}_port"): port for name, port in ports.items()})
-    base = {name: f"http://{_url_host(settings.host)}:{port}" for name, port in ports.items()}
+    require_free_ports(settings.host, service_ports(settings))
+    base = service_urls(settings)
     with sole_platform(settings.home), _children(settings, environ) as children:
         _materialize(children)
         _print("starting services …")
@@ -51,8 +53,7 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         for name in SERVICES:
             command = [sys.executable, "-m", f"serving.{name}"]
             children.start(name, command, environ=service_environment(settings, name, environ))
-        ready = {"dagster": f"{base['dagster']}/server_info"} | {name: f"{base[name]}/readyz" for name in SERVICES}
-        children.await_ready(ready, READY_SECONDS)
+        children.await_ready(readiness_urls(settings), READY_SECONDS)
         _print(summary(settings))
         if password is not None:
             _print(f"\nadmin password: {password}\n(user admin; shown once, kept in {settings.keys})")
@@ -60,6 +61,25 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         while True:
             children.check()
             time.sleep(0.5)
+
+
+def service_ports(settings: Settings) -> dict[str, int]:
+    """Variable → port of each service that people and programs call."""
+    return {variable(f"{name}_port"): getattr(settings, f"{name}_port") for name in ("dagster", *SERVICES)}
+
+
+def service_urls(settings: Settings) -> dict[str, str]:
+    """Service → its base URL on this machine."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {name: f"http://{host}:{getattr(settings, f'{name}_port')}" for name in ("dagster", *SERVICES)}
+
+
+def readiness_urls(settings: Settings) -> dict[str, str]:
+    """Service → URL that returns 200 when it is ready."""
+    return {
+        name: f"{url}/{'server_info' if name == 'dagster' else 'readyz'}"
+        for name, url in service_urls(settings).items()
+    }
 
 
 def summary(settings: Settings) -> str:
@@ -96,13 +116,15 @@ def _children(settings: Settings, environ: dict[str, str]) -> Iterator[Children]
         children.stop()
 
 
-def _materialize(children: Children) -> None:
+def _materialize(children: Children, arguments: Sequence[str] = (), echo: bool = True) -> None:
     """Run the pipeline as a child process that prints its progress."""
-    child = children.start("pipeline", [sys.executable, "-m", "accident_reco.defs.pipeline"], echo=True)
+    command = [sys.executable, "-m", "accident_reco.defs.pipeline", *arguments]
+    child = children.start("pipeline", command, echo=echo)
     code = child.process.wait()
     children.started.remove(child)
     if code != 0:
-        raise LaunchError(f"the pipeline failed with exit code {code}; no service was started")
+        hint = f"see {child.log}" if echo else f"the end of {child.log}:\n{child.tail()}"
+        raise LaunchError(f"the pipeline failed with exit code {code}; {hint}")
 
 
 def start_dagster(children: Children, settings: Settings) -> None:
@@ -120,10 +142,6 @@ def start_dagster(children: Children, settings: Settings) -> None:
     web = ["--host", settings.host, "--port", str(settings.dagster_port), "-w", str(workspace)]
     children.start("dagster", [script("dagster-webserver"), *web])
     children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
-
-
-def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _print(text: str) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accident_reco.launch.signals import restore_default_signals
+
 LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 8.0
 PR_SET_PDEATHSIG = 1
@@ -69,7 +71,7 @@ class Children:
                 stdout=None if echo else output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the others in order
-                preexec_fn=_die_with_parent,  # no threads run yet in the launcher
+                preexec_fn=_prepare_child,  # no threads run yet in the launcher
             )
         child = Child(name, process, log, stop_signal)
         self.started.append(child)
@@ -179,8 +181,9 @@ def _signal_group(child: Child, number: int) -> None:
         return  # the whole group has ended
 
 
-def _die_with_parent() -> None:
-    """End with the parent, even if that is killed (Linux)."""
+def _prepare_child() -> None:
+    """Handle signals by default, and end with the parent, even if that is killed (Linux)."""
+    restore_default_signals()
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Runs the production stack natively on one machine: the servers, and the platform as `launch up` on them.
+"""Runs the production stack natively on one machine: the servers, and the platform as `accident-reco up` on them.
 
 The platform is the same program with other variables, which `$HOME/stack/environment` keeps for other commands.
 """
@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from accident_reco.launch import stack_servers as servers
+from accident_reco.launch.locks import sole_platform
+from accident_reco.launch.platform import service_ports
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
@@ -42,10 +44,12 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
     Raises:
         LaunchError: a port is in use, a program is missing, or a process ended.
     """
-    with stack_servers(settings, environ) as (children, stack):
+    stack_folder(settings)
+    require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
+    with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
         platform = Children(stack, settings.logs)
         try:
-            child = platform.start("platform", [sys.executable, "-m", "accident_reco.launch", "up"], echo=True)
+            child = platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
             _await_platform(platform, settings)
             start_exporter(children, settings, stack)
             start_monitoring(children, settings)

@@ -30,13 +30,23 @@ class Plan:
 
 
 def roll_back(
-    models: ModelStore, warehouse: Warehouse, model: str, *, version: str | None, requested_by: str, run_id: str
+    models: ModelStore,
+    warehouse: Warehouse,
+    model: str,
+    *,
+    version: str | None,
+    requested_by: str,
+    run_id: str,
+    reason: str = "",
 ) -> Outcome:
     """Make `version` the champion again; None: the latest earlier one that was not rolled back itself.
 
     Audited, and the replaced version is blocked from promotion until a user makes it champion again. Repeated after an
     interruption, the outcome of the interrupted rollback is returned. The floor is that of the gate policy in the
     champion's manifest.
+
+    Args:
+        reason: the operator's, added to the audited one.
 
     Raises:
         NoSuchVersion: there is no version to roll back to, or the store does not have it.
@@ -56,7 +66,8 @@ def roll_back(
     if target == expected.version:
         decision = Decision(False, f"{target} serves already", decision.detail)
     if decision.promote:
-        decision = Decision(True, f"rolled back from {expected.version} to {target} by {requested_by}", decision.detail)
+        moved = f"rolled back from {expected.version} to {target} by {requested_by}"
+        decision = Decision(True, f"{moved}: {reason}" if reason else moved, decision.detail)
         return move(
             models,
             warehouse,

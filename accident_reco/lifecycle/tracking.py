@@ -6,7 +6,9 @@ MLflow is imported inside the functions that call it: it takes seconds, and serv
 
 from __future__ import annotations
 
+import json
 import socket
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from accident_reco.lifecycle.tracking_spool import (
+    MODEL,
     VERSION_TAG,
     RejectedRun,
     SpoolReport,
@@ -24,6 +27,7 @@ from accident_reco.lifecycle.tracking_spool import (
     send_spooled,
     set_aside,
     spool,
+    write_files,
 )
 
 __all__ = [
@@ -54,6 +58,9 @@ __all__ = [
     "spool",
 ]
 
+CARD_FILE = "card.md"
+# MLflow's database rejects longer descriptions, and longer digests of a dataset.
+MAX_DESCRIPTION, MAX_DIGEST = 5000, 36
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 KEY_TAG = "tracking_key"
 # Error codes of MLflow for a run that it rejects: sending it again cannot succeed.
@@ -131,15 +138,27 @@ def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
             params=[Param(name, str(value)) for name, value in run.params.items()],
             tags=[RunTag(name, value) for name, value in run.tags.items()],
         )
-        for name, content in run.artifacts.items():
-            with _as_file(name, content) as path:
-                client.log_artifact(run_id, str(path), artifact_path="bundle")
+        if run.datasets:
+            client.log_inputs(run_id, [_dataset(name, digest) for name, digest in run.datasets.items()])
+        for folder, files in (("bundle", run.artifacts), (MODEL, run.model_files)):
+            if files:
+                with tempfile.TemporaryDirectory() as directory:
+                    write_files(Path(directory), files)
+                    client.log_artifacts(run_id, directory, artifact_path=folder)
         if not run.joins:
             register(uri, run_id, run)
     except Exception as error:
         if getattr(error, "error_code", None) in REJECTIONS:
             raise RejectedRun(str(error)) from error
         raise
+
+
+def _dataset(name: str, digest: str) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"sha256": digest})
+    tag = InputTag("mlflow.data.context", "training")
+    return DatasetInput(Dataset(name, digest[:MAX_DIGEST], "sha256", source), [tag])
 
 
 def mark_failed(uri: str, run_id: str) -> None:
@@ -188,8 +207,12 @@ def register(uri: str, run_id: str, run: TrackedRun) -> None:
         client.create_registered_model(run.experiment)
     number = registered_number(client, run.experiment, version)
     if number is None:
-        source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
-        created = client.create_model_version(run.experiment, source, run_id, tags={VERSION_TAG: version})
+        folder = MODEL if run.model_files else "bundle"
+        source = f"{client.get_run(run_id).info.artifact_uri}/{folder}"
+        card = run.artifacts.get(CARD_FILE, b"").decode()[:MAX_DESCRIPTION]
+        created = client.create_model_version(
+            run.experiment, source, run_id, tags={VERSION_TAG: version}, description=card or None
+        )
         number = str(created.version)
     client.set_registered_model_alias(run.experiment, CHALLENGER, number)
 
@@ -216,21 +239,3 @@ def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> d
         elif client.search_registered_models(f"name = '{model}'"):
             client.delete_registered_model_alias(model, alias)
     return aliases
-
-
-class _as_file:
-    """A temporary file of a given name, for a client that only accepts paths."""
-
-    def __init__(self, name: str, content: bytes) -> None:
-        self._name, self._content = name, content
-
-    def __enter__(self) -> Path:
-        import tempfile
-
-        self._directory = tempfile.TemporaryDirectory()
-        path = Path(self._directory.name) / self._name
-        path.write_bytes(self._content)
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        self._directory.cleanup()

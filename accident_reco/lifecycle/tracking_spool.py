@@ -26,6 +26,8 @@ VERSION_TAG = "bundle_version"
 # MLflow rejects longer values.
 MAX_TAG_LENGTH = 5000
 DOCUMENT, ATTEMPTS = "run.json", "attempts"
+MODEL = "model"
+"""Folder of the MLflow model, in the spool and among the artifacts of a run."""
 # Renamed to DOCUMENT, the run is sent again.
 REJECTED_DOCUMENT, REASON = "run.rejected.json", "reason.txt"
 MAX_ATTEMPTS = 5
@@ -38,10 +40,11 @@ class RejectedRun(RuntimeError):
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A finished training for MLflow. `artifacts` are file name → content.
+    """A finished training for MLflow.
 
-    With `joins` it is added to the latest run of the same bundle version. `key` identifies the run in the tracker, so
-    that it is found again after an attempt of unknown outcome.
+    `artifacts` are file name → content; `model_files` path → content of the version as an MLflow model; `datasets`
+    name → SHA-256 of what it was trained on. With `joins` it is added to the latest run of the same bundle version.
+    `key` identifies the run in the tracker, so that it is found again after an attempt of unknown outcome.
     """
 
     experiment: str
@@ -50,6 +53,8 @@ class TrackedRun:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    model_files: Mapping[str, bytes] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
     joins: bool = False
     key: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
 
@@ -70,7 +75,9 @@ def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
         "gate.champion": str(document["detail"].get("champion", "none")),
     }
     known = {name: float(value) for name, value in metrics.items() if value is not None}
-    return TrackedRun(model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, True)
+    return TrackedRun(
+        model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, joins=True
+    )
 
 
 class UnreadableRun(ValueError):
@@ -93,6 +100,7 @@ def spool(directory: Path, run: TrackedRun) -> Path:
         (place / name).unlink(missing_ok=True)
     for name, content in run.artifacts.items():
         (place / name).write_bytes(content)
+    write_files(place / MODEL, run.model_files)
     document = {
         "experiment": run.experiment,
         "name": run.name,
@@ -100,6 +108,8 @@ def spool(directory: Path, run: TrackedRun) -> Path:
         "metrics": dict(run.metrics),
         "tags": dict(run.tags),
         "artifacts": sorted(run.artifacts),
+        "model_files": sorted(run.model_files),
+        "datasets": dict(run.datasets),
         "joins": run.joins,
         "key": run.key,
     }
@@ -116,9 +126,18 @@ def load(place: Path) -> TrackedRun:
         # Folders of releases without keys: the same content has the same key at each attempt.
         raw = {"key": hashlib.sha256(text.encode()).hexdigest()[:32]} | json.loads(text)
         artifacts = {name: (place / name).read_bytes() for name in raw.pop("artifacts")}
-        return TrackedRun(**raw, artifacts=artifacts)
+        model_files = {name: (place / MODEL / name).read_bytes() for name in raw.pop("model_files", ())}
+        return TrackedRun(**raw, artifacts=artifacts, model_files=model_files)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnreadableRun(f"{place / DOCUMENT}: {type(error).__name__}: {error}") from error
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Files by their path below the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def set_aside(place: Path, reason: str) -> None:

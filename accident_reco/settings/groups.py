@@ -39,14 +39,17 @@ class StorageSettings(BaseModel):
         "", description="Warehouse with the read-only role of dashboards; empty: no such role"
     )
     database_admin_url: str = Field(
-        "", description="PostgreSQL superuser, for `launch prepare` to create roles and databases; empty: they exist"
+        "",
+        description="PostgreSQL superuser, for `accident-reco prepare` to create roles and databases; "
+        "empty: they exist",
     )
     dagster_database_url: str = Field(
         "", description="Dagster's own storage, a PostgreSQL URL; default SQLite in `$HOME/dagster`"
     )
     mlflow_database_url: str = Field(
         "",
-        description="MLflow's own database, for `launch prepare` to create; MLflow itself is configured by its flags",
+        description="MLflow's own database, for `accident-reco prepare` to create; MLflow itself is configured by its "
+        "flags",
     )
     mlflow_tracking_uri: str = Field(
         "",

@@ -42,6 +42,14 @@ def load_model(name: str) -> Any:
     raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
 
 
+def find_import_path(name: str) -> str:
+    """`module:attribute` of an installed model, as its entry point states it. Raises UnknownModelError."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            return entry.value
+    raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
+
+
 def chosen_names(stated: str | None = None) -> tuple[str, ...]:
     """Names of this installation's models: those of `ACCIDENT_RECO_MODELS`, by default all that are installed.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,7 +35,13 @@ REPEATS = 5
 def main() -> int:
     """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", nargs="?", help="holds the files of a real year; default: a sample year")
+    named = os.environ.get("ACCIDENT_RECO_ACCIDENTS_SOURCE", "")  # of `make bench ACCIDENTS=…`
+    parser.add_argument(
+        "directory",
+        nargs="?",
+        default=named if Path(named).is_dir() else None,
+        help="holds the files of a real year; default: a sample year",
+    )
     files, year = _year(parser.parse_args().directory)
     victims = build_victims(files, year).victims
     spec = FeatureSpec.learn(_columns(victims))

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco_tests.docs.pages import DOCUMENTS
 from accident_reco_tests.support.running import ROOT, environment
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile")
 PROGRAM = re.compile(r"python3? -m ((?:accident_reco_tests|accident_reco|serving)(?:\.\w+)*)(?: ([a-z][a-z-]+))?")
-WITHOUT_ARGUMENTS = {"accident_reco_tests.docs.reference"}
-"""Programs without arguments; `make docs` has a test of its own."""
+WITHOUT_ARGUMENTS = {"accident_reco_tests.docs.reference", "accident_reco_tests.docs.pictures"}
+"""Programs without arguments; what they make has tests of its own."""
 
 
 def _programs() -> dict[str, set[str]]:
     """Module → the commands that the documentation uses with it."""
     found: dict[str, set[str]] = {}
-    for name in DOCUMENTS:
-        for module, word in PROGRAM.findall((ROOT / name).read_text(encoding="utf-8")):
+    for path in (*DOCUMENTS, ROOT / "Makefile"):
+        for module, word in PROGRAM.findall(path.read_text(encoding="utf-8")):
             found.setdefault(module, set()).update({word} - {""})
     return {module: found[module] for module in sorted(found) if module not in WITHOUT_ARGUMENTS}
 
@@ -41,9 +41,9 @@ def test_every_program_has_help(module: str, words: set[str]) -> None:
 
 
 def test_prepare_creates_the_admin_and_keys_rotate(tmp_path: Path) -> None:
-    """`launch prepare` prints the first admin's password once; then a signing key is rotated."""
+    """`accident-reco prepare` prints the first admin's password once; then a signing key is rotated."""
     env = environment(tmp_path / "home")
-    first, second = (_run("accident_reco.launch", "prepare", env=env) for _ in range(2))
+    first, second = (_run("accident_reco.cli", "prepare", env=env) for _ in range(2))
     assert re.search(r"^admin password: \S{12,}$", first.stdout, re.MULTILINE), first.stderr
     assert second.stdout == "prepared\n"
     rotated = _run("serving.auth", "rotate-keys", env=env)

@@ -1,4 +1,4 @@
-"""`make up`: first start, every command of the README, second start, stop, and every error before the start."""
+"""`make up`: first start, every command of the documentation, second start, stop, every error before the start."""
 
 import json
 import re
@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
 from accident_reco_tests.support.running import ROOT, Running, environment
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [block.code for path in in_order() for block in blocks(path) if block.language == "bash"]
+COMMANDS = "\n".join(block.code for path in DOCUMENTS for block in blocks(path) if block.language in ("bash", "sh"))
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
 ON_DEMAND = {"accidents/tuned_parameters"}
 """Assets that only their own job materializes: a parameter search takes minutes."""
@@ -74,24 +75,26 @@ def test_every_contract_asset_is_materialized(running: Running) -> None:
 
 
 def test_make_commands_are_targets() -> None:
-    """Every `make …` in text and code blocks is a target."""
-    for target in sorted(set(MAKE.findall(README)) | set(re.findall(r"`make ([a-z-]+)", README))):
+    """Every `make …` of a code block is a target whose recipe make can expand."""
+    targets = set(MAKE.findall(COMMANDS))
+    assert {"up", "test", "stack", "drift-demo"} <= targets
+    for target in sorted(targets):
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_every_block_runs(running: Running) -> None:
-    """All code blocks in one shell, with this test's home, ports and environment."""
+def test_every_block_runs(running: Running, tmp_path: Path) -> None:
+    """All `bash` blocks but `make up` in one shell, README first, with this test's home, ports and environment."""
     home = running.env["ACCIDENT_RECO_HOME"]
-    blocks = [block for block in BLOCKS if not MAKE.match(block)]
-    assert len(blocks) >= 4
-    script = "\n".join(blocks).replace("$PWD/.accident_reco", home).replace(".accident_reco/", f"{home}/")
+    scripts = [code for code in BLOCKS if not code.startswith("make up")]
+    assert len(scripts) >= 20
+    script = "\n".join(scripts).replace("$PWD/.accident_reco", home).replace(".accident_reco/", f"{home}/")
     script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     for port, service in DEFAULT_PORTS.items():
         script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{running.env[f'ACCIDENT_RECO_{service}_PORT']}")
     run = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", script],
         cwd=ROOT,
-        env=running.env,
+        env=running.env | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -118,20 +121,29 @@ def test_port_in_use_is_one_message(running: Running) -> None:
     ("settings", "message"),
     [
         ({"ACCIDENT_RECO_PREDICT_PORT": "eighty"}, "ACCIDENT_RECO_PREDICT_PORT = 'eighty'"),
-        ({"ACCIDENT_RECO_ACCIDENTS_SOURCE": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"ACCIDENT_RECO_STORE_URL": "ftp://host/x"}, "object stores are file:// or s3://"),
     ],
 )
 def test_invalid_configuration_is_one_message(tmp_path: Path, settings: dict[str, str], message: str) -> None:
-    """An invalid setting, an unreachable source, a store without atomic writes: one message, no traceback."""
+    """An invalid setting, a store without atomic writes: one message, no traceback."""
     screen = _failed_start(environment(tmp_path / "home", **settings))
     assert message in screen
     assert "Traceback" not in screen
 
 
-def _failed_start(env: dict[str, str]) -> str:
+@pytest.mark.parametrize(("argument", "message"), [("ACCIDENTS", "no yearly files"), ("MOVIES", "ratings.csv")])
+def test_sources_are_arguments_of_make(tmp_path: Path, argument: str, message: str) -> None:
+    """`make up ACCIDENTS=… MOVIES=…` reads these directories: one without published files is one message."""
+    (tmp_path / "empty").mkdir()
+    screen = _failed_start(environment(tmp_path / "home"), f"{argument}={tmp_path / 'empty'}")
+    assert str(tmp_path / "empty") in screen
+    assert message in screen
+    assert "Traceback" not in screen
+
+
+def _failed_start(env: dict[str, str], *arguments: str) -> str:
     run = subprocess.run(
-        ["make", "--no-print-directory", "up"],
+        ["make", "--no-print-directory", "up", *arguments],
         cwd=ROOT,
         env=env,
         capture_output=True,

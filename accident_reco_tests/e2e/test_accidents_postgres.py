@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.unit.models.accidents.data.test_warehouse import CASES
+from accident_reco_tests.support.warehouse_loading import CASES
 
 pytestmark = pytest.mark.e2e
 

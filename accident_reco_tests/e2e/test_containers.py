@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,23 +44,37 @@ ACCIDENT_RECO_LOOP_SECONDS=3600
 
 @pytest.fixture(scope="module")
 def dvc() -> Iterator[Path]:
-    """DVC as built by the instruction of our Dockerfile, in another folder."""
-    if reason := missing():
-        pytest.skip(reason)
-    (line,) = [line for line in dockerfile().splitlines() if line.startswith("RUN ") and "/opt/dvc" in line]
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        Path(folder).chmod(0o755)
-        made = Path(folder) / "dvc"
-        command = line.removeprefix("RUN ").replace("/opt/dvc", str(made))
-        environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environ, capture_output=True)
-        assert done.returncode == 0, done.stderr
+    """DVC as built by the instruction of our Dockerfile."""
+    with _built("/opt/dvc") as made:
         subprocess.run([made / "bin" / "dvc", "version"], check=True, capture_output=True)  # compiles its modules
         yield made
 
 
 @pytest.fixture(scope="module")
-def stack(dvc: Path) -> Iterator[Stack]:
+def package() -> Iterator[Path]:
+    """The package as built by the instruction of our Dockerfile, with the metadata that its models are found by."""
+    with _built("/opt/package") as made:
+        yield made
+
+
+@contextmanager
+def _built(target: str) -> Iterator[Path]:
+    """The folder that an instruction of our Dockerfile makes, in another place."""
+    if reason := missing():
+        pytest.skip(reason)
+    (line,) = [line for line in dockerfile().splitlines() if line.startswith("RUN ") and target in line]
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        Path(folder).chmod(0o755)
+        made = Path(folder) / Path(target).name
+        command = line.removeprefix("RUN ").replace(target, str(made))
+        environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environ, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stack(dvc: Path, package: Path) -> Iterator[Stack]:
     """All of compose, `--profile distributed` included, from a copy of deploy/ with fresh secrets."""
     folder = Path(tempfile.mkdtemp(prefix="accident-reco-compose-", dir=MEMORY))
     folder.chmod(0o755)  # pytest's own folders are closed to other users
@@ -70,7 +85,7 @@ def stack(dvc: Path) -> Iterator[Stack]:
         settings.write(SETTINGS)
     (folder / "run").mkdir()
     environ = {"ACCIDENT_RECO_BROKER_URL_FILE": "/run/secrets/broker_url"}
-    engine = Engine(compose / "compose.yaml", folder / "run", environ, {"/opt/dvc": dvc})
+    engine = Engine(compose / "compose.yaml", folder / "run", environ, {"/opt/dvc": dvc, "/app/package": package})
     try:
         engine.up(SERVICES, 180)
         made = Stack(engine)

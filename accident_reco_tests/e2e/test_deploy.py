@@ -282,7 +282,7 @@ def test_services_have_the_same_allocator_everywhere(name: str) -> None:
     assert ALLOCATOR.items() <= stated.items()
     own = dict.fromkeys(ALLOCATOR, "1048576")
     assert own.items() <= service_environment(Settings.load(), name, own).items()
-    built = {"/opt/venv": Path("/opt/venv"), "/opt/dvc": Path("/opt/dvc")}
+    built = {name: Path(name) for name in ("/opt/venv", "/opt/dvc", "/app/package")}
     serving, platform = (our_image(target, built).environment for target in ("serving", "platform"))
     assert {key: value for key, value in serving.items() if key.startswith("MALLOC_")} == ALLOCATOR
     assert not any(key.startswith("MALLOC_") for key in platform)

@@ -31,8 +31,8 @@ from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import S3, start_s3
+from accident_reco_tests.support.promotion import BETTER, POLICY, build_bundle
 from accident_reco_tests.support.running import ROOT
-from accident_reco_tests.unit.lifecycle.test_store import BETTER, POLICY, _bundle
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 TRAIN = textwrap.dedent("""
@@ -212,7 +212,7 @@ def test_unreachable_remote_does_not_stop_a_promotion(
     warehouse = Warehouse(f"sqlite:///{tmp_path / 'w.db'}")
     warehouse.upgrade()
     models = ModelStore(open_store((tmp_path / "store").as_uri()))
-    promote(models, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
+    promote(models, warehouse, build_bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
     warehouse.close()
     champion = models.champion("accidents")
     assert champion
@@ -244,7 +244,7 @@ def test_missing_dvc_stops_the_promotion(tmp_path: Path) -> None:
         return {"dataset": Datasets(settings).keep("accidents", "v", lambda folder: None).lineage()}
 
     with pytest.raises(DatasetError, match="`make dvc` installs DVC there"):
-        promote(models, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
+        promote(models, warehouse, build_bundle(b"one"), lambda *_: BETTER, POLICY, "r", keep=keep)
     assert models.pointer("accidents") is None
     assert models.versions("accidents") == []
     warehouse.close()

@@ -14,7 +14,7 @@ from accident_reco.lifecycle.store import ModelStore
 from accident_reco.storage.lifecycle import promotion_history
 from accident_reco.storage.objects import ObjectStore, SwapConflict
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.unit.lifecycle.test_store import BETTER, POLICY, _bundle
+from accident_reco_tests.support.promotion import BETTER, POLICY, build_bundle
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +26,7 @@ PROMOTE = textwrap.dedent("""
     from accident_reco.storage import s3
     from accident_reco.storage.objects import open_store
     from accident_reco.storage.warehouse import Warehouse
-    from accident_reco_tests.unit.lifecycle.test_store import BETTER, POLICY, _bundle
+    from accident_reco_tests.support.promotion import BETTER, POLICY, build_bundle
 
     def run(step):
         seen = 0
@@ -45,7 +45,7 @@ PROMOTE = textwrap.dedent("""
             return call(self, method, key, **arguments)
         s3.S3Store._call = dying
         models, warehouse = ModelStore(open_store(sys.argv[1])), Warehouse(sys.argv[2])
-        promote(models, warehouse, _bundle(b"two"), lambda *_: BETTER, POLICY, "r2")
+        promote(models, warehouse, build_bundle(b"two"), lambda *_: BETTER, POLICY, "r2")
         os._exit(0)
 
     for line in sys.stdin:
@@ -62,8 +62,8 @@ def test_killed_at_any_upload_exactly_one_champion_loads(
 ) -> None:
     """SIGKILL before and after each upload of a promotion: what the pointer names is complete and verified."""
     models = ModelStore(store)
-    old = promote(models, warehouse, _bundle(b"one"), lambda *_: BETTER, POLICY, "r1").version
-    new = _bundle(b"two").version
+    old = promote(models, warehouse, build_bundle(b"one"), lambda *_: BETTER, POLICY, "r1").version
+    new = build_bundle(b"two").version
     root = Path(__file__).resolve().parents[2]
     database = warehouse.url.render_as_string(hide_password=False)
     process = subprocess.Popen(
@@ -95,7 +95,7 @@ def test_killed_at_any_upload_exactly_one_champion_loads(
 def test_of_two_promotions_from_the_same_pointer_one_succeeds(store: ObjectStore) -> None:
     """The server rejects the slower of two by its conditional write."""
     models = ModelStore(store)
-    one, two = models.write(_bundle(b"one")), models.write(_bundle(b"two"))
+    one, two = models.write(build_bundle(b"one")), models.write(build_bundle(b"two"))
     first = models.point(one, expected=None, run_id="r1", reason="first")
     with pytest.raises(SwapConflict):
         models.point(two, expected=None, run_id="r2", reason="late")

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import create_engine, inspect, make_url
 
 from accident_reco.launch.home import prepare_home
-from accident_reco.launch.ownership import sole_platform, this_installation
+from accident_reco.launch.locks import sole_platform
+from accident_reco.launch.ownership import this_installation
 from accident_reco.launch.postgres_server import postgres_answers
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
@@ -109,7 +110,7 @@ def test_of_two_first_starts_at_once_one_wins(make: Make) -> None:
 
 
 def test_the_owners_passwords_are_not_changed(make: Make, postgres: Postgres) -> None:
-    """`launch prepare` of another installation, with the superuser's login and secrets of its own, leaves its roles."""
+    """`accident-reco prepare` of another installation, with the superuser's login, leaves the roles of the first."""
     name = "owned_elsewhere"
     urls = [
         postgres.url(name, name, password).render_as_string(hide_password=False) for password in ("first", "second")
@@ -133,7 +134,7 @@ def test_the_command_prints_one_line_and_fails(make: Make) -> None:
         "DAGSTER_DATABASE_URL": second.dagster_database_url,
     }
     run = subprocess.run(
-        [sys.executable, "-m", "accident_reco.launch", "prepare"],
+        [sys.executable, "-m", "accident_reco.cli", "prepare"],
         cwd=ROOT,
         text=True,
         capture_output=True,

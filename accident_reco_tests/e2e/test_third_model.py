@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from accident_reco.lifecycle.tracking import VERSION_TAG
-from accident_reco_tests.support import dagster_api, third_model
+from accident_reco_tests.support import dagster_api, registered_models, third_model
 from accident_reco_tests.support.client import Client, await_value
 from accident_reco_tests.support.running import ROOT, SMALL, Running, environment
 
@@ -304,6 +304,7 @@ def test_all_three_models_run_together(package: Path, tmp_path: Path) -> None:
         for name in names:
             assert client.get("predict", f"/v2/models/{name}/ready")["ready"]
             assert client.get("drift", f"/monitoring/drift/{name}")["model"] == name
+        assert_registry_answers_as_the_api(client, tmp_path / "home", sorted(names))
         shown = dagster_api.repository(running.url("dagster"))
         assert {key.partition("/")[0] for key in shown["assets"]} == names
         assert {f"train_{name}" for name in names} <= shown["jobs"]
@@ -329,3 +330,21 @@ def _gauge(client: Client, name: str) -> float | None:
         return None
     values = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f'{name}{{model="{MODEL}"}}')]
     return values[0] if values and values[0] == 1.0 else None
+
+
+def assert_registry_answers_as_the_api(client: Client, home: Path, names: list[str]) -> None:
+    """A process without the platform loads `models:/NAME@champion` and answers the same numbers as the service."""
+    program = [sys.executable, registered_models.__file__, f"sqlite:///{home / 'mlflow.db'}", *names]
+    run = subprocess.run(program, capture_output=True, text=True, timeout=300, cwd=home, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    for name, (example, answer) in json.loads(run.stdout).items():
+        datatypes = {
+            tensor["name"]: tensor["datatype"] for tensor in client.get("predict", f"/v2/models/{name}")["inputs"]
+        }
+        tensors = [
+            {"name": column, "shape": [len(values)], "datatype": datatypes[column], "data": values}
+            for column, values in example.items()
+        ]
+        outputs = client.post("predict", f"/v2/models/{name}/infer", {"inputs": tensors})["outputs"]
+        expected = {tensor["name"]: tensor["data"] for tensor in outputs if tensor["name"] != "prediction_id"}
+        assert answer == expected, name

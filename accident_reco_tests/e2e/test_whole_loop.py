@@ -39,7 +39,7 @@ def test_the_loop_closes(tmp_path: Path) -> None:
     """Exit code 0, every expectation holds, and the audit agrees: promote, promote, refuse."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ACCIDENT_RECO_", "DAGSTER_"))}
     process = subprocess.Popen(
-        [sys.executable, "-m", "accident_reco.launch.demo", "--home", str(tmp_path)],
+        [sys.executable, "-m", "accident_reco.cli", "demo", "--home", str(tmp_path)],
         cwd=ROOT,
         env=clean,
         stdout=subprocess.PIPE,

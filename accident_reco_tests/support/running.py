@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,15 +41,22 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 class Running:
-    """`make up`, or another target, under way. `screen` is what it printed."""
+    """`make up`, or another target or command, under way. `screen` is what it printed."""
 
-    def __init__(self, env: Mapping[str, str], *arguments: str, target: str = "up") -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *arguments: str,
+        target: str = "up",
+        command: Sequence[str] = (),
+        folder: Path = ROOT,
+    ) -> None:
         self.env = dict(env)
         self.screen = ""
         self._more = threading.Condition()
         self.process = subprocess.Popen(
-            ["make", "--no-print-directory", target, *arguments],
-            cwd=ROOT,
+            [*(command or ("make", "--no-print-directory", target)), *arguments],
+            cwd=folder,
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

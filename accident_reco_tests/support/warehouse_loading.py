@@ -122,3 +122,11 @@ def metrics_are_replaced(warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         rows = connection.execute(select(model_metrics)).mappings().all()
     assert [(row["metric"], row["value"]) for row in rows] == [("roc_auc", 0.9)]
+
+
+CASES = [
+    years_are_replaced_whole,
+    values_arrive_as_they_are,
+    views_answer,
+    metrics_are_replaced,
+]

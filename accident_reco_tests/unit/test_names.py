@@ -107,3 +107,13 @@ def test_names_are_the_standard_ones() -> None:
         ]
         found += [f"{path.relative_to(ROOT)}: {name}" for name in names if REPLACED_NAMES.match(name)]
     assert found == []
+
+
+def test_tests_import_no_other_test() -> None:
+    """What several test modules need is in `support/`: otherwise one that changes breaks others."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in _sources("accident_reco_tests")
+        for line in re.findall(r"^\s*from accident_reco_tests\S*\.test_\w+ import .*", path.read_text(), re.MULTILINE)
+    ]
+    assert found == []

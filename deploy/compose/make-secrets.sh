@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
 chmod 700 secrets
-[ -e settings.env ] || printf '# Settings of the platform (see the README): NAME=value.\n' >settings.env
+[ -e settings.env ] || printf '# Settings of the platform (docs/pages/reference/settings.md): NAME=value.\n' >settings.env
 
 random() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 # Containers run as other users, so a file must be readable; the folder is closed to other users of the machine.

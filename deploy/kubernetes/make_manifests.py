@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-IMAGE = "accident-reco/serving:0.1.0"
+IMAGE = "accident-reco/serving:0.2.0"
 NAMESPACE = "accident-reco"
 POSTGRES, S3, MLFLOW, CODE = 5432, 8333, 5000, 4000
 HTTPS, KUBERNETES = 443, 6443  # published data, DVC remote; the API server, which starts pods of runs
@@ -210,7 +210,7 @@ def _prepare() -> dict[str, Any]:
     container = {
         "name": "prepare",
         "image": IMAGE.replace("serving", "platform"),
-        "command": ["python", "-m", "accident_reco.launch", "prepare"],
+        "command": ["python", "-m", "accident_reco.cli", "prepare"],
         "env": environment,
         "securityContext": LOCKED_DOWN,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},

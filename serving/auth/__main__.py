@@ -40,7 +40,7 @@ def _manage(command: str) -> int:
         accounts.audit(Warehouse(settings.database), "system", "keys.rotate", target=kid)
         return 0
     warehouse = Warehouse(settings.database)
-    if warehouse.is_sqlite:  # PostgreSQL is migrated by its owner, with `launch prepare`; this role may not
+    if warehouse.is_sqlite:  # PostgreSQL is migrated by its owner, with `accident-reco prepare`; this role may not
         warehouse.upgrade()
         warehouse.close()
     password = ensure_admin(settings)

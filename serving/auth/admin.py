@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from accident_reco.storage import accounts, prediction_log
+from serving.auth.account_changes import change_account, issue_key
 from serving.auth.context import Context
 from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH
-from serving.common.api_keys import generate_key
 from serving.common.app import build_router, json_response
 from serving.common.identity import ACCOUNT_NAME, SCOPES
 from serving.common.problems import Problem, responses
@@ -138,15 +138,8 @@ def router(context: Context) -> APIRouter:
         changes: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"password"})
         if body.password is not None:
             changes["password_hash"] = await context.passwords.hash(body.password)
-        is_restricted = body.role == "user" or body.disabled is True
-        if changes:
-            outcome = await asyncio.to_thread(
-                accounts.change_user, warehouse, name, changes, keep_an_admin=is_restricted
-            )
-            if outcome == "last admin":
-                raise _last_admin()
-            if body.password is not None or is_restricted:
-                await asyncio.to_thread(accounts.revoke_user_tokens, warehouse, name)
+        if changes and await asyncio.to_thread(change_account, warehouse, name, changes) == "last admin":
+            raise _last_admin()
         user = await asyncio.to_thread(accounts.user, warehouse, name)
         if user is None:
             raise _no_such_user()
@@ -203,20 +196,10 @@ def _add_key_endpoints(routes: APIRouter, context: Context) -> None:
 
     @routes.post("/api-keys", summary="Create an API key", status_code=201, response_model=ApiKeyResponse)
     async def create_api_key(body: NewApiKey, request: Request) -> Response:
-        key_id, key, secret_hash = generate_key()
-        row = {
-            "id": key_id,
-            "name": body.name,
-            "secret_hash": secret_hash,
-            "scopes": sorted(set(body.scopes)),
-            "created_by": request.scope["state"]["subject"],
-        }
-        if body.expires_in_days is not None:
-            row["expires_at"] = datetime.now(UTC) + timedelta(days=body.expires_in_days)
-        stored = await asyncio.to_thread(accounts.add_api_key, warehouse, row)
-        await context.audit(request, "key.create", target=key_id, detail={"scopes": row["scopes"]})
-        del stored["secret_hash"]
-        return json_response({**stored, "key": key}, 201)
+        subject = request.scope["state"]["subject"]
+        row = await asyncio.to_thread(issue_key, warehouse, body.name, body.scopes, body.expires_in_days, subject)
+        await context.audit(request, "key.create", target=row["id"], detail={"scopes": row["scopes"]})
+        return json_response(row, 201)
 
     @routes.delete(
         "/api-keys/{key_id}",

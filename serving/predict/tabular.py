@@ -14,6 +14,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from starlette.responses import Response
 
 from accident_reco.contract import ModelServing
@@ -89,7 +90,15 @@ class TabularApi:
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """A tensor for each field of a record."""
-        return {name: TensorSpec(name, datatype) for name, datatype in self.datatypes.items()}
+        fields = self.record.model_fields
+        return {
+            name: TensorSpec(name, datatype, fields[name].is_required()) for name, datatype in self.datatypes.items()
+        }
+
+    @property
+    def example(self) -> Mapping[str, Sequence[Any]]:
+        """One record of the fields' examples."""
+        return {name: [_find_example(field)] for name, field in self.record.model_fields.items()}
 
     def outputs(self) -> list[TensorSpec]:
         """The answer fields, and the id to send feedback about."""
@@ -133,6 +142,20 @@ class TabularApi:
         prediction = create_model(f"{stem}Prediction", **fields)
         body = create_model(f"{stem}Request", __config__=ConfigDict(extra="forbid"), records=(records, ...))
         return body, create_model(f"{stem}Answer", __base__=ServedVersion, predictions=(list[prediction], ...))  # type: ignore[valid-type]
+
+
+def _find_example(field: FieldInfo) -> Any:
+    """The first example of a field where it has one, else its lower bound, 0, False or an empty text."""
+    if field.examples:
+        return field.examples[0]
+    if field.annotation in (str, str | None):
+        return ""
+    if field.annotation is bool:
+        return False
+    lowest = [rule.ge for rule in field.metadata if hasattr(rule, "ge")]
+    lowest += [rule.gt + 1 for rule in field.metadata if hasattr(rule, "gt")]
+    kind = int if field.annotation is int else float
+    return kind(max(lowest, default=0))
 
 
 class TabularServing(ModelServing):

@@ -36,10 +36,14 @@ MAX_NAME: Final = 64
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name and type of a tensor of a model; every tensor has one value per row, shape [-1]."""
+    """Name and type of a tensor of a model; every tensor has one value per row, shape [-1].
+
+    A tensor that is not `required` may be absent, and a value of it may be missing.
+    """
 
     name: str
     datatype: str
+    required: bool = True
 
     def document(self) -> dict[str, Any]:
         """The tensor as an entry of the metadata."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final, NamedTuple, Protocol
 
@@ -75,6 +75,10 @@ class InferenceAdapter(Protocol):
 
     max_rows: int
     """Maximum number of rows of one request."""
+
+    @property
+    def example(self) -> Mapping[str, Sequence[Any]]:
+        """Columns of a valid request, for documentation."""
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """Input name → tensor that a request may have."""

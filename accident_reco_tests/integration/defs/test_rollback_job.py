@@ -7,15 +7,14 @@ from sqlalchemy import text
 
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.tags import REQUEST_TAG
-from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.gate import Comparison, Decision, GatePolicy, Interval
+from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import MoveInterrupted, move
-from accident_reco.lifecycle.promotion import promote as promote_by_gate
 from accident_reco.lifecycle.rollback import roll_back
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, move_aliases, prepare_experiment
 from accident_reco.storage.lifecycle import decision_of_run, promotion_history, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics
 from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
+from accident_reco_tests.support.promotion import promote_candidate
 from accident_reco_tests.support.small_loop import tick
 
 pytestmark = [
@@ -24,21 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-def promote_candidate(platform: Platform, seed: int, run_id: str | None = None) -> str:
-    """Promote a version by the gate, with its policy in the audit; returns its id."""
-    policy = GatePolicy("roc_auc", True, 0.7, 0.0)
-    candidate = Bundle(
-        "accidents", {"reference.json": b"{}"}, {"seed": seed}, {"roc_auc": 0.8}, {"data_source": "sample"}
-    )
-
-    def better(_manifest: object, _files: object) -> Comparison:
-        return Comparison(1_000, 500, Interval(0.01, 0.005, 0.02))
-
-    return promote_by_gate(
-        platform.models, platform.warehouse, candidate, better, policy, run_id or f"run-{seed}"
-    ).version
 
 
 def test_rollback_job_moves_the_pointer_and_blocks_the_version(definitions, instance, platform) -> None:

@@ -17,7 +17,7 @@ from accident_reco.defs.tags import URGENT
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.programs import script
-from accident_reco_tests.integration.defs.test_rollback_job import promote_candidate
+from accident_reco_tests.support.promotion import promote_candidate
 from accident_reco_tests.support.queue_location import GATE
 from accident_reco_tests.support.running import ROOT
 

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 
 from accident_reco.settings import Settings
@@ -11,6 +10,7 @@ from accident_reco.storage import retrain_decisions
 from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request, open_requests
+from accident_reco_tests.support.alerts import build_alert, send_alerts
 from accident_reco_tests.support.live import live
 from serving.drift.app import create_app
 from serving.drift.secret import is_authorized, load_alert_secret
@@ -22,51 +22,21 @@ def client(settings, warehouse):
         yield running
 
 
-def alert(number: int = 0, status: str = "firing", model: str | None = "accidents", start: str = "t0") -> dict:
-    labels = {"alertname": "ModelDrift", "number": str(number)} | ({"model": model} if model else {})
-    return {
-        "status": status,
-        "labels": labels,
-        "annotations": {"summary": "share 0.8"},
-        "startsAt": start,
-        "endsAt": "0001-01-01T00:00:00Z",
-        "generatorURL": "http://x",
-        "fingerprint": f"f{number}",
-    }
-
-
-def post(client: httpx.Client, settings: Settings, *alerts: dict, secret: str | None = None) -> httpx.Response:
-    payload = {
-        "version": "4",
-        "groupKey": "g",
-        "truncatedAlerts": 0,
-        "status": "firing",
-        "receiver": "drift-service",
-        "groupLabels": {},
-        "commonLabels": {},
-        "commonAnnotations": {},
-        "externalURL": "http://am",
-        "alerts": list(alerts),
-    }
-    bearer = load_alert_secret(settings) if secret is None else secret
-    return client.post("/alerts", json=payload, headers={"Authorization": f"Bearer {bearer}"})
-
-
 def test_an_alert_creates_one_request(client, settings, warehouse) -> None:
     """Repetitions, also after the training has ended, create no second request for the same firing."""
-    answer = post(client, settings, alert())
+    answer = send_alerts(client, settings, build_alert())
     assert answer.status_code == 202
     (request_id,) = answer.json()["requests"]
     assert answer.json()["queued"] == 1
     (request,) = open_requests(warehouse, "training")
     assert request["id"] == request_id
     assert (request["source"], request["reason"]) == ("alert", "ModelDrift fires: share 0.8")
-    again = post(client, settings, alert()).json()
+    again = send_alerts(client, settings, build_alert()).json()
     assert (again["replayed"], again["requests"]) == (1, [request_id])
     advance_request(warehouse, request_id, "promoted")
-    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert send_alerts(client, settings, build_alert()).json()["replayed"] == 1
     assert open_requests(warehouse, "training") == []
-    assert post(client, settings, alert(start="t1")).json()["queued"] == 1
+    assert send_alerts(client, settings, build_alert(start="t1")).json()["queued"] == 1
 
 
 def hold_back(warehouse: Warehouse, request_id: str, action: str = "wait", until: datetime | None = None) -> None:
@@ -90,37 +60,37 @@ def hold_back(warehouse: Warehouse, request_id: str, action: str = "wait", until
 
 def test_a_held_back_alert_is_requested_again(client, settings, warehouse) -> None:
     """Repetitions create no request before the end of the cool-down and one after it, until a training has ended."""
-    (first,) = post(client, settings, alert()).json()["requests"]
+    (first,) = send_alerts(client, settings, build_alert()).json()["requests"]
     hold_back(warehouse, first, until=datetime.now(UTC) + timedelta(hours=1))
-    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert send_alerts(client, settings, build_alert()).json()["replayed"] == 1
     assert open_requests(warehouse, "training") == []
     passed = {"until": datetime.now(UTC).isoformat()}
     with warehouse.begin() as connection:
         connection.execute(loop.retrain_decisions.update().values(detail=passed))
-    assert post(client, settings, alert()).json()["queued"] == 1
+    assert send_alerts(client, settings, build_alert()).json()["queued"] == 1
     (request,) = open_requests(warehouse, "training")
     assert request["id"] != first
-    assert post(client, settings, alert()).json()["requests"] == [request["id"]]
+    assert send_alerts(client, settings, build_alert()).json()["requests"] == [request["id"]]
     advance_request(warehouse, request["id"], "refused")
-    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert send_alerts(client, settings, build_alert()).json()["replayed"] == 1
     assert open_requests(warehouse, "training") == []
 
 
 def test_parallel_repetitions_of_a_held_back_alert_create_one_request(client, settings, warehouse) -> None:
     """The Alertmanagers of a cluster repeat an alert at the same moment."""
-    (first,) = post(client, settings, alert()).json()["requests"]
+    (first,) = send_alerts(client, settings, build_alert()).json()["requests"]
     hold_back(warehouse, first)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: post(client, settings, alert()).json(), range(16)))
+        answers = list(pool.map(lambda _: send_alerts(client, settings, build_alert()).json(), range(16)))
     assert sum(answer["queued"] for answer in answers) == 1
     assert len(open_requests(warehouse, "training")) == 1
 
 
 def test_a_suggestion_is_recorded_once(client, settings, warehouse) -> None:
     """The policy suggested a training; repetitions of the same firing create no request."""
-    (first,) = post(client, settings, alert()).json()["requests"]
+    (first,) = send_alerts(client, settings, build_alert()).json()["requests"]
     hold_back(warehouse, first, action="suggest")
-    assert post(client, settings, alert()).json()["replayed"] == 1
+    assert send_alerts(client, settings, build_alert()).json()["replayed"] == 1
     assert open_requests(warehouse, "training") == []
 
 
@@ -128,31 +98,37 @@ def test_warehouse_failure_is_503(tmp_path) -> None:
     """503 without tables or database, so that Alertmanager repeats the alert."""
     settings = Settings.load(home=tmp_path, auth_required=False)
     with live(create_app(settings), ready=False) as client:
-        assert post(client, settings, alert()).status_code == 503
+        assert send_alerts(client, settings, build_alert()).status_code == 503
 
 
 def test_a_storm_creates_one_request_per_model(client, settings, warehouse) -> None:
     """Hundreds of alerts, in one notification and in parallel."""
-    storm = post(client, settings, *(alert(i) for i in range(200)), *(alert(i, model="movies") for i in range(50)))
+    storm = send_alerts(
+        client, settings, *(build_alert(i) for i in range(200)), *(build_alert(i, model="movies") for i in range(50))
+    )
     assert storm.json()["queued"] == 2
     assert storm.json()["joined"] == 248
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: post(client, settings, alert(1_000 + i)), range(24)))
+        list(pool.map(lambda i: send_alerts(client, settings, build_alert(1_000 + i)), range(24)))
     assert len(open_requests(warehouse, "training")) == 2
 
 
 def test_parallel_first_alerts_create_one_request(client, settings, warehouse) -> None:
     """Concurrent notifications that see no open request create a single one."""
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda i: post(client, settings, alert(i)).json(), range(16)))
+        answers = list(pool.map(lambda i: send_alerts(client, settings, build_alert(i)).json(), range(16)))
     assert sum(answer["queued"] for answer in answers) == 1
     assert len(open_requests(warehouse, "training")) == 1
 
 
 def test_resolved_and_foreign_alerts_create_no_request(client, settings, warehouse) -> None:
     """Resolved alerts and those that name no model of this installation are only counted."""
-    answer = post(
-        client, settings, alert(1, status="resolved"), alert(2, model=None), alert(3, model="../accidents")
+    answer = send_alerts(
+        client,
+        settings,
+        build_alert(1, status="resolved"),
+        build_alert(2, model=None),
+        build_alert(3, model="../accidents"),
     ).json()
     assert (answer["resolved"], answer["ignored"], answer["requests"]) == (1, 2, [])
     assert open_requests(warehouse) == []
@@ -196,4 +172,4 @@ def test_authentication(tmp_path) -> None:
     with live(create_app(settings)) as client:
         assert client.get("/monitoring/drift/accidents").status_code == 401
         assert client.get("/monitoring/drift/accidents/report").status_code == 401
-        assert post(client, settings, alert()).status_code == 202
+        assert send_alerts(client, settings, build_alert()).status_code == 202

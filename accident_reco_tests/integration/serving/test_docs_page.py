@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from accident_reco.launch.processes import free_port
 from accident_reco.settings import Settings
-from accident_reco_tests.integration.serving.test_process import free_port
 from accident_reco_tests.support.accounts import running_auth
 from accident_reco_tests.support.live import live
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle

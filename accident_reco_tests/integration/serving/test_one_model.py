@@ -9,7 +9,7 @@ import pytest
 
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.integration.serving.test_alerts import alert, post
+from accident_reco_tests.support.alerts import build_alert, send_alerts
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
 from accident_reco_tests.support.real_movies import movie_bundle
@@ -115,7 +115,7 @@ def test_drift_service_monitors_the_chosen_model_only(drift: httpx.Client, setti
     assert drift.get(f"/monitoring/drift/{name}").json()["type"].endswith("no-report")
     assert drift.get(f"/monitoring/drift/{name}/history").json()["reports"] == []
     assert drift.get("/readyz").status_code == 200
-    counts = post(drift, settings, alert(1, model=other), alert(2, model=name)).json()
+    counts = send_alerts(drift, settings, build_alert(1, model=other), build_alert(2, model=name)).json()
     assert counts["ignored"] == 1
     assert counts["queued"] + counts["joined"] == 1
     wait_for(lambda: 'alerts_total{outcome="ignored"} 1.0' in drift.get("/metrics").text)

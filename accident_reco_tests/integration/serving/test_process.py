@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from accident_reco.launch.processes import free_port
 from accident_reco.settings import Settings
 from accident_reco.storage.drift_reports import save_report
 from accident_reco.storage.warehouse import Warehouse
@@ -37,11 +38,6 @@ HEAVY = (
     "scipy",
     "matplotlib",
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def environment(home: Path, **settings: object) -> dict[str, str]:

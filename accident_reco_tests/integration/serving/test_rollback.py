@@ -3,42 +3,24 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from accident_reco.lifecycle.__main__ import main
-from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
-from accident_reco.lifecycle.promotion import promote
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import promotion_history, rolled_back_versions
 from accident_reco.storage.objects import ObjectStore, StoreError
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import work_request
+from accident_reco_tests.support.command_line import accident_reco
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, open_model_store, toy_bundle
 from serving.predict.app import create_app
 
 AWAY = "postgresql+psycopg2://u:p@127.0.0.1:9/w"
-POLICY = GatePolicy("roc_auc", True, 0.7, 0.0)
-
-
-def promote_by_gate(home: Path, warehouse: Warehouse, bundle: Bundle) -> str:
-    """Promote as a training run does; returns the version that serves afterwards."""
-    outcome = promote(
-        open_model_store(home),
-        warehouse,
-        replace(bundle, gate={}),
-        lambda _manifest, _files: Comparison(1_000, 500, Interval(0.01, 0.005, 0.02)),
-        POLICY,
-        "run",
-    )
-    assert outcome.pointer is not None
-    return outcome.pointer.version
 
 
 def served_version(client: httpx.Client) -> str:
@@ -132,42 +114,56 @@ def test_database_failure_prevents_the_rollback(tmp_path: Path, warehouse: Wareh
         assert served_version(client) == second
 
 
-def test_command_line_with_a_failing_database(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
+def test_command_line_with_a_failing_database(tmp_path: Path, warehouse: Warehouse, monkeypatch) -> None:
     """One line and an exit code, without a move and with an incomplete audit; a repetition completes it."""
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
     first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
     second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
     monkeypatch.setenv("ACCIDENT_RECO_DATABASE_URL", AWAY)
-    assert main(["rollback", "accidents"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    away = roll_back()
+    (line,) = away.err.splitlines()
+    assert away.exit_code == 1
     assert line.startswith("nothing moved: the warehouse postgresql+psycopg2://u:***@127.0.0.1:9/w failed: ")
     monkeypatch.delenv("ACCIDENT_RECO_DATABASE_URL")
     with audit_refused(warehouse):
-        assert main(["rollback", "accidents"]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
+        interrupted = roll_back()
+    (line,) = interrupted.err.splitlines()
+    assert interrupted.exit_code == 3
     assert line.startswith(f"rollback of accidents {first} is recorded but not complete (disk is full); ")
-    assert main(["rollback", "accidents"]) == 0
-    assert capsys.readouterr().out.startswith(f"rolled back from {second} to {first} by ")
+    repeated = roll_back()
+    assert repeated.exit_code == 0
+    assert repeated.out.startswith(f"rolled back from {second} to {first} by ")
     assert rolled_back_versions(warehouse, "accidents") == [second]
     monkeypatch.setenv("ACCIDENT_RECO_STORE_URL", "s3://bucket/prefix")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert main(["rollback", "accidents"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    lost = roll_back()
+    (line,) = lost.err.splitlines()
+    assert lost.exit_code == 1
     assert "check that AWS_ENDPOINT_URL answers" in line
 
 
-def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch, capsys) -> None:
-    """One line of output, exit codes for scripts."""
+def test_command_line(tmp_path: Path, warehouse: Warehouse, monkeypatch) -> None:
+    """One line of output, exit codes for scripts; the reason is in the audit."""
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
-    assert main(["rollback", "accidents"]) == 1
-    assert "no accidents version serves" in capsys.readouterr().err
+    nothing = roll_back()
+    assert (nothing.exit_code, nothing.err) == (
+        1,
+        "no accidents version serves: there is nothing to roll back from\n",
+    )
     first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
-    assert main(["rollback", "accidents"]) == 1
-    assert "no earlier version" in capsys.readouterr().err
+    earliest = roll_back()
+    assert earliest.exit_code == 1
+    assert "no earlier version" in earliest.err
     second = promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
-    assert main(["rollback", "accidents"]) == 0
-    assert f"rolled back from {second} to {first}" in capsys.readouterr().out
-    assert main(["rollback", "accidents", "--version", first]) == 1
-    assert f"{first} serves already" in capsys.readouterr().out
-    assert main(["rollback", "accidents", "--version", second]) == 0
+    moved = roll_back("--json")
+    assert moved.exit_code == 0
+    assert moved.document["version"] == first
+    assert moved.document["reason"].startswith(f"rolled back from {second} to {first} by ")
+    assert moved.document["reason"].endswith(" (command line): it is wrong")
+    assert promotion_history(warehouse, "accidents", limit=1)[0]["reason"] == moved.document["reason"]
+    again = roll_back("--to", first)
+    assert (again.exit_code, again.out) == (1, f"{first} serves already\n")
+    assert roll_back("--to", second).exit_code == 0
     assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == second
+    assert accident_reco("rollback", "accidents", "--reason", "no").exit_code == 2
+    assert accident_reco("rollback", "cats", "--reason", "it is wrong").exit_code == 2

@@ -8,12 +8,11 @@ import httpx
 import pytest
 import s3fs
 
-from accident_reco.lifecycle.__main__ import main
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import open_requests, work_request
-from accident_reco_tests.integration.serving.test_rollback import promote_by_gate
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.promotion import promote_by_gate, roll_back
 from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.predict.app import create_app
 
@@ -64,7 +63,7 @@ def test_queued_rollback_skips_versions_that_were_rolled_back(
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path))
     first, second, third = (promote_by_gate(tmp_path, warehouse, toy_bundle(weight)) for weight in (0.3, 0.6, 0.9))
     assert len({first, second, third}) == 3
-    assert main(["rollback", "accidents"]) == 0
+    assert roll_back().exit_code == 0
     fill_cache(tmp_path)
     with live(create_app(settings_of_lost_store(tmp_path, monkeypatch), LOADERS)) as client:
         wait_for(lambda: client.get("/models").json()[0]["champion"] == second)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,18 @@ class AccidentAdapter:
 
     platform = "onnx_accident_reco"
     max_rows = MAX_USERS
+    # A car driver of 1987 in a head-on collision at night on a departmental road, and a pedestrian of 2015.
+    example: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "catu": [1, 3],
+        "an_nais": [1987, 2015],
+        "lum": [3, 3],
+        "col": [1, -1],
+        "catr": [3, 4],
+    }
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """Input tensors: the raw columns of the champion."""
-        return {name: TensorSpec(name, _get_datatype(name)) for name in champion.model.columns}
+        return {name: TensorSpec(name, _get_datatype(name), required=False) for name in champion.model.columns}
 
     def outputs(self) -> list[TensorSpec]:
         """Output tensors: the fields of an answer and the prediction id."""

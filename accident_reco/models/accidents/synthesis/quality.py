@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
 from accident_reco.models.accidents.features.location_features import COUNT_FEATURES
+from accident_reco.models.accidents.synthesis.similarity import compare_tables
 from accident_reco.models.accidents.training.fitting import FAST_BOOSTING, TrainingRows, fit_boosting
 from accident_reco.models.accidents.training.metrics import roc_auc
 from accident_reco.models.accidents.training.training_rows import extract_columns, severe_label
@@ -90,25 +91,12 @@ def measure_quality(victims: pd.DataFrame, synthetic: pd.DataFrame, seed: int, j
 
 
 def compute_report_scores(real: pd.DataFrame, synthetic: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
-    """Quality report of sdmetrics: overall score with its two parts, and column → shape score."""
-    from sdmetrics.reports import QualityReport
-
-    names = [name for name in (*CODES, *NUMBERS) if name in real and name in synthetic]
-    metadata = {"columns": {n: {"sdtype": "numerical" if n in NUMBERS else "categorical"} for n in names}}
-    report = QualityReport()
-    one_table = {"tables": {"road_users": metadata}, "relationships": []}
-    tables = ({"road_users": _mark_missing(frame[names])} for frame in (real, synthetic))
-    report.generate(*tables, one_table, verbose=False)
-    parts = dict(zip(*report.get_properties().to_numpy().T, strict=True))
-    shapes = report.get_details("Column Shapes")
-    return (
-        {
-            "quality": float(report.get_score()),
-            "column_shapes": float(parts["Column Shapes"]),
-            "pair_trends": float(parts["Column Pair Trends"]),
-        },
-        dict(zip(shapes["Column"].tolist(), shapes["Score"].astype(float).tolist(), strict=True)),
-    )
+    """Similarity of the compared columns: overall score with its two parts, and column → shape score."""
+    ours, theirs = (_mark_missing(frame) for frame in (real, synthetic))
+    codes, numbers = ([n for n in names if n in real and n in synthetic] for names in (CODES, NUMBERS))
+    found = compare_tables(ours, theirs, codes, numbers)
+    parts = {"quality": found.quality, "column_shapes": found.column_shapes, "pair_trends": found.pair_trends}
+    return parts, found.shapes
 
 
 def _mark_missing(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,16 +1,16 @@
-"""Parameter search within a budget of seconds: successive halving over folds of training rows.
+"""Parameter search within a budget of seconds, by Optuna over folds of training rows.
 
-All draws are evaluated on the first fold, the best third of them on the second, and so on, so that most time goes to
-promising ones (Jamieson & Talwalkar 2016). The current parameters take part and are kept unless another draw is better
-on the same folds. Folds consist of whole training accidents, without those of validation and holdout.
+The tree-structured Parzen estimator proposes values; asynchronous successive halving ends a trial that is not among
+the best third after one fold, or after three, so that most time goes to promising ones. The current parameters are the
+first trial, are evaluated on every fold, and are kept unless another trial has a higher mean over all of them. Folds
+consist of whole training accidents, without those of validation and holdout.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -40,14 +40,13 @@ SPACE: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     },
 }
 FOLDS: Final = 4
-REDUCTION_FACTOR: Final = 3
 MAX_TRIALS: Final = 60
 WARM_UP_ROWS: Final = 200
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One draw with its ROC AUC by fold, as far as it was evaluated; the first trial has the current parameters."""
+    """One point of the space with its ROC AUC by fold, as far as it was evaluated; the first has the current values."""
 
     parameters: dict[str, Any]
     roc_auc: tuple[float, ...]
@@ -63,10 +62,9 @@ class SearchResult:
 
     @property
     def gain(self) -> float:
-        """Gain of mean ROC AUC over the current parameters, on the folds of the chosen trial; 0 when they are kept."""
+        """Gain of mean ROC AUC over the current parameters, on all folds; 0 when they are kept."""
         best = next(trial for trial in self.trials if trial.parameters == self.chosen)
-        folds = len(best.roc_auc)
-        return float(np.mean(best.roc_auc) - np.mean(self.trials[0].roc_auc[:folds]))
+        return float(np.mean(best.roc_auc) - np.mean(self.trials[0].roc_auc))
 
     def document(self) -> dict[str, Any]:
         """The result as plain JSON values."""
@@ -85,42 +83,40 @@ def search(
     seed: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
-    """Successive halving within `seconds`; the cost of the first evaluation determines the number of draws.
+    """Try at most `MAX_TRIALS` points of the space within `seconds`; the first trial is `start`.
 
-    No evaluation begins after the budget is spent, except those of the current parameters on folds that are compared.
+    No evaluation begins after the budget is spent, except those of `start`, so that every choice is compared with it.
     """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     began = clock()
-    scores: list[list[float]] = [[objective(start, 0)]]
-    cost = max(clock() - began, 1e-3)
-    # A third of the draws remains after each fold: the later folds together cost half as much as the first one.
-    draws = int(min(max(seconds / cost / 1.5, 1), MAX_TRIALS))
-    trials = [dict(start), *_draw_points(start, space, draws - 1, seed)]
-    scores += [[] for _ in trials[1:]]
-    alive = list(range(len(trials)))
-    for fold in range(FOLDS):
-        for number in alive:
-            late = clock() - began >= seconds
-            if len(scores[number]) <= fold and (number == 0 or not late):
-                scores[number].append(objective(trials[number], fold))
-        # Draws that were not evaluated in time drop out, as do those below the best third.
-        evaluated = [number for number in alive if len(scores[number]) > fold]
-        ranked = sorted(evaluated, key=lambda number: -float(np.mean(scores[number])))
-        alive = sorted({0, *ranked[: max(len(ranked) // REDUCTION_FACTOR, 1)]})
-        if alive == [0] or clock() - began >= seconds:
-            break
-    best = max(alive, key=lambda number: (float(np.mean(scores[number])), -number))
-    evaluated_trials = [Trial(trials[n], tuple(scores[n])) for n in range(len(trials)) if scores[n]]
-    return SearchResult(trials[best], tuple(evaluated_trials), clock() - began)
-
-
-def _draw_points(
-    start: Mapping[str, Any], space: Mapping[str, Sequence[Any]], count: int, seed: int
-) -> Iterator[dict[str, Any]]:
-    """Distinct points of the space other than `start`, in a seeded order."""
-    points = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
-    order = np.random.default_rng(seed).permutation(len(points))
-    others = (points[position] for position in order if points[position] != dict(start))
-    return (point for _, point in zip(range(count), others, strict=False))
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+    )
+    # The sampler sees positions in ascending order; the current value takes part even if the space has not got it.
+    choices = {name: sorted({*values, start[name]}) for name, values in space.items()}
+    study.enqueue_trial({name: choices[name].index(start[name]) for name in choices})
+    trials: list[Trial] = []
+    while len(study.trials) < MAX_TRIALS and not (trials and clock() - began >= seconds):
+        draw = study.ask()
+        values = {name: options[draw.suggest_int(name, 0, len(options) - 1)] for name, options in choices.items()}
+        if any(values == trial.parameters for trial in trials):
+            study.tell(draw, state=optuna.trial.TrialState.FAIL)
+            continue
+        scores: list[float] = []
+        while len(scores) < FOLDS and not (trials and (clock() - began >= seconds or draw.should_prune())):
+            scores.append(objective(values, len(scores)))
+            draw.report(float(np.mean(scores)), len(scores))
+        complete = len(scores) == FOLDS
+        state = optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED
+        study.tell(draw, float(np.mean(scores)) if complete else None, state)
+        trials.append(Trial(values, tuple(scores)))
+    # Of equal means the first one wins, which is the one of `start`.
+    best = max((trial for trial in trials if len(trial.roc_auc) == FOLDS), key=lambda t: float(np.mean(t.roc_auc)))
+    return SearchResult(best.parameters, tuple(trials), clock() - began)
 
 
 def tune(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ class MovieAdapter:
 
     platform = "numpy_accident_reco"
     max_rows = MAX_PAIRS
+    example: ClassVar[Mapping[str, Sequence[Any]]] = {"user_id": [1, 1], "movie_id": [1, 2]}
 
     def inputs(self, champion: Champion[Any]) -> dict[str, TensorSpec]:
         """Both ids."""

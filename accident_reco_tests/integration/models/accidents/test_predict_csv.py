@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import socket
 import tracemalloc
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ import httpx
 import pytest
 
 from accident_reco.models.accidents.serving.csv_rows import CsvTable, LineSplitter, escape_formula, parse_cell
+from accident_reco.models.accidents.serving.csv_scoring import score_file
 from accident_reco.settings import Settings
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.live import live, wait_for
-from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
+from accident_reco_tests.support.toy import LOADERS, ToyScorer, promote, toy_bundle
 from serving.predict.app import create_app
 
 URL = "/predict/accidents/csv"
@@ -34,6 +36,28 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Cli
 
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines(), delimiter=";"))
+
+
+def test_a_file_on_this_machine_is_scored_as_an_upload(served: tuple[httpx.Client, Warehouse]) -> None:
+    """The same lines, errors included, in the same order, across batches; only the prediction ids are new."""
+    client, _ = served
+    body = "catu;id_usager\n" + "".join(f"{row % 3 + 1};{row}\n" for row in range(2_500)) + "1;2;3\n\n"
+    upload = rows_of(client.post(URL, content=body.encode(), headers=CSV).text)
+    chunks = list(score_file(ToyScorer(0.9, 0.5), io.BytesIO(body.encode())))
+    scored = rows_of(b"".join(chunks).decode())
+    assert len(chunks) == 4, "header and three batches"
+    assert len({row.pop("prediction_id") for row in scored}) == 2_501
+    for row in upload:
+        del row["prediction_id"]
+    assert scored == upload
+    assert [row["line"] for row in scored if row["error"]] == ["2502"]
+    for wrong, problem in (
+        (b"", "no header"),
+        (b"a;b\n1;2\n", "must name BAAC columns"),
+        (b"catu\n" + b"1" * 20_000, "characters"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            list(score_file(ToyScorer(0.9, 0.5), io.BytesIO(wrong)))
 
 
 def test_published_lines_are_read(served: tuple[httpx.Client, Warehouse]) -> None:

@@ -19,15 +19,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     made.close()
 
 
-CASES = [
-    warehouse_loading.years_are_replaced_whole,
-    warehouse_loading.values_arrive_as_they_are,
-    warehouse_loading.views_answer,
-    warehouse_loading.metrics_are_replaced,
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", warehouse_loading.CASES, ids=lambda case: case.__name__)
 def test_sqlite(case: Callable[[Warehouse], None], warehouse: Warehouse) -> None:
     """The same cases as on PostgreSQL (e2e/test_accidents_postgres.py)."""
     case(warehouse)

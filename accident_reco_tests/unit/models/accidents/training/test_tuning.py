@@ -34,24 +34,25 @@ class Bench:
         return tuning.search(self.objective, START, SPACE, seconds, seed, clock=lambda: self.now)
 
 
-def test_optimum_is_found_and_most_time_goes_to_promising_draws():
-    """A third remains from fold to fold; the optimum of a smooth function is evaluated on all of them."""
+def test_optimum_is_found_and_most_trials_end_early():
+    """Fewer trials reach the later folds; the optimum of a smooth function is evaluated on all of them."""
     bench = Bench(lambda v, fold: 0.8 - 0.01 * (abs(v["a"] - 3) + abs(v["b"] - 4)) + 0.001 * fold)
     found = bench.search(90)
     assert found.chosen == {"a": 3, "b": 4}
     assert found.gain == pytest.approx(0.07)
     by_fold = np.bincount([fold for _, fold in bench.evaluated])
-    assert by_fold[0] == 36
-    assert by_fold[1] == 13
-    assert len(next(trial.roc_auc for trial in found.trials if trial.parameters == found.chosen)) == tuning.FOLDS
+    assert by_fold[0] > 2 * by_fold[1] > 0
+    assert by_fold[2] >= by_fold[3] > 0
+    points = [tuple(trial.parameters.items()) for trial in found.trials]
+    assert len(points) == len(set(points))
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1, 4, 10, 25])
 def test_budget_is_kept(seconds):
-    """At most one evaluation more than the budget, and one per fold for the current parameters."""
+    """No evaluation begins after the budget is spent, except those of the current parameters."""
     bench = Bench(lambda v, fold: 0.5 + 0.01 * v["a"])
     found = bench.search(seconds)
-    assert bench.now <= max(seconds, 1) + 2
+    assert bench.now == max(np.ceil(seconds), tuning.FOLDS)
     assert found.seconds == bench.now
     assert found.gain >= 0
 
@@ -63,11 +64,17 @@ def test_current_parameters_are_kept_on_equal_scores():
     assert found.gain == 0
 
 
+def test_current_value_outside_of_the_space_takes_part():
+    """Defaults need not be values of the space."""
+    found = tuning.search(lambda v, fold: 0.5 + 0.1 * (v["a"] == 9), {"a": 9, "b": 0}, SPACE, 1, 0)
+    assert found.chosen == {"a": 9, "b": 0}
+
+
 def test_same_seed_draws_the_same_trials():
-    """The clock determines the number of draws, never their values."""
-    few, many = (Bench(lambda v, fold: 0.5).search(seconds) for seconds in (6, 40))
+    """The clock determines the number of trials, never their values."""
+    few, many = (Bench(lambda v, fold: 0.5 + 0.01 * v["b"]).search(seconds) for seconds in (12, 50))
     assert [t.parameters for t in many.trials[: len(few.trials)]] == [t.parameters for t in few.trials]
-    assert len(many.trials) > len(few.trials)
+    assert len(many.trials) > len(few.trials) > 2
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,63 @@
+"""Locks of a home: one platform and one stack run in it at a time; the lock file has the process and its start."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from accident_reco.launch.processes import LaunchError
+from accident_reco.settings import variable
+from accident_reco.storage.clock import iso_now
+
+LOCKS = ("stack", "platform")
+"""Kinds of launchers, the one that starts the other first."""
+LOCK_SECONDS = 0.5
+"""Wait for a lock: `is_locked` holds it for a moment."""
+
+
+@contextmanager
+def sole_platform(home: Path, kind: str = "platform") -> Iterator[None]:
+    """Hold the lock of a home while its platform runs; the lock file has the process and its start.
+
+    Args:
+        kind: one of `LOCKS`.
+
+    Raises:
+        LaunchError: another launcher holds it.
+    """
+    with (home / f"{kind}.lock").open("a+", encoding="utf-8") as lock:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                fix = f"fix: `accident-reco stop`, or set {variable('home')}"
+                raise LaunchError(f"a {kind} runs in {home} already; {fix}")
+            time.sleep(0.05)
+        lock.seek(0)
+        lock.truncate()
+        json.dump({"pid": os.getpid(), "since": iso_now()}, lock)
+        lock.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a launcher holds a lock file."""
+    try:
+        with path.open(encoding="utf-8") as lock:
+            return not _lock(lock, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    """Lock a file until it is closed; returns whether nobody else holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""The platform that runs in a home: who holds its lock, how it is stopped, the variables of its stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from accident_reco.launch.locks import LOCKS, is_locked
+from accident_reco.launch.processes import LaunchError
+
+STOP_SECONDS = 60.0
+"""Limit on an orderly stop: the stack stops the platform, then its servers."""
+
+
+@dataclass(frozen=True)
+class RunningPlatform:
+    """The process that runs a platform.
+
+    Args:
+        kind: `platform` (`accident-reco up`) or `stack`.
+        since: UTC time of its start, ISO 8601.
+    """
+
+    kind: str
+    pid: int
+    since: str
+
+
+def find_running(home: Path) -> RunningPlatform | None:
+    """The platform that runs in a home; of a stack, the process that also runs its servers. None where none runs."""
+    for kind in LOCKS:
+        path = home / f"{kind}.lock"
+        if is_locked(path):
+            recorded = json.loads(path.read_text(encoding="utf-8") or "{}")
+            if "pid" in recorded:  # absent for a moment after its start
+                return RunningPlatform(kind, int(recorded["pid"]), str(recorded["since"]))
+    return None
+
+
+def stop_running(home: Path, seconds: float = STOP_SECONDS) -> RunningPlatform | None:
+    """Stop the platform of a home and wait for its end; returns what ran, None where none did.
+
+    Raises:
+        LaunchError: the process belongs to another user, or did not end in time.
+    """
+    running = find_running(home)
+    if running is None:
+        return None
+    try:
+        os.kill(running.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it ended meanwhile
+    except PermissionError:
+        raise LaunchError(
+            f"process {running.pid} of {home} belongs to another user; fix: stop it as that user"
+        ) from None
+    deadline = time.monotonic() + seconds
+    while any(is_locked(home / f"{kind}.lock") for kind in LOCKS):
+        if time.monotonic() > deadline:
+            raise LaunchError(f"process {running.pid} did not end within {seconds:.0f} s; see {home / 'logs'}")
+        time.sleep(0.1)
+    return running
+
+
+def stack_variables(home: Path) -> dict[str, str]:
+    """Variables of the stack that runs in a home, for commands on its databases; empty where no stack runs."""
+    running = find_running(home)
+    path = home / "stack" / "environment"
+    if running is None or running.kind != "stack" or not path.exists():
+        return {}
+    pairs = (word.partition("=") for word in shlex.split(path.read_text(encoding="utf-8")))
+    return {name: value for name, _, value in pairs}

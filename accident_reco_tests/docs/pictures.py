@@ -1,0 +1,105 @@
+"""Makes the pictures of the documentation: `make pictures` starts the platform on sample data and a headless browser.
+
+The screenshots are reduced to a palette of few colours, so that all pictures together stay small.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from accident_reco_tests.docs import architecture
+from accident_reco_tests.docs.reference import ROOT
+from accident_reco_tests.support.client import Client
+from accident_reco_tests.support.running import Running, environment
+
+FOLDER = ROOT / "docs" / "pages" / "pictures"
+ARCHITECTURE = "architecture.svg"
+MAX_BYTES = 300_000
+"""All pictures together."""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """Debian's Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def take_screenshots(running: Running, folder: Path) -> None:
+    """Photograph a running platform: asset graph, API documentation, and a drift report of simulated ratings."""
+    client = Client(running)
+    for seed in range(1, 5):
+        client.post("predict", "/generate-ratings", {"count": 1000, "seed": seed, "shift": 0.8})
+    report = client.get("drift", "/monitoring/drift/movies?compute=true")
+    assert report["status"] == "drift", report["reason"]
+    html = client.text("drift", "/monitoring/drift/movies/report")
+    client.close()
+    with open_browser() as browser:
+        _save(_photograph_graph(browser, running.url("dagster")), folder / "asset-graph.png", width=1280)
+        _save(_photograph_docs(browser, running.url("predict")), folder / "api-docs.png", width=1000)
+        _save(_photograph_report(browser, html), folder / "drift-report.png", width=1000)
+
+
+def _photograph_graph(browser: Any, url: str) -> bytes:
+    page = browser.new_page(viewport={"width": 1640, "height": 860})
+    page.goto(f"{url}/locations/accident_reco/asset-groups/movies_training/lineage")
+    page.locator("text=Materialized >> visible=true").nth(6).wait_for()  # seven assets, all with their state
+    page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
+    return bytes(page.screenshot())
+
+
+def _photograph_docs(browser: Any, url: str) -> bytes:
+    page = browser.new_page(viewport={"width": 1100, "height": 720})
+    page.goto(f"{url}/docs")
+    page.locator(".opblock").first.wait_for()
+    return bytes(page.screenshot())
+
+
+def _photograph_report(browser: Any, html: str) -> bytes:
+    page = browser.new_page(viewport={"width": 1100, "height": 760})
+    page.set_content(html)
+    page.locator("section.verdict").wait_for()
+    page.locator("svg.main-svg, canvas").first.wait_for()
+    return bytes(page.screenshot())
+
+
+def _save(png: bytes, path: Path, width: int) -> None:
+    """Scale to a width and reduce to 64 colours."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    image.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main() -> int:
+    """Make every picture. Returns the exit code: 1 where they are too large together."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / ARCHITECTURE).write_text(architecture.draw(), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as home:
+        running = Running(environment(Path(home) / "home"))
+        try:
+            take_screenshots(running, FOLDER)
+        finally:
+            running.stop()
+    size = sum(path.stat().st_size for path in FOLDER.iterdir())
+    print(f"{size:,} bytes in {FOLDER}")
+    return int(size > MAX_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

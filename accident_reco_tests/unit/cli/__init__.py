@@ -1,0 +1,1 @@
+"""The command line: help, output, exit codes, and what each command does to a home."""

@@ -1,0 +1,1 @@
+"""Dagster helpers that need no instance of a home."""

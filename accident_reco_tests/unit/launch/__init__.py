@@ -1,0 +1,1 @@
+"""Running platforms: locks, signals, child processes."""
