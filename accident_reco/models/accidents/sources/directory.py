@@ -14,8 +14,8 @@ from accident_reco.models.accidents.sources.listing import Listing
 from accident_reco.models.accidents.sources.naming import EXPECTED_FILES, list_near_misses, parse_path
 from accident_reco.storage.download import Downloader, spool
 
-# Years of the rows of files of several years, by label and stamp: a file is read again only when it changes.
-_YEARS: dict[tuple[str, str], tuple[int, ...]] = {}
+# Years of the rows of files of several years, or why there are none, by label and stamp: read again when they change.
+_YEARS: dict[tuple[str, str], tuple[tuple[int, ...], str]] = {}
 _MAX_REMEMBERED = 1_000
 
 
@@ -69,17 +69,21 @@ class DirectorySource:
         label = self._labels[path]
         key = (label, self.listing.stamps[label])
         if key not in _YEARS or not key[1]:
-            try:
-                years = tuple(count_years(self._read(label), table, path))
-            except (UnreadableFile, SourceError) as error:
-                self._unreadable.append(f"{path} is not read: {error}")
-                years = ()
             if len(_YEARS) >= _MAX_REMEMBERED:
                 _YEARS.clear()
-            _YEARS[key] = years
-            if not years and not self._unreadable:
-                self._unreadable.append(f"{path} is not read: none of its rows has an accident number")
-        return _YEARS[key]
+            _YEARS[key] = self._count_years(label, path, table)
+        years, problem = _YEARS[key]
+        if problem and problem not in self._unreadable:
+            self._unreadable.append(problem)
+        return years
+
+    def _count_years(self, label: str, path: str, table: str) -> tuple[tuple[int, ...], str]:
+        """Years of the rows of a file, or none and why it is not read."""
+        try:
+            years = tuple(count_years(self._read(label), table, path))
+        except (UnreadableFile, SourceError) as error:
+            return (), f"{path} is not read: {error}"
+        return years, "" if years else f"{path} is not read: none of its rows has an accident number"
 
     def _read(self, label: str) -> bytes:
         with self.listing.open(label)[0] as stream:
