@@ -45,6 +45,7 @@ RULES: Final = MappingProxyType(
             QuarantineRule("open_quote", REFUSED, "row kept in quarantine", _CORRECT),
             QuarantineRule("stray_quote", REPAIRED, "quotes dropped", _REPORT),
             QuarantineRule("bad_encoding", REPAIRED, "byte read as Windows-1252", _REPORT),
+            QuarantineRule("double_encoding", REPAIRED, "letters restored", "use the file as published"),
             QuarantineRule(
                 "unknown_column", REPAIRED, "column not read", "add it to the codebook and the schema if it matters"
             ),

@@ -87,6 +87,31 @@ def decode(data: bytes) -> tuple[bytes, list[int]]:
     return data, bad_lines
 
 
+def repair_double_encoding(text: bytes) -> tuple[bytes, list[int]]:
+    """Undo UTF-8 that was read as Windows-1252 and saved again (`Ã‰` for `É`); also the numbers of repaired lines.
+
+    Only lines that are valid UTF-8 once more are changed: in `PÂTURE` the letter is what it seems to be.
+    """
+    if not any(mark in text for mark in (b"\xc3\x83", b"\xc3\x82")):
+        return text, []
+    lines, repaired = text.split(b"\n"), []
+    for index, line in enumerate(lines):
+        if b"\xc3\x83" in line or b"\xc3\x82" in line:
+            try:
+                once = b"".join(_encode_cp1252(letter) for letter in line.decode("utf-8"))
+                once.decode("utf-8")
+            except UnicodeError:
+                continue
+            lines[index] = once
+            repaired.append(index + 1)
+    return b"\n".join(lines), repaired
+
+
+def _encode_cp1252(letter: str) -> bytes:
+    # Five bytes have no letter in Windows-1252 and are kept as control characters.
+    return letter.encode("latin-1") if "\x80" <= letter <= "\x9f" else letter.encode("cp1252")
+
+
 def _decode_cp1252(surrogate: str) -> str:
     return bytes([ord(surrogate) - 0xDC00]).decode("cp1252", errors="replace")
 
@@ -98,12 +123,16 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
         UnreadableFile: the file is empty or its header is not that of the table.
     """
     text, recoded = decode(data)
+    text, twice = repair_double_encoding(text)
     if not text.endswith(b"\n"):
         text += b"\n"
     buffer = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(buffer == 10)
     starts = np.concatenate([[0], ends + 1]).astype(np.int64)
     header, separator, names = _parse_header(text[: ends[0]], table, file, notes)
+    if twice:
+        reason = f"is UTF-8 that was read as Windows-1252 and saved again, like {len(twice):,} lines of the file"
+        notes.add("double_encoding", table, file, twice[:1], "", [""], reason)
     if recoded:
         notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
 
