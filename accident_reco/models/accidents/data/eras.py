@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
-from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
 from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile
 
@@ -23,6 +23,7 @@ COLUMNS_OF: Final[Mapping[Era, frozenset[str]]] = {
     "since_2019": frozenset({"id_vehicule", "id_usager", "motor", "vma", "secu1", "secu2", "secu3"}),
     "until_2018": frozenset({"secu", "gps", "env1"}),
 }
+_NOTHING: Final = r"^\s*(-1|-?0+)?([.,]0*)?\s*$"
 _SHOWN: Final[Mapping[Era, str]] = {"since_2019": "since 2019", "until_2018": "until 2018"}
 MIN_FILLED: Final = 0.01
 """Share of rows from which a column counts as filled: single stray cells are no evidence."""
@@ -63,8 +64,7 @@ class EraEvidence:
 def iterate_texts(column: Any) -> Iterator[tuple[str, int]]:
     """Distinct texts of a raw column, trimmed, with the number of their rows; words for nothing are left out."""
     counted = column.value_counts()
-    texts = counted.field("values")
-    texts = texts.dictionary_decode() if hasattr(texts, "dictionary_decode") else texts
+    texts = _to_plain(counted.field("values"))
     for text, count in zip(read.clean_text(texts).tolist(), counted.field("counts").to_pylist(), strict=True):
         if text is not None:
             yield text, count
@@ -86,18 +86,21 @@ def collect_evidence(raw: RawTable) -> EraEvidence:
 
 def _find_filled(raw: RawTable, names: Sequence[str]) -> Iterator[Filled]:
     for name in names:
-        found = [(text, count) for text, count in iterate_texts(raw.columns[name]) if _is_value(text)]
-        rows = sum(count for _, count in found)
+        column = raw.columns[name]
+        counted = column.value_counts()
+        texts, counts = _to_plain(counted.field("values")), counted.field("counts").to_numpy()
+        # Programs that fill empty columns write 0 or -1 into all of them.
+        nothing = pc.fill_null(pc.match_substring_regex(texts, _NOTHING), True).to_numpy(zero_copy_only=False)
+        filled = ~nothing & (read.clean_text(texts) != None)  # noqa: E711 - element by element
+        rows = int(counts[filled].sum())
         if rows and rows >= MIN_FILLED * len(raw.line):
-            column = raw.columns[name]
-            values = {text for text, _ in found}
-            row = next(row for row in range(len(column)) if column[row].as_py().strip() in values)
-            yield Filled(name, rows, int(raw.line[row]), column[row].as_py().strip())
+            first = texts[int(np.argmax(filled))]  # distinct texts are in the order of their first rows
+            row = pc.index(_to_plain(column), first).as_py()
+            yield Filled(name, rows, int(raw.line[row]), first.as_py().strip())
 
 
-def _is_value(text: str) -> bool:
-    # Programs that fill empty columns write 0 or -1 into all of them.
-    return parse_number(text) not in (0.0, -1.0)
+def _to_plain(column: Any) -> Any:
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 def decide_era(evidence: Sequence[EraEvidence], year: int | None = None) -> Era:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,10 @@ WIDE_ROAD: Final = 20.0
 MIN_SHARE: Final = 0.8
 """Share of a file's values that must be of another form than the published one to be read in that form."""
 MIN_WIDTHS: Final = 3
+MIN_WIDE_ROADS: Final = 20
+"""So many widths must be above `WIDE_ROAD` to be decimetres in the layout since 2019, where wide roads exist."""
+MAX_TEXTS: Final = 5_000
+"""Distinct numbers of a column, the first of the file, that show its form."""
 MAX_MIXED: Final = 0.02
 """Largest share of rows in which `dep` or `com` may be of another form than in the rest of the file."""
 MAX_APART: Final = 0.2
@@ -101,7 +106,8 @@ def _find_first(raw: RawTable, column: str, texts: frozenset[str] | None = None)
 
 def _list_numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distinct positive magnitudes of a column and the number of their rows."""
-    found = [(abs(number), count) for text, count in iterate_texts(column) if (number := parse_number(text))]
+    texts = islice(iterate_texts(column), MAX_TEXTS)
+    found = [(abs(number), count) for text, count in texts if (number := parse_number(text))]
     values = [(number, count) for number, count in found if number not in (0.0, 1.0)]
     return np.array([number for number, _ in values]), np.array([count for _, count in values], dtype=np.int64)
 
@@ -127,7 +133,7 @@ def _detect_width_factor(raw: RawTable, published: float) -> float:
     wide = counts[values > WIDE_ROAD].sum() / counts.sum()
     fractions = bool((values % 1 > 0).any())
     if published == 1.0:
-        return 0.1 if wide >= MIN_SHARE and not fractions else 1.0
+        return 0.1 if wide >= MIN_SHARE and not fractions and counts.sum() >= MIN_WIDE_ROADS else 1.0
     return 1.0 if wide <= 1 - MIN_SHARE and fractions else 0.1
 
 

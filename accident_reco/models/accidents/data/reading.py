@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,13 +64,16 @@ def detect_encoding(data: bytes) -> str:
     return "UTF-8 with BOM" if data.startswith(b"\xef\xbb\xbf") else "UTF-8"
 
 
-def decode(data: bytes) -> tuple[bytes, list[int]]:
+def decode(data: bytes, encoding: str | None = None) -> tuple[bytes, list[int]]:
     """UTF-8 text with LF line ends, and the numbers of lines with bytes that were not UTF-8 and read as Windows-1252.
 
     Accepts UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
+
+    Args:
+        encoding: what `detect_encoding` returns for the data, where that is known already.
     """
     bad_lines: list[int] = []
-    encoding = detect_encoding(data)
+    encoding = encoding or detect_encoding(data)
     if encoding == "UTF-16":
         known = data.startswith((b"\xff\xfe", b"\xfe\xff"))
         data = data.decode("utf-16" if known else "utf-16-le" if data[1] == 0 else "utf-16-be", "replace").encode()
@@ -94,17 +98,23 @@ def repair_double_encoding(text: bytes) -> tuple[bytes, list[int]]:
     """
     if not any(mark in text for mark in (b"\xc3\x83", b"\xc3\x82")):
         return text, []
-    lines, repaired = text.split(b"\n"), []
-    for index, line in enumerate(lines):
-        if b"\xc3\x83" in line or b"\xc3\x82" in line:
-            try:
-                once = b"".join(_encode_cp1252(letter) for letter in line.decode("utf-8"))
-                once.decode("utf-8")
-            except UnicodeError:
-                continue
-            lines[index] = once
-            repaired.append(index + 1)
-    return b"\n".join(lines), repaired
+    parts, starts, done = [], [], 0
+    for mark in re.finditer(rb"\xc3[\x82\x83]", text):
+        if mark.start() < done:
+            continue
+        start, end = text.rfind(b"\n", 0, mark.start()) + 1, text.find(b"\n", mark.start())
+        line = text[start : end if end >= 0 else len(text)]
+        try:
+            once = b"".join(_encode_cp1252(letter) for letter in line.decode("utf-8"))
+            once.decode("utf-8")
+        except UnicodeError:
+            once = line
+        parts += [text[done:start], once]
+        done = start + len(line)
+        if once != line:
+            starts.append(start)
+    ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == 10) if starts else np.empty(0, np.int64)
+    return b"".join([*parts, text[done:]]), [int(np.searchsorted(ends, start)) + 1 for start in starts]
 
 
 def _encode_cp1252(letter: str) -> bytes:
@@ -122,7 +132,8 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     Raises:
         UnreadableFile: the file is empty or its header is not that of the table.
     """
-    text, recoded = decode(data)
+    encoding = detect_encoding(data)
+    text, recoded = decode(data, encoding)
     text, twice = repair_double_encoding(text)
     if not text.endswith(b"\n"):
         text += b"\n"
@@ -140,7 +151,7 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     keep[0] = False
     rows_in = int(keep.sum())
     shown = {"\t": "tabs"}.get(separator, f"'{separator}'")
-    layout = f"{detect_encoding(data)}, separated by {shown}"
+    layout = f"{encoding}, separated by {shown}"
     raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts, layout)
     if b"\0" in text:
         broken = np.add.reduceat(buffer == 0, starts[:-1]).astype(bool) & keep

@@ -215,5 +215,18 @@ def test_units_are_those_of_the_values() -> None:
     ]
 
 
+def test_decimetres_in_todays_layout() -> None:
+    """Widths of a file of 2022 in decimetres, as in the files until 2018."""
+    files = sample_year(2022, 600)
+    expected = build_victims(files, 2022).victims
+    tenfold = {
+        name: lambda cell: str(round(float(cell.replace(",", ".")) * 10)) if cell.strip() not in ("", "-1") else cell
+        for name in ("larrout", "lartpc")
+    }
+    built = build_victims(_rewrite(files, "lieux", **tenfold), 2022)
+    np.testing.assert_allclose(built.victims[["larrout", "lartpc"]], expected[["larrout", "lartpc"]])
+    assert "widths are in decimetres, unlike" in built.quarantine.message[0]
+
+
 def _scale(factor: float) -> object:
     return lambda cell: f"{float(cell) * factor:.6f}" if cell.strip() and float(cell) else cell

@@ -36,7 +36,7 @@ def _cell(name: str) -> st.SearchStrategy[str]:
     if name == "hrmn":
         return st.times().map(lambda time: f"{time.hour:02d}:{time.minute:02d}")
     if name in ("dep", "com"):
-        return st.sampled_from({"dep": ["75", "2A", "01", "974"], "com": ["75101", "2A004", "01004", "97411"]}[name])
+        return st.sampled_from(["75", "2A", "01", "974"] if name == "dep" else [""])
     if field.kind == "text":
         return CELL | nothing
     if field.kind == "real":
@@ -51,6 +51,10 @@ def test_valid_values_survive(data: st.DataObject, table: str) -> None:
     names = [name for name in ROWS[table][0] if name != "Num_Acc"]
     rows = data.draw(st.lists(st.tuples(*(_cell(name) for name in names)), min_size=1, max_size=8))
     published = [{"Num_Acc": str(202300000001 + n), **dict(zip(names, row, strict=True))} for n, row in enumerate(rows)]
+    communes = {"75": "75101", "2A": "2A004", "01": "01004", "974": "97411"}
+    for cells in published:
+        if "com" in cells:
+            cells["com"] = communes.get(cells["dep"], cells["com"])
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, ["Num_Acc", *names], delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writeheader()
