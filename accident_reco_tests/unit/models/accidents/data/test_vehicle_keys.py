@@ -50,10 +50,10 @@ FORMS: dict[str, Callable[[pd.Series], object]] = {
 @pytest.mark.parametrize("form", list(FORMS))
 @pytest.mark.parametrize("table", ["vehicules", "usagers"])
 def test_ids_in_every_form(table: str, form: str) -> None:
-    """However one of the two files writes the ids, they are the same ids, and nothing is reported."""
+    """However one of the two files writes the ids, they are the same ids; only a doubled encoding is reported."""
     built = _rewrite(**{f"{table}_id_vehicule": FORMS[form]})
     pd.testing.assert_frame_equal(built.victims, EXPECTED.victims)
-    assert built.quarantine.empty
+    assert built.quarantine.rule.tolist() == (["double_encoding"] if form == "mojibake" else [])
 
 
 def _assert_vehicles_found(built: AccidentYear) -> None:
