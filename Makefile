@@ -55,7 +55,7 @@ lint: install ## check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## check style, types and import rules, run all tests
+test: lint ## check style, types and import rules, run all tests; WORKERS=3 at once instead of 2
 	$(BIN)/python -m accident_reco_tests.second_try -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 
 test-unit: install ## run the unit tests that take seconds

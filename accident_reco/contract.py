@@ -202,6 +202,14 @@ class ModelServing(ABC):
         """
         return None
 
+    def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        """Column of the reference profile → its importance for this version's predictions, from the bundle's files.
+
+        At least 0, on any scale; absent columns have none. By default empty: drift verdicts then count every column
+        the same.
+        """
+        return {}
+
     scores_csv: ClassVar[bool] = False
     """Whether the model scores whole CSV files (`score_csv`)."""
 
@@ -216,6 +224,14 @@ class ModelServing(ABC):
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         """Data that the champion was not trained on, or the reason why there is none."""
         return "new data is not watched"
+
+    def statistics(self, platform: Platform, version: Any | None) -> Mapping[str, Any]:
+        """Further numbers of `GET /stats`: rows of the model's data, variety of its answers. Blocks.
+
+        Args:
+            version: the version that serves, as `load` returned it; None while there is none.
+        """
+        return {}
 
 
 # Training half
@@ -245,7 +261,9 @@ class Fitted:
     """A trained candidate.
 
     Args:
-        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids.
+        bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids. With
+            `data_version` in the lineage, the `ModelTraining.data_version` of the rows that it was trained on, the
+            retrain policy starts no training that would only repeat this one.
         check: outcome of the check that `ModelTraining.fit_check` names.
         metadata: what the asset's page shows.
     """
@@ -377,7 +395,10 @@ class ModelTraining(ABC):
         return ()
 
     def data_version(self, platform: Platform) -> str:
-        """Identity of the stored training data; a training starts after an ingestion that changes it."""
+        """Identity of everything stored that a training would read now; empty where it is not known.
+
+        A training starts after an ingestion that changes it.
+        """
         return ""
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:

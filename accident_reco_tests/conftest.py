@@ -10,16 +10,24 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
     "test_whole_loop.py",
-    "test_stack_loop.py",
     "test_up.py",
-    "test_backfill.py",
-    "test_dvc.py",
-    "test_workers.py",
-    "test_containers.py",
+    "test_stack_loop.py",
     "test_one_model.py",
+    "test_wheel.py",
+    "test_backfill.py",
+    "test_containers.py",
+    "test_workers.py",
+    "test_dvc.py",
+    "test_mlflow.py",
     "test_third_model.py",
+    "test_tracking.py",
+    "test_contract.py",
+    "test_daemon_killed.py",
+    "test_process.py",
+    "test_run_queue.py",
 )
-"""Files that take minutes: begun first, so that no core waits for the last of them."""
+"""Files that take longest: begun first, so that no core waits for the last of them. Those that mostly wait (for alerts,
+ticks and timeouts) alternate with those that compute, so that two workers seldom wait at the same time."""
 
 
 def pytest_configure() -> None:

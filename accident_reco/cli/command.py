@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -143,8 +143,12 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def operator() -> str:
-    """Name of the operator in audit entries."""
-    return f"{getpass.getuser()[:40]} (command line)"
+    """Name of the operator in audit entries: of the process's user, not of a variable, which anyone may set."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without an account
+        name = f"user {os.getuid()}"
+    return f"{name[:40]} (command line)"
 
 
 def complete_model(incomplete: str) -> list[str]:

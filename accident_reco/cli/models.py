@@ -46,7 +46,8 @@ def train(
 
     settings = load_settings()
     _get_model(settings, model)
-    if find_running(settings.home) is None:
+    running = find_running(settings.home)
+    if running is None or not running.has_services:
         outcome = train_here(settings, dict(os.environ), model, echo=not as_json)
     else:
         request = request_training(settings, model, operator())

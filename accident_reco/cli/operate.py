@@ -38,10 +38,10 @@ def status(
         "requests": _requests(settings),
     }
     if not as_json:
-        what = "no platform runs" if running is None else f"{running.kind} since {running.since}, process {running.pid}"
+        what = "nothing runs" if running is None else f"{running.kind} since {running.since}, process {running.pid}"
         print_line(f"home\t{settings.home}\t{what}")
     show(document, as_json, *_status_tables(document))
-    if running is None or not all(service["ready"] for service in document["services"]):
+    if running is None or not running.has_services or not all(service["ready"] for service in document["services"]):
         raise typer.Exit(ExitCode.NEGATIVE)
 
 
@@ -96,19 +96,21 @@ def logs(
     from accident_reco.launch.logs import follow_logs, read_last_lines, select_logs
 
     chosen = select_logs(Settings.load().logs, service)
+    positions = {}
     for path in chosen:
-        for line in read_last_lines(path, lines):
+        last, positions[path] = read_last_lines(path, lines)
+        for line in last:
             print_line(line if service else f"{path.stem:<12} | {line}")
     if follow:
-        for path, line in follow_logs(chosen):
+        for path, line in follow_logs(positions):
             print_line(line if service else f"{path.stem:<12} | {line}")
 
 
 @command(commands, "accident-reco stop", panel=PANEL)
 def stop() -> None:
-    """Stop the platform (or stack) that runs in the home, and wait for its end.
+    """Stop what runs in the home (platform, stack or pipeline), and wait for its end.
 
-    Exit code 0 if it ended, 4 if none ran.
+    Exit code 0 if it ended, 4 if nothing ran.
     """
     from accident_reco.launch.running import stop_running
 
@@ -116,7 +118,7 @@ def stop() -> None:
     with spinner("stopping …"):
         stopped = stop_running(home)
     if stopped is None:
-        note(f"no platform runs in {home}")
+        note(f"nothing runs in {home}")
         raise typer.Exit(ExitCode.NEGATIVE)
     print_line(f"stopped the {stopped.kind} of {home}, process {stopped.pid}")
 

@@ -5,19 +5,59 @@ Check these names at each upgrade of Dagster. Those of dagster-celery and kombu 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster._core.execution.retries import RetryMode
-from dagster._serdes import unpack_value
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
+from dagster._serdes import deserialize_value, unpack_value
 
 if TYPE_CHECKING:
     from dagster._grpc.types import ExecuteStepArgs
 
-__all__ = ["PRELOADED_MODULES", "RetryMode", "unpack_step_args"]
+__all__ = [
+    "GRPC_INFO_TAG",
+    "PRELOADED_MODULES",
+    "WILL_RETRY_TAG",
+    "CheckRunHealthResult",
+    "RetryMode",
+    "WorkerStatus",
+    "is_run_at_code_server",
+    "unpack_step_args",
+]
+# CheckRunHealthResult, WorkerStatus: results of `RunLauncher.check_run_worker_health`, a public method, which Dagster
+# exports no types for.
+# GRPC_INFO_TAG: tag with the address of the code server that started a run, as JSON: `host`, and `port` or `socket`.
+# WILL_RETRY_TAG: tag of a failed run, `true` or `false`, whether the daemon retries it; set just after the failure.
 # RetryMode: an argument of dagster-celery's executor; Dagster exports neither the class nor an executor that sets it.
 
 PRELOADED_MODULES: Final = ("dagster._core.storage.sqlite_storage", "dagster._utils.test")
 """Modules that Dagster imports when a step opens its instance, half a second each: a forkserver imports them once."""
+
+_ASK_SECONDS: Final = 10
+
+
+def is_run_at_code_server(server: Mapping[str, Any], run_id: str) -> bool | None:
+    """Whether a code server executes a run; None where it cannot be reached. `server` is parsed from `GRPC_INFO_TAG`.
+
+    The default launcher has this question for its cancellation only, without an answer for a server that is away.
+    """
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._grpc.client import DagsterGrpcClient  # gRPC: half a second that few processes need
+    from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+
+    client = DagsterGrpcClient(
+        port=server.get("port"),
+        socket=server.get("socket"),
+        host=server["host"],
+        use_ssl=bool(server.get("use_ssl", False)),
+    )
+    try:
+        answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=_ASK_SECONDS)
+    except DagsterUserCodeUnreachableError:
+        return None
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
 def unpack_step_args(packed: Any) -> ExecuteStepArgs:

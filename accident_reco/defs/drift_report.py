@@ -12,9 +12,9 @@ from accident_reco.drift.plot import distance_plot
 from accident_reco.drift.run_check import CheckRequest, NothingToCompare, run_check
 from accident_reco.drift.verdict import FeatureVerdict
 from accident_reco.settings import Settings
-from accident_reco.storage.drift_reports import latest_report
 
 GROUP = "drift"
+NO_DRIFT = "no_drift"
 
 
 class DriftConfig(dg.Config):
@@ -43,6 +43,13 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         kinds={"scipy", "evidently"},
         code_version="1",
         description=model.drift_question,
+        check_specs=[
+            dg.AssetCheckSpec(
+                NO_DRIFT,
+                asset=report_key(model.name),
+                description="The window of this report has enough data and has not drifted.",
+            )
+        ],
     )
     def drift_report(
         context: dg.AssetExecutionContext, config: DriftConfig, platform: Platform
@@ -56,7 +63,7 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
         if problem := report.row["document"]["page_problem"]:
             context.log.warning("%s", problem)
-        return dg.MaterializeResult(metadata=_metadata(report))
+        return dg.MaterializeResult(metadata=_metadata(report), check_results=[_no_drift(report)])
 
     return drift_report
 
@@ -71,6 +78,7 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
         "window": row["window_name"],
         "compared": row["document"]["note"] or "with the champion's reference",
         "drifted_share": row["drifted_share"],
+        **({} if verdict.drifted_importance is None else {"drifted_importance": verdict.drifted_importance}),
         "dagster/row_count": row["rows"],
         "version": row["version"],
         "data_source": row["data_source"],
@@ -84,38 +92,35 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
 
 def _table(features: tuple[FeatureVerdict, ...]) -> str:
     words = {True: "**drifted**", False: "unchanged", None: "insufficient data"}
-    lines = ["| feature | test | distance | PSI | adjusted p | change | verdict |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| feature | test | distance | PSI | adjusted p | importance | change | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for feature in sorted(features, key=lambda feature: (not feature.drifted, -feature.comparison.distance)):
         found = feature.comparison
+        importance = "" if feature.importance is None else f"{feature.importance:.1%}"
         change = found.change.replace("|", "/").replace("<", "‹")
         lines.append(
             f"| {found.name} | {found.test} | {found.distance:.3f} | {found.psi:.3f} | {feature.p_adjusted:.2g} "
-            f"| {change} | {words[feature.drifted]} |"
+            f"| {importance} | {change} | {words[feature.drifted]} |"
         )
     return "\n".join(lines)
 
 
-def _no_drift_check(model: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=report_key(model), name="no_drift", description="The latest window has enough data and has not drifted."
+def _no_drift(report: DriftReport) -> dg.AssetCheckResult:
+    """The check of the run's own report. Drift or insufficient data only warns: the retrain policy decides."""
+    row = report.row
+    return dg.AssetCheckResult(
+        check_name=NO_DRIFT,
+        passed=row["status"] in ("stable", "warning"),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=row["reason"],
+        metadata={"report_id": row["id"], "drifted_share": row["drifted_share"], "verdict": row["status"]},
     )
-    def no_drift(platform: Platform) -> dg.AssetCheckResult:
-        """Drift or insufficient data is a warning: the retrain policy decides what follows."""
-        row = latest_report(platform.warehouse, model)
-        if row is None:
-            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="no report yet")
-        return dg.AssetCheckResult(
-            passed=row["status"] in ("stable", "warning"),
-            severity=dg.AssetCheckSeverity.WARN,
-            description=row["reason"],
-            metadata={"report_id": row["id"], "drifted_share": row["drifted_share"], "verdict": row["status"]},
-        )
-
-    return no_drift
 
 
 def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
-    """Asset, check, job and schedule of a model's drift report."""
+    """Asset with its check, job and schedule of a model's drift report."""
     job = dg.define_asset_job(
         report_job(model.name),
         selection=dg.AssetSelection.assets(report_key(model.name)),
@@ -132,7 +137,6 @@ def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[_report_asset(model)],
-        asset_checks=[_no_drift_check(model.name)],
         jobs=[job],
         schedules=[schedule],
     )

@@ -18,6 +18,7 @@ from accident_reco.definitions import defs, platform
 from accident_reco.defs.drift_report import report_job, report_key
 from accident_reco.defs.progress import run_step, show_progress
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_workers import fail_lost_runs
 from accident_reco.defs.training_loop import training_job
 from accident_reco.lifecycle.promotion import sweep
 from accident_reco.registry import get_model, models
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with dg.DagsterInstance.get() as instance, show_progress() as progress:
         with contextlib.redirect_stdout(sys.stderr):  # SQLite's storage prints the files it upgrades
             instance.upgrade()
+        for run_id in fail_lost_runs(instance):
+            progress.line(f"run {run_id[:8]} was killed with the platform; it is marked as failed")
         try:
             for name in platform.settings.model_names:  # complete pointer moves of a start that was killed
                 sweep(platform.models, platform.warehouse, name)

@@ -45,6 +45,8 @@ def move_pointer(
     else:
         record_inputs = build_recorder(context, platform, write_inputs)
         outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), record_inputs)
+    log = context.log.info if outcome.decision.promote else context.log.warning
+    log("%s %s: %s", candidate.model, outcome.version, outcome.decision.reason)
     record_decision(context, platform, candidate.model, outcome.version, outcome.decision, outcome.pointer)
     return dg.MaterializeResult(
         metadata={

@@ -6,12 +6,14 @@ and runs when it is repeated.
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.dagster_internals import WILL_RETRY_TAG
 from accident_reco.defs.drift_report import report_key
 from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.resources import Platform
@@ -20,8 +22,9 @@ from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
 from accident_reco.drift.triggers import build_alert_trigger, build_report_trigger, find_new_data_trigger
 from accident_reco.lifecycle.promotion import sweep
-from accident_reco.lifecycle.retrain_policy import RetrainPolicy, Source
+from accident_reco.lifecycle.retrain_policy import MANUAL_SOURCES, RetrainPolicy, Source
 from accident_reco.lifecycle.retrain_requests import Trigger, TriggerOutcome, evaluate_trigger
+from accident_reco.lifecycle.training_identity import describe_repetition
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
 from accident_reco.storage import drift_reports
@@ -29,6 +32,8 @@ from accident_reco.storage.lifecycle import decision_of_run
 from accident_reco.storage.work_requests import advance_request, open_requests
 
 EVENTS_PER_PAGE = 50
+RETRY_SECONDS = 600.0
+"""Longest wait for the retry of a failed run: later, the daemon has not been able to start it."""
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -48,6 +53,7 @@ def _apply_policy(
         trigger,
         now=datetime.now(UTC),
         busy=_manual_training(context.instance, trigger.model),
+        repetition=lambda: describe_repetition(get_model(platform.settings, trigger.model), platform),
         **late,
     )
     context.log.info("%s %s %s: %s, %s", trigger.model, trigger.source, trigger.id, answer.action, answer.reason)
@@ -163,18 +169,30 @@ def _request_sensor(model: str, settings: Settings) -> dg.SensorDefinition:
         if manual is not None:
             return dg.SkipReason("; ".join([*outcomes, f"run {manual[:8]}, started manually, is in progress"]))
         for request in waiting:
-            if request["source"] != "alert":
+            reason = _hold_back(context, platform, request)
+            if reason is None:
                 return _start(request, platform.settings)
-            answer = _apply_policy(
-                context, platform, build_alert_trigger(platform.objects, platform.warehouse, request)
-            )
-            if answer.action == "train":
-                return _start(request, platform.settings)
-            advance_request(platform.warehouse, request["id"], "done", outcome=answer.reason)
-            outcomes.append(f"alert {request['id'][:8]}: {answer.action}, {answer.reason}")
+            advance_request(platform.warehouse, request["id"], "held", outcome=reason)
+            outcomes.append(f"{request['source']} {request['id'][:8]}: held, {reason}")
         return dg.SkipReason("; ".join(outcomes) or "no training is requested")
 
     return training_requests
+
+
+def _hold_back(context: dg.SensorEvaluationContext, platform: Platform, request: dict[str, Any]) -> str | None:
+    """Why the policy does not start a queued request, or None.
+
+    Requests of users and alerts are decided here. The others were decided when they were queued; only another training
+    that has ended since can make them a repetition.
+    """
+    if request["source"] not in ("alert", *MANUAL_SOURCES):
+        return describe_repetition(get_model(platform.settings, request["model"]), platform)
+    if request["source"] == "alert":
+        trigger = build_alert_trigger(platform.objects, platform.warehouse, request)
+    else:
+        trigger = Trigger(request["model"], "api", request["id"], request["reason"], request_id=request["id"])
+    answer = _apply_policy(context, platform, trigger)
+    return None if answer.action == "train" else answer.reason
 
 
 def _start(request: dict[str, Any], settings: Settings) -> dg.RunRequest:
@@ -196,7 +214,7 @@ def _update_request(
     instance: dg.DagsterInstance, platform: Platform, request: dict[str, Any], run: dg.DagsterRun
 ) -> str:
     """Set a request to its run's state (running, promoted, refused, done, failed); returns state and reason."""
-    if not run.is_finished:
+    if not run.is_finished or _is_retried(instance, run):
         if request["status"] == "queued":
             advance_request(platform.warehouse, request["id"], "running", run_id=run.run_id)
         return f"running in {run.run_id[:8]}"
@@ -211,6 +229,20 @@ def _update_request(
             outcome += f": {failure}"
     advance_request(platform.warehouse, request["id"], status, run_id=run.run_id, outcome=outcome)
     return f"{status}, {outcome}"
+
+
+def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the daemon is about to retry a run that failed.
+
+    It decides just after the failure, which a tick may see first, and starts the retry within seconds.
+    """
+    if run.status != dg.DagsterRunStatus.FAILURE or run.tags.get(WILL_RETRY_TAG) == "false":
+        return False
+    if WILL_RETRY_TAG not in run.tags and not instance.run_retries_enabled:
+        return False
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record else None
+    return ended is not None and time.time() - ended < RETRY_SECONDS
 
 
 def _decision(

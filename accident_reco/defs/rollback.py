@@ -11,7 +11,7 @@ import dagster as dg
 
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.tags import REQUEST_TAG, URGENT
+from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
@@ -33,11 +33,14 @@ def production_key(model: str) -> dg.AssetKey:
 
 
 class RollbackConfig(dg.Config):
-    """Model and target version; by default the last version that was not itself rolled back."""
+    """Model and target version; by default the last version that was not itself rolled back.
+
+    `replaces` is the champion at the request: with another one meanwhile, the rollback is rejected.
+    """
 
     model: str
     version: str | None = None
-    asked_by: str = "dagster"
+    replaces: str | None = None
 
 
 class RecordConfig(dg.Config):
@@ -58,6 +61,13 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     if request is not None and request["status"] not in OPEN:
         context.log.info("request %s was handled already: %s", request_id, request["outcome"])
         return
+    if request is not None and (request["kind"], request["model"], request["detail"].get("version")) != (
+        "rollback",
+        config.model,
+        config.version,
+    ):
+        # Its requester would be recorded for what another person started.
+        raise dg.Failure(f"request {request_id} asks for something else than this run", allow_retries=False)
     try:
         get_model(platform.settings, config.model)
         outcome = roll_back(
@@ -65,8 +75,9 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
             platform.warehouse,
             config.model,
             version=config.version,
-            requested_by=config.asked_by,
+            requested_by=request["requested_by"] if request else _get_user(context, platform),
             run_id=context.run.run_id,
+            replaces=config.replaces,
         )
     except UnknownModelError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -77,6 +88,15 @@ def roll_back_pointer(context: dg.OpExecutionContext, config: RollbackConfig, pl
     _record_move(context, platform, config.model, outcome)
     if not outcome.decision.promote:
         raise dg.Failure(outcome.decision.reason, allow_retries=False)
+
+
+def _get_user(context: dg.OpExecutionContext, platform: Platform) -> str:
+    """Who started a run in Dagster: the account that the guard of its pages recorded; `dagster` without a login.
+
+    Without a login nobody checks the tag, so that it counts for nothing.
+    """
+    user = context.run.tags.get(USER_TAG) if platform.settings.page_login else None
+    return f"{user} (dagster)" if user else "dagster"
 
 
 def _finish_request(context: dg.OpExecutionContext, platform: Platform, status: str, outcome: str) -> None:
@@ -216,7 +236,7 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
     config = {
         "model": request["model"],
         "version": request["detail"].get("version"),
-        "asked_by": request["requested_by"],
+        "replaces": request["detail"].get("replaces"),
     }
     return dg.RunRequest(
         run_key=f"rollback:{request['id']}" + (f":{len(runs)}" if runs else ""),

@@ -10,3 +10,6 @@ SOURCE_TAG: Final = "accident_reco/source"
 
 URGENT: Final = {"accident_reco/urgent": "true"}
 """Tag of jobs that start at once, outside the queue."""
+
+USER_TAG: Final = "accident_reco/user"
+"""Account that started a run in Dagster's pages; set by their guard (`serving.guard.user_tag`) where it has a login."""

@@ -23,6 +23,7 @@ from accident_reco.lifecycle.gate import Comparison, Evaluation, GatePolicy, dec
 from accident_reco.lifecycle.lineage import lineage
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
+from accident_reco.lifecycle.training_identity import DATA_VERSION, IDENTITY, candidate_identity
 from accident_reco.mlflow_flavour.saving import save_model
 from accident_reco.registry import ContractError
 from accident_reco.settings import Settings
@@ -223,6 +224,9 @@ def _with_origin(
 ) -> Bundle:
     """The evaluated bundle with runs, commit and competing candidates in its lineage."""
     competitors = {kind: {"version": one.version, **_headline(model, one.metrics)} for kind, one in candidates.items()}
+    data_versions = [str(one.lineage.get(DATA_VERSION, "")) for one in candidates.values()]
+    identity = candidate_identity(model, data_versions, platform.settings)
+    known: dict[str, Any] = {} if identity is None else {IDENTITY: identity}
     origin = lineage(
         **evaluated.bundle.lineage,
         dagster_run_id=run_id,
@@ -230,6 +234,7 @@ def _with_origin(
         git_commit=platform.settings.git_commit,
         choice=evaluated.choice,
         candidates=competitors,
+        **known,
     )
     return replace(evaluated.bundle, lineage=origin)
 

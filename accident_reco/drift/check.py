@@ -40,6 +40,7 @@ def check(
     settings: Settings,
     *,
     previous: Window | None = None,
+    importances: Mapping[str, float] | None = None,
     run_id: str,
 ) -> DriftReport:
     """Compare a window with the champion's reference and, where there is one, with the window before it.
@@ -48,8 +49,10 @@ def check(
     (consecutive) only shows whether a change is sudden.
     """
     thresholds = Thresholds.from_settings(settings)
-    verdict = evaluate_drift(reference, window.columns, window.groups, window.score, window.label, thresholds)
-    consecutive = None if previous is None else _against_previous(reference, previous, window, thresholds)
+    verdict = evaluate_drift(
+        reference, window.columns, window.groups, window.score, window.label, thresholds, importances
+    )
+    consecutive = None if previous is None else _against_previous(reference, previous, window, thresholds, importances)
     performance = live_performance(task, window.labelled, manifest.metrics, settings.retrain_performance_drop)
     report_id = uuid4().hex
     row = {
@@ -72,6 +75,7 @@ def check(
             "features": [feature_document(feature) for feature in verdict.features],
             "prediction": None if verdict.prediction is None else feature_document(verdict.prediction),
             "label": None if verdict.label is None else feature_document(verdict.label),
+            "drifted_importance": verdict.drifted_importance,
             "thresholds": asdict(thresholds),
             "previous_window": None if consecutive is None else _brief(consecutive),
             "performance": performance.document(),
@@ -97,12 +101,17 @@ def feature_document(feature: FeatureVerdict) -> dict[str, Any]:
         "p_adjusted": _plain(feature.p_adjusted),
         "drifted": feature.drifted,
         "missing_drifted": feature.missing_drifted,
+        "importance": feature.importance,
         "reason": feature.reason,
     }
 
 
 def _against_previous(
-    reference: ReferenceProfile, previous: Window, window: Window, thresholds: Thresholds
+    reference: ReferenceProfile,
+    previous: Window,
+    window: Window,
+    thresholds: Thresholds,
+    importances: Mapping[str, float] | None,
 ) -> Verdict | None:
     if previous.rows < thresholds.min_rows:
         return None
@@ -110,7 +119,7 @@ def _against_previous(
     if not shared:
         return None
     profile = read_reference(build_reference(previous.columns, shared, previous.groups, previous.score))
-    return evaluate_drift(profile, window.columns, window.groups, window.score, None, thresholds)
+    return evaluate_drift(profile, window.columns, window.groups, window.score, None, thresholds, importances)
 
 
 def _brief(verdict: Verdict) -> dict[str, Any]:
@@ -120,6 +129,7 @@ def _brief(verdict: Verdict) -> dict[str, Any]:
         "rows": verdict.rows,
         "drifted": list(verdict.drifted),
         "drifted_share": verdict.drifted_share,
+        "drifted_importance": verdict.drifted_importance,
     }
 
 

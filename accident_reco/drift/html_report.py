@@ -176,6 +176,7 @@ def _verdict_html(report: DriftReport) -> str:
             "distance",
             "PSI",
             "adjusted p",
+            "importance",
             "missing before → now",
             "change",
             "verdict",
@@ -193,7 +194,8 @@ def _feature_html(feature: FeatureVerdict) -> str:
     comparison = feature.comparison
     verdict = {True: "drifted", False: "no drift", None: "not evaluated"}[feature.drifted]
     shown = ((comparison.distance, ".3f"), (comparison.psi, ".3f"), (feature.p_adjusted, ".2g"))
-    numbers = tuple("–" if np.isnan(value) else format(value, style) for value, style in shown)
+    numbers = [*("–" if np.isnan(value) else format(value, style) for value, style in shown)]
+    numbers.append("–" if feature.importance is None else f"{feature.importance:.1%}")
     return (
         f'<tr class="{"drifted" if feature.drifted else "same"}"><td>{_text(comparison.name)}</td>'
         f"<td>{comparison.test}</td>"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from accident_reco.drift.check import DriftReport
-from accident_reco.drift.html_report import render_html_report
+from accident_reco.drift.html_report import content_security_policy, render_html_report
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.reference import ReferenceProfile
 from accident_reco.settings import Settings
@@ -38,14 +38,16 @@ def write_html_report(
         page = render_html_report(report, reference, window, settings.drift_sample_rows)
     except ValueError as error:
         return save_html_key(warehouse, report.id, None, _reason(error))
+    # Recorded with the verdict: a page that is altered in the store afterwards does not bring its own policy.
+    policy = content_security_policy(page)
     try:
         objects.write(key, page)
     except MISSING as error:
         with suppress(*MISSING):
             if len(pending.list(folder)) < settings.drift_pages_kept:
                 pending.write(key, page)
-        return save_html_key(warehouse, report.id, None, _reason(error))
-    recorded = save_html_key(warehouse, report.id, key)
+        return save_html_key(warehouse, report.id, None, _reason(error), policy)
+    recorded = save_html_key(warehouse, report.id, key, policy=policy)
     # The report is complete: where the store fails now, the next check does the rest.
     with suppress(*MISSING):
         for waiting in pending.list(folder):

@@ -10,6 +10,9 @@ from accident_reco.storage.warehouse import Warehouse
 NOW_WINDOW: Final = "now"
 """Name of a log window that was checked on request through the API; it does not count for retraining."""
 
+CUSTOM_WINDOW: Final = "custom"
+"""Name of a log window that was checked with a threshold of the request; it is not the model's current report."""
+
 
 def newest_report(warehouse: Warehouse, model: str) -> dict[str, Any] | None:
     """The newest report on live data; None before the first."""

@@ -10,7 +10,7 @@ from accident_reco.contract import Model, Platform
 from accident_reco.drift.check import DriftReport, check, load_reference
 from accident_reco.drift.html_report_store import write_html_report
 from accident_reco.drift.log_window import log_windows
-from accident_reco.drift.reports import NOW_WINDOW
+from accident_reco.drift.reports import CUSTOM_WINDOW, NOW_WINDOW
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
 from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
@@ -25,11 +25,16 @@ class NothingToCompare(LookupError):
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """The window to check: live data, or a stored partition, against the champion's reference or another partition."""
+    """The window to check: live data, or a stored partition, against the champion's reference or another partition.
+
+    Args:
+        share: share of drifted features at which the window has drifted, instead of the setting.
+    """
 
     partition: int | None = None
     against: int | None = None
     requested_by_api: bool = False
+    share: float | None = None
 
 
 def run_check(model: Model, platform: Platform, request: CheckRequest, run_id: str) -> DriftReport:
@@ -43,6 +48,8 @@ def run_check(model: Model, platform: Platform, request: CheckRequest, run_id: s
         StoreError: the champion cannot be read; nothing was recorded.
     """
     settings, objects, warehouse = platform.settings, platform.objects, platform.warehouse
+    if request.share is not None:
+        settings = settings.model_copy(update={"drift_share": request.share})
     manifest, files, reference = load_champion(objects, model.name)
     serving = model.serving()
     previous: Window | None = None
@@ -56,9 +63,12 @@ def run_check(model: Model, platform: Platform, request: CheckRequest, run_id: s
             platform, serving, manifest, reference
         )
         window, previous = windows.current, windows.previous
-    report = check(model.task, manifest, reference, window, settings, previous=previous, run_id=run_id)
+    importances = serving.importances(files)
+    report = check(
+        model.task, manifest, reference, window, settings, previous=previous, importances=importances, run_id=run_id
+    )
     if request.requested_by_api and window.name == LOG_WINDOW:
-        report.row["window_name"] = NOW_WINDOW
+        report.row["window_name"] = NOW_WINDOW if request.share is None else CUSTOM_WINDOW
     save_report(warehouse, report.row)
     report.row.update(write_html_report(settings, objects, warehouse, report, reference, window))
     return report

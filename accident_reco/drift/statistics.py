@@ -49,6 +49,8 @@ class Comparison:
     missing_p_value: float
     change: str
     """The change in words."""
+    shift: float = float("nan")
+    """Difference of the means in standard deviations of the reference (Glass's delta); NaN for categories."""
 
     @property
     def missing_change(self) -> float:
@@ -105,6 +107,7 @@ def _compare_numeric(name: str, reference: NumericColumn, values: np.ndarray, gr
         _numeric_psi(reference, at_or_below, rows),
         *missing,
         _numeric_change(reference, present),
+        float(present.mean() - reference.mean) / reference.std if reference.std else float("nan"),
     )
 
 

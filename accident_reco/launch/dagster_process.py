@@ -35,9 +35,10 @@ def build_command(program: str, settings: Settings, workspace: Path, code_port: 
     # Not `dagster-celery worker start`, which splits its -q into letters. The name contains the process id.
     celery = [script("celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
     single = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
+    guarded = [sys.executable, "-m", "serving.guard.dagster_server"]
     commands = {
         "code-server": [script("dagster"), "api", "grpc", *listen, str(code_port), *common, *location],
-        "webserver": [script("dagster-webserver"), *listen, str(settings.dagster_port), *common, "-w", str(workspace)],
+        "webserver": [*guarded, *listen, str(settings.dagster_port), *common, "-w", str(workspace)],
         "daemon": [script("dagster-daemon"), "run", *common, "-w", str(workspace)],
         "liveness": [script("dagster-daemon"), "liveness-check"],
         "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],

@@ -41,7 +41,6 @@ class Demo(Loop):
             "drift_port": free_port(),
             "loop_seconds": 4,
             "drift_window_rows": 1000,
-            "drift_share": 0.3,
             "drift_schedule": "0 0 1 1 *",
             "drift_sample_rows": 0,  # charts take most of a report's time
             "retrain_needed": 2,
@@ -97,7 +96,7 @@ def show_stable_traffic(demo: Demo) -> None:
     demo.send(demo.scenario.first, seed=1)
     report = demo.report()
     expect(report["status"] in ("stable", "warning"), f"the report shows no drift ({report['reason']})")
-    demo.wait(lambda: demo.drift_share() < 0.3, REACTION_SECONDS, "the gauge shows the report")
+    demo.wait(lambda: demo.drift_alarm() == 0, REACTION_SECONDS, "the gauge shows the report")
     expect(not demo.decisions(), "the policy made no decision")
     expect(demo.champion() == first, "the champion is unchanged")
 

@@ -118,7 +118,8 @@ def check_ports(settings: Settings) -> Finding:
     """Whether the services' ports are free, or used by the platform of this home."""
     ports = service_ports(settings)
     shown = ", ".join(map(str, ports.values()))
-    if find_running(settings.home):
+    running = find_running(settings.home)
+    if running and running.has_services:
         return Finding("ports", "ok", f"{shown}: used by the platform of this home")
     try:
         require_free_ports(settings.host, ports)

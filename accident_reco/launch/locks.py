@@ -1,4 +1,7 @@
-"""Locks of a home: one platform and one stack run in it at a time; the lock file has the process and its start."""
+"""Locks of a home: one stack, one platform and one pipeline run in it at a time.
+
+A lock file has the process and its start; the lock ends with the process.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import variable
 from accident_reco.storage.clock import iso_now
 
-LOCKS = ("stack", "platform")
-"""Kinds of launchers, the one that starts the other first."""
+LOCKS = ("stack", "platform", "pipeline")
+"""Kinds of launchers, each before those that it starts."""
 LOCK_SECONDS = 0.5
 """Wait for a lock: `is_locked` holds it for a moment."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from accident_reco.launch.processes import LaunchError
@@ -27,19 +27,24 @@ def select_logs(folder: Path, service: str | None) -> list[Path]:
     return chosen
 
 
-def read_last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a file."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [line.rstrip("\n") for line in deque(file, maxlen=count)]
+def read_last_lines(path: Path, count: int) -> tuple[list[str], int]:
+    """The last `count` lines of a file, and the position after them."""
+    with path.open("rb") as file:
+        lines = deque(file, maxlen=count)
+        return [line.decode(errors="replace").rstrip("\n") for line in lines], file.tell()
 
 
-def follow_logs(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """New complete lines of the files, without end. A file that a restart replaced is read from its beginning."""
-    positions = {path: path.stat().st_size for path in paths}
-    rests = dict.fromkeys(paths, b"")
+def follow_logs(start: Mapping[Path, int]) -> Iterator[tuple[Path, str]]:
+    """New complete lines of files, without end. A file that a restart replaced is read from its beginning.
+
+    Args:
+        start: file → position of the first new line.
+    """
+    positions = dict(start)
+    rests = dict.fromkeys(positions, b"")
     while True:
         found = False
-        for path in paths:
+        for path in start:
             if path.stat().st_size < positions[path]:
                 positions[path], rests[path] = 0, b""
             with path.open("rb") as file:

@@ -136,6 +136,10 @@ class Loop:
         """The gauge `drift_share` of the model, which alerts and dashboards use."""
         return self.gauge(self.drift, f'drift_share{{model="{self.model}"}}')
 
+    def drift_alarm(self) -> float:
+        """The gauge `drift_alarm` of the model: 1 where the latest window has drifted, NaN before the first report."""
+        return self.gauge(self.drift, f'drift_alarm{{model="{self.model}"}}')
+
     def gauge(self, service: httpx.Client, name: str) -> float:
         """Value of a sample of a service's metrics; NaN without it."""
         for line in service.get("/metrics").text.splitlines():

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from accident_reco.contract import Model
 from accident_reco.launch.home import child_environment, service_environment
@@ -31,10 +32,11 @@ def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, e
         echo: print its progress; it is in the log otherwise.
 
     Raises:
-        LaunchError: a step failed; its output was printed, or its end is in the message.
+        LaunchError: a step failed (its output was printed, or its end is in the message), or another pipeline runs in
+            this home.
     """
     with _children(settings, environ) as children:
-        _materialize(children, arguments, echo)
+        _materialize(children, settings.home, arguments, echo)
 
 
 def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
@@ -46,7 +48,7 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
     require_free_ports(settings.host, service_ports(settings))
     base = service_urls(settings)
     with sole_platform(settings.home), _children(settings, environ) as children:
-        _materialize(children)
+        _materialize(children, settings.home)
         _print("starting services …")
         password = ensure_admin(settings)
         start_dagster(children, settings)
@@ -116,12 +118,15 @@ def _children(settings: Settings, environ: dict[str, str]) -> Iterator[Children]
         children.stop()
 
 
-def _materialize(children: Children, arguments: Sequence[str] = (), echo: bool = True) -> None:
-    """Run the pipeline as a child process that prints its progress."""
+def _materialize(children: Children, home: Path, arguments: Sequence[str] = (), echo: bool = True) -> None:
+    """Run the pipeline as a child process that prints its progress; one at a time in a home."""
     command = [sys.executable, "-m", "accident_reco.defs.pipeline", *arguments]
-    child = children.start("pipeline", command, echo=echo)
-    code = child.process.wait()
-    children.started.remove(child)
+    with sole_platform(home, "pipeline"):
+        child = children.start("pipeline", command, echo=echo)
+        try:
+            code = child.process.wait()
+        finally:
+            children.end(child.name)  # before the lock is released
     if code != 0:
         hint = f"see {child.log}" if echo else f"the end of {child.log}:\n{child.tail()}"
         raise LaunchError(f"the pipeline failed with exit code {code}; {hint}")
@@ -140,7 +145,7 @@ def start_dagster(children: Children, settings: Settings) -> None:
         "code-server", [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(port), *location]
     )
     web = ["--host", settings.host, "--port", str(settings.dagster_port), "-w", str(workspace)]
-    children.start("dagster", [script("dagster-webserver"), *web])
+    children.start("dagster", [sys.executable, "-m", "serving.guard.dagster_server", *web])
     children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
 
 

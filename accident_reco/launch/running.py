@@ -1,4 +1,4 @@
-"""The platform that runs in a home: who holds its lock, how it is stopped, the variables of its stack."""
+"""What runs in a home: who holds its lock, how it is stopped, the variables of its stack."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ STOP_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RunningPlatform:
-    """The process that runs a platform.
+    """The process that works in a home.
 
     Args:
-        kind: `platform` (`accident-reco up`) or `stack`.
+        kind: one of `LOCKS`: `stack`, `platform` (`accident-reco up`), or `pipeline` (without servers).
         since: UTC time of its start, ISO 8601.
     """
 
@@ -30,9 +30,14 @@ class RunningPlatform:
     pid: int
     since: str
 
+    @property
+    def has_services(self) -> bool:
+        """Whether it runs the services and the sensors."""
+        return self.kind != "pipeline"
+
 
 def find_running(home: Path) -> RunningPlatform | None:
-    """The platform that runs in a home; of a stack, the process that also runs its servers. None where none runs."""
+    """What runs in a home; of several, the process that started the others. None where nothing runs."""
     for kind in LOCKS:
         path = home / f"{kind}.lock"
         if is_locked(path):
@@ -43,7 +48,7 @@ def find_running(home: Path) -> RunningPlatform | None:
 
 
 def stop_running(home: Path, seconds: float = STOP_SECONDS) -> RunningPlatform | None:
-    """Stop the platform of a home and wait for its end; returns what ran, None where none did.
+    """Stop what runs in a home and wait for its end; returns what ran, None where nothing did.
 
     Raises:
         LaunchError: the process belongs to another user, or did not end in time.

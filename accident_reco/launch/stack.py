@@ -18,13 +18,14 @@ from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.platform import service_ports
 from accident_reco.launch.postgres_server import start_postgres
-from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, free_port, require_free_ports
+from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, answers, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
     BUCKETS,
     OWNERS,
     addresses,
     alertmanager_config,
     database_urls,
+    mlflow_token,
     prometheus_config,
     s3_environment,
     secret,
@@ -34,7 +35,8 @@ from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases
 
 READY_SECONDS = 120.0
-PLATFORM_SECONDS = 900.0
+DEBIAN_UNITS = {"postgres": "postgresql", "prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
+"""Server → the unit that Debian starts when it installs the server's package, on the same port."""
 PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
 
 
@@ -50,11 +52,10 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
         platform = Children(stack, settings.logs)
         try:
             child = platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
-            _await_platform(platform, settings)
+            _await_platform(platform, children, settings)
             start_exporter(children, settings, stack)
             start_monitoring(children, settings)
-            sys.stdout.write(_addresses(settings) + "\n")
-            sys.stdout.flush()
+            _print(_addresses(settings))
             while child.process.poll() is None:
                 children.check()
                 time.sleep(0.5)
@@ -67,13 +68,14 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
 def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
     """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
     folder = stack_folder(settings)
-    require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
+    _require_ports(settings)
     keys = secrets_folder(settings)
     urls = database_urls(settings, keys)
     admin = secret(keys, "postgres-superuser")
     stack = environ | stack_environment(settings, keys, urls)
     children = Children(environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}, settings.logs)
     try:
+        _print("starting PostgreSQL, S3 and MLflow …")
         postgres = start_postgres(children, folder / "postgres", settings.postgres_port, admin)
         s3 = s3_environment(settings, keys)
         store = servers.start_s3(
@@ -90,8 +92,9 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )
+        token = mlflow_token(settings, keys)
         mlflow = servers.start_mlflow(
-            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3
+            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3, **token
         )
         children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)
@@ -149,10 +152,37 @@ def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]
         file.writelines(lines)
 
 
-def _await_platform(platform: Children, settings: Settings) -> None:
-    """Wait for the platform; its first start trains every model, which takes minutes."""
+def _await_platform(platform: Children, servers: Children, settings: Settings) -> None:
+    """Wait for the platform, however long its first trainings take: it prints its progress, and ends if it fails.
+
+    Raises:
+        LaunchError: the platform or a server ended.
+    """
     ready = f"http://{LOOPBACK}:{settings.predict_port}/readyz"
-    platform.await_ready({"platform": ready}, PLATFORM_SECONDS)
+    while not answers(ready):
+        platform.check()
+        servers.check()
+        time.sleep(0.5)
+
+
+def _require_ports(settings: Settings) -> None:
+    """Check that the servers' ports are free.
+
+    Raises:
+        LaunchError: with every port in use, and what to do about servers that Debian has started on them.
+    """
+    try:
+        require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
+    except LaunchError as error:
+        units = [unit for name, unit in DEBIAN_UNITS.items() if f"{variable(f'{name}_port')} " in str(error)]
+        if not units:
+            raise
+        fix = f"`sudo systemctl disable --now {' '.join(units)}`"
+        without_systemd = "; ".join(f"sudo service {unit} stop" for unit in units)
+        raise LaunchError(
+            f"{error}\nDebian starts such a server when it installs the package, and the stack starts its own; to stop "
+            f"Debian's: {fix}, or without systemd `{without_systemd}`"
+        ) from None
 
 
 def _addresses(settings: Settings) -> str:
@@ -166,3 +196,8 @@ def _addresses(settings: Settings) -> str:
     lines.append(f"  {'s3':<13} http://{LOOPBACK}:{settings.s3_port}, bucket artifacts")
     lines.append(f"  {'environment':<13} {stack_folder(settings) / 'environment'}")
     return "\n".join(["", "stack", *lines])
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -56,8 +56,14 @@ def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str])
         variable("store_url"): "s3://artifacts/platform",
         variable("alert_secret"): secret(folder, "alert-secret"),
         "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{settings.mlflow_port}",
+        **mlflow_token(settings, folder),
         **s3_environment(settings, folder),
     }
+
+
+def mlflow_token(settings: Settings, folder: Path) -> dict[str, str]:
+    """The bearer token with which trainings log in MLflow where its pages require a login; MLflow's own variable."""
+    return {"MLFLOW_TRACKING_TOKEN": secret(folder, "mlflow-token")} if settings.page_login else {}
 
 
 def s3_environment(settings: Settings, folder: Path) -> dict[str, str]:

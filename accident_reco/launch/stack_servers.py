@@ -16,6 +16,8 @@ from urllib.parse import quote
 from accident_reco.launch.processes import LOOPBACK, Children, answers
 from accident_reco.launch.programs import debian, script
 
+GUARDED = "--http serving.guard.mlflow_server:GuardedProtocol --ws none"
+"""Options of MLflow's uvicorn that put the guard around its app."""
 GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port this far above each of its ports."""
 
@@ -105,8 +107,8 @@ def start_mlflow(
 ) -> str:
     """Start MLflow's tracking server, which proxies artifacts; returns the URL of its readiness probe."""
     server = [
-        sys.executable,
-        *f"-m mlflow server --host {LOOPBACK} --port {port} --workers 1 --serve-artifacts".split(),
+        *(sys.executable, "-m", "mlflow", "server", "--uvicorn-opts", GUARDED),
+        *f"--host {LOOPBACK} --port {port} --workers 1 --serve-artifacts".split(),
     ]
     command = [*server, "--backend-store-uri", backend_url, "--artifacts-destination", artifacts, *flags]
     # Without MLflow's own jobs, which nothing uses: eight processes and two gigabytes less.

@@ -26,7 +26,7 @@ STACK_PROBES = {
 
 def services(settings: Settings, running: RunningPlatform | None) -> list[dict[str, Any]]:
     """Name, URL and readiness of each service; those of the stack too where one runs. Empty where nothing runs."""
-    if running is None:
+    if running is None or not running.has_services:
         return []
     urls, probes = service_urls(settings), readiness_urls(settings)
     if running.kind == "stack":

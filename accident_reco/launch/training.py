@@ -45,8 +45,14 @@ def train_here(settings: Settings, environ: dict[str, str], model: str, echo: bo
     prepare_home(settings)
     with closing(Warehouse(settings.database)) as warehouse:
         before = {row["id"] for row in promotion_history(warehouse, model)}
-        run_pipeline(settings, environ, "--train", model, echo=echo)
+        failure: LaunchError | None = None
+        try:
+            run_pipeline(settings, environ, "--train", model, echo=echo)
+        except LaunchError as error:  # the run of a first candidate that the gate rejects fails: nothing serves
+            failure = error
         decided = [row for row in promotion_history(warehouse, model, limit=5) if row["id"] not in before]
+    if failure is not None and not decided:
+        raise failure
     if not decided:
         return TrainingOutcome(
             model, "done", "the training ended without a decision: the candidate serves already", None
@@ -88,6 +94,7 @@ def await_request(settings: Settings, request_id: str, report: Callable[[str], N
             if row["status"] != known:
                 known = row["status"]
                 report(f"{known}, run {row['run_id']}")
-            if find_running(settings.home) is None:
+            running = find_running(settings.home)
+            if running is None or not running.has_services:
                 raise LaunchError(f"the platform stopped; request {request_id} continues at its next start")
             time.sleep(POLL_SECONDS)

@@ -47,7 +47,7 @@ class Comparison:
     """Candidate against champion on the same rows; a positive gain favours the candidate, whatever the metric.
 
     `champion_metrics` are the champion's on these rows; those in its manifest are of other rows once the holdout has
-    grown.
+    grown. `others` are gains of further metrics, paired on the same rows: the reason reports them.
     """
 
     rows: int
@@ -55,6 +55,7 @@ class Comparison:
     gain: Interval
     slices: Sequence[SliceGain] = ()
     champion_metrics: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Decision:
     def document(self) -> dict[str, Any]:
         """JSON for the manifest, the audit and MLflow; numbers that are not finite are null."""
         return {"promote": self.promote, "reason": self.reason, "detail": _finite(self.detail)}
+
+
+def _describe(gain: Interval) -> str:
+    return f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
 
 
 def _finite(value: Any) -> Any:
@@ -143,8 +148,9 @@ def decide(
 
     gain = comparison.gain
     detail |= {"champion": champion.version, "comparison": asdict(comparison)}
-    interval = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
-    shown = f"{name} {value:.4f} vs {value - direction * gain.value:.4f}: gain {gain.value:+.4f} {interval}"
+    shown = f"{name} {value:.4f} vs {value - direction * gain.value:.4f}: gain {_describe(gain)}"
+    for other, interval in comparison.others.items():
+        shown += f", of {other} {_describe(interval)}"
     if not gain.value >= policy.minimum_gain:
         return reject(f"{shown} is below {policy.minimum_gain:g}")
     if not gain.low > 0:

@@ -135,7 +135,7 @@ def complete(
     Raises:
         StoreError, SQLAlchemyError: the intent is still open.
     """
-    for _ in range(MAX_SWAPS):
+    for attempt in range(MAX_SWAPS + 1):
         pointer = models.pointer(intent["model"])
         if pointer is not None and pointer.document() == intent["pointer"]:
             return complete_intent(warehouse, intent, promoted=True, reason=intent["decision"]["reason"]), pointer
@@ -144,6 +144,8 @@ def complete(
             return complete_intent(warehouse, intent, promoted=False, reason=reason), pointer
         if may_wait:
             return None
+        if attempt == MAX_SWAPS:
+            break
         with suppress(SwapConflict):
             models.swap(intent["model"], Pointer(**intent["pointer"]), intent["seen_tag"])
     raise StoreError(f"{intent['model']}: the pointer can be read but not swapped; check that the store compares tags")

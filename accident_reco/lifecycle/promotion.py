@@ -10,6 +10,7 @@ from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.intents import Outcome, move, settle, superseded_reason
 from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.lifecycle.training_identity import IDENTITY
 from accident_reco.storage.lifecycle import promotion_history, record_promotion, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics, save_metrics
 from accident_reco.storage.warehouse import Warehouse
@@ -64,7 +65,10 @@ def promote(
             reason = superseded_reason(candidate.version, expected.version if expected else None, pointer)
             outcome = _reject(warehouse, candidate, Decision(False, reason, decision.detail), expected, pointer, run_id)
         elif not decision.promote:
-            return _reject(warehouse, candidate, decision, expected, pointer, run_id)
+            # Only a decision of the gate is final for these inputs; a superseded candidate may be promoted later.
+            identity = candidate.lineage.get(IDENTITY)
+            detail = decision.detail if identity is None else {**decision.detail, IDENTITY: identity}
+            return _reject(warehouse, candidate, replace(decision, detail=detail), expected, pointer, run_id)
         else:
             if kept is None:
                 kept = dict(keep(candidate)) if keep else {}

@@ -18,7 +18,7 @@ Source = Literal["drift", "alert", "data", "performance", "api"]
 Action = Literal["train", "suggest", "wait"]
 
 MANUAL_SOURCES: frozenset[str] = frozenset({"api"})
-"""Sources of requests by users, to which only the single-flight rule applies."""
+"""Sources of requests by users, to which only the rule on repetitions applies: one training at a time runs anyway."""
 NEW_DATA_SOURCES: frozenset[str] = frozenset({"data"})
 """Sources of new data, to which back-off does not apply: the candidate differs from the rejected one."""
 BUDGET_WINDOW = timedelta(days=1)
@@ -74,6 +74,7 @@ class RetrainState:
         started: start times of automatic trainings in any order, at least of the last 24 hours.
         rejections: automatic trainings that were rejected or failed since the last promotion.
         last_rejection_at: end of the last of these.
+        repetition: why a training would only repeat an earlier one; None where it would not.
     """
 
     windows: Sequence[bool] | None = None
@@ -81,6 +82,7 @@ class RetrainState:
     started: Sequence[datetime] = ()
     rejections: int = 0
     last_rejection_at: datetime | None = None
+    repetition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ def decide_retrain(
         return RetrainDecision("wait", rule, reason, detail, until)
 
     if source in MANUAL_SOURCES:
-        if state.training is not None:
-            return wait("single_flight", f"training {state.training} is in progress")
+        if state.repetition is not None:
+            return wait("unchanged", state.repetition)
         return RetrainDecision("train", "requested", f"requested by a user: {evidence}", detail)
     if policy.mode == "off":
         return wait("off", "automatic retraining is off")
@@ -142,6 +144,8 @@ def decide_retrain(
     if until is not None and now < until:
         rejected = "1 rejection" if state.rejections == 1 else f"{state.rejections} consecutive rejections"
         return wait("backoff", f"backing off until {_time(until)}: {rejected}", until)
+    if state.repetition is not None:
+        return wait("unchanged", state.repetition)
     if policy.mode == "suggest":
         return RetrainDecision("suggest", "suggest", f"training is suggested: {evidence}", detail)
     return RetrainDecision("train", "trigger", evidence, detail)

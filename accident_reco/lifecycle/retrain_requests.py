@@ -6,7 +6,8 @@ the same request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,12 +63,15 @@ def evaluate_trigger(
     now: datetime,
     until: datetime | None = None,
     busy: str | None = None,
+    repetition: Callable[[], str | None] = lambda: None,
 ) -> TriggerOutcome:
     """Decide on a trigger, record the decision, and queue the training where there is to be one.
 
     Args:
         until: time after which drift reports do not count, for a trigger that is evaluated late.
         busy: id of a training that runs without a request, started by hand.
+        repetition: returns why a training would only repeat an earlier one, or None; called last, since it reads more
+            than the other rules.
     """
     known = retrain_decisions.find_decision(warehouse, trigger.model, trigger.source, trigger.id)
     if known is not None:
@@ -77,9 +81,11 @@ def evaluate_trigger(
         # An earlier evaluation was interrupted after it had queued the training: its decision stands.
         decision = RetrainDecision("train", "trigger", queued["reason"], {"source": trigger.source})
         return _record(warehouse, trigger, decision, queued["id"], now)
-    decision = decide_retrain(
-        trigger.source, trigger.evidence, _load_state(warehouse, policy, trigger, now, until, busy), policy, now
-    )
+    state = _load_state(warehouse, policy, trigger, now, until, busy)
+    decision = decide_retrain(trigger.source, trigger.evidence, state, policy, now)
+    if decision.action != "wait":
+        state = replace(state, repetition=repetition())
+        decision = decide_retrain(trigger.source, trigger.evidence, state, policy, now)
     request_id = trigger.request_id
     if decision.action == "train" and request_id is None:
         request, _ = request_work(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accident_reco.lifecycle.gate import Decision, Evaluation, GatePolicy, decide
-from accident_reco.lifecycle.intents import Outcome, move, settle
+from accident_reco.lifecycle.intents import Outcome, move, settle, superseded_reason
 from accident_reco.lifecycle.store import ModelStore, NoEarlierVersion, NoSuchVersion, Pointer
 from accident_reco.storage.lifecycle import record_promotion, rolled_back_versions, served_versions
 from accident_reco.storage.warehouse import Warehouse
@@ -38,22 +38,50 @@ def roll_back(
     requested_by: str,
     run_id: str,
     reason: str = "",
+    replaces: str | None = None,
 ) -> Outcome:
     """Make `version` the champion again; None: the latest earlier one that was not rolled back itself.
 
-    Audited, and the replaced version is blocked from promotion until a user makes it champion again. Repeated after an
-    interruption, the outcome of the interrupted rollback is returned. The floor is that of the gate policy in the
-    champion's manifest.
+    Repeated after an interruption, the outcome of the interrupted rollback is returned.
 
     Args:
         reason: the operator's, added to the audited one.
+        replaces: champion when the rollback was requested; with another one now, the rollback is rejected, since it
+            would block a version that no user rolled back from. None: whichever is champion.
+
+    Raises: as `plan` and `carry_out`.
+    """
+    planned = plan(models, warehouse, model, version)
+    return carry_out(
+        models, warehouse, model, planned, requested_by=requested_by, run_id=run_id, reason=reason, replaces=replaces
+    )
+
+
+def carry_out(
+    models: ModelStore,
+    warehouse: Warehouse,
+    model: str,
+    planned: Plan,
+    *,
+    requested_by: str,
+    run_id: str,
+    reason: str = "",
+    replaces: str | None = None,
+) -> Outcome:
+    """Move the pointer to the target of a plan unless it has moved since.
+
+    Audited, and the replaced version is blocked from promotion until a user makes it champion again. The floor is that
+    of the gate policy in the champion's manifest.
+
+    Args:
+        reason: the operator's, added to the audited one.
+        replaces: as in `roll_back`.
 
     Raises:
         NoSuchVersion: there is no version to roll back to, or the store does not have it.
         SQLAlchemyError: the warehouse failed before anything moved.
         MoveInterrupted: decided and recorded; completed later.
     """
-    planned = plan(models, warehouse, model, version)
     if planned.completed is not None:
         return planned.completed
     expected, target = planned.expected, planned.target
@@ -65,6 +93,8 @@ def roll_back(
     decision = decide(Evaluation(target, manifest.metrics), None, None, GatePolicy(**policy))
     if target == expected.version:
         decision = Decision(False, f"{target} serves already", decision.detail)
+    elif replaces is not None and replaces != expected.version:
+        decision = Decision(False, superseded_reason(target, replaces, expected), decision.detail)
     if decision.promote:
         moved = f"rolled back from {expected.version} to {target} by {requested_by}"
         decision = Decision(True, f"{moved}: {reason}" if reason else moved, decision.detail)
@@ -110,6 +140,12 @@ def plan(models: ModelStore, warehouse: Warehouse, model: str, version: str | No
     return Plan(version or _earlier(warehouse, model, expected), expected)
 
 
+def find_champion_offline(warehouse: Warehouse, model: str, known: Pointer) -> str:
+    """The champion by the audit while the store cannot be read; without an audit the pointer that was read last."""
+    served = served_versions(warehouse, model)
+    return served[-1] if served else known.version
+
+
 def find_target_offline(warehouse: Warehouse, model: str, known: Pointer, version: str | None) -> str:
     """The target of a rollback to `version` (None: the latest earlier one) while the store cannot be read.
 
@@ -124,9 +160,9 @@ def find_target_offline(warehouse: Warehouse, model: str, known: Pointer, versio
     """
     if version is not None:
         return version
-    served = served_versions(warehouse, model)
-    if served and served[-1] != known.version:
-        raise UncertainChampion(f"{known.version} serves here while {served[-1]} was promoted last")
+    champion = find_champion_offline(warehouse, model, known)
+    if champion != known.version:
+        raise UncertainChampion(f"{known.version} serves here while {champion} was promoted last")
     return _earlier(warehouse, model, known)
 
 

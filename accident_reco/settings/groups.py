@@ -137,9 +137,16 @@ class HttpSettings(BaseModel):
 
     http_workers: int = Field(1, ge=1, le=64, description="Worker processes of each HTTP service")
     max_body_bytes: int = Field(2 * 1024**2, ge=1024, description="Largest request body, in bytes")
-    max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest CSV upload, in bytes")
+    max_upload_bytes: int = Field(256 * 1024**2, ge=1024, description="Largest uploaded file, in bytes")
+    max_upload_rows: int = Field(5_000_000, ge=1, description="Most rows of an uploaded file")
+    max_unpacked_bytes: int = Field(
+        1024**3, ge=1024, description="Largest uploaded `.gz`, `.zip` or Parquet file when unpacked, in bytes"
+    )
+    max_joined_bytes: int = Field(
+        192 * 1024**2, ge=1024, description="Largest uploaded tables that are joined in memory, together, in bytes"
+    )
     request_seconds: float = Field(30, gt=0, description="Timeout of a request, its body included, in seconds")
-    upload_seconds: float = Field(900, gt=0, description="Timeout of a CSV upload, its response included, in seconds")
+    upload_seconds: float = Field(900, gt=0, description="Timeout of an upload, its response included, in seconds")
     body_idle_seconds: float = Field(10, gt=0, description="Timeout of the next part of a body, in seconds")
     drain_seconds: float = Field(
         0.2,
@@ -147,7 +154,15 @@ class HttpSettings(BaseModel):
         le=60,
         description="Time that a stopping service reports not ready before it stops listening, in seconds",
     )
-    max_connections: int = Field(1000, ge=1, description="Maximum connections of a worker; more are answered with 503")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="Maximum connections of a worker; a new one closes the longest idle one; where none is idle, "
+        "its requests are answered with 503",
+    )
+    max_connections_per_address: int = Field(
+        500, ge=1, description="The same for each address, except `TRUSTED_PROXIES`"
+    )
     metrics_public: bool = Field(False, description="Whether /metrics is served to clients that are not on loopback")
     trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-For is trusted, by comma")
     model_poll_seconds: float = Field(
@@ -179,6 +194,16 @@ class AccountSettings(BaseModel):
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
 
 
+class PageSettings(BaseModel):
+    """Pages of Dagster and MLflow."""
+
+    page_hosts: str = Field(
+        "", description="Host names, by comma, under which browsers reach these pages, besides those of loopback"
+    )
+    page_read_only: bool = Field(False, description="Whether these pages change nothing; trainings still log in MLflow")
+    page_login: bool = Field(False, description="Whether these pages require a login as admin")
+
+
 class PredictionLogSettings(BaseModel):
     """Prediction log."""
 
@@ -202,6 +227,17 @@ class DriftSettings(BaseModel):
     drift_window_rows: int = Field(5000, ge=100, description="Maximum rows of the prediction log in one drift check")
     drift_window_hours: float = Field(168, gt=0, description="Maximum age of a row in a drift check, in hours")
     drift_share: float = Field(0.5, gt=0, le=1, description="Share of drifted features at which a dataset has drifted")
+    drift_importance: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the model's importance in drifted features of a drifted dataset",
+    )
+    drift_prediction: float = Field(
+        0.5,
+        gt=0,
+        description="Shift of the mean prediction at which a dataset has drifted, in standard deviations at training",
+    )
     drift_alpha: float = Field(0.01, gt=0, lt=1, description="False discoveries accepted among drifted features")
     drift_distance: float = Field(
         0.08, gt=0, le=1, description="Minimum KS distance or total variation of a drifted feature"

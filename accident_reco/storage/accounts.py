@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,6 +15,12 @@ from accident_reco.storage.tables.accounts import api_keys, audit_log, login_fai
 from accident_reco.storage.warehouse import Warehouse
 
 _ACTIVE_ADMIN: Final = and_(users.c.role == "admin", users.c.disabled.is_(False))
+
+
+KNOWN: Final = "known:"
+"""Prefix of rows that remember a successful login from an address."""
+KNOWN_FOR: Final = timedelta(days=90)
+FORGOTTEN_AFTER: Final = timedelta(days=1)
 
 
 class AccountExists(ValueError):
@@ -63,13 +70,38 @@ def change_user(warehouse: Warehouse, name: str, changes: Mapping[str, Any], *, 
 
 
 def remove_user(warehouse: Warehouse, name: str) -> str:
-    """Delete an account with its refresh tokens. Returns `removed`, `missing` or `last admin`."""
+    """Delete an account with its refresh tokens, and revoke its keys. Returns `removed`, `missing` or `last admin`."""
     with warehouse.begin() as connection:
         if _is_last_admin(connection, name):
             return "last admin"
+        _revoke_keys(connection, [name])
         connection.execute(delete(refresh_tokens).where(refresh_tokens.c.user_name == name))
         done = connection.execute(delete(users).where(users.c.name == name))
         return "removed" if done.rowcount else "missing"
+
+
+def restrict_keys(warehouse: Warehouse, name: str, kept: frozenset[str]) -> list[str]:
+    """Revoke the API keys of an account that have other scopes than `kept`. Returns their ids."""
+    with warehouse.begin() as connection:
+        return _revoke_keys(connection, [name], kept)
+
+
+def restrict_all_keys(warehouse: Warehouse, kept: Mapping[str, frozenset[str]]) -> list[str]:
+    """Revoke the API keys that their creators could not create any more, however that came about. Returns their ids.
+
+    Args:
+        kept: role → scopes that a key may keep; none for accounts that are removed or disabled.
+    """
+    with warehouse.begin() as connection:
+        enabled = select(users.c.name, users.c.role).where(users.c.disabled.is_(False))
+        roles = dict(connection.execute(enabled).tuples().all())
+        creators = connection.execute(select(api_keys.c.created_by).distinct()).scalars().all()
+        revoked: list[str] = []
+        for name in creators:
+            # Keys go with the keys that created them; on the command line the machine's administrator creates them.
+            if not name.startswith("key:") and " " not in name:
+                revoked += _revoke_keys(connection, [name], kept[roles[name]] if name in roles else frozenset())
+        return revoked
 
 
 def _is_last_admin(connection: Any, name: str) -> bool:
@@ -183,7 +215,9 @@ def record_failure(warehouse: Warehouse, backoff: Mapping[str, Any]) -> None:
     """Count a failed login for each key; `backoff` is key → (number of failures → wait in seconds)."""
     at = utc_now()
     with warehouse.begin() as connection:
-        connection.execute(delete(login_failures).where(login_failures.c.updated_at < at - timedelta(days=1)))
+        is_known = login_failures.c.key.startswith(KNOWN)
+        connection.execute(delete(login_failures).where(~is_known, login_failures.c.updated_at < at - FORGOTTEN_AFTER))
+        connection.execute(delete(login_failures).where(is_known, login_failures.c.updated_at < at - KNOWN_FOR))
         for key, wait in backoff.items():
             found = connection.execute(select(login_failures.c.failures).where(login_failures.c.key == key)).scalar()
             failures = (found or 0) + 1
@@ -198,10 +232,23 @@ def record_failure(warehouse: Warehouse, backoff: Mapping[str, Any]) -> None:
                 connection.execute(update(login_failures).where(login_failures.c.key == key).values(**values))
 
 
-def delete_failures(warehouse: Warehouse, keys: Sequence[str]) -> None:
-    """Reset the counters after a successful login."""
+def is_known(warehouse: Warehouse, key: str) -> bool:
+    """Whether a login of this key (account and address) succeeded within `KNOWN_FOR`."""
+    query = select(login_failures.c.updated_at).where(login_failures.c.key == KNOWN + key)
+    with warehouse.connect() as connection:
+        at = connection.execute(query).scalar()
+    return at is not None and as_utc(at) > utc_now() - KNOWN_FOR
+
+
+def record_success(warehouse: Warehouse, key: str, reset: Sequence[str]) -> None:
+    """Remember a successful login of a key (account and address), and reset these counters."""
+    own, at = login_failures.c.key == KNOWN + key, utc_now()
     with warehouse.begin() as connection:
-        connection.execute(delete(login_failures).where(login_failures.c.key.in_(keys)))
+        connection.execute(delete(login_failures).where(login_failures.c.key.in_(reset)))
+        if connection.execute(update(login_failures).where(own).values(updated_at=at)).rowcount:
+            return
+    with suppress(IntegrityError), warehouse.begin() as connection:  # another login at the same moment
+        connection.execute(login_failures.insert(), {"key": KNOWN + key, "failures": 0, "updated_at": at})
 
 
 # API keys
@@ -229,14 +276,37 @@ def all_api_keys(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def revoke_api_key(warehouse: Warehouse, key_id: str) -> bool:
-    """Revoke an API key. Returns whether there was one to revoke."""
+    """Revoke an API key and the keys that it created. Returns whether there was one to revoke."""
     with warehouse.begin() as connection:
         done = connection.execute(
             update(api_keys)
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
             .values(revoked_at=utc_now())
         )
+        if done.rowcount:
+            _revoke_keys(connection, [f"key:{key_id}"])
         return bool(done.rowcount)
+
+
+def _revoke_keys(connection: Connection, creators: Sequence[str], kept: frozenset[str] = frozenset()) -> list[str]:
+    """Revoke the keys of these creators, and those that these keys created, except with no other scopes than `kept`."""
+    revoked: list[str] = []
+    waiting, seen = list(creators), set(creators)
+    while waiting:
+        query = select(api_keys.c.id, api_keys.c.scopes, api_keys.c.revoked_at).where(
+            api_keys.c.created_by == waiting.pop()
+        )
+        for key_id, scopes, revoked_at in connection.execute(query).all():
+            if set(scopes) <= kept:
+                continue
+            if revoked_at is None:
+                revoked.append(key_id)
+            if (creator := f"key:{key_id}") not in seen:
+                seen.add(creator)
+                waiting.append(creator)
+    if revoked:
+        connection.execute(update(api_keys).where(api_keys.c.id.in_(revoked)).values(revoked_at=utc_now()))
+    return revoked
 
 
 # Audit

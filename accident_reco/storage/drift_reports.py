@@ -72,12 +72,20 @@ def recent_verdicts(
     return verdicts[:limit]
 
 
-def save_html_key(warehouse: Warehouse, report_id: str, key: str | None, problem: str | None = None) -> dict[str, Any]:
-    """Record the object key of an HTML report, or why it has none. Returns the columns `report_key` and `document`."""
+def save_html_key(
+    warehouse: Warehouse, report_id: str, key: str | None, problem: str | None = None, policy: str | None = None
+) -> dict[str, Any]:
+    """Record the object key of an HTML report, or why it has none. Returns the columns `report_key` and `document`.
+
+    Args:
+        policy: content security policy of the HTML as it was rendered; None: as recorded before.
+    """
     one = drift_reports.c.id == report_id
     with warehouse.begin() as connection:
         document = connection.execute(select(drift_reports.c.document).where(one)).scalar() or {}
-        values = {"report_key": key, "document": document | {"page_problem": problem}}
+        values: dict[str, Any] = {"report_key": key, "document": document | {"page_problem": problem}}
+        if policy is not None:
+            values["document"]["page_policy"] = policy
         connection.execute(update(drift_reports).where(one).values(**values))
     return values
 

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Integer, cast, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, case, cast, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.clock import read_row, utc_now
@@ -102,6 +102,21 @@ def prediction_window(
     with warehouse.connect() as connection:
         rows = connection.execute(query.order_by(predictions.c.at.desc()).limit(limit)).mappings()
         return [read_row(row) for row in rows]
+
+
+def count_logged(warehouse: Warehouse) -> dict[str, dict[str, int]]:
+    """Model → number of logged predictions, refused requests and labels."""
+    good = case((predictions.c.status == 200, 1), else_=0)
+    logged = select(predictions.c.model, func.count(), func.sum(good)).group_by(predictions.c.model)
+    labels = select(feedback.c.model, func.count()).group_by(feedback.c.model)
+    with warehouse.connect() as connection:
+        found = {
+            model: {"predictions": int(served), "refused": int(rows - served), "feedback": 0}
+            for model, rows, served in connection.execute(logged)
+        }
+        for model, count in connection.execute(labels):
+            found.setdefault(model, {"predictions": 0, "refused": 0})["feedback"] = int(count)
+    return found
 
 
 def prediction(warehouse: Warehouse, prediction_id: str) -> dict[str, Any] | None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Column, Connection, Engine, Integer, Table, create_engine, event, func, select
+from sqlalchemy import JSON, URL, Column, Connection, Engine, Integer, Table, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     CompileError,
     DataError,
     DBAPIError,
+    DisconnectionError,
     IntegrityError,
     NotSupportedError,
+    OperationalError,
     ProgrammingError,
     SQLAlchemyError,
     StatementError,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUSY_TIMEOUT_S = 30
+_FILE = "accident_reco_file"  # the file of a connection, in its record
 CHUNK_ROWS = 20_000
 # Errors are logged: they contain statements, not values, since those include hashes of passwords and tokens.
 QUIET = {"hide_parameters": True}
@@ -46,6 +51,7 @@ class Warehouse:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self._engine: Engine | None = None
+        self._was_opened = False
 
     def __repr__(self) -> str:
         return f"Warehouse({self.url.render_as_string(hide_password=True)!r})"
@@ -65,6 +71,9 @@ class Warehouse:
                 self._engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S}, **QUIET)
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
+                if self.url.database:
+                    event.listen(self._engine, "do_connect", self._check_before_connect)
+                    event.listen(self._engine, "checkout", self._check_connection)
             else:
                 # An unreachable database is reported within seconds; connections that died while idle are replaced.
                 self._engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, **QUIET)
@@ -73,8 +82,13 @@ class Warehouse:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A write transaction: commits at the end, rolls back on an error."""
-        with self.engine.connect().execution_options(write=True) as connection, connection.begin():
-            yield connection
+        with self.engine.connect().execution_options(write=True) as connection:
+            opened = dict(connection.connection.info)
+            with connection.begin():
+                yield connection
+            if _FILE in opened and opened[_FILE] != self._identify_file():
+                # Committed to a file that nobody will read again.
+                raise OperationalError("COMMIT", None, _lost_file(self.url))
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -120,11 +134,42 @@ class Warehouse:
             connection.execute(table.delete().where(where))
             return self.append(connection, table, rows)
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be read or written, as far as it shows without a query: the embedded file is gone."""
+        if self._was_opened and self._identify_file() is None:
+            return f"the warehouse's file {self.url.database} was removed; restore it"
+        return None
+
+    def _identify_file(self) -> tuple[int, int] | None:
+        """Device and inode of the embedded database's file; None where there is none."""
+        try:
+            found = os.stat(str(self.url.database))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_before_connect(self, *_: Any) -> None:
+        """SQLite would create an empty file in place of a removed one, and what was stored would seem never to be."""
+        if self.problem is not None:
+            raise _lost_file(self.url)
+
+    def _check_connection(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """Replace connections to a file that was removed or replaced: what they write is lost."""
+        current = self._identify_file()
+        if record.info.setdefault(_FILE, current) != current:
+            raise DisconnectionError(str(_lost_file(self.url)))
+        self._was_opened = True
+
     def close(self) -> None:
         """Close every connection."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+
+def _lost_file(url: URL) -> sqlite3.OperationalError:
+    return sqlite3.OperationalError(f"the warehouse's file {url.database} was removed or replaced")
 
 
 def is_content_error(error: Exception) -> bool:

@@ -60,6 +60,28 @@ def work_request(warehouse: Warehouse, request_id: str) -> dict[str, Any] | None
     return read_row(row) if row else None
 
 
+def list_requests(
+    warehouse: Warehouse,
+    kind: str,
+    *,
+    model: str | None = None,
+    status: str | None = None,
+    source: str | None = None,
+    before: datetime | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Requests of a kind, newest first; `before` is the time that a page ends before (UTC)."""
+    query = select(work_requests).where(work_requests.c.kind == kind)
+    for column, value in (("model", model), ("status", status), ("source", source)):
+        if value is not None:
+            query = query.where(work_requests.c[column] == value)
+    if before is not None:
+        query = query.where(work_requests.c.requested_at < before)
+    query = query.order_by(work_requests.c.requested_at.desc(), work_requests.c.id).limit(limit)
+    with warehouse.connect() as connection:
+        return [read_row(row) for row in connection.execute(query).mappings()]
+
+
 def request_by_key(warehouse: Warehouse, dedupe_key: str) -> dict[str, Any] | None:
     """The request with this key; None where there is none."""
     with warehouse.connect() as connection:
@@ -97,20 +119,48 @@ def automatic_trainings(
 ) -> list[datetime]:
     """UTC times at which automatic trainings were requested since a time, except the request `excluded`.
 
-    A request that the policy rejected is `done` without a run and does not count; a run that ended without a decision
-    is `done` too, and counts.
+    A request that the policy held back does not count (`held`; of older releases `done` without a run); a run that
+    ended without a decision is `done`, and counts.
     """
     query = select(work_requests.c.requested_at).where(
         work_requests.c.model == model,
         work_requests.c.kind == "training",
         work_requests.c.source != "api",
-        or_(work_requests.c.status != "done", work_requests.c.run_id.is_not(None)),
+        or_(work_requests.c.status.not_in(("done", "held")), work_requests.c.run_id.is_not(None)),
         work_requests.c.requested_at >= since,
     )
     if excluded is not None:
         query = query.where(work_requests.c.id != excluded)
     with warehouse.connect() as connection:
         return [as_utc(at) for at in connection.execute(query).scalars()]
+
+
+def request_training(warehouse: Warehouse, model: str, requested_by: str, reason: str) -> tuple[dict[str, Any], bool]:
+    """Queue a user's training, or join the one that a user has queued: returns the row and whether it is new.
+
+    The key stays the same until that training has started, so that concurrent requests join too.
+    """
+    of_users = (
+        work_requests.c.model == model,
+        work_requests.c.kind == "training",
+        work_requests.c.source == "api",
+    )
+    queued = select(work_requests).where(*of_users, work_requests.c.status == "queued")
+    started = select(func.count()).where(*of_users, work_requests.c.status != "queued")
+    with warehouse.connect() as connection:
+        number = connection.execute(started).scalar_one()
+        row = connection.execute(queued.order_by(work_requests.c.requested_at).limit(1)).mappings().first()
+    if row is not None:
+        return read_row(row), False
+    return request_work(
+        warehouse,
+        kind="training",
+        model=model,
+        source="api",
+        requested_by=requested_by,
+        reason=reason,
+        dedupe_key=f"training:{model}:{number}",
+    )
 
 
 def open_training(warehouse: Warehouse, model: str, excluded: str | None = None) -> str | None:

@@ -72,7 +72,7 @@ ALIASES: Final = {
     "the unlicense (unlicense)": "Unlicense",
     "zope public license": "ZPL-2.1",
 }
-VAGUE: Final = ("", "dual license", "osi approved", "dfsg approved")
+VAGUE: Final = ("", "unknown", "dual license", "osi approved", "dfsg approved")
 """What some packages state in place of a licence."""
 LONGEST_NAME: Final = 60
 """A longer statement is the text of a licence: its name is the first line, or in the classifiers."""
@@ -175,6 +175,8 @@ def read_licence(found: Metadata) -> str:
     classifiers = [name for name in classifiers if name]
     if expression:
         return expression
+    if name == "UNKNOWN":  # what setuptools wrote for a name that was not given
+        name = ""
     first, _, text = name.partition("\n")
     stated = ALIASES.get(first.strip().lower(), "") if text or len(name) > LONGEST_NAME else _standardize(name)
     if stated:

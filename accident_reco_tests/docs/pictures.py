@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from accident_reco_tests.docs import architecture
-from accident_reco_tests.docs.reference import ROOT
+from accident_reco_tests.docs.reference import ROOT, load_definitions
 from accident_reco_tests.support.client import Client
 from accident_reco_tests.support.running import Running, environment
 
@@ -25,6 +25,8 @@ FOLDER = ROOT / "docs" / "pages" / "pictures"
 ARCHITECTURE = "architecture.svg"
 MAX_BYTES = 300_000
 """All pictures together."""
+GROUP = "movies_training"
+"""Asset group of the picture of the graph."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
@@ -57,9 +59,12 @@ def take_screenshots(running: Running, folder: Path) -> None:
 
 
 def _photograph_graph(browser: Any, url: str) -> bytes:
-    page = browser.new_page(viewport={"width": 1640, "height": 860})
-    page.goto(f"{url}/locations/accident_reco/asset-groups/movies_training/lineage")
-    page.locator("text=Materialized >> visible=true").nth(6).wait_for()  # seven assets, all with their state
+    graph = load_definitions().resolve_asset_graph()
+    assets = [key for key in graph.materializable_asset_keys if graph.get(key).group_name == GROUP]
+    # Large enough that every asset is shown with its state, which has arrived when all are materialized.
+    page = browser.new_page(viewport={"width": 1640, "height": 180 + 155 * (len(assets) - 3)})
+    page.goto(f"{url}/locations/accident_reco/asset-groups/{GROUP}/lineage")
+    page.locator("text=Materialized >> visible=true").nth(len(assets) - 1).wait_for()
     page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
     return bytes(page.screenshot())
 

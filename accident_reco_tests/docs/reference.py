@@ -30,7 +30,7 @@ def assets() -> Lines:
     """Asset keys with partitions, checks and descriptions."""
     yield "# Assets\n\nWhich data and models does the platform produce, and what is checked?"
     yield "\nAsset keys are contracts. `year`: partitioned by year, from 2005 on."
-    graph = _definitions().resolve_asset_graph()
+    graph = load_definitions().resolve_asset_graph()
     keys = sorted(graph.materializable_asset_keys, key=lambda key: key.to_user_string())
     yield from table(
         ("asset", "", "description"),
@@ -54,7 +54,7 @@ def assets() -> Lines:
 
 def jobs() -> Lines:
     """Jobs, sensors and schedules."""
-    definitions = _definitions()
+    definitions = load_definitions()
     yield "# Jobs, sensors and schedules\n\nWhich work can be started, and what starts it automatically?"
     yield "\n## Jobs"
     named = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
@@ -212,7 +212,8 @@ def settings_class() -> type[Settings]:
 
 
 @cache
-def _definitions() -> Any:
+def load_definitions() -> Any:
+    """The definitions of the code location."""
     from accident_reco.definitions import defs
 
     return defs()

@@ -101,6 +101,8 @@ def test_closure_follows_the_lock() -> None:
         ({"License": "Copyright (c) 2020\nAll rights", "Classifier": "License :: OSI Approved :: BSD License"}, "BSD"),
         ({"License": "MIT License\n\nPermission is hereby granted"}, "MIT"),
         ({"License": "Dual License", "Classifier": "License :: OSI Approved :: MIT License"}, "MIT"),
+        ({"License": "UNKNOWN", "Classifier": "License :: OSI Approved :: MIT License"}, "MIT"),
+        ({"License": "UNKNOWN"}, ""),
         ({"Classifier": "License :: OSI Approved"}, ""),
         ({"Classifier": "Programming Language :: Python"}, ""),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from accident_reco_tests.docs import pictures
 from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
 from accident_reco_tests.support.running import ROOT, Running, environment
 
@@ -103,6 +106,21 @@ def test_every_block_runs(running: Running, tmp_path: Path) -> None:
     assert run.returncode == 0, f"{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
     assert '"prediction_id"' in run.stdout
     assert "personalised" in run.stdout
+
+
+@pytest.mark.e2e
+def test_pictures_can_be_made_again(running: Running, tmp_path: Path) -> None:
+    """`make pictures` photographs such a platform: the committed pictures, of the same size, small together."""
+    if shutil.which("chromium") is None:
+        pytest.skip("no browser: install Debian's chromium")
+    pictures.take_screenshots(running, tmp_path)
+    made = sorted(tmp_path.glob("*.png"))
+    assert [path.name for path in made] == sorted(path.name for path in pictures.FOLDER.glob("*.png"))
+    for path in made:
+        with Image.open(path) as ours, Image.open(pictures.FOLDER / path.name) as committed:
+            assert ours.size == committed.size
+            assert len(ours.convert("RGB").getcolors() or ()) > 20, "it shows something"
+    assert sum(path.stat().st_size for path in made) < pictures.MAX_BYTES
 
 
 def test_port_in_use_is_one_message(running: Running) -> None:

@@ -91,8 +91,9 @@ FIRST = {"ratings": [{"user_id": 900_001, "movie_id": 1, "rating": 4}]}
 # fmt: off
 CASES = [
     Case("auth POST /token", "refresh_tokens WHERE user_name = 'ada'", log_in("ada")),
-    Case("auth POST /token", "login_failures", log_in("ada", "wrong"), status=401),
+    Case("auth POST /token", "login_failures WHERE key LIKE 'pair:%'", log_in("ada", "wrong"), status=401),
     Case("auth POST /token", "login_failures WHERE key LIKE 'account:%'", log_in("eve"), change=-1),
+    Case("auth POST /token", "login_failures WHERE key LIKE 'known:%'", log_in("bob")),
     Case("auth POST /token", "users WHERE updated_at > created_at AND name = 'old'", log_in("old")),
     Case("auth POST /token", "refresh_tokens WHERE used_at IS NOT NULL", lambda p: p.refresh("refresh")),
     Case("auth POST /token", "audit_log WHERE action = 'token.reuse'", lambda p: p.refresh("reuse"), status=400),
@@ -131,6 +132,10 @@ CASES = [
          lambda p: p.alert("held"), change=-1, status=202),
     Case("drift GET /monitoring/drift/{model}", "drift_reports WHERE report_key IS NOT NULL",
          call("drift", "GET", "/monitoring/drift/accidents?compute=true")),
+    Case("drift GET /monitoring/drift", "drift_reports", call("drift", "GET", "/monitoring/drift?compute=true"),
+         change=0),
+    Case("drift POST /monitoring/drift/{model}", "drift_reports WHERE window_name = 'custom'",
+         call("drift", "POST", "/monitoring/drift/accidents?threshold=0.9")),
     # Last, as they delete or revoke what the cases above use.
     Case("auth DELETE /users/{name}/data", "feedback WHERE user_name = 'admin' AND outcome = 0",
          call("auth", "DELETE", "/users/admin/data"), change=-1),
@@ -153,6 +158,13 @@ def test_a_request_writes(platform: Platform, case: Case) -> None:
     wait_for(
         lambda: platform.count(case.rows) == before + case.change if case.change else platform.count(case.rows) > before
     )
+
+
+def test_the_numbers_of_all_models_are_readable(platform: Platform) -> None:
+    """`GET /stats` counts tables that the role of the services may read."""
+    numbers = platform.clients["predict"].get("/stats").json()["models"]
+    assert numbers["movies"]["rows"] > 0
+    assert {"predictions", "feedback"} <= numbers["accidents"].keys()
 
 
 def test_every_operation_that_may_write_has_a_case(platform: Platform) -> None:

@@ -210,10 +210,8 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
     Each as the role that does it in production.
     """
     owner, auth, services = (warehouses[role] for role in ("owner", "auth", "services"))
-    load = imports.start_load(owner, "a" * 64, "b" * 64, "sample")
     titles = ["Toy Story (1995)", 'O\'Brien; "x"']
     catalogue = pd.DataFrame({"movie_id": [1, 2], "title": titles, "genres": ["A|B", ""], "year": [1995, -1]})
-    assert imports.write_movies(owner, load, catalogue) == 2
     columns = {
         "user_id": np.array([1, 1, 2]),
         "movie_id": np.array([1, 2, 1]),
@@ -221,8 +219,10 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
         "rated_at": np.array([1, 2, 2**33]),
     }
     for _ in range(2):  # an interrupted import is repeated
-        imports.write_ratings(owner, load, columns)
-    imports.finish_load(owner, load, 3, 0)
+        load = imports.start_load(owner, "a" * 64, "b" * 64, "sample")
+        imports.stage_ratings(owner, load, columns)
+    imports.finish_load(owner, load, catalogue, 3, 0)
+    assert len(queries.read_movies(owner)) == 2
     assert imports.find_finished_load(owner, "a" * 64, "b" * 64, "sample").rows == 3
     stored = queries.read_ratings(owner)
     assert stored.columns["rated_at"].max() == 2**33

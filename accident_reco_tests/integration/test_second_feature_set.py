@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import dagster as dg
 import httpx
+import pandas as pd
 import pytest
 
 from accident_reco.definitions import build_defs
 from accident_reco.defs.reproduce import NO_TRACKER
 from accident_reco.defs.resources import Platform
-from accident_reco.lifecycle.bundle import REFERENCE_FILE
+from accident_reco.lifecycle.bundle import REFERENCE_FILE, canonical_json
 from accident_reco.lifecycle.reference import read_reference
+from accident_reco.lifecycle.training_identity import describe_repetition
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+from accident_reco.models.accidents.training.parameters import get_tuned_key
 from accident_reco.registry import get_model, models, warehouse_tables
 from accident_reco.settings import Settings, SettingsError, variable
 from accident_reco.storage import prediction_log
@@ -48,7 +52,7 @@ SETTINGS = {
     "metrics_public": "true",
     "mlflow_tracking_uri": NO_TRACKER,
     "training_jobs": "1",
-    "accidents_sample_years": "2023",
+    "accidents_sample_years": "2022-2023",
     "accidents_sample_people": "800",
     "accidents_forest_trees": "4",
     "accidents_boosting_rounds": "10",
@@ -231,3 +235,42 @@ def test_tables_and_settings_are_those_of_the_first(trained: Platform) -> None:
     tables = [table.name for table in warehouse_tables(trained.settings)]
     assert len(tables) == len(set(tables))
     assert list(type(trained.settings).groups()).count("Accident data") == 1
+
+
+def test_training_again_would_repeat_both_champions(trained: Platform) -> None:
+    """Data, code and settings of the real trainings are those of now; parameters of a search change one instance."""
+    for name, version in versions(trained).items():
+        model = get_model(trained.settings, name)
+        assert describe_repetition(model, trained) == (
+            f"data, code and settings are those of the champion {version}: a training would give the same version"
+        )
+    key = get_tuned_key(SECOND)
+    values = {kind: {"chosen": {}} for kind in ("forest", "boosting")}
+    trained.objects.write(
+        key, canonical_json({"data_source": "sample", "feature_set": "full", "people": 1, "seed": 1, **values})
+    )
+    try:
+        assert describe_repetition(get_model(trained.settings, SECOND), trained) is None
+        assert describe_repetition(get_model(trained.settings, BASE), trained) is not None
+    finally:
+        trained.objects.delete(key)
+
+
+def test_scores_of_a_range_have_figures_of_each_year(trained: Platform, definitions: dg.Definitions) -> None:
+    """One run over two years writes each year's own figures on it, not the range's on both."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        ingested = definitions.resolve_job_def("ingest_accidents").execute_in_process(
+            instance=instance, partition_key="2022"
+        )
+        assert ingested.success
+        tags = {"dagster/asset_partition_range_start": "2022", "dagster/asset_partition_range_end": "2023"}
+        assert definitions.resolve_job_def(f"score_{BASE}").execute_in_process(instance=instance, tags=tags).success
+        events = instance.fetch_materializations(dg.AssetKey([BASE, "scored_victims"]), limit=10).records
+        written = {record.partition_key: record.asset_materialization.metadata for record in events}
+    assert set(written) == {"2022", "2023"}
+    for year, metadata in written.items():
+        scored = pd.read_parquet(io.BytesIO(trained.objects.read(f"assets/{BASE}/scored_victims/{year}.parquet")))
+        assert metadata["road_users"].value == len(scored)
+        assert metadata["mean_probability"].value == pytest.approx(scored["probability"].mean())
+        assert metadata["version"].value == versions(trained)[BASE]
+    assert len({metadata["mean_probability"].value for metadata in written.values()}) == 2

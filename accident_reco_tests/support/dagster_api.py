@@ -13,6 +13,19 @@ _REPOSITORIES = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
   assetNodes { assetKey { path } groupName description assetMaterializations(limit: 1) { runId } }
 } } } }"""
 
+_LAUNCH = """mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } }
+}"""
+
+
+def launch(url: str, location: str, job: str) -> str:
+    """Launch a job of a code location as the launchpad in Dagster's UI; returns the run id."""
+    selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
+    parameters = {"selector": selector, "runConfigData": {}, "mode": "default"}
+    launched = query(url, _LAUNCH, parameters=parameters)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    return str(launched["run"]["runId"])
+
 
 def query(url: str, text: str, **variables: Any) -> dict[str, Any]:
     """The data of a GraphQL answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from serving.common.run import GuardedHttpProtocol
 
 
 @contextmanager
-def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Client]:
-    """A client of the running app; with `ready`, once `/readyz` returns 200."""
+def live(
+    app: FastAPI, ready: bool = True, port: int = 0, listener: socket.socket | None = None
+) -> Iterator[httpx.Client]:
+    """A client of the running app; with `ready`, once `/readyz` returns 200. A `listener` is used instead of a port."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -29,11 +32,12 @@ def live(app: FastAPI, ready: bool = True, port: int = 0) -> Iterator[httpx.Clie
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    sockets = None if listener is None else [listener]
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True, name="live-server")
     thread.start()
     try:
         wait_for(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = (listener or server.servers[0].sockets[0]).getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             if ready:
                 wait_for(lambda: client.get("/readyz").status_code == 200)

@@ -84,9 +84,10 @@ def test_models_do_not_name_each_other() -> None:
 
 
 def test_words_are_the_standard_ones() -> None:
-    """No source line, dashboard or alert uses a word that has a standard term."""
+    """No line of source, dashboard, alert or documentation uses a word that has a standard term."""
     files = [path for path in _sources("accident_reco", "serving") if "migrations" not in path.parts]
     files += [path for path in (ROOT / "deploy").rglob("*") if path.suffix in (".py", ".json", ".yml", ".yaml")]
+    files += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
         for path in files

@@ -135,7 +135,7 @@ DRIFT = Dashboard(
                 sql_panel(
                     "series",
                     "Drifted share over time",
-                    "Share of drifted features, threshold 0.5",
+                    "Share of drifted features; importance and predictions decide too",
                     """
                 SELECT computed_at AS time, model AS metric, drifted_share AS value FROM drift_reports
                 WHERE $__timeFilter(computed_at) ORDER BY 1""",

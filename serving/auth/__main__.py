@@ -43,7 +43,11 @@ def _manage(command: str) -> int:
     if warehouse.is_sqlite:  # PostgreSQL is migrated by its owner, with `accident-reco prepare`; this role may not
         warehouse.upgrade()
         warehouse.close()
-    password = ensure_admin(settings)
+    try:
+        password = ensure_admin(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     sys.stdout.write(f"admin password: {password}\n" if password else "an admin exists already\n")
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from accident_reco.storage import accounts
 from accident_reco.storage.warehouse import Warehouse
-from serving.auth.passwords import Passwords
+from serving.auth.passwords import Passwords, find_weakness
 from serving.common.api_keys import generate_key
 from serving.common.identity import ROLES
 
@@ -33,7 +33,9 @@ def role_with_scopes(scopes: frozenset[str]) -> str:
 
 
 def change_account(warehouse: Warehouse, name: str, changes: dict[str, Any]) -> str:
-    """Change an account; one that gets another password or loses rights loses its sessions.
+    """Change an account; one that gets another password or loses rights loses its sessions, and with rights its keys.
+
+    The API keys of a demoted admin keep the scopes of a user, those of a disabled account are revoked.
 
     Args:
         changes: `password_hash`, `role`, `disabled`: those that change.
@@ -45,6 +47,8 @@ def change_account(warehouse: Warehouse, name: str, changes: dict[str, Any]) -> 
     outcome = accounts.change_user(warehouse, name, changes, keep_an_admin=is_restricted)
     if outcome == "changed" and ("password_hash" in changes or is_restricted):
         accounts.revoke_user_tokens(warehouse, name)
+    if outcome == "changed" and is_restricted:
+        accounts.restrict_keys(warehouse, name, frozenset() if changes.get("disabled") else ROLES["user"])
     return outcome
 
 
@@ -67,6 +71,12 @@ def issue_key(
     return {**stored, "key": key}
 
 
+def _require_strength(password: str, name: str) -> None:
+    weakness = find_weakness(password, name)
+    if weakness is not None:
+        raise AccountError(f"the password is too easy to guess: {weakness}")
+
+
 class AccountAdmin:
     """Accounts and keys, changed by the administrator of the machine; every change is audited.
 
@@ -86,7 +96,8 @@ class AccountAdmin:
         ]
 
     def create(self, name: str, password: str, role: str) -> None:
-        """Create an account. Raises AccountError where the name exists."""
+        """Create an account. Raises AccountError where the name exists or the password is too easy to guess."""
+        _require_strength(password, name)
         try:
             accounts.add_user(self._warehouse, name, Passwords().hash_blocking(password), role)
         except accounts.AccountExists:
@@ -97,6 +108,7 @@ class AccountAdmin:
         """Set password or role. Raises AccountError."""
         changes: dict[str, Any] = {"role": role} if role else {}
         if password is not None:
+            _require_strength(password, name)
             changes["password_hash"] = Passwords().hash_blocking(password)
         self._require(change_account(self._warehouse, name, changes), name)
         self._audit("user.change", name, changed=sorted("password" if c == "password_hash" else c for c in changes))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from accident_reco.storage import accounts, prediction_log
 from serving.auth.account_changes import change_account, issue_key
 from serving.auth.context import Context
-from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH
+from serving.auth.passwords import MAX_LENGTH, MIN_LENGTH, find_weakness
 from serving.common.app import build_router, json_response
 from serving.common.identity import ACCOUNT_NAME, SCOPES
 from serving.common.problems import Problem, responses
@@ -95,6 +95,13 @@ def _build_response(user: dict[str, Any]) -> dict[str, Any]:
     return {name: user[name] for name in UserResponse.model_fields}
 
 
+async def _check_strength(password: str, name: str) -> None:
+    weakness = await asyncio.to_thread(find_weakness, password, name)
+    if weakness is not None:
+        errors = [{"pointer": "body/password", "code": "weak_password", "detail": weakness}]
+        raise Problem(422, f"The password is too easy to guess: {weakness}", kind="weak-password", errors=errors)
+
+
 def _no_such_user() -> Problem:
     return Problem(404, "There is no such account.", kind="no-such-account")
 
@@ -116,6 +123,7 @@ def router(context: Context) -> APIRouter:
         "/users", summary="Create an account", status_code=201, response_model=UserResponse, responses=responses(409)
     )
     async def create_user(body: NewUser, request: Request) -> Response:
+        await _check_strength(body.password, body.name)
         password_hash = await context.passwords.hash(body.password)
         try:
             user = await asyncio.to_thread(accounts.add_user, warehouse, body.name, password_hash, body.role)
@@ -132,11 +140,16 @@ def router(context: Context) -> APIRouter:
         return json_response(_build_response(user))
 
     @routes.patch(
-        "/users/{name}", summary="Change an account", response_model=UserResponse, responses=responses(404, 409)
+        "/users/{name}",
+        summary="Change an account",
+        description="A demoted admin keeps the API keys with scopes of a user, a disabled one none.",
+        response_model=UserResponse,
+        responses=responses(404, 409),
     )
     async def change_user(name: Name, body: UserChanges, request: Request) -> Response:
         changes: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"password"})
         if body.password is not None:
+            await _check_strength(body.password, name)
             changes["password_hash"] = await context.passwords.hash(body.password)
         if changes and await asyncio.to_thread(change_account, warehouse, name, changes) == "last admin":
             raise _last_admin()
@@ -149,7 +162,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.delete(
         "/users/{name}",
-        summary="Delete an account",
+        summary="Delete an account and revoke its API keys",
         status_code=204,
         response_class=Response,
         responses=responses(404, 409),
@@ -203,7 +216,7 @@ def _add_key_endpoints(routes: APIRouter, context: Context) -> None:
 
     @routes.delete(
         "/api-keys/{key_id}",
-        summary="Revoke an API key",
+        summary="Revoke an API key, and those that it created",
         status_code=204,
         response_class=Response,
         responses=responses(404),

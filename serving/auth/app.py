@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -19,7 +21,7 @@ from serving.auth.issuing import Issuer
 from serving.auth.keys import KeyRing
 from serving.auth.passwords import Passwords
 from serving.common import logs
-from serving.common.app import Readiness, Service, build_app
+from serving.common.app import Readiness, Service, build_app, default_limits
 from serving.common.guard import Guard
 from serving.common.identity import ROLES, Principal
 from serving.common.jwks import Jwks
@@ -54,11 +56,14 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan() -> AsyncIterator[None]:
         context.guard.jwks.refresh()
         await context.passwords.warm_up()
+        await asyncio.to_thread(_revoke_unfounded_keys, warehouse)
         try:
             yield
         finally:
             warehouse.close()
 
+    limits = default_limits(settings)
+    form_limits = replace(limits, body_bytes=min(login.MAX_FORM_BYTES, limits.body_bytes))
     service = Service(
         name=NAME,
         title="accident_reco auth",
@@ -67,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,
+        special_limits=dict.fromkeys(("/token", "/token/revoke"), form_limits),
     )
     app = build_app(settings, service, metrics)
     app.add_middleware(
@@ -85,6 +91,16 @@ def _read_current_scopes(warehouse: Warehouse, principal: Principal) -> frozense
         return principal.scopes
     user = accounts.user(warehouse, principal.subject)
     return None if user is None or user["disabled"] else ROLES[user["role"]]
+
+
+def _revoke_unfounded_keys(warehouse: Warehouse) -> None:
+    """Revoke keys of accounts that were removed or restricted past this service."""
+    try:
+        revoked = accounts.restrict_all_keys(warehouse, ROLES)
+        for key_id in revoked:
+            accounts.audit(warehouse, "system", "key.revoke", target=key_id, detail={"reason": "its creator may not"})
+    except SQLAlchemyError as error:  # the service starts while the warehouse is away
+        logs.get("lifecycle").warning("keys not checked", error=type(error).__name__)
 
 
 def _check_readiness(context: Context) -> Readiness:

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import math
 import re
+from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -19,8 +20,11 @@ from serving.common.app import build_router, json_response
 from serving.common.identity import ACCOUNT_NAME
 from serving.common.problems import Problem, responses
 
-FREE_ATTEMPTS: Final = {"account": 5, "address": 20}
-MAX_WAIT_SECONDS: Final = 900.0
+FREE_ATTEMPTS: Final = {"pair": 5, "known": 5, "address": 20, "account": 100}
+MAX_WAITS: Final = {"pair": 900.0, "known": 30.0, "address": 900.0, "account": 30.0}
+"""Seconds. An account can be blocked by anyone, from any address: never for long, and not where it is at home."""
+MAX_FORM_BYTES: Final = 32 * 1024
+"""The longest password of any characters, percent-encoded, with the other fields."""
 # Other text cannot be the name of an account and is not looked up (PostgreSQL rejects NUL).
 _VALID_NAME: Final = re.compile(rf"{ACCOUNT_NAME}\Z")
 
@@ -36,18 +40,21 @@ class TokenResponse(BaseModel):
 
 
 def compute_backoff(kind: str, failures: int) -> float:
-    """Seconds to wait after `failures` consecutive failures: zero at first, then doubling up to 15 minutes.
+    """Seconds to wait after `failures` consecutive failures: zero at first, then doubling up to the kind's maximum.
 
     Args:
-        kind: `account` or `address`.
+        kind: `pair` (one account from one address), `known` (the same, after a successful login), `address` (all
+            accounts from it), `account` (from all addresses).
     """
     over = failures - FREE_ATTEMPTS[kind]
-    return 0.0 if over < 0 else min(MAX_WAIT_SECONDS, 2.0 ** min(over, 30))
+    return 0.0 if over < 0 else min(MAX_WAITS[kind], 2.0 ** min(over, 30))
 
 
 def build_failure_keys(name: str, address: str) -> dict[str, str]:
     """Kind → key of the failure counters of an account and an address."""
-    return {"account": "account:" + hashlib.sha256(name.encode()).hexdigest(), "address": f"address:{address[:60]}"}
+    account = hashlib.sha256(name.encode()).hexdigest()
+    pair = hashlib.sha256(f"{address[:60]}|{name}".encode()).hexdigest()
+    return {"pair": f"pair:{pair}", "address": f"address:{address[:60]}", "account": f"account:{account}"}
 
 
 def _oauth_problem(error: str, detail: str) -> Problem:
@@ -57,8 +64,7 @@ def _oauth_problem(error: str, detail: str) -> Problem:
 
 def router(context: Context) -> APIRouter:
     """The endpoints; rate-limited by address."""
-    routes = build_router("tokens")
-    routes.dependencies.append(Depends(context.guard.rate_limit_by_address))
+    routes = build_router("tokens", requires=context.guard.limit_addresses())
     logins = context.metrics.counter("logins", "Logins and refreshes by outcome", ("grant", "outcome"))
 
     @routes.post(
@@ -123,7 +129,10 @@ async def _log_in(context: Context, request: Request, name: str, password: str, 
 async def _authenticate(context: Context, request: Request, name: str, password: str) -> dict[str, Any]:
     address = request.client.host if request.client else ""
     keys = build_failure_keys(name, address)
-    wait = await asyncio.to_thread(accounts.blocked_for, context.warehouse, list(keys.values()))
+    # Where the account has logged in before, others' failures do not count: they could hold the block for ever.
+    is_known = await asyncio.to_thread(accounts.is_known, context.warehouse, keys["pair"])
+    counted = [keys["pair"]] if is_known else list(keys.values())
+    wait = await asyncio.to_thread(accounts.blocked_for, context.warehouse, counted)
     if wait > 0:
         raise Problem(
             429,
@@ -134,7 +143,8 @@ async def _authenticate(context: Context, request: Request, name: str, password:
     user = await asyncio.to_thread(accounts.user, context.warehouse, name) if _VALID_NAME.match(name) else None
     is_valid, new_hash = await context.passwords.check(password, user["password_hash"] if user else None)
     if user is None or not is_valid or user["disabled"]:
-        waits = {key: lambda failures, kind=kind: compute_backoff(kind, failures) for kind, key in keys.items()}
+        kinds = keys | ({"known": keys["pair"]} if is_known else {})
+        waits = {key: partial(compute_backoff, kind) for kind, key in kinds.items()}
         await asyncio.to_thread(accounts.record_failure, context.warehouse, waits)
         await context.audit(request, "login", actor=name[:64] if user else "unknown", outcome="refused")
         raise Problem(
@@ -144,7 +154,7 @@ async def _authenticate(context: Context, request: Request, name: str, password:
             error="invalid_grant",
             headers={"WWW-Authenticate": 'Bearer realm="accident_reco"'},
         )
-    await asyncio.to_thread(accounts.delete_failures, context.warehouse, [keys["account"]])
+    await asyncio.to_thread(accounts.record_success, context.warehouse, keys["pair"], [keys["pair"], keys["account"]])
     if new_hash is not None:
         await asyncio.to_thread(
             accounts.change_user, context.warehouse, name, {"password_hash": new_hash}, keep_an_admin=False

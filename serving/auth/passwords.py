@@ -16,6 +16,27 @@ MAX_LENGTH: Final = 128
 _MAX_CONCURRENT: Final = 2
 
 
+MIN_SCORE: Final = 3
+"""Of zxcvbn's 0 to 4: at least 10^8 guesses, out of reach of guesses online and dear with a stolen hash."""
+_RATED_LENGTH: Final = 72  # of more characters the estimate takes long and is not defined
+
+
+def find_weakness(password: str, name: str) -> str | None:
+    """Why a password is too easy to guess, in a sentence; None where it is not. Takes some milliseconds.
+
+    Args:
+        name: the account: its name in a password counts as known.
+    """
+    from zxcvbn import zxcvbn
+
+    found = zxcvbn(password[:_RATED_LENGTH], user_inputs=[name, "dagster", "mlflow", "admin"])
+    if found["score"] >= MIN_SCORE:
+        return None
+    feedback = found["feedback"]
+    texts = [text.rstrip(".") for text in (feedback["warning"], *feedback["suggestions"]) if text]
+    return f"{'. '.join(texts) or 'Add another word or two. Uncommon words are better'}."
+
+
 class Passwords:
     """Hashes and checks passwords off the event loop."""
 

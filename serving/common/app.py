@@ -22,9 +22,10 @@ from starlette.responses import Response
 
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
+from serving.common.draining import wait_until_quiet
 from serving.common.metrics import CONTENT_TYPE, Metrics
 from serving.common.middleware import Lifecycle, RequestMiddleware, ResponseObserver, RouteLimits
-from serving.common.routing import StrictRoute
+from serving.common.routing import OPERATIONS, StrictRoute
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI
         version="1",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # `docs` serves it
         lifespan=lifespan,
         openapi_tags=[dict(tag) for tag in service.tags],
         redirect_slashes=False,
@@ -134,7 +136,7 @@ def default_limits(settings: Settings) -> RouteLimits:
 
 def _build_operations(settings: Settings, service: Service, metrics: Metrics, lifecycle: Lifecycle) -> APIRouter:
     """Liveness, readiness and metrics; without authentication."""
-    router = build_router("operations")
+    router = build_router(OPERATIONS)
 
     @router.get("/livez", summary="Liveness", response_model=dict[str, str])
     async def livez() -> Response:
@@ -180,7 +182,7 @@ def _is_from_loopback(request: Request) -> bool:
 
 
 def _drain_before_exit(lifecycle: Lifecycle, seconds: float) -> Callable[[], None]:
-    """On SIGTERM or SIGINT, report "not ready" and keep serving for `seconds` before the server stops.
+    """On SIGTERM or SIGINT, report "not ready" and keep serving for `seconds`, then until no request is on its way.
 
     Returns a function that restores the server's own handlers. Does nothing outside a server's main thread.
     """
@@ -188,15 +190,23 @@ def _drain_before_exit(lifecycle: Lifecycle, seconds: float) -> Callable[[], Non
         return lambda: None
     loop = asyncio.get_running_loop()
     replaced: dict[int, Any] = {}
+    tasks: list[asyncio.Task[None]] = []
+
+    async def drain(number: int) -> None:
+        await asyncio.sleep(seconds)
+        server = replaced[number].__self__
+        listeners = [each for listening in server.servers for each in listening.sockets]
+        # Workers share their listeners: the process that started them closes these to new connections.
+        await wait_until_quiet(listeners, server.server_state.connections, server.config.workers == 1)
+        replaced[number](number, None)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        stop = replaced[number]
         if lifecycle.draining:
             # The second signal stops at once.
-            stop(number, frame)
+            replaced[number](number, frame)
             return
         lifecycle.draining = True
-        loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, None)
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(drain(number))))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         current = signal.getsignal(number)

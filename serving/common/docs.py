@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from accident_reco.settings import Settings
 from serving.common.guard import RequiredScope
@@ -33,6 +35,11 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
     """Add `/docs` with its assets, and complete `/openapi.json` with security schemes and problem responses."""
     policy = _POLICY.format(auth=settings.auth_url)
 
+    @app.get("/", include_in_schema=False)
+    async def start_page() -> Response:
+        # Relative, so that it holds behind a proxy's prefix.
+        return RedirectResponse("docs", 307)
+
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:
         page = get_swagger_ui_html(
@@ -51,8 +58,14 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
         media_type = _ASSETS.get(asset)
         if media_type is None:
             raise Problem(404, "There is no such file.")
-        content = files("fastapi_swagger.resources").joinpath(asset).read_bytes()
-        return Response(content, media_type=media_type, headers={"cache-control": "public, max-age=86400"})
+        return Response(_read_asset(asset), media_type=media_type, headers={"cache-control": "public, max-age=86400"})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_document() -> Response:
+        # Written once: it takes longer than a request without a token may.
+        if not hasattr(app.state, "openapi_json"):
+            app.state.openapi_json = orjson.dumps(app.openapi())
+        return Response(app.state.openapi_json, media_type="application/json")
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -60,6 +73,11 @@ def install(app: FastAPI, settings: Settings, routers: Sequence[APIRouter]) -> N
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+@cache
+def _read_asset(name: str) -> bytes:
+    return files("fastapi_swagger.resources").joinpath(name).read_bytes()
 
 
 def _collect_scopes(routers: Sequence[APIRouter]) -> dict[tuple[str, str], str]:

@@ -21,20 +21,37 @@ from serving.common.rate import RateLimiter
 from serving.common.tokens import InvalidToken, TokenVerifier, UnknownKey
 
 REALM: Final = "accident_reco"
+UNAUTHORISED: Final = "Send valid credentials: Authorization: Bearer, then an access token, an API key or a secret."
 
 
-class RequiredScope:
-    """Marks an endpoint with the scope that it requires: `dependencies=[guard.require("predict")]`.
+class Precondition:
+    """A dependency that `StrictRoute` checks before it reads the body; called as a dependency it does nothing more."""
 
-    `StrictRoute` awaits `check` before it reads the body; called as a dependency it does nothing more.
-    """
+    async def __call__(self) -> None:
+        return None
+
+    async def check(self, request: Request) -> None:
+        """Raises Problem where the request is refused."""
+        raise NotImplementedError
+
+
+class AddressRate(Precondition):
+    """Limits the request rate of each address, for endpoints without authentication."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    async def check(self, request: Request) -> None:
+        """Raises Problem 429."""
+        self.guard.rate_limit_by_address(request)
+
+
+class RequiredScope(Precondition):
+    """Marks an endpoint with the scope that it requires: `dependencies=[guard.require("predict")]`."""
 
     def __init__(self, guard: Guard, scope: str) -> None:
         self.guard = guard
         self.scope = scope
-
-    async def __call__(self) -> None:
-        return None
 
     async def check(self, request: Request) -> None:
         """Set the request's principal. Raises Problem 401, 403, 429 or 503."""
@@ -83,13 +100,17 @@ class Guard:
             raise ValueError(f"unknown scope {scope}; scopes are {', '.join(SCOPES)}")
         return Depends(RequiredScope(self, scope))
 
+    def limit_addresses(self) -> Any:
+        """Dependency of endpoints (or routers) without authentication."""
+        return Depends(AddressRate(self))
+
     async def authorize(self, request: Request, scope: str) -> Principal:
         """Principal of the request, which has `scope`. Raises Problem 401, 403, 429 or 503."""
         principal = await self._authenticate(request) if self.required else ANONYMOUS
         if self._current_scopes is not None:
             scopes = await asyncio.to_thread(self._current_scopes, principal)
             if scopes is None:
-                raise _unauthorised("The account is removed or disabled.", "invalid_token")
+                raise unauthorised(request, "the account is removed or disabled", "invalid_token")
             principal = replace(principal, scopes=principal.scopes & scopes)
         state = request.scope["state"]
         state["principal"], state["subject"] = principal, principal.subject
@@ -101,8 +122,8 @@ class Guard:
             )
         return principal
 
-    async def rate_limit_by_address(self, request: Request) -> None:
-        """Dependency of endpoints without authentication. Raises Problem 429."""
+    def rate_limit_by_address(self, request: Request) -> None:
+        """Count a request without authentication. Raises Problem 429."""
         self._rate_limit(_get_address(request))
 
     def _rate_limit(self, identity: str) -> None:
@@ -115,14 +136,14 @@ class Guard:
         credentials = _get_credentials(request)
         if credentials is None:
             self._rate_limit(_get_address(request))
-            raise _unauthorised("Send a bearer token or an API key.", None)
+            raise unauthorised(request, "no credentials")
         try:
             if credentials.startswith(PREFIX):
                 return await self._verify_key(credentials)
             return await self._verify_token(credentials)
         except InvalidToken as error:
             self._rate_limit(_get_address(request))
-            raise _unauthorised(f"{str(error)[0].upper()}{str(error)[1:]}.", "invalid_token") from None
+            raise unauthorised(request, str(error), "invalid_token") from None
 
     async def _verify_key(self, key: str) -> Principal:
         is_cached, principal = self._api_keys.get_cached(key)
@@ -153,18 +174,24 @@ def build_guard(settings: Settings, warehouse: Warehouse) -> Guard:
 def _get_credentials(request: Request) -> str | None:
     values = request.headers.getlist("authorization")
     if len(values) > 1:
-        raise _unauthorised("Send one Authorization header.", "invalid_request")
+        raise unauthorised(request, "several Authorization headers", "invalid_request")
     if values:
         scheme, _, credentials = values[0].partition(" ")
         if scheme.lower() != "bearer" or not credentials.strip():
-            raise _unauthorised("The Authorization header must be: Bearer <token>.", "invalid_request")
+            raise unauthorised(request, "the Authorization header is not: Bearer <token>", "invalid_request")
         return credentials.strip()
     return request.headers.get("x-api-key")
 
 
-def _unauthorised(detail: str, error: str | None) -> Problem:
-    challenge = f'Bearer realm="{REALM}"' + (f', error="{error}"' if error else "")
-    return Problem(401, detail, kind="unauthorised", headers={"WWW-Authenticate": challenge})
+def unauthorised(request: Request, reason: str, error: str | None = None, realm: str = REALM) -> Problem:
+    """The 401 of every endpoint, in the same words: what is wrong with credentials is for the log alone.
+
+    Args:
+        error: code of RFC 6750, absent where there were no credentials.
+    """
+    request.scope["state"]["refusal"] = reason
+    challenge = f'Bearer realm="{realm}"' + (f', error="{error}"' if error else "")
+    return Problem(401, UNAUTHORISED, kind="unauthorised", headers={"WWW-Authenticate": challenge})
 
 
 def _get_address(request: Request) -> str:

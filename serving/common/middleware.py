@@ -23,6 +23,12 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 # Frequent probes and scrapes; logged only when they fail.
 _UNLOGGED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _RESPONSE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+# Many clients read no response before they have sent the whole body, and lose it if the connection is closed earlier.
+# The rest of a refused body is therefore read and discarded, up to these limits.
+DISCARDED_BYTES: Final = 8 * 1024**2
+DISCARDED_BYTES_OF_KNOWN: Final = 512 * 1024**2
+DISCARD_SECONDS: Final = 10.0
+DISCARD_IDLE_SECONDS: Final = 2.0
 
 ResponseObserver = Callable[[Scope, str, int, float], None]
 """Called after every response with scope, route template, status, seconds. Must be quick and must not raise."""
@@ -86,6 +92,7 @@ class RequestMiddleware:
         finally:
             self.metrics.in_progress.dec()
             self._record(scope, exchange, time.perf_counter() - started)
+            await exchange.finish()
 
     async def _handle(self, exchange: _Exchange) -> None:
         scope = exchange.scope
@@ -93,18 +100,16 @@ class RequestMiddleware:
             if "\0" in scope["path"]:
                 # No resource has such a name, and PostgreSQL rejects it in a query.
                 raise Problem(404, "There is no such resource.")
-            if exchange.declared > exchange.limits.body_bytes:
-                raise _too_large(exchange.limits)
             async with asyncio.timeout(exchange.limits.seconds):
                 await self.app(scope, exchange.receive, exchange.send)
         except Problem as problem:
             await exchange.send_problem(problem)
         except TimeoutError:
-            if exchange.body_complete:
-                await exchange.send_problem(Problem(503, "The request took too long.", kind="timeout"))
+            if exchange.is_receiving:
+                await exchange.send_problem(_slow_body())
             else:
                 await exchange.send_problem(
-                    Problem(408, "The request's body did not arrive in time.", kind="slow-request")
+                    Problem(503, "The request took too long.", kind="timeout", headers={"Retry-After": "5"})
                 )
         except Exception:
             self.log.exception("request failed", request_id=exchange.request_id, path=scope["path"][:200])
@@ -129,6 +134,7 @@ class RequestMiddleware:
                 ms=round(seconds * 1000, 3),
                 client=(scope.get("client") or ("",))[0],
                 subject=scope["state"].get("subject"),
+                **({"refusal": refusal} if (refusal := scope["state"].get("refusal")) else {}),
             )
 
 
@@ -151,7 +157,10 @@ class _Exchange:
         self.declared = declared
         self.status = 0
         self.body_complete = False
+        self.is_receiving = False
+        """Whether the service waits for the client to send: a timeout then is the client's."""
         self._received = 0
+        self._is_end_held = False
         self._receive = receive
         self._send = send
         self._lifecycle = lifecycle
@@ -159,19 +168,27 @@ class _Exchange:
     async def receive(self) -> Message:
         if self.body_complete:
             return await self._receive()
+        if self.declared > self.limits.body_bytes:
+            raise _too_large(self.limits)
+        self.is_receiving = True  # stays if the wait is cancelled
         try:
             async with asyncio.timeout(self.limits.idle_seconds):
                 message = await self._receive()
         except TimeoutError:
             raise _slow_body() from None
+        self.is_receiving = False
         if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
+            self._count(message)
             if self._received > self.limits.body_bytes:
                 raise _too_large(self.limits)
-            self.body_complete = not message.get("more_body", False)
         return message
 
+    def _count(self, message: Message) -> None:
+        self._received += len(message.get("body", b""))
+        self.body_complete = not message.get("more_body", False)
+
     async def send(self, message: Message) -> None:
+        is_unread = not self.body_complete and self._has_body()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = message.setdefault("headers", [])
@@ -179,12 +196,43 @@ class _Exchange:
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
             # Otherwise an unread body would be parsed as the next request of this connection.
-            if self._lifecycle.draining or (self.status >= 400 and not self.body_complete and self._has_body()):
+            if self._lifecycle.draining or (is_unread and self.status >= 400):
                 headers.append((b"connection", b"close"))
+        elif is_unread and self._is_body_coming() and not message.get("more_body", False):
+            # The server closes the connection at the end of the response: `finish` sends it.
+            self._is_end_held = True
+            message = {**message, "more_body": True}
         await self._send(message)
+
+    async def finish(self) -> None:
+        """End a response that was sent before the body had arrived: discard the body, then close."""
+        if not self._is_end_held:
+            return
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._discard_body()
+        except TimeoutError:
+            pass  # the client had its time
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _discard_body(self) -> None:
+        is_known = self.scope["state"].get("subject") is not None
+        most = self._received + (DISCARDED_BYTES_OF_KNOWN if is_known else DISCARDED_BYTES)
+        while not self.body_complete and self._received <= most:
+            async with asyncio.timeout(DISCARD_IDLE_SECONDS):
+                message = await self._receive()
+            if message["type"] != "http.request":
+                return
+            self._count(message)
 
     def _has_body(self) -> bool:
         return self.declared > 0 or any(name == b"transfer-encoding" for name, _ in self.scope["headers"])
+
+    def _is_body_coming(self) -> bool:
+        """Whether the client goes on sending: not if it was too slow, nor if it still waits for `100 Continue`."""
+        if self.is_receiving:
+            return False
+        return self._received > 0 or not any(name == b"expect" for name, _ in self.scope["headers"])
 
     async def send_problem(self, problem: Problem) -> None:
         """Respond with a problem. Raises ConnectionAbortedError where a response has begun: the stream breaks off."""
@@ -211,7 +259,7 @@ def _read_headers(scope: Scope) -> tuple[str, int]:
         if name == b"x-request-id" and _REQUEST_ID.match(value):
             request_id = value.decode("ascii")
         elif name == b"content-length" and value.isdigit():
-            declared = int(value[:18])
+            declared = int(value.lstrip(b"0")[:18] or b"0")
     return request_id or uuid.uuid4().hex, declared
 
 

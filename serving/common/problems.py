@@ -115,6 +115,11 @@ def build_field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, st
     return found
 
 
+def build_too_many_errors() -> str:
+    """Detail of a problem with more errors than it lists."""
+    return f"More than {MAX_ERRORS} errors in this request; the first {MAX_ERRORS} are listed"
+
+
 def _collect_methods(request: Request) -> set[str]:
     # Starlette lists the methods of the first matching route only; several routes may share a path.
     path = request.scope["path"]
@@ -150,9 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
-    detail = f"{len(errors)} error(s) in this request" + (
-        f"; the first {MAX_ERRORS} are listed" if len(errors) > MAX_ERRORS else ""
-    )
+    detail = build_too_many_errors() if len(errors) > MAX_ERRORS else f"{len(errors)} error(s) in this request"
     return problem_response(request.scope, 422, detail, kind="invalid-request", errors=build_field_errors(errors))
 
 

@@ -8,40 +8,137 @@ import shutil
 import signal
 import socket
 import sys
-from typing import Final
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import uvicorn
 from httptools import HttpParserError
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from accident_reco.settings import Settings, SettingsError
+from serving.common.connections import ConnectionLimits, ConnectionTable
+from serving.common.draining import ignore_new_connections
+from serving.common.problems import problem_response
 
 HEADER_SECONDS: Final = 10.0
-# A connection whose client does not read its response for so long is closed, keep-alive or not.
+# Answered also while too many requests are in progress: an orchestrator must not restart a service for its load.
+PROBES: Final = frozenset({b"/livez", b"/readyz", b"/metrics"})
+# A connection whose client does not read its response for so long is closed, keep-alive or not; see `UnreadTimeout`.
 UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 # Time for running requests to end after the signal to stop (a launcher gives up after 10 s).
 GRACEFUL_SECONDS: Final = 6
 
 
+class UnreadTimeout:
+    """Takes the socket's timeout for unread responses off while the client sends a body, and sets it again afterwards.
+
+    Many clients read nothing before they have sent everything; what is answered meanwhile fills their receive buffer,
+    and the kernel would end the connection. The time between pieces of the body and its whole time stay limited. After
+    the body (or when the connection is being closed) a full interval passes first, in which the client begins to read.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        is_receiving: Callable[[], bool],
+        on_restored: Callable[[], None],
+        seconds: float,
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._is_receiving = is_receiving
+        self._on_restored = on_restored
+        self._seconds = seconds
+        self._is_over = False
+        set_unread_timeout(transport.get_extra_info("socket"), 0)
+        self._timer = loop.call_later(seconds, self._check)
+
+    def cancel(self) -> None:
+        """The connection is lost: there is nothing to restore."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        is_receiving = self._is_receiving()
+        if self._is_over and not is_receiving:
+            set_unread_timeout(self._transport.get_extra_info("socket"), self._seconds)
+            self._on_restored()
+            return
+        self._is_over = not is_receiving
+        self._timer = self._loop.call_later(self._seconds, self._check)
+
+
+def set_unread_timeout(connection: Any, seconds: float) -> None:
+    """Set the time after which the kernel ends a connection whose client does not read, where it has one; 0: never."""
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
 class GuardedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on the time and size of a request's head, and problem+json error responses."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _unread: UnreadTimeout | None = None
     _head_bytes = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no request has begun on this connection."""
+        return self.cycle is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress on this connection."""
+        return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # The peer itself: `client` follows a proxy's header, which any client of an untrusted one could write.
+        self._address = self.client[0] if self.client else ""
+        self._table = _get_table(self.server_state, self.config)
         self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
+        if not self._table.add(self, self._address):
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        self._table.remove(self, self._address)
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
+
+    def close_idle(self) -> None:
+        """Close the connection to make room."""
+        self._cancel_timer()
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow_head)
         super().data_received(data)
+        if self._unread is None and self._is_receiving():
+            self._unread = UnreadTimeout(
+                self.transport, self.loop, self._is_receiving, self._forget_unread, UNREAD_SECONDS
+            )
+
+    def _is_receiving(self) -> bool:
+        """Whether the client is still sending a body whose request is being handled."""
+        cycle = self.cycle
+        return (
+            cycle is not None
+            and cycle.more_body
+            and not cycle.disconnected
+            and not cycle.response_complete
+            and not self.transport.is_closing()
+        )
+
+    def _forget_unread(self) -> None:
+        self._unread = None
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -57,7 +154,17 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._cancel_timer()
+        is_admitted = self._table.begin(self, self._address) or self.url.partition(b"?")[0] in PROBES
+        app = self.app
+        if not is_admitted:
+            self.app = _refuse_request
         super().on_headers_complete()
+        self.app = app
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.is_idle:  # else the next request of a pipeline has begun
+            self._table.end(self, self._address)
 
     def send_400_response(self, msg: str) -> None:
         status, title = (
@@ -85,6 +192,31 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+# One for each server of this process, of which tests have several.
+_TABLES: Final[WeakKeyDictionary[ServerState, ConnectionTable]] = WeakKeyDictionary()
+
+
+def _get_table(state: ServerState, config: uvicorn.Config) -> ConnectionTable:
+    table = _TABLES.get(state)
+    if table is None:
+        limits = config.connection_limits if isinstance(config, ServiceConfig) else ConnectionLimits()
+        table = _TABLES[state] = ConnectionTable(limits)
+    return table
+
+
+class ServiceConfig(uvicorn.Config):
+    """uvicorn's configuration with the limits of connections; workers receive it pickled."""
+
+    connection_limits = ConnectionLimits()
+
+
+async def _refuse_request(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in place of the app where too many requests are in progress."""
+    detail = "Too many requests are in progress; retry later."
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await problem_response(scope, 503, detail, kind="overloaded", headers=headers)(scope, receive, send)
+
+
 def serve(service: str, factory: str, port_setting: str) -> int:
     """Run the app that `factory` ("module:function" without arguments) returns; returns the exit code.
 
@@ -104,7 +236,7 @@ def serve(service: str, factory: str, port_setting: str) -> int:
         return _fail(f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
     if settings.http_workers > 1:
         _prepare_shared_metrics(settings, service)
-    config = uvicorn.Config(
+    config = ServiceConfig(
         factory,
         factory=True,
         http=GuardedHttpProtocol,
@@ -119,17 +251,28 @@ def serve(service: str, factory: str, port_setting: str) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         backlog=2048,
-        limit_concurrency=settings.max_connections,
     )
-    _run(config, listener)
+    config.connection_limits = ConnectionLimits(
+        settings.max_connections,
+        min(settings.max_connections_per_address, settings.max_connections),
+        frozenset(address.strip() for address in settings.trusted_proxies.split(",") if address.strip()),
+    )
+    _run(config, listener, settings.drain_seconds)
     return 0
 
 
-def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+def _run(config: uvicorn.Config, listener: socket.socket, drain_seconds: float) -> None:
     if config.workers > 1:
         from uvicorn.supervisors import Multiprocess
 
-        Multiprocess(config, [listener]).run()
+        class Workers(Multiprocess):
+            """Holds the listener, which the workers share, until they have ended."""
+
+            def terminate_all(self) -> None:
+                threading.Timer(drain_seconds, ignore_new_connections, [[listener]]).start()
+                super().terminate_all()
+
+        Workers(config, [listener]).run()
         return
     # uvicorn stops in order and then raises the signal again; an orderly stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -144,8 +287,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # Allows to rebind a port with connections in TIME_WAIT, not one that is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Inherited by connections. uvicorn's own close would wait forever for an unread response.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        set_unread_timeout(listener, UNREAD_SECONDS)
         listener.bind((host, port))
         listener.listen(2048)
     except OSError:

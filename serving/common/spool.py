@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator
 from typing import IO, Final
 
 CHUNK: Final = 64 * 1024
+MEMORY_BYTES: Final = 1024**2
+"""What a spool keeps in memory; more is in an unlinked temporary file."""
 
 
 class Spool:
     """Written by one task, read by another, in one event loop."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._written = 0
         self._done = False
         self._more = asyncio.Event()

@@ -26,7 +26,8 @@ from accident_reco.storage import alerts, work_requests
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import request_work
 from serving.common.app import build_router, json_response
-from serving.common.guard import Guard, RequiredScope
+from serving.common.body_limits import FewErrors
+from serving.common.guard import Guard, RequiredScope, unauthorised
 from serving.common.problems import Problem, responses
 from serving.drift.context import Context
 from serving.drift.schemas import AlertsResponse
@@ -57,7 +58,7 @@ class Notification(BaseModel):
     """Alertmanager's webhook payload, version 4."""
 
     version: Literal["4"]
-    alerts: Annotated[list[Alert], Field(max_length=MAX_ALERTS)]
+    alerts: Annotated[list[Alert], Field(max_length=MAX_ALERTS), FewErrors()]
 
 
 class RequiredSecret(RequiredScope):
@@ -70,12 +71,7 @@ class RequiredSecret(RequiredScope):
     async def check(self, request: Request) -> None:
         """Raises Problem 401, before the body is read."""
         if not is_authorized(self._secret(), request.headers.get("authorization")):
-            raise Problem(
-                401,
-                "Send the alert secret as a bearer token.",
-                kind="unauthorised",
-                headers={"WWW-Authenticate": 'Bearer realm="alerts"'},
-            )
+            raise unauthorised(request, "not the alert secret", realm="alerts")
         request.scope["state"]["subject"] = "alertmanager"
 
 

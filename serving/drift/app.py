@@ -70,10 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
-            f"/monitoring/drift/{model}": RouteLimits(
-                settings.max_body_bytes, COMPUTE_SECONDS, settings.body_idle_seconds
-            )
-            for model in chosen
+            path: RouteLimits(settings.max_body_bytes, seconds, settings.body_idle_seconds)
+            for path, seconds in {
+                "/monitoring/drift": COMPUTE_SECONDS * len(chosen),
+                **{f"/monitoring/drift/{model}": COMPUTE_SECONDS for model in chosen},
+            }.items()
         },
     )
     app = build_app(settings, service, metrics)
@@ -82,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _check_readiness(context: Context) -> Readiness:
-    problem = context.gauges.problem
+    problem = context.warehouse.problem or context.gauges.problem
     return Readiness(problem is None, ({"problem": problem} if problem else {}) | context.guard.status())
 
 

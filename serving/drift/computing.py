@@ -19,7 +19,8 @@ class Computations:
     def __init__(self, platform: Platform, models: Mapping[str, Model], metrics: Metrics) -> None:
         self._platform = platform
         self._models = models
-        self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._running: dict[tuple[str, float | None], asyncio.Task[dict[str, Any]]] = {}
+        self._slot = asyncio.Semaphore(1)
         self._count = metrics.counter("drift_computations", "Drift checks on request", ("model", "outcome"))
         self._seconds = metrics.histogram(
             "drift_computation_duration_seconds",
@@ -28,20 +29,26 @@ class Computations:
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
         )
 
-    async def compute(self, model: str) -> dict[str, Any]:
-        """The stored row of a new report. Raises NothingToCompare, SQLAlchemyError or StoreError."""
-        running = self._running.get(model)
+    async def compute(self, model: str, share: float | None = None) -> dict[str, Any]:
+        """The stored row of a new report. Raises NothingToCompare, SQLAlchemyError or StoreError.
+
+        Args:
+            share: share of drifted features at which the window has drifted; None: the setting.
+        """
+        key = model, share
+        running = self._running.get(key)
         if running is None:
-            running = asyncio.create_task(self._run(model))
-            self._running[model] = running
-            running.add_done_callback(lambda _: self._running.pop(model, None))
+            running = asyncio.create_task(self._run(model, share))
+            self._running[key] = running
+            running.add_done_callback(lambda _: self._running.pop(key, None))
         # A client that disconnects must not cancel the check for the others.
         return await asyncio.shield(running)
 
-    async def _run(self, model: str) -> dict[str, Any]:
+    async def _run(self, model: str, share: float | None) -> dict[str, Any]:
         started = time.perf_counter()
         try:
-            row = await asyncio.to_thread(self._check, model)
+            async with self._slot:  # each reads the whole window: thresholds of one's own must not multiply it
+                row = await asyncio.to_thread(self._check, model, share)
         except Exception:
             self._count.labels(model, "failed").inc()
             raise
@@ -49,7 +56,9 @@ class Computations:
         self._seconds.labels(model).observe(time.perf_counter() - started)
         return row
 
-    def _check(self, model: str) -> dict[str, Any]:
+    def _check(self, model: str, share: float | None) -> dict[str, Any]:
         from accident_reco.drift.run_check import CheckRequest, run_check
 
-        return run_check(self._models[model], self._platform, CheckRequest(requested_by_api=True), RUN_ID).row
+        return run_check(
+            self._models[model], self._platform, CheckRequest(requested_by_api=True, share=share), RUN_ID
+        ).row

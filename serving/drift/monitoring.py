@@ -1,4 +1,4 @@
-"""`GET /monitoring/drift/{model}`: verdict, HTML report, history."""
+"""`/monitoring/drift`: verdicts, HTML reports, history."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from serving.drift import schemas
 from serving.drift.context import Context
 
 MAX_DECISIONS: Final = 50
+NO_SCRIPTS: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox"
+)
+"""Policy of reports that an earlier release rendered: the verdict and the table are shown, the charts are not."""
 
 ModelName = Annotated[str, Path(description="Model name", max_length=40)]
+Compute = Annotated[bool, Query(description="Check the latest window now, as the scheduled check does")]
 ReportId = Annotated[
     str | None, Query(alias="id", pattern="^[0-9a-f]{32}$", description="Report id; by default the latest report")
 ]
@@ -31,6 +37,27 @@ def router(context: Context) -> APIRouter:
     routes = build_router("drift", requires=context.guard.require("monitor"))
 
     @routes.get(
+        "/monitoring/drift",
+        summary="Get the latest verdicts of all models; with compute=true compute new ones",
+        response_model=schemas.Verdicts,
+        responses=responses(401, 403, 503),
+    )
+    async def all_drift(compute: Compute = False) -> Response:
+        verdicts: dict[str, Any] = {}
+        for model in context.models:
+            try:
+                row = await _compute(context, model) if compute else await _read_latest(context, model)
+            except Problem as problem:
+                if problem.status_code not in (404, 409):
+                    raise
+                verdicts[model] = {"status": None, "reason": problem.detail, "report": None}
+            else:
+                report = schemas.build_full_report(row)
+                verdicts[model] = {"status": row["status"], "reason": row["reason"], "report": report}
+        drifted = [model for model, verdict in verdicts.items() if verdict["status"] == "drift"]
+        return json_response({"drifted": drifted, "models": verdicts}, headers={"Cache-Control": "no-store"})
+
+    @routes.get(
         "/monitoring/drift/{model}",
         summary="Get the latest verdict; with compute=true compute a new one",
         response_model=schemas.FullReport,
@@ -38,10 +65,33 @@ def router(context: Context) -> APIRouter:
     )
     async def drift(
         model: ModelName,
-        compute: Annotated[bool, Query(description="Check the latest window now, as the scheduled check does")] = False,
+        compute: Compute = False,
     ) -> Response:
         require_model(context, model)
         row = await _compute(context, model) if compute else await _read_latest(context, model)
+        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
+
+    @routes.post(
+        "/monitoring/drift/{model}",
+        summary="Check the latest window now, with a threshold of this request",
+        description="The report is in the history. With a threshold of its own it is not the model's current one: it "
+        "sets no gauge, fires no alert and starts no training.",
+        response_model=schemas.FullReport,
+        responses=responses(401, 403, 404, 409, 503),
+    )
+    async def check_drift(
+        model: ModelName,
+        threshold: Annotated[
+            float | None,
+            Query(
+                gt=0,
+                le=1,
+                description="Share of drifted features at which the window has drifted; by default the setting",
+            ),
+        ] = None,
+    ) -> Response:
+        require_model(context, model)
+        row = await _compute(context, model, threshold)
         return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
 
     @routes.get(
@@ -101,11 +151,11 @@ async def _read_latest(context: Context, model: str) -> dict[str, Any]:
     return row
 
 
-async def _compute(context: Context, model: str) -> dict[str, Any]:
+async def _compute(context: Context, model: str, share: float | None = None) -> dict[str, Any]:
     from accident_reco.drift.run_check import NothingToCompare
 
     try:
-        row = await context.computations.compute(model)
+        row = await context.computations.compute(model, share)
         await asyncio.to_thread(context.gauges.refresh)
     except NothingToCompare as error:
         raise Problem(409, f"{str(error)[0].upper()}{str(error)[1:]}.", kind="nothing-to-compare") from None
@@ -116,8 +166,6 @@ async def _compute(context: Context, model: str) -> dict[str, Any]:
 
 def _read_page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
     """HTML of a report and its content security policy. Raises Problem 404."""
-    from accident_reco.drift.html_report import content_security_policy
-
     warehouse = context.warehouse
     row = newest_report(warehouse, model) if report_id is None else drift_reports.report(warehouse, report_id)
     if row is None or row["model"] != model:
@@ -130,7 +178,7 @@ def _read_page(context: Context, model: str, report_id: str | None) -> tuple[byt
         page = context.open_objects().read(row["report_key"])
     except ObjectNotFound:
         raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
-    return page, content_security_policy(page)
+    return page, row["document"].get("page_policy") or NO_SCRIPTS
 
 
 async def _read(function: Callable[..., Any], *arguments: Any) -> Any:

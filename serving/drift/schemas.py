@@ -15,7 +15,9 @@ class Report(BaseModel):
     model: str
     version: str = Field(description="Champion whose reference profile is the baseline")
     data_source: str = Field(description="Source of that champion's training data")
-    window: str = Field(description="log, now (requested through the API) or partition:<year>")
+    window: str = Field(
+        description="log, now (requested through the API), custom (with a threshold of its own) or partition:<year>"
+    )
     since: datetime | None = Field(description="Oldest row of the window (UTC)")
     until: datetime | None = Field(description="Newest row of the window (UTC)")
     status: str = Field(description="stable, warning, drift or insufficient_data")
@@ -34,12 +36,30 @@ class Report(BaseModel):
 class FullReport(Report):
     """A drift report with all its figures."""
 
-    features: list[dict[str, Any]] = Field(description="Per feature: test, distance, PSI, p-values, verdict, reason")
+    features: list[dict[str, Any]] = Field(
+        description="Per feature: test, distance, PSI, p-values, importance, verdict, reason"
+    )
     prediction: dict[str, Any] | None = Field(description="The same for the model's scores")
     label: dict[str, Any] | None = Field(description="The same for reported labels")
+    drifted_importance: float | None = Field(description="Share of the model's importance in drifted features")
     thresholds: dict[str, Any]
     previous_window: dict[str, Any] | None = Field(description="Verdict against the previous window")
     performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
+
+
+class ModelVerdict(BaseModel):
+    """The verdict on one model."""
+
+    status: str | None = Field(description="Verdict of the report; null where there is none")
+    reason: str = Field(description="Reason of the verdict, or why there is none")
+    report: FullReport | None
+
+
+class Verdicts(BaseModel):
+    """The verdicts on all models."""
+
+    drifted: list[str] = Field(description="Models whose verdict is drift")
+    models: dict[str, ModelVerdict]
 
 
 class History(BaseModel):
@@ -73,5 +93,13 @@ def build_report(row: dict[str, Any]) -> dict[str, Any]:
 
 def build_full_report(row: dict[str, Any]) -> dict[str, Any]:
     """Fields of `FullReport` from a row of the warehouse."""
-    parts = ("features", "prediction", "label", "thresholds", "previous_window", "performance")
+    parts = (
+        "features",
+        "prediction",
+        "label",
+        "drifted_importance",
+        "thresholds",
+        "previous_window",
+        "performance",
+    )
     return build_report(row) | {name: row["document"].get(name) for name in parts}

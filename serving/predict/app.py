@@ -16,7 +16,7 @@ from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build_app
 from serving.common.metrics import Metrics
-from serving.predict import feedback, model_routes, rollback, training, v2
+from serving.predict import feedback, model_routes, rollback, statistics, training, v2
 from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
@@ -81,6 +81,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             model_routes.router(context),
             training.router(context),
             rollback.router(context),
+            statistics.router(context),
             v2.health_router(context),
             v2.router(context),
         ],
@@ -106,7 +107,9 @@ def _wait_for_first_poll(context: Context) -> None:
 def _check_readiness(context: Context) -> Readiness:
     slots = context.slots.values()
     ready = all(slot.ready for slot in slots) and any(slot.current is not None for slot in slots)
-    return Readiness(ready, {"models": {slot.name: slot.status() for slot in slots}, **context.guard.status()})
+    lost = context.warehouse.problem
+    details = {"models": {slot.name: slot.status() for slot in slots}, **context.guard.status()}
+    return Readiness(ready and lost is None, details | ({"problem": lost} if lost else {}))
 
 
 def create_process_app() -> FastAPI:

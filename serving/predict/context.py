@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import orjson
 from fastapi import Request
 
 from accident_reco.contract import Model
@@ -74,7 +75,7 @@ class Context:
         seconds: float,
         *,
         ids: Sequence[str],
-        inputs: Sequence[Mapping[str, Any]],
+        inputs: Sequence[Mapping[str, Any] | orjson.Fragment],
         scores: Sequence[float | None],
         answers: Sequence[Any],
         reasons: Sequence[str] = (),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.storage import prediction_log
@@ -44,7 +45,11 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One answered (or refused) call, with a row per road user or user."""
+    """One answered (or refused) call, with a row per road user or user.
+
+    Args:
+        inputs: the inputs of each row: a mapping, or its JSON as an `orjson.Fragment`.
+    """
 
     model: str
     version: str | None
@@ -54,7 +59,7 @@ class Call:
     status: int
     latency_ms: float
     ids: Sequence[str]
-    inputs: Sequence[Mapping[str, Any]]
+    inputs: Sequence[Mapping[str, Any] | orjson.Fragment]
     scores: Sequence[float | None]
     answers: Sequence[Any]
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -140,8 +145,7 @@ class PredictionLog:
                 self._dropped.labels("full").inc(n)
                 return
             self._calls.append(call)
-            if waiting == n:
-                self._queued.set(n + self._spilled)
+            self._queued.set(waiting + self._spilled)
             self._waiting = waiting
         if waiting >= self._wake_rows:
             self._wake.set()

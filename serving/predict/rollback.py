@@ -16,7 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from accident_reco.lifecycle.intents import MoveInterrupted, first_line
-from accident_reco.lifecycle.rollback import Plan, UncertainChampion, find_target_offline, plan, roll_back
+from accident_reco.lifecycle.rollback import (
+    Plan,
+    UncertainChampion,
+    carry_out,
+    find_champion_offline,
+    find_target_offline,
+    plan,
+)
 from accident_reco.lifecycle.store import NoEarlierVersion, NoSuchVersion, Pointer
 from accident_reco.storage.objects import StoreError
 from accident_reco.storage.work_requests import advance_request, request_by_key, request_work
@@ -38,7 +45,9 @@ class RollbackRequest(BaseModel):
     version: Annotated[str, Field(pattern=_VERSION)] | None = Field(
         None, description="Version from `GET /models/{model}`; absent: the latest one that was not rolled back itself"
     )
-    reason: str = Field(min_length=3, max_length=500, description="Recorded in the audit unchanged")
+    reason: str = Field(
+        "requested through the API", min_length=3, max_length=500, description="Recorded in the audit unchanged"
+    )
 
 
 class WorkRequest(BaseModel):
@@ -61,16 +70,17 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/models/{model}/rollback",
         summary="Roll back to an older version",
-        description="Moves the pointer and audits the move; every predict process follows within a second. While the "
-        "store cannot be reached, or where the warehouse fails after the request was recorded, the request stays "
-        "queued (202) and a sensor completes it. The same `Idempotency-Key` returns the same request.",
+        description="Without a body, to the latest version that was not rolled back itself. Moves the pointer and "
+        "audits the move; every predict process follows within a second. While the store cannot be reached, or where "
+        "the warehouse fails after the request was recorded, the request stays queued (202) and a sensor completes it. "
+        "The same `Idempotency-Key` returns the same request.",
         response_model=WorkRequest,
         responses={202: {"description": "Queued", "model": WorkRequest}, **responses(404, 409, 503)},
     )
     async def rollback(
         model: ModelName,
-        body: RollbackRequest,
         request: Request,
+        body: RollbackRequest | None = None,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = None,
     ) -> Response:
         name = get_slot(context, model).name
@@ -80,7 +90,7 @@ def router(context: Context) -> APIRouter:
             context,
             champion.pointer,
             name,
-            body,
+            body or RollbackRequest.model_validate({}),
             get_principal(request).subject,
             f"rollback:{name}:{idempotency_key}" if idempotency_key else None,
         )
@@ -97,7 +107,11 @@ def _record_and_execute(
     if existing is not None:
         return existing
     planned = _plan(context, model, body.version)
-    target = planned.target if planned else _find_target_offline(context, served, model, body.version)
+    if planned:
+        target, replaces = planned.target, planned.expected.version
+    else:
+        target = _find_target_offline(context, served, model, body.version)
+        replaces = find_champion_offline(context.warehouse, model, served)
     row, new = request_work(
         context.warehouse,
         kind="rollback",
@@ -105,7 +119,7 @@ def _record_and_execute(
         source="api",
         requested_by=requested_by,
         reason=body.reason,
-        detail={"version": target},
+        detail={"version": target, "replaces": replaces},
         dedupe_key=dedupe_key,
     )
     return _execute(context, row, planned) if planned and new else row
@@ -152,11 +166,11 @@ def _store_down(detail: str) -> Problem:
 def _execute(context: Context, row: dict[str, Any], planned: Plan) -> dict[str, Any]:
     """Move the pointer; returns the row afterwards, still queued where the store or the warehouse failed."""
     try:
-        outcome = planned.completed or roll_back(
+        outcome = carry_out(
             context.open_models(),
             context.warehouse,
             row["model"],
-            version=planned.target,
+            planned,
             requested_by=row["requested_by"],
             run_id=f"api:{row['id']}",
         )

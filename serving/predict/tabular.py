@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from accident_reco.contract import ModelServing
 from serving.common.app import build_router, json_response
+from serving.common.body_limits import FewErrors
 from serving.common.problems import Problem, build_field_errors, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
@@ -136,7 +137,7 @@ class TabularApi:
     def _shapes(self) -> tuple[type[BaseModel], type[BaseModel]]:
         """Body and answer of the endpoint, for validation and documentation."""
         stem = self.record.__name__
-        records = Annotated[list[self.record], Field(min_length=1, max_length=self.max_rows)]  # type: ignore[name-defined]
+        records = Annotated[list[self.record], Field(min_length=1, max_length=self.max_rows), FewErrors()]  # type: ignore[name-defined]
         fields: dict[str, Any] = {f.name: (f.kind, Field(description=f.description)) for f in self.answer}
         fields[PREDICTION_ID] = (str, Field(description="Id of the prediction in the log, for feedback"))
         prediction = create_model(f"{stem}Prediction", **fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ DTYPES: Final[Mapping[str, Any]] = {
     "FP64": np.float64,
     "BYTES": np.object_,
 }
+_LENGTH: Final = re.compile(r"0*([0-9]{1,12})", re.ASCII)
 MAX_TENSORS: Final = 200
 MAX_NAME: Final = 64
 
@@ -90,9 +92,11 @@ def parse_request(
     if header_length is None:
         header, raw = body, b""
     else:
-        if not header_length.isdigit() or int(header_length[:12]) > len(body):
+        # `isdigit` accepts superscripts, and `int` refuses thousands of digits, leading zeros included.
+        length = _LENGTH.fullmatch(header_length)
+        if length is None or int(length[1]) > len(body):
             raise InvalidInference("Inference-Header-Content-Length does not fit the body.")
-        size = int(header_length)
+        size = int(length[1])
         header, raw = body[:size], body[size:]
     document = parse_json(header)
     if not isinstance(document, dict):

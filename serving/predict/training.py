@@ -1,4 +1,4 @@
-"""`POST /training/{model}`: requests a training; `GET /training/requests/{id}`: the state of a request.
+"""`POST /training/{model}`: requests a training; `GET /training/requests`: requests and their state.
 
 The service only writes a row; a Dagster sensor starts exactly one run for it.
 """
@@ -6,19 +6,23 @@ The service only writes a row; a Dagster sensor starts exactly one run for it.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from accident_reco.storage.work_requests import request_work, work_request
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import list_requests, request_training, request_work, work_request
 from serving.common.app import build_router, json_response
 from serving.common.identity import get_principal
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_routes import ModelName, get_slot
+
+Status = Literal["queued", "running", "promoted", "refused", "failed", "held", "done"]
+Source = Literal["api", "alert", "drift", "data", "performance"]
 
 
 class TrainingRequest(BaseModel):
@@ -26,8 +30,8 @@ class TrainingRequest(BaseModel):
 
     id: str
     model: str
-    status: Literal["queued", "running", "promoted", "refused", "failed", "done"]
-    outcome: str | None = Field(description="Reason of the gate, or of the failure")
+    status: Status
+    outcome: str | None = Field(description="Reason of the gate, of the retrain policy (`held`), or of the failure")
     run_id: str | None = Field(description="Dagster run of the training")
     source: str = Field(description="Trigger: api, alert, drift, data, performance")
     reason: str
@@ -38,7 +42,7 @@ class TrainingRequest(BaseModel):
 class QueuedTraining(TrainingRequest):
     """Response of `POST /training/{model}`."""
 
-    new: bool = Field(description="False if a request with the same `Idempotency-Key` exists")
+    new: bool = Field(description="False if this joined a queued request, or repeats an `Idempotency-Key`")
 
 
 def router(context: Context) -> APIRouter:
@@ -48,12 +52,13 @@ def router(context: Context) -> APIRouter:
     @routes.post(
         "/training/{model}",
         summary="Request a training",
-        description="With an `Idempotency-Key`, a repetition returns the same request.",
+        description="Joins the request of a user that is still queued. With an `Idempotency-Key`, a repetition returns "
+        "the same request. A training that would only repeat an earlier one is not started: `held`.",
         status_code=202,
         response_model=QueuedTraining,
         responses=responses(404),
     )
-    async def request_training(
+    async def post_training(
         model: ModelName,
         request: Request,
         reason: Annotated[str, Query(max_length=500, description="Reason, recorded with the request")] = "",
@@ -62,18 +67,37 @@ def router(context: Context) -> APIRouter:
         name = get_slot(context, model).name
         subject = get_principal(request).subject
         row, new = await asyncio.to_thread(
-            request_work,
-            context.warehouse,
-            kind="training",
-            model=name,
-            source="api",
-            requested_by=subject,
-            reason=reason or "requested through the API",
-            # Includes the user: a key must not reveal another user's request.
-            dedupe_key=f"api:{name}:{subject}:{idempotency_key}"[:128] if idempotency_key else None,
+            _request, context.warehouse, name, subject, reason or "requested through the API", idempotency_key
         )
         location = f"/training/requests/{row['id']}"
         return json_response(_build_response(row) | {"new": new}, 202, {"Location": location, "Retry-After": "5"})
+
+    @routes.get(
+        "/training/requests",
+        summary="List training requests, newest first",
+        response_model=list[TrainingRequest],
+        responses=responses(404),
+    )
+    async def list_training_requests(
+        model: Annotated[str | None, Query(max_length=40, description="Only of this model")] = None,
+        status: Annotated[Status | None, Query(description="Only with this status")] = None,
+        source: Annotated[Source | None, Query(description="Only of this trigger")] = None,
+        before: Annotated[
+            datetime | None, Query(description="Only older ones: `requested_at` of the last one of a page")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Response:
+        rows = await asyncio.to_thread(
+            list_requests,
+            context.warehouse,
+            "training",
+            model=None if model is None else get_slot(context, model).name,
+            status=status,
+            source=source,
+            before=None if before is None else before if before.tzinfo else before.replace(tzinfo=UTC),
+            limit=limit,
+        )
+        return json_response([_build_response(row) for row in rows])
 
     @routes.get(
         "/training/requests/{request_id}",
@@ -90,6 +114,23 @@ def router(context: Context) -> APIRouter:
         return json_response(_build_response(row))
 
     return routes
+
+
+def _request(
+    warehouse: Warehouse, model: str, subject: str, reason: str, idempotency_key: str | None
+) -> tuple[dict[str, Any], bool]:
+    if idempotency_key is None:
+        return request_training(warehouse, model, subject, reason)
+    return request_work(
+        warehouse,
+        kind="training",
+        model=model,
+        source="api",
+        requested_by=subject,
+        reason=reason,
+        # Includes the user: a key must not reveal another user's request.
+        dedupe_key=f"api:{model}:{subject}:{idempotency_key}"[:128],
+    )
 
 
 def _build_response(row: dict[str, Any]) -> dict[str, Any]:

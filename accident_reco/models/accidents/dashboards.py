@@ -8,22 +8,24 @@ from accident_reco.dashboards import Dashboard, MapLayer, Panel, sql_panel, stat
 
 SEVERE: Final = "killed or hospitalised"
 """Column name of the share of road users who are killed or hospitalised."""
+_OUTCOMES_SEVERE_SHARE: Final = f'sum(killed + hospitalised)::float8 / sum(people) AS "{SEVERE}"'
 _SEVERE_SHARE: Final = f'avg((v.grav IN (2, 3))::int) AS "{SEVERE}"'
 
 
-def _severity_by_code(title: str, field: str, table: str) -> Panel:
-    """Share of road users killed or hospitalised by the label of a code.
+def _severity_by_label(title: str, label: str, view: str) -> Panel:
+    """Share of road users killed or hospitalised by a label of one of the views `accident_outcomes_by_…`."""
+    statement = f"""
+        SELECT coalesce({label}, 'unknown') AS {label}, {_OUTCOMES_SEVERE_SHARE}
+        FROM accident_outcomes_by_{view} GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - our own views
+    return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, unit="percentunit")
 
-    Args:
-        table: `accidents`, or `places` (its principal road).
-    """
-    of_accident = table == "accidents"
-    joined = "" if of_accident else 'JOIN places p ON p."Num_Acc" = a."Num_Acc" AND p.principal'
-    column = f"a.{field}" if of_accident else f"p.{field}"
+
+def _severity_by_code(title: str, field: str) -> Panel:
+    """Share of road users killed or hospitalised by the label of a code of the accident."""
     statement = f"""
         SELECT coalesce(c.en, 'unknown') AS "{field}", {_SEVERE_SHARE}
-        FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc" {joined}
-        LEFT JOIN codebook c ON c.field = '{field}' AND c.code = {column}
+        FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc"
+        LEFT JOIN codebook c ON c.field = '{field}' AND c.code = a.{field}
         GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - names of our own columns
     return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, unit="percentunit")
 
@@ -44,10 +46,9 @@ _WHERE: Final = [
         "map",
         "By department",
         "A circle per department: accidents and share of road users killed or hospitalised",
-        f"""SELECT a.dep AS department, avg(a.lat) AS latitude, avg(a.long) AS longitude,
-        count(DISTINCT a."Num_Acc") AS accidents, {_SEVERE_SHARE}
-        FROM accidents a JOIN victims v ON v."Num_Acc" = a."Num_Acc"
-        WHERE a.lat BETWEEN -90 AND 90 AND a.long BETWEEN -180 AND 180 GROUP BY a.dep""",  # noqa: S608
+        f"""SELECT dep AS department, avg(lat) AS latitude, avg(long) AS longitude, count(*) AS accidents,
+        {_OUTCOMES_SEVERE_SHARE} FROM accident_map
+        WHERE lat BETWEEN -90 AND 90 AND long BETWEEN -180 AND 180 GROUP BY dep""",  # noqa: S608
         height=14,
         layer=MapLayer("Departments", size="accidents", color=SEVERE),
     ),
@@ -55,36 +56,35 @@ _WHERE: Final = [
         "table",
         "Departments",
         "The same as a table, by number of accidents",
-        f"""SELECT a.dep AS department, count(DISTINCT a."Num_Acc") AS accidents, count(*) AS people,
-        sum((v.grav = 2)::int) AS killed, {_SEVERE_SHARE}
-        FROM accidents a JOIN victims v ON v."Num_Acc" = a."Num_Acc" GROUP BY a.dep
+        f"""SELECT dep AS department, sum(accidents) AS accidents, sum(people) AS people, sum(killed) AS killed,
+        {_OUTCOMES_SEVERE_SHARE} FROM accident_outcomes_by_department GROUP BY dep
         ORDER BY 2 DESC LIMIT 100""",  # noqa: S608
         height=14,
     ),
 ]
 _CIRCUMSTANCES: Final = [
-    _severity_by_code("By road", "catr", "places"),
-    _severity_by_code("By light", "lum", "accidents"),
-    _severity_by_code("By weather", "atm", "accidents"),
-    _severity_by_code("By collision", "col", "accidents"),
+    _severity_by_label("By road", "road", "road"),
+    _severity_by_label("By light", "light", "light"),
+    _severity_by_label("By vehicle", "vehicle", "vehicle"),
+    _severity_by_label("By road user", "road_user", "user"),
+    _severity_by_code("By weather", "atm"),
+    _severity_by_code("By collision", "col"),
 ]
 _TIME: Final = [
     sql_panel(
         "series",
         "Severity by month",
         "Road users per month, by severity",
-        """SELECT make_timestamptz(a.an, a.mois, 1, 0, 0, 0, 'UTC') AS time, coalesce(c.en, 'unknown') AS metric,
-        count(*) AS value FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc"
-        LEFT JOIN codebook c ON c.field = 'grav' AND c.code = v.grav WHERE a.mois IS NOT NULL
-        GROUP BY 1, 2 ORDER BY 1""",
+        """SELECT make_timestamptz(an, mois, 1, 0, 0, 0, 'UTC') AS time, unharmed, slightly_injured, hospitalised,
+        killed FROM accident_outcomes_by_month WHERE mois IS NOT NULL ORDER BY 1""",
         width=16,
     ),
     sql_panel(
         "bars",
         "By hour",
         "Accidents by hour of French local time",
-        """SELECT lpad((hrmn / 100)::text, 2, '0') AS hour, count(*) AS accidents FROM accidents
-        WHERE hrmn IS NOT NULL GROUP BY 1 ORDER BY 1""",
+        """SELECT lpad(hour::text, 2, '0') AS hour, sum(accidents) AS accidents FROM accident_outcomes_by_hour
+        GROUP BY 1 ORDER BY 1""",
         width=8,
     ),
 ]
@@ -100,8 +100,8 @@ _DATA: Final = [
         "table",
         "Quarantine",
         "Rules that rejected rows or repaired values",
-        """SELECT an AS year, rule, disposition, count(*) AS cases FROM quarantine
-        GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 50""",
+        """SELECT an AS year, source_table, rule, disposition, column_name, notes AS cases
+        FROM quarantine_by_rule ORDER BY notes DESC LIMIT 50""",
     ),
 ]
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 BASE: Final = "accidents"
 """Name of the instance that has the data: its assets, tables, sensors and dashboards."""
 _DATA_TABLES: Final = ("accident_years", "accidents", "places", "vehicles", "victims", "quarantine", "codebook")
+_VIEWS: Final = (
+    *(f"accident_outcomes_by_{part}" for part in ("month", "department", "hour", "light", "vehicle", "user", "road")),
+    "accident_map",
+    "quarantine_by_rule",
+)
 
 
 class AccidentModel(Model):
@@ -39,7 +44,7 @@ class AccidentModel(Model):
     drift_question = "Does the traffic of the accident model differ from the data that its champion was trained on?"
     task = Task("classification", "roc_auc", True, ("roc_auc", "average_precision", "ece"))
     settings = AccidentSettings
-    access: ClassVar = {"reader": dict.fromkeys(_DATA_TABLES, "SELECT")}
+    access: ClassVar = {"reader": dict.fromkeys((*_DATA_TABLES, *_VIEWS), "SELECT")}
 
     def __init__(self, name: str = BASE, feature_set: FeatureSet | None = None) -> None:
         self.name = name

@@ -30,6 +30,12 @@ class AccidentData(BaseModel):
     accidents_sample_people: int = Field(
         10_000, ge=10, le=5_000_000, description="Approximate road users per sample year"
     )
+    accidents_window_lines: int = Field(
+        50_000,
+        ge=1_000,
+        le=1_000_000,
+        description="Distance within which the lines of an accident may lie in a scored file, in lines",
+    )
     retrain_new_years: int = Field(
         1, ge=1, description="New or corrected years of accident data that trigger a retraining"
     )

@@ -44,7 +44,8 @@ class MovieTraining(BaseModel):
     movies_rmse_tolerance: float = Field(
         0.05,
         ge=0,
-        description="Relative excess over the best RMSE up to which a movie candidate may be chosen by NDCG@10",
+        description="Without effect since a movie version has a head for the order and one for stars; kept for "
+        "existing configurations",
     )
     movies_floor: float = Field(0.02, ge=0, le=1, description="Minimum NDCG@10 of a movie version that is promoted")
     movies_minimum_gain: float = Field(0.002, ge=0, description="Minimum gain in NDCG@10 over the movie champion")

@@ -59,7 +59,7 @@ work_requests = Table(
         unique=True,
         comment="Deduplication key: repeated requests with one key are one request",
     ),
-    Column("status", String(16), nullable=False, comment="queued, running, promoted, refused, failed or done"),
+    Column("status", String(16), nullable=False, comment="queued, running, promoted, refused, failed, held or done"),
     Column("outcome", Text, comment="Reason of the gate, or the error"),
     Column("run_id", String(64), comment="Dagster run of the request"),
     Column("requested_at", DateTime(timezone=True), nullable=False, comment="UTC"),

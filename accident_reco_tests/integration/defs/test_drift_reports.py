@@ -1,8 +1,11 @@
 """Drift reports as assets: their metadata, what is stored, how they fail."""
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 
 from accident_reco.storage import drift_reports
+from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.small_loop import report, tick, traffic
 
 
@@ -42,6 +45,22 @@ def test_report_shows_verdict_table_and_plot(definitions, instance, platform) ->
     assert row["id"] == metadata["report_id"].value
     page = platform.objects.read(row["report_key"])
     assert b'<section class="verdict red">' in page
+
+
+def test_the_check_judges_the_report_of_its_own_run(definitions, instance, platform) -> None:
+    """Not the newest one on the log: a report on a stored year stood beside "0 rows", the verdict on an empty log."""
+    traffic(platform, shift=0)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    drift_reports.save_report(
+        platform.warehouse,
+        build_report_row(status="insufficient_data", reason="0 rows, at least 500 are needed", computed_at=later),
+    )
+    result = report(definitions, instance)
+    (check,) = result.get_asset_check_evaluations()
+    metadata = result.asset_materializations_for_node("accidents__drift_report")[0].metadata
+    assert (check.check_name, check.passed, check.blocking) == ("no_drift", True, False)
+    assert check.description == metadata["reason"].value
+    assert check.metadata["report_id"] == metadata["report_id"]
 
 
 def test_verdict_is_kept_if_the_html_cannot_be_written(definitions, instance, platform) -> None:

@@ -14,9 +14,18 @@ PRIVATE = re.compile(r"(?:dagster|celery|kombu)\w*(?:\.\w+)*\._(?!_)|dagster_sha
 """A private module or name; `dagster_shared`; a module of an integration, which exports its public names at the top."""
 USED = {
     "accident_reco/defs/dagster_internals.py": {
+        "dagster._core.errors.DagsterUserCodeUnreachableError",
         "dagster._core.execution.retries.RetryMode",
+        "dagster._core.launcher.CheckRunHealthResult",
+        "dagster._core.launcher.WorkerStatus",
         "dagster._core.storage.sqlite_storage",
+        "dagster._core.storage.tags.GRPC_INFO_TAG",
+        "dagster._core.storage.tags.WILL_RETRY_TAG",
+        "dagster._grpc.client.DagsterGrpcClient",
+        "dagster._grpc.types.CanCancelExecutionRequest",
+        "dagster._grpc.types.CanCancelExecutionResult",
         "dagster._grpc.types.ExecuteStepArgs",
+        "dagster._serdes.deserialize_value",
         "dagster._serdes.unpack_value",
         "dagster._utils.test",
     },
@@ -29,6 +38,8 @@ USED = {
         "dagster_celery.tasks.create_task",
         "qos._delivered",
     },
+    # How a code server records the process of a run.
+    "accident_reco_tests/integration/defs/test_run_workers.py": {"dagster._core.events.EngineEventData"},
     # dagster-k8s exports the job of a run, not the class that reads the chart's values.
     "accident_reco_tests/e2e/test_deploy.py": {"dagster_k8s.container_context.K8sContainerContext"},
 }

@@ -65,7 +65,7 @@ def test_new_years_trigger_once(definitions, instance, platform) -> None:
     """An ingested year that is not among the champion's sources triggers one training."""
     result = tick(definitions, instance, "new_data")
     assert "every ingested year is among the champion's sources" in result.skip_message
-    summary = b'{"data_source": "sample", "files": {"usagers": {"sha256": "abc"}}}'
+    summary = b'{"data_source": "sample", "victims_sha256": "def", "files": {"usagers": {"sha256": "abc"}}}'
     platform.objects.write("assets/accidents/victims/2024.json", summary)
     result = tick(definitions, instance, "new_data")
     assert "files that the champion has not seen: 2024: train" in result.skip_message

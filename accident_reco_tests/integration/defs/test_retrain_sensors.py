@@ -4,12 +4,14 @@ import dagster as dg
 import pytest
 import yaml
 
+from accident_reco.defs import retrain_sensors
+from accident_reco.defs.dagster_internals import WILL_RETRY_TAG
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.tags import REQUEST_TAG
 from accident_reco.drift.triggers import DRIFT_ALERTS
 from accident_reco.storage import alerts, drift_reports, notifications, retrain_decisions
 from accident_reco.storage.lifecycle import record_promotion
-from accident_reco.storage.work_requests import open_requests, request_work, work_request
+from accident_reco.storage.work_requests import open_requests, request_training, request_work, work_request
 from accident_reco_tests.support.running import ROOT
 from accident_reco_tests.support.small_loop import build_loop_definitions, report, tick, traffic
 
@@ -106,6 +108,57 @@ def test_request_ends_as_its_run(definitions, instance, platform, status, promot
     assert outcome in ended["outcome"]
 
 
+@pytest.mark.parametrize(
+    ("tags", "retries", "status"),
+    [
+        ({WILL_RETRY_TAG: "true"}, True, "running"),
+        ({}, True, "running"),  # the daemon has not decided yet
+        ({WILL_RETRY_TAG: "false"}, True, "failed"),
+        ({}, False, "failed"),
+    ],
+)
+def test_a_request_has_not_failed_while_its_run_is_retried(
+    definitions, instance, platform, monkeypatch, tags, retries, status
+) -> None:
+    """Killed with the platform: until the retry starts the newest run has failed, the request has not."""
+    monkeypatch.setattr(type(instance), "run_retries_enabled", retries)
+    request, _ = request_training(platform.warehouse, "accidents", "ada", "please")
+    run_id = run_for(instance, request["id"], dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(instance.get_run_by_id(run_id))
+    instance.add_run_tags(run_id, {name: tags.get(name, "") for name in (WILL_RETRY_TAG,)} if tags else {})
+    if not tags:
+        monkeypatch.setattr(retrain_sensors, "WILL_RETRY_TAG", "absent")
+    tick(definitions, instance, "accidents_training_requests")
+    found = work_request(platform.warehouse, request["id"])
+    assert found is not None
+    assert found["status"] == status
+    if status == "failed":
+        return
+    # The retry has the tags of the run, and the request ends as the retry.
+    retry = run_for(instance, request["id"], dg.DagsterRunStatus.STARTED)
+    tick(definitions, instance, "accidents_training_requests")
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", "train_accidents"), run_id=retry)
+    tick(definitions, instance, "accidents_training_requests")
+    found = work_request(platform.warehouse, request["id"])
+    assert found is not None
+    assert (found["status"], found["run_id"]) == ("done", retry)
+
+
+def test_a_retry_that_never_starts_fails_the_request(definitions, instance, platform, monkeypatch) -> None:
+    """The daemon is away or cannot start it: after ten minutes the request has failed."""
+    request, _ = request_training(platform.warehouse, "accidents", "ada", "please")
+    run_id = run_for(instance, request["id"], dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(instance.get_run_by_id(run_id))
+    instance.add_run_tags(run_id, {WILL_RETRY_TAG: "true"})
+    tick(definitions, instance, "accidents_training_requests")
+    assert open_requests(platform.warehouse, "training")
+    monkeypatch.setattr(retrain_sensors, "RETRY_SECONDS", 0.0)
+    tick(definitions, instance, "accidents_training_requests")
+    ended = work_request(platform.warehouse, request["id"])
+    assert ended is not None
+    assert ended["status"] == "failed"
+
+
 def test_one_training_at_a_time(definitions, instance, platform) -> None:
     """A second user's request waits while the first one's run is in progress."""
     first, _ = request_work(
@@ -133,7 +186,7 @@ def test_policy_applies_to_alerts(definitions, instance, platform, monkeypatch) 
     tick(build_loop_definitions(Platform(home=platform.home)), instance, "accidents_training_requests")
     closed = work_request(platform.warehouse, request["id"])
     assert closed is not None
-    assert (closed["status"], closed["outcome"]) == ("done", "automatic retraining is off")
+    assert (closed["status"], closed["outcome"]) == ("held", "automatic retraining is off")
     monkeypatch.setenv("ACCIDENT_RECO_RETRAIN_MODE", "auto")
     request_work(
         platform.warehouse, kind="training", model="accidents", source="alert", requested_by="am", reason="Drift fires"
@@ -166,7 +219,7 @@ def test_drift_alert_needs_as_many_windows_as_a_report(definitions, instance, pl
     assert "1 of the last 1 windows drifted, 2 of 3 are needed" in result.skip_message
     closed = work_request(platform.warehouse, first)
     assert closed is not None
-    assert closed["status"] == "done"
+    assert closed["status"] == "held"
     traffic(platform, shift=1, seed=3)
     report(definitions, instance)
     second, _ = request_work(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.tags import REQUEST_TAG
+from accident_reco.defs.tags import REQUEST_TAG, USER_TAG
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import MoveInterrupted, move
 from accident_reco.lifecycle.rollback import roll_back
@@ -16,6 +16,7 @@ from accident_reco.storage.model_metrics import has_metrics
 from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
 from accident_reco_tests.support.promotion import promote_candidate
 from accident_reco_tests.support.small_loop import tick
+from serving.guard import user_tag as guard_tag
 
 pytestmark = [
     # MLflow uses deprecated functions of SQLAlchemy.
@@ -90,6 +91,47 @@ def test_external_rollbacks_are_recorded(definitions, instance, platform) -> Non
     assert aliases == {"champion": first, "previous": second}
     tracked = registry.get_run(registry.get_model_version_by_alias("accidents", "champion").run_id)
     assert tracked.data.tags["gate.reason"] == event.asset_materialization.description
+
+
+@pytest.mark.parametrize(
+    ("page_login", "tags", "recorded"),
+    [(True, {USER_TAG: "ada"}, "ada (dagster)"), (True, {}, "dagster"), (False, {USER_TAG: "admin"}, "dagster")],
+)
+def test_who_rolled_back_in_dagster(definitions, instance, platform, monkeypatch, page_login, tags, recorded) -> None:
+    """The account that the guard recorded; without a login nobody vouches for a tag, and no text can be given."""
+    assert USER_TAG == guard_tag.USER_TAG
+    monkeypatch.setenv("ACCIDENT_RECO_PAGE_LOGIN", str(page_login))
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    job = definitions.get_repository_def().get_job("rollback_model")
+    config = {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}}
+    assert job.execute_in_process(instance=instance, run_config=config, tags=tags).success
+    pointer = platform.models.pointer("accidents")
+    assert pointer is not None
+    assert pointer.reason == f"rolled back from {second} to {first} by {recorded}"
+    claimed = {"ops": {"roll_back_pointer": {"config": {"model": "accidents", "asked_by": "admin"}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        job.execute_in_process(instance=instance, run_config=claimed)
+
+
+def test_a_run_does_what_its_request_says(definitions, instance, platform) -> None:
+    """Another person's request cannot be attached to a rollback of another version."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    requested, _ = request_work(
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
+        detail={"version": second},
+    )
+    job = definitions.get_repository_def().get_job("rollback_model")
+    config = {"ops": {"roll_back_pointer": {"config": {"model": "accidents", "version": first}}}}
+    tags = {"accident_reco/request_id": requested["id"]}
+    assert not job.execute_in_process(instance=instance, run_config=config, tags=tags, raise_on_error=False).success
+    pointer = platform.models.pointer("accidents")
+    assert pointer is not None
+    assert pointer.version == second
 
 
 def test_rollback_to_an_unknown_version_fails(definitions, instance, platform) -> None:
@@ -233,3 +275,32 @@ def test_training_request_with_an_interrupted_promotion_ends_as_promoted(
     assert ended is not None
     assert (ended["status"], ended["outcome"]) == ("promoted", f"promote of {first}")
     assert consecutive_rejections(platform.warehouse, "accidents") == (0, None)
+
+
+def test_a_queued_rollback_replaces_no_version_that_was_promoted_meanwhile(definitions, instance, platform) -> None:
+    """Requested while the store was away: it must not block a champion that its user has never seen."""
+    first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
+    requested, _ = request_work(
+        platform.warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
+        detail={"version": first, "replaces": second},
+    )
+    third = promote_candidate(platform, 13)
+    (request,) = tick(definitions, instance, "rollbacks").run_requests
+    job = definitions.get_repository_def().get_job("rollback_model")
+    result = job.execute_in_process(
+        instance=instance, run_config=request.run_config, tags=request.tags, raise_on_error=False
+    )
+    assert not result.success
+    ended = work_request(platform.warehouse, requested["id"])
+    assert ended is not None
+    assert (ended["status"], ended["outcome"]) == (
+        "refused",
+        f"superseded: the champion moved from {second} to {third} before {first} could serve",
+    )
+    assert platform.models.pointer("accidents").version == third
+    assert rolled_back_versions(platform.warehouse, "accidents") == []

@@ -7,13 +7,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
+from accident_reco.settings import Settings
 from accident_reco_tests.support.bounded_service import HEAD, JSON, URL, bounded_service
-from accident_reco_tests.support.live import wait_for
+from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.toy import LOADERS
+from serving.common.middleware import DISCARD_IDLE_SECONDS, DISCARDED_BYTES
 from serving.common.run import _listen
+from serving.predict.app import create_app
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,39 @@ def test_bodies_over_the_limit(client: httpx.Client) -> None:
     answer = exchange(client, head + pieces)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer
+
+
+def test_clients_that_send_everything_first_get_their_413(client: httpx.Client) -> None:
+    """Such a client reads after its last byte: the connection is not reset under it, and then closed."""
+    body = b"x" * 6_000_000
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+        connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body))
+        connection.sendall(body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"body-too-large" in answer
+
+
+def test_a_refused_body_is_read_for_a_bounded_size(tmp_path: Path) -> None:
+    """Without a token: 401 at once; who goes on sending is disconnected after some MiB."""
+    with live(create_app(Settings.load(home=tmp_path), LOADERS), ready=False) as client:
+        host, port = client.base_url.host, client.base_url.port or 80
+        with socket.create_connection((host, port), timeout=10) as connection:
+            connection.sendall(HEAD + b"content-length: 1000000000\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+            sent = 0
+            with suppress(ConnectionError):
+                while sent < 1_000_000_000:
+                    sent += connection.send(b"x" * 65536)
+    assert sent < DISCARDED_BYTES + 16_000_000
+
+
+def test_clients_that_wait_for_100_continue_are_answered_at_once(client: httpx.Client) -> None:
+    """No body follows a refusal: the connection is closed without waiting for one."""
+    started = time.monotonic()
+    answer = exchange(client, HEAD + b"expect: 100-continue\r\ncontent-length: 6000000\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert time.monotonic() - started < DISCARD_IDLE_SECONDS
 
 
 FRAMING = {

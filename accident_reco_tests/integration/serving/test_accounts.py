@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
+from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage import accounts, clock, prediction_log
 from accident_reco.storage.tables.accounts import audit_log
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.support.accounts import PASSWORD, Auth
+from accident_reco_tests.support.accounts import PASSWORD, Auth, running_auth
+from accident_reco_tests.support.live import live
+from serving.auth.account_changes import issue_key
+from serving.auth.app import create_app
+from serving.auth.bootstrap import ensure_admin
 
 
 def test_accounts_are_managed_by_admins(auth: Auth) -> None:
@@ -130,3 +137,91 @@ def test_erasure_of_an_account(auth: Auth) -> None:
     assert prediction_log.prediction(warehouse, "1") is None
     assert prediction_log.prediction(warehouse, "2") is not None
     assert auth.client.get("/audit", headers=auth.headers()).json()[1]["action"] == "user.erase"
+
+
+def create_key(auth: Auth, headers: dict[str, str], *scopes: str) -> dict[str, str]:
+    answer = auth.client.post("/api-keys", json={"name": "k", "scopes": list(scopes)}, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def active_keys(auth: Auth) -> set[str]:
+    return {row["id"] for row in auth.client.get("/api-keys", headers=auth.headers()).json() if not row["revoked_at"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "kept"),
+    [("DELETE", None, []), ("PATCH", {"role": "user"}, ["predict"]), ("PATCH", {"disabled": True}, [])],
+)
+def test_keys_of_a_former_admin_are_revoked(
+    tmp_path: Path, method: str, body: dict[str, object] | None, kept: list[str]
+) -> None:
+    """Also the keys that these keys created, and at the next start those of an admin who was removed otherwise."""
+    with running_auth(tmp_path) as auth:
+        auth.add_user("eve", PASSWORD, "admin")
+        headers = auth.headers("eve", PASSWORD)
+        keys = {scope: create_key(auth, headers, scope) for scope in ("admin", "predict", "train")}
+        child = create_key(auth, {"X-API-Key": keys["admin"]["key"]}, "admin")
+        grandchild = create_key(auth, {"X-API-Key": child["key"]}, "train")
+        other = create_key(auth, auth.headers(), "train")
+        everything = {key["id"] for key in (*keys.values(), child, grandchild, other)}
+        assert active_keys(auth) == everything
+        assert auth.client.request(method, "/users/eve", json=body, headers=auth.headers()).is_success
+        assert active_keys(auth) == {other["id"], *(keys[scope]["id"] for scope in kept)}
+
+
+def test_keys_of_an_admin_removed_otherwise_are_revoked_at_the_next_start(tmp_path: Path) -> None:
+    """By a command or in the database, past the service."""
+    with running_auth(tmp_path) as auth:
+        auth.add_user("eve", PASSWORD, "admin")
+        lost = create_key(auth, auth.headers("eve", PASSWORD), "admin")
+        kept = create_key(auth, auth.headers(), "admin")
+        warehouse = Warehouse(auth.settings.database)
+        accounts.change_user(warehouse, "eve", {"role": "user"}, keep_an_admin=True)
+        local = issue_key(warehouse, "k", ["train"], None, "root (command line)")
+        warehouse.close()
+        assert active_keys(auth) == {lost["id"], kept["id"], local["id"]}
+        with live(create_app(auth.settings)):
+            assert active_keys(auth) == {kept["id"], local["id"]}
+            audit = auth.client.get("/audit", headers=auth.headers()).json()
+    assert ("system", "key.revoke", lost["id"]) in {(line["actor"], line["action"], line["target"]) for line in audit}
+
+
+def test_revoking_a_key_revokes_what_it_created(tmp_path: Path) -> None:
+    """Who found a key may have made others with it."""
+    with running_auth(tmp_path) as auth:
+        stolen = create_key(auth, auth.headers(), "admin")
+        made = create_key(auth, {"X-API-Key": stolen["key"]}, "admin")
+        assert auth.client.delete(f"/api-keys/{stolen['id']}", headers=auth.headers()).status_code == 204
+        assert active_keys(auth) == set()
+        answer = auth.client.get("/users", headers={"X-API-Key": made["key"]})
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["password1234", "aaaaaaaaaaaaaaaa", "mallorymallory", "qwertyuiop12", "1234567890123", "dagsteradmin"],
+)
+def test_passwords_that_are_easy_to_guess_are_refused(auth: Auth, password: str) -> None:
+    """With the reason; when an account is created and when its password is changed."""
+    headers = auth.headers()
+    body = {"name": "mallory", "password": password}
+    for answer in (
+        auth.client.post("/users", json=body, headers=headers),
+        auth.client.patch("/users/ada", json={"password": password}, headers=headers),
+    ):
+        if password.startswith("mallory") and answer.request.method == "PATCH":
+            continue  # another account's name
+        assert answer.status_code == 422
+        assert answer.json()["type"].endswith("weak-password")
+        assert answer.json()["errors"][0]["pointer"] == "body/password"
+        assert password not in answer.text
+
+
+def test_the_first_admins_password_must_be_strong(tmp_path: Path) -> None:
+    """A weak one in the settings prevents the start, with the variable's name and without the password."""
+    settings = Settings.load(home=tmp_path, admin_password="admin12345")
+    Warehouse(settings.database).upgrade()
+    with pytest.raises(SettingsError, match="ACCIDENT_RECO_ADMIN_PASSWORD") as refused:
+        ensure_admin(settings)
+    assert "admin12345" not in str(refused.value)

@@ -79,7 +79,7 @@ def gauge(client: httpx.Client, name: str) -> float:
     return float(found[1])
 
 
-def test_check_on_request(client, champion, warehouse) -> None:
+def test_check_on_request(client, champion, warehouse, settings) -> None:
     """Shifted traffic: verdict, figures, HTML report, history and gauges show the same report."""
     log_traffic(warehouse, shift=1)
     assert client.get("/monitoring/drift/accidents").json()["type"].endswith("no-report")
@@ -99,12 +99,53 @@ def test_check_on_request(client, champion, warehouse) -> None:
     assert len(page.content) < 10_000_000
     assert client.get(f"/monitoring/drift/accidents/report?id={now['id']}").content == page.content
 
+    stored = settings.home / "store" / "reports" / "drift" / "accidents" / f"{now['id']}.html"
+    stored.write_bytes(page.content.replace(b"</body>", b"<script>alert(1)</script></body>"))
+    altered = client.get("/monitoring/drift/accidents/report")
+    assert b"alert(1)" in altered.content
+    policy = altered.headers["content-security-policy"]
+    assert policy == page.headers["content-security-policy"], "an altered page brings its own policy"
+
     history = client.get("/monitoring/drift/accidents/history").json()
     assert [report["id"] for report in history["reports"]] == [now["id"]]
     assert gauge(client, 'drift_share{model="accidents"}') == pytest.approx(2 / 3)
     assert gauge(client, 'drift_alarm{model="accidents"}') == 1
     assert gauge(client, 'drift_status{model="accidents",status="drift"}') == 1
     assert gauge(client, 'drift_distance{feature="vma",model="accidents"}') > 0.3
+
+
+def test_all_models_at_once(client, champion, warehouse) -> None:
+    """One call for all: stored verdicts, or new ones; a model without a report has the reason."""
+    empty = client.get("/monitoring/drift").json()
+    assert empty["drifted"] == []
+    assert empty["models"]["accidents"] == {
+        "status": None,
+        "reason": "There is no report yet; request one with ?compute=true.",
+        "report": None,
+    }
+    log_traffic(warehouse, shift=1)
+    now = client.get("/monitoring/drift?compute=true", timeout=60).json()
+    assert now["drifted"] == ["accidents"]
+    assert now["models"]["accidents"]["report"] == client.get("/monitoring/drift/accidents").json()
+    assert "no champion" in now["models"]["movies"]["reason"]
+    assert client.get("/monitoring/drift").json()["drifted"] == ["accidents"]
+
+
+def test_a_threshold_of_ones_own(client, champion, warehouse) -> None:
+    """Two of three features drifted: drift at 60 %, not at 70 %; the model's current report and its gauges stay."""
+    log_traffic(warehouse, shift=1)
+    current = client.post("/monitoring/drift/accidents", timeout=60).json()
+    assert (current["status"], current["window"]) == ("drift", "now")
+    url = "/monitoring/drift/accidents"
+    verdicts = {share: client.post(f"{url}?threshold={share}", timeout=60).json() for share in (0.6, 0.7)}
+    assert {share: report["status"] for share, report in verdicts.items()} == {0.6: "drift", 0.7: "warning"}
+    assert {report["window"] for report in verdicts.values()} == {"custom"}
+    assert verdicts[0.7]["thresholds"]["share"] == 0.7
+    assert client.get(url).json() == current
+    assert gauge(client, 'drift_alarm{model="accidents"}') == 1
+    assert len(client.get(f"{url}/history").json()["reports"]) == 3
+    for wrong in ("0", "1.5", "x"):
+        assert client.post(f"{url}?threshold={wrong}").status_code == 422
 
 
 def test_a_report_that_cannot_be_written_is_reported_as_missing(client, champion, warehouse, settings) -> None:

@@ -98,7 +98,18 @@ def test_chosen_model_works_in_every_endpoint(predict: httpx.Client, settings: S
     training = predict.post(f"/training/{name}").json()
     assert (training["model"], training["new"]) == (name, True)
     assert predict.get(f"/training/requests/{training['id']}").json()["status"] == "queued"
-    rollback = predict.post(f"/models/{name}/rollback", json={"reason": "it is wrong"})
+    (listed,) = predict.get("/training/requests", params={"model": name, "status": "queued", "source": "api"}).json()
+    assert listed["id"] == training["id"]
+    for filters in ({"status": "failed"}, {"source": "drift"}, {"before": training["requested_at"]}):
+        assert predict.get("/training/requests", params=filters).json() == []
+    assert predict.get("/training/requests", params={"model": OTHER[name]}).status_code == 404
+    assert predict.get("/training/requests", params={"state": "queued"}).status_code == 422
+    numbers = predict.get("/stats").json()["models"]
+    assert list(numbers) == [name]
+    assert {"predictions", "refused", "feedback"} <= numbers[name].keys()
+    assert ("rows" in numbers[name]) is (name == "movies")
+    assert predict.get("/", follow_redirects=True).url.path == "/docs"
+    rollback = predict.post(f"/models/{name}/rollback")
     assert rollback.json()["type"].endswith("nothing-to-roll-back-to"), rollback.text
     assert predict.post(f"/feedback/{name}", json={}).status_code == 422
     assert f'model="{OTHER[name]}"' not in predict.get("/metrics").text

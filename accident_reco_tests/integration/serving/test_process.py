@@ -9,14 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from accident_reco.launch.processes import free_port
 from accident_reco.settings import Settings
 from accident_reco.storage.drift_reports import save_report
 from accident_reco.storage.warehouse import Warehouse
@@ -24,6 +21,7 @@ from accident_reco_tests.support.accounts import prepare_home
 from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
+from accident_reco_tests.support.service_process import environment, process
 from accident_reco_tests.support.toy import promote
 
 HEAVY = (
@@ -38,40 +36,6 @@ HEAVY = (
     "scipy",
     "matplotlib",
 )
-
-
-def environment(home: Path, **settings: object) -> dict[str, str]:
-    names = {f"ACCIDENT_RECO_{name.upper()}": str(value) for name, value in settings.items()}
-    return os.environ | {"ACCIDENT_RECO_HOME": str(home)} | names
-
-
-@contextmanager
-def process(
-    service: str, home: Path, log: Path, **settings: object
-) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    port = free_port()
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", f"serving.{service}"],
-            stdout=output,
-            stderr=output,
-            env=environment(home, **{f"{service}_port": port}, **settings),
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
-
-            def answers() -> bool:
-                assert child.poll() is None, log.read_text()
-                try:
-                    return client.get("/readyz").status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            wait_for(answers, seconds=30)
-            yield child, client
-    finally:
-        child.terminate()
-        child.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")

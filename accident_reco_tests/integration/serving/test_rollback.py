@@ -51,6 +51,20 @@ def test_rollback_is_served_within_five_seconds(tmp_path: Path, warehouse: Wareh
     assert promote_by_gate(tmp_path, warehouse, toy_bundle(0.9)) == first
 
 
+def test_rollback_without_a_body(tmp_path: Path, warehouse: Warehouse) -> None:
+    """To the latest earlier version; a body of another type is still refused."""
+    first = promote_by_gate(tmp_path, warehouse, toy_bundle(0.3))
+    promote_by_gate(tmp_path, warehouse, toy_bundle(0.9))
+    with live(create_app(Settings.load(home=tmp_path, auth_required=False), LOADERS)) as client:
+        url = "/models/accidents/rollback"
+        assert client.post(url, content=b"reason=x").status_code == 415
+        assert client.post(url, content=iter([b"{}"])).status_code == 415
+        done = client.post(url)
+        assert done.status_code == 200, done.text
+        assert done.json()["reason"] == "requested through the API"
+        wait_for(lambda: served_version(client) == first)
+
+
 def test_store_failure_leaves_the_request_to_the_sensor(
     tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ def test_rollback_is_queued_while_the_store_is_down(
             assert response.status_code == 202, response.text
             request = work_request(warehouse, response.json()["id"])
             assert request is not None
-            assert (request["status"], request["detail"]["version"]) == ("queued", first)
+            assert (request["status"], request["detail"]) == ("queued", {"version": first, "replaces": second})
 
 
 def test_queued_rollback_skips_versions_that_were_rolled_back(
@@ -104,4 +104,8 @@ def test_stale_cache_needs_a_named_version(
         assert f"{second} serves here while {third} was promoted last" in response.json()["detail"]
         assert open_requests(warehouse, "rollback") == []
         for version in (first, second):
-            assert request_rollback(client, version=version).status_code == 202
+            response = request_rollback(client, version=version)
+            assert response.status_code == 202
+            request = work_request(warehouse, response.json()["id"])
+            assert request is not None
+            assert request["detail"] == {"version": version, "replaces": third}

@@ -28,7 +28,7 @@ def test_status_before_the_first_start(home: Path) -> None:
     assert (found["running"], found["services"], found["runs"], found["requests"]) == (None, [], [], [])
     assert {model["name"]: model["version"] for model in found["models"]} == {"accidents": None, "movies": None}
     assert not home.exists()
-    assert "no platform runs" in accident_reco("status").out
+    assert "nothing runs" in accident_reco("status").out
 
 
 def test_status_shows_open_requests(warehouse: Warehouse) -> None:
@@ -122,7 +122,7 @@ def hold(home: Path) -> Callable[[], subprocess.Popen[str]]:
 def test_stop(home: Path, hold: Callable[[], subprocess.Popen[str]]) -> None:
     """Waits for the end; exit code 4 where nothing runs."""
     nothing = accident_reco("stop")
-    assert (nothing.exit_code, nothing.err) == (4, f"no platform runs in {home}\n")
+    assert (nothing.exit_code, nothing.err) == (4, f"nothing runs in {home}\n")
     with hold() as process:
         outcome = accident_reco("stop")
         assert outcome.out == f"stopped the platform of {home}, process {process.pid}\n"
@@ -230,3 +230,14 @@ def test_doctor_finds_the_programs_of_the_stack(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", "")
     problems = {finding.text: finding.fix for finding in doctor.check_stack() if finding.state == "problem"}
     assert "apt-get install" in problems["prometheus is not installed"]
+
+
+def test_a_pipeline_is_no_platform(warehouse: Warehouse, home: Path) -> None:
+    """It has no services; it must not be reset, nor a second one started; requests would have nobody to start them."""
+    with sole_platform(home, "pipeline"):
+        shown = accident_reco("status", "--json")
+        assert (shown.exit_code, shown.document["running"]["kind"], shown.document["services"]) == (4, "pipeline", [])
+        assert "a pipeline runs in" in accident_reco("reset", "--yes").err
+        trained = accident_reco("train", "movies")
+    assert trained.exit_code == 1
+    assert trained.err.startswith(f"a pipeline runs in {home} already; fix: `accident-reco stop`")

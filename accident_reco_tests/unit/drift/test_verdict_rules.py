@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accident_reco.drift.statistics import benjamini_hochberg
-from accident_reco.drift.verdict import Thresholds, evaluate_drift
+from accident_reco.drift.statistics import Comparison, benjamini_hochberg
+from accident_reco.drift.verdict import Evidence, FeatureVerdict, Thresholds, decide_status, evaluate_drift
 from accident_reco.lifecycle.reference import build_reference, read_reference
 from accident_reco.settings import Settings
 
@@ -86,15 +86,18 @@ def test_a_column_that_the_window_lacks_is_not_judged(reference) -> None:
     assert evaluate_drift(reference, few).status == "insufficient_data"
 
 
-def test_predictions_and_labels_that_move_warn(reference) -> None:
-    """Equal inputs with other answers or other outcomes: named, with what moved."""
+def test_predictions_that_move_far_alarm_and_labels_warn(reference) -> None:
+    """Inputs that look equal one by one with other answers or other outcomes: named, with what moved."""
     rng = np.random.default_rng(12)
     columns = columns_of(rng, 2_000)
-    verdict = evaluate_drift(
-        reference, columns, score=rng.beta(6, 4, 2_000), label=(rng.random(900) < 0.8).astype(np.int64)
-    )
-    assert verdict.status == "warning"
-    assert "the predictions drifted: mean 0.1971 → 0.6" in verdict.reason
+    outcomes = (rng.random(900) < 0.8).astype(np.int64)
+    verdict = evaluate_drift(reference, columns, score=rng.beta(6, 4, 2_000), label=outcomes)
+    assert verdict.status == "drift"
+    assert verdict.reason.startswith("the predictions drifted: mean 0.1971 → 0.6")
+    assert "standard deviations, at or above the threshold of 0.5; the labels drifted: " in verdict.reason
+    slightly = evaluate_drift(reference, columns, score=rng.beta(2.4, 8, 2_000), label=outcomes)
+    assert slightly.status == "warning"
+    assert "standard deviations, below the threshold of 0.5" in slightly.reason
     assert "the labels drifted: " in verdict.reason
     assert verdict.prediction is not None
     assert verdict.prediction.drifted
@@ -256,10 +259,14 @@ def test_every_kind_of_change_is_named_in_one_warning() -> None:
     """Features below the threshold, unknown values, predictions and labels, in this order."""
     columns = MOVED | {"f1": cycle(600, unknown=300)}
     moved = cycle(600, start=5)
-    verdict = evaluate_drift(profile(), columns, None, moved, moved.astype(int), Thresholds(**SMALL, share=0.6))
+    limits = Thresholds(**SMALL, share=0.6, importance=0.8, prediction=1.0)
+    verdict = evaluate_drift(profile(), columns, None, moved, moved.astype(int), limits, {"f0": 3.0, "f1": 1.0})
+    assert (verdict.status, verdict.drifted_importance) == ("warning", 0.75)
     assert verdict.reason == (
-        "1 of 2 features drifted (50%), below the threshold of 60%: f0; the missing rate changed in f1; "
-        "the predictions drifted: mean 4.5 → 7; the labels drifted: 0: 10.0% → 0.0%"
+        "1 of 2 features drifted (50%), below the threshold of 60%: f0; "
+        "they have 75% of the model's importance, below the threshold of 80%; the missing rate changed in f1; "
+        "the predictions drifted: mean 4.5 → 7, 0.87 standard deviations, below the threshold of 1; "
+        "the labels drifted: 0: 10.0% → 0.0%"
     )
 
 
@@ -303,6 +310,8 @@ def test_every_setting_of_the_thresholds_applies(tmp_path: Path) -> None:
     settings = Settings.load(
         home=tmp_path,
         drift_share=0.25,
+        drift_importance=0.3,
+        drift_prediction=0.7,
         drift_alpha=0.02,
         drift_distance=0.125,
         drift_psi=0.375,
@@ -310,5 +319,114 @@ def test_every_setting_of_the_thresholds_applies(tmp_path: Path) -> None:
         drift_min_groups=40,
     )
     assert Thresholds.from_settings(settings) == Thresholds(
-        share=0.25, alpha=0.02, distance=0.125, psi=0.375, min_rows=700, min_groups=40
+        share=0.25,
+        importance=0.3,
+        prediction=0.7,
+        alpha=0.02,
+        distance=0.125,
+        psi=0.375,
+        min_rows=700,
+        min_groups=40,
     )
+
+
+NAN = float("nan")
+
+
+def answers(shift: float, drifted: bool = True) -> FeatureVerdict:
+    """Predictions whose mean moved by `shift` standard deviations."""
+    comparison = Comparison("score", "numeric", "ks", 900, 900.0, 0.3, 0.0, 0.3, 0.4, 0.0, 0.0, 1.0, "0 → 1", shift)
+    return FeatureVerdict(comparison, 0.0, drifted, False, "")
+
+
+def evidence(**changes: object) -> Evidence:
+    """Enough data of ten columns without any change; `changes` replace its values."""
+    return replace(Evidence(rows=500, groups=30, columns=10, evaluated=10, drifted=()), **changes)
+
+
+WEIGHTS = {"a": 0.3, "b": 0.2, "c": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason"),
+    [
+        ({}, "stable", "none of 10 features drifted"),
+        (
+            {"drifted": ("b", "a"), "importance": WEIGHTS},
+            "drift",
+            (
+                "they have 50% of the model's importance, at or above the threshold of 50%: a, b; "
+                "2 of 10 features drifted (20%), below the threshold of 50%: b, a"
+            ),
+        ),
+        (
+            {"drifted": ("a",), "importance": WEIGHTS},
+            "warning",
+            (
+                "1 of 10 features drifted (10%), below the threshold of 50%: a; "
+                "they have 30% of the model's importance, below the threshold of 50%"
+            ),
+        ),
+        (
+            {"drifted": ("b",), "evaluated": 2, "columns": 2, "importance": WEIGHTS},
+            "drift",
+            (
+                "1 of 2 features drifted (50%), at or above the threshold of 50%: b; "
+                "they have 20% of the model's importance, below the threshold of 50%"
+            ),
+        ),
+        (
+            {"prediction": answers(0.5)},
+            "drift",
+            "the predictions drifted: 0 → 1, 0.50 standard deviations, at or above the threshold of 0.5",
+        ),
+        (
+            {"prediction": answers(-0.5)},
+            "drift",
+            "the predictions drifted: 0 → 1, 0.50 standard deviations, at or above the threshold of 0.5",
+        ),
+        (
+            {"prediction": answers(-0.49)},
+            "warning",
+            "the predictions drifted: 0 → 1, 0.49 standard deviations, below the threshold of 0.5",
+        ),
+        ({"prediction": answers(NAN)}, "warning", "the predictions drifted: 0 → 1"),
+        ({"prediction": answers(9.0, drifted=False)}, "stable", "none of 10 features drifted"),
+        ({"label": answers(9.0)}, "warning", "the labels drifted: 0 → 1"),
+        ({"label": answers(9.0, drifted=False)}, "stable", "none of 10 features drifted"),
+        ({"missing": ("a", "b")}, "warning", "the missing rate changed in a, b"),
+        (
+            {"prediction": answers(2.0), "rows": 499},
+            "insufficient_data",
+            "499 rows, at least 500 are needed",
+        ),
+    ],
+)
+def test_each_kind_of_evidence_decides_by_its_own_effect(found: dict, status: str, reason: str) -> None:
+    """Share, importance and mean prediction are decisive, each at its threshold; missing values and labels warn."""
+    assert decide_status(evidence(**found), Thresholds()) == (status, reason)
+
+
+def test_importance_is_shared_among_the_columns_of_the_profile() -> None:
+    """Any scale; importances of other columns and below zero do not count; without any there is no weighted share."""
+    window = {"f0": cycle(600, start=5), "f1": cycle(600), "f2": cycle(600)}
+    limits = Thresholds(**SMALL)
+    weighted = evaluate_drift(profile(3), window, thresholds=limits, importances={"f0": 2.0, "f1": 6.0, "other": 50.0})
+    assert [feature.importance for feature in weighted.features] == [0.25, 0.75, 0.0]
+    assert weighted.drifted_importance == 0.25
+    negative = evaluate_drift(profile(3), window, thresholds=limits, importances={"f0": 2.0, "f1": -6.0})
+    assert (negative.drifted_importance, negative.status) == (1.0, "drift")
+    for nothing in (None, {}, {"other": 1.0}, {"f0": 0.0}):
+        unweighted = evaluate_drift(profile(3), window, thresholds=limits, importances=nothing)
+        assert (unweighted.drifted_importance, unweighted.status) == (None, "warning")
+        assert "importance" not in unweighted.reason
+        assert [feature.importance for feature in unweighted.features] == [None, None, None]
+
+
+def test_the_importance_of_a_column_that_the_window_lacks_does_not_count_as_drifted() -> None:
+    """The total stays that of all columns: what is not sent is not evidence, neither for nor against."""
+    window = {"f0": cycle(600, start=5), "f1": cycle(600)}
+    importances = {"f0": 0.2, "f1": 0.1, "f2": 0.7}
+    verdict = evaluate_drift(profile(3), window, thresholds=Thresholds(**SMALL, share=0.6), importances=importances)
+    assert verdict.drifted_importance == pytest.approx(0.2)
+    assert verdict.status == "warning"

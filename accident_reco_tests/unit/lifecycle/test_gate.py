@@ -69,6 +69,15 @@ CASES = {
         False,
         "ece 0.0300 is worse",
     ),
+    "gains of other metrics are reported": (
+        _evaluation(NEW, 0.52),
+        _evaluation(OLD, 0.5),
+        Comparison(1000, 500, Interval(0.02, 0.01, 0.03), others={"rmse": Interval(-0.001, -0.002, 0.0005)}),
+        HIGHER,
+        (),
+        True,
+        "gain +0.0200 [+0.0100, +0.0300], of rmse -0.0010 [-0.0020, +0.0005] over 500 groups",
+    ),
     "calibration is compared on the same rows": (
         _evaluation(NEW, 0.52, ece=0.03),
         _evaluation(OLD, 0.5),

@@ -284,9 +284,9 @@ def test_an_intent_waits_only_where_it_may(store: ModelStore, warehouse: Warehou
 
 
 def test_a_conflict_is_no_end_while_the_tag_is_the_same(store: ModelStore, warehouse: Warehouse) -> None:
-    """The pointer is read again after each attempt; that of the last round confirms the swap of the one before."""
+    """The pointer is read again after each attempt, the last one too: its swap counts after four conflicts."""
     intent = interrupt(store, warehouse, stored(store, b"one"))
-    stale = ModelStore(StaleStore(store.objects, MAX_SWAPS - 2))
+    stale = ModelStore(StaleStore(store.objects, MAX_SWAPS - 1))
     completed = complete(stale, warehouse, intent)
     assert completed is not None
     assert completed[0]["promoted"] is True

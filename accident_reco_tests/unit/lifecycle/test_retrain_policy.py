@@ -122,7 +122,13 @@ CASES = [
         "11",
     ),
     ("data", RetrainState(rejections=3, last_rejection_at=ago(8)), POLICY, "train", "trigger", "11 of 20"),
-    # a request by a user: only single flight
+    # a training that would give the same version: last of the automatic rules, for a suggestion too
+    ("drift", RetrainState(windows=(True, True), repetition="same"), POLICY, "wait", "unchanged", "same"),
+    ("data", RetrainState(repetition="same"), RetrainPolicy(mode="suggest"), "wait", "unchanged", "same"),
+    ("drift", RetrainState(windows=(True,), repetition="same"), POLICY, "wait", "hysteresis", "1 of the last 1"),
+    ("alert", RetrainState(repetition="same", started=(ago(1),)), POLICY, "wait", "cooldown", "cooling down"),
+    ("alert", RetrainState(repetition="same"), RetrainPolicy(mode="off"), "wait", "off", "is off"),
+    # a request by a user: only that
     (
         "api",
         RetrainState(started=(ago(1),) * 9, rejections=3, last_rejection_at=ago(1)),
@@ -131,7 +137,8 @@ CASES = [
         "requested",
         "requested by a user: 11 of 20",
     ),
-    ("api", RetrainState(training="req1"), POLICY, "wait", "single_flight", "training req1 is in progress"),
+    ("api", RetrainState(training="req1"), POLICY, "train", "requested", "requested by a user: 11 of 20"),
+    ("api", RetrainState(repetition="same"), POLICY, "wait", "unchanged", "same"),
 ]
 
 

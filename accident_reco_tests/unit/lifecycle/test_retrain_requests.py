@@ -1,5 +1,6 @@
 """The retrain policy on a real warehouse: each trigger decided once, interrupted looks, alerts, back-off."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,13 @@ from accident_reco.storage import alerts, drift_reports, notifications, retrain_
 from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.tables import loop
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco.storage.work_requests import advance_request, open_requests, request_work, work_request
+from accident_reco.storage.work_requests import (
+    advance_request,
+    open_requests,
+    request_training,
+    request_work,
+    work_request,
+)
 from accident_reco_tests.support.drift_rows import build_report_row
 
 POLICY = RetrainPolicy(needed=2, window=3, cooldown=timedelta(0), backoff=timedelta(hours=1))
@@ -175,7 +182,7 @@ def test_requests_of_people_and_turned_down_alerts_cost_nothing(warehouse) -> No
     trigger = Trigger("accidents", "alert", alert["id"], "ModelDrift fires", request_id=alert["id"])
     answer = evaluate_trigger(warehouse, strict, trigger, now=now())
     assert (answer.rule, answer.request_id) == ("off", None)
-    advance_request(warehouse, alert["id"], "done", outcome=answer.reason)
+    advance_request(warehouse, alert["id"], "held", outcome=answer.reason)
     kept = work_request(warehouse, alert["id"])
     assert kept is not None
     assert kept["outcome"] == "automatic retraining is off"
@@ -241,3 +248,30 @@ def test_an_alert_is_remembered(warehouse) -> None:
     seen = alerts.find_alert(warehouse, "a" * 64)
     assert seen is not None
     assert seen["request_id"] == "r1"
+
+
+def test_requests_of_users_join_while_one_is_queued(warehouse) -> None:
+    """Ten at once are one request; once that has started, the next one is new, and none joins another model's."""
+    with ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(lambda n: request_training(warehouse, "accidents", f"u{n}", f"r{n}"), range(10)))
+    first = {row["id"] for row, _ in found}
+    assert len(first) == 1
+    assert sum(new for _, new in found) == 1
+    other, new = request_training(warehouse, "movies", "ada", "please")
+    assert new
+    assert other["id"] not in first
+    (started,) = first
+    advance_request(warehouse, started, "running", run_id="run")
+    second, new = request_training(warehouse, "accidents", "ada", "please")
+    assert new
+    assert second["id"] != started
+    advance_request(warehouse, second["id"], "held", outcome="the same version")
+    third, new = request_training(warehouse, "accidents", "ada", "please")
+    assert new
+    assert len({started, second["id"], third["id"]}) == 3
+    # One with an idempotency key is a user's too.
+    advance_request(warehouse, third["id"], "failed")
+    keyed, _ = request_work(
+        warehouse, kind="training", model="accidents", source="api", requested_by="bob", reason="r", dedupe_key="api:k"
+    )
+    assert request_training(warehouse, "accidents", "ada", "please") == (work_request(warehouse, keyed["id"]), False)

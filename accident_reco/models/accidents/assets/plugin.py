@@ -11,8 +11,9 @@ import dagster as dg
 
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
 from accident_reco.defs.steps import partitioned_executor
-from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest, canonical_json, sha256
+from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
+from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
 from accident_reco.models.accidents.model import BASE, AccidentModel
@@ -85,7 +86,11 @@ class AccidentTraining(ModelTraining):
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
         from accident_reco.models.accidents.training import artefact_checks, assembly, parameters
-        from accident_reco.models.accidents.training.training_population import load_population
+        from accident_reco.models.accidents.training.training_population import (
+            VICTIMS_VERSION,
+            build_data_version,
+            load_population,
+        )
 
         settings = self._settings(platform)
         features, training_set = frames["features"], frames["training_set"]
@@ -95,6 +100,8 @@ class AccidentTraining(ModelTraining):
         )
         chosen = parameters.select_parameters(settings, int((~training_set["synthetic"]).sum()), tuned)[kind]
         bundle = assembly.fit_candidate(self._model.name, features, training_set, chosen, why, settings)
+        version = build_data_version(str(training_set.attrs.get(VICTIMS_VERSION, "")), why)
+        bundle = replace(bundle, lineage={**bundle.lineage, DATA_VERSION: version})
         problem = artefact_checks.check_exported_model(bundle.files, artefact_checks.sample_features(features))
         metadata = {
             "parameters": dg.MetadataValue.json(bundle.lineage["parameters"]),
@@ -173,9 +180,13 @@ class AccidentTraining(ModelTraining):
 
     def data_version(self, platform: Platform) -> str:
         from accident_reco.models.accidents.data.raw_store import load_current_years
+        from accident_reco.models.accidents.training.parameters import read_tuned_parameters
+        from accident_reco.models.accidents.training.training_population import build_data_version, hash_years
 
-        years = load_current_years(platform.objects, self.data_source(platform.settings))
-        return sha256(canonical_json({year: summary["victims_sha256"] for year, summary in years.items()}))
+        settings, data_source = self._settings(platform), self.data_source(platform.settings)
+        stored = load_current_years(platform.objects, data_source)
+        _, why = read_tuned_parameters(platform.objects, self._model.name, data_source, settings.accidents_feature_set)
+        return build_data_version(hash_years(stored), why)
 
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
         from accident_reco.models.accidents.sources import open_source

@@ -57,20 +57,18 @@ def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
             raise NoSuchVersion(f"there is no champion of {model.name}; fix: train one first")
         manifest = champion[1]
         scorer = AccidentScorer.from_files(platform.models.files(manifest), manifest)
-        scored, rows, severe = {}, 0, 0
+        scored = {}
         for year in context.partition_keys:
             victims = load_frame(platform.objects, "victims", int(year))
             scored[year] = score_road_users(scorer, victims, manifest.version)
-            rows, severe = rows + len(victims), severe + int(is_severe(victims["grav"]).sum())
-        context.add_output_metadata(
-            {
+            facts = {
                 "version": manifest.version,
                 "data_source": manifest.data_source,
-                "road_users": rows,
-                "grave_share": severe / max(rows, 1),
-                "mean_probability": float(pd.concat(scored.values())["probability"].mean()) if rows else 0.0,
+                "road_users": len(victims),
+                "grave_share": float(is_severe(victims["grav"]).mean()) if len(victims) else 0.0,
+                "mean_probability": float(scored[year]["probability"].mean()) if len(victims) else 0.0,
             }
-        )
+            context.add_asset_metadata(facts, asset_key=scored_key(model.name), partition_key=year)
         return scored
 
     return scored_victims

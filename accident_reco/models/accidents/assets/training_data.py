@@ -21,7 +21,7 @@ from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
-from accident_reco.models.accidents.training.training_population import load_population
+from accident_reco.models.accidents.training.training_population import VICTIMS_VERSION, load_population
 
 COMMON: dict[str, Any] = {
     "key_prefix": BASE,
@@ -66,6 +66,7 @@ def training_set(
     rows = candidate.build_training_frame(
         population.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
     )
+    rows.attrs[VICTIMS_VERSION] = population.version
     severe = rows.assign(severe=is_severe(rows["grav"])).groupby("synthetic")["severe"].mean()
     context.add_output_metadata(
         {

@@ -7,31 +7,30 @@ year's files is decided in `eras`, other forms of single columns in `forms`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.codebook import UNKNOWN
-from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
-from accident_reco.models.accidents.data.cells import NOT_FILLED_IN, Parsed, get_parser
-from accident_reco.models.accidents.data.eras import COLUMNS_OF, Era, collect_evidence, decide_era
-from accident_reco.models.accidents.data.forms import PUBLISHED, Forms, check_locations, detect_forms, read_location
-from accident_reco.models.accidents.data.ids import find_lost_ids, strip_decimals
+from accident_reco.models.accidents.data.cells import NOT_FILLED_IN
+from accident_reco.models.accidents.data.conversion import (
+    build_missing_column,
+    convert_columns,
+    convert_locations,
+    convert_old_layout,
+)
+from accident_reco.models.accidents.data.eras import Era, collect_evidence, decide_era
+from accident_reco.models.accidents.data.forms import check_locations, detect_forms
+from accident_reco.models.accidents.data.ids import find_lost_ids
 from accident_reco.models.accidents.data.quarantine import Quarantine
 from accident_reco.models.accidents.data.reading import RawTable, UnreadableFile, read_table
-from accident_reco.models.accidents.data.schema import COLUMNS, REAL, TEXT, get_dtype
+from accident_reco.models.accidents.data.schema import COLUMNS, OPTIONAL
 
-_IDS: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
 MAX_NOTES: Final = 20
 """Rows of one cause that get a note each; more get one note with their number."""
-
-Problem = tuple[str, str, str, str, NDArray[np.intp]]
-"""Column, text, rule, reason, rows."""
 
 
 @dataclass
@@ -47,6 +46,13 @@ class CanonicalTable:
 
     def __len__(self) -> int:
         return len(self.line)
+
+    def append_unknown(self, numbers: NDArray[np.int64]) -> None:
+        """Append rows with an accident number and nothing else; their line is 0."""
+        for name, values in self.columns.items():
+            added = numbers if name == "Num_Acc" else build_missing_column(name, len(numbers))
+            self.columns[name] = np.concatenate([values, added.astype(values.dtype)])
+        self.line = np.concatenate([self.line, np.zeros(len(numbers), dtype=self.line.dtype)])
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Drop the rows that are not in the mask of shape (n,)."""
@@ -85,13 +91,18 @@ class CanonicalTable:
         notes.add(rule, self.table, self.file, lines, column, values, why, self.columns["Num_Acc"][rows].tolist())
 
 
-def read_canonical(data: bytes, table: str, file: str, notes: Quarantine) -> CanonicalTable:
+def read_canonical(
+    data: bytes, table: str, file: str, notes: Quarantine, optional: Set[str] = OPTIONAL
+) -> CanonicalTable:
     """Read one published file of any era without the others of its year.
+
+    Args:
+        optional: columns that may be absent.
 
     Raises:
         UnreadableFile: it is not a file of this table, or of two eras.
     """
-    raw = read_table(data, table, file, notes)
+    raw = read_table(data, table, file, notes, optional)
     refuse_lost_numbers(raw)
     return to_canonical(raw, decide_era([collect_evidence(raw)]), notes)
 
@@ -113,12 +124,13 @@ def to_canonical(raw: RawTable, era: Era, notes: Quarantine) -> CanonicalTable:
     columns = {name: numbers if name == "Num_Acc" else columns[name] for name in COLUMNS[table]}
     canonical = CanonicalTable(table, file, columns, raw.line, raw, era)
     if table == "caracteristiques":
-        _convert_locations(canonical, raw, forms)
+        convert_locations(canonical.columns, forms.zero_follows)
+        check_locations(raw, canonical.columns["dep"], canonical.columns["com"])
     if era == "until_2018":
-        _convert_old_layout(canonical, raw)
+        convert_old_layout(canonical.columns, raw.columns)
     for name, text, rule, reason, rows in problems:
         # Unknown severities are refused in the merge; values that are not filled in by the official rule are no repair.
-        if name == "grav" or rule == NOT_FILLED_IN:
+        if name == "grav" or (rule == NOT_FILLED_IN and not notes.lists_not_filled_in):
             continue
         rows = rows[numbers[rows] != -1]  # a row without accident number is refused as a whole
         notes.add(
@@ -153,80 +165,3 @@ def refuse_lost_numbers(raw: RawTable) -> None:
             f"its digits (scientific notation of fewer than 12 digits); fix: format the column as a number without "
             f"decimals, or as text, before saving, or use the file as published"
         )
-
-
-def convert_columns(
-    raw: Mapping[str, pa.Array], names: Iterable[str], count: int, era: Era, forms: Forms | None = None
-) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
-    """Canonical columns, each of shape (count,), of raw text in the layout of an era, and what is not taken literally.
-
-    Columns that are absent, or of the other era only, are missing in every row. `Num_Acc` is left to
-    `values.parse_accident_numbers`; what old layouts state differently is left to `to_canonical`.
-
-    Args:
-        forms: how the file writes its values; by default as published in the era.
-    """
-    forms = forms or PUBLISHED[era]
-    # Columns of the other era are empty here: whatever they are filled up with is no value.
-    other_era = COLUMNS_OF["until_2018" if era == "since_2019" else "since_2019"]
-    columns: dict[str, NDArray[Any]] = {}
-    problems: list[Problem] = []
-    for name in names:
-        if name == "Num_Acc":
-            continue
-        if name not in raw or name in other_era:
-            columns[name] = _build_missing_column(name, count)
-        elif name in TEXT:
-            columns[name] = strip_decimals(read.clean_text(raw[name], name in _IDS), name)
-        elif name in ("lat", "long"):
-            columns[name], bad = read.parse_degrees(raw[name], forms.degrees, name == "lat")
-            problems += [
-                (name, raw[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row])) for row in bad
-            ]
-        else:
-            parsed = read.parse_column(raw[name], get_parser(name, forms.select_layout(name, era)), get_dtype(name))
-            columns[name] = parsed.values
-            problems += [(name, *problem) for problem in parsed.problems]
-    return columns, problems
-
-
-def _build_missing_column(name: str, count: int) -> NDArray[Any]:
-    if name in TEXT:
-        return np.full(count, None, dtype=object)
-    return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=get_dtype(name))
-
-
-def _convert_locations(table: CanonicalTable, raw: RawTable, forms: Forms) -> None:
-    """Convert departments and communes to INSEE codes."""
-    columns = table.columns
-    pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
-    known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-    codes = [known.setdefault(at, known.get(at) or read_location(*at, forms.zero_follows)) for at in pairs]
-    columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
-    columns["com"] = np.array([com for _, com in codes], dtype=object)
-    check_locations(raw, columns["dep"], columns["com"])
-
-
-def _convert_old_layout(table: CanonicalTable, raw: RawTable) -> None:
-    """Convert missing coordinates, safety equipment and seats of pedestrians of the old layout to the new one."""
-    columns = table.columns
-    if table.table == "caracteristiques":
-        nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
-        for name in ("lat", "long"):
-            columns[name] = np.where(nowhere, np.nan, columns[name])
-    if table.table == "usagers":
-        if "secu" in raw.columns:
-            columns["secu1"] = read.parse_column(raw.columns["secu"], _parse_old_equipment, "int16").values
-        on_foot = columns["catu"] == 3
-        columns["place"] = np.where(on_foot & (columns["place"] == UNKNOWN), 10, columns["place"]).astype("int16")
-
-
-def _parse_old_equipment(text: str) -> Parsed:
-    """`secu` (kind, then use) as `secu1` since 2019: used → kind, not used → 0, undetermined → 8."""
-    number = parse_number(text)
-    kind, use = divmod(int(number), 10) if number is not None and 0 <= number <= 99 else (0, 0)
-    if use == 1:
-        return (kind if kind in (1, 2, 3, 4, 9) else UNKNOWN), "", ""
-    if use == 2:
-        return 0, "", ""
-    return (8 if use == 3 or kind else UNKNOWN), "", ""

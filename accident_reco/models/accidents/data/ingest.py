@@ -146,13 +146,15 @@ def plot_severity(summary: dict[str, Any]) -> bytes:
 
 
 def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -> dict[str, list[int]]:
-    """Synchronise the warehouse with the stored years of a source: replace changed years, remove all others.
+    """Synchronise the warehouse with the stored years of a source: replace changed years, then remove all others.
+
+    Each year changes in one transaction. Killed in between, every year is the one before or the new one, and none that
+    was there is missing; the next call does the rest.
 
     Returns the years `loaded`, `unchanged` and `removed`.
     """
     years, present = load_current_years(store, data_source), read_loaded_years(warehouse)
     done: dict[str, list[int]] = {"loaded": [], "unchanged": [], "removed": sorted(set(present) - set(years))}
-    delete_years(warehouse, done["removed"])
     save_codebook(
         warehouse,
         [(field.name, code, fr, en) for field in FIELDS.values() for code, (fr, en) in (field.codes or {}).items()],
@@ -172,4 +174,5 @@ def load_warehouse(store: ObjectStore, warehouse: Warehouse, data_source: str) -
         }
         load_year(warehouse, year, frames, facts)
         done["loaded"].append(year)
+    delete_years(warehouse, done["removed"])
     return done

@@ -1,11 +1,11 @@
-"""Integrity of the four tables of a year: keys, references, dates, birth years and severities.
+"""Integrity of the four tables of a year: keys, references and severities; dates and birth years are in `repairs`.
 
 Every function drops refused rows, sets invalid values to unknown, and adds both to the quarantine.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from accident_reco.models.accidents.data.adapters import CanonicalTable
 from accident_reco.models.accidents.data.eras import FEW_ROWS
 from accident_reco.models.accidents.data.quarantine import Quarantine
 
-MAX_AGE: Final = 120
 MAX_SHARED_IDS: Final = 0.02
 """Share of road users from which a shared `id_usager` shows that the ids are lost, not that rows are repeated."""
 
@@ -97,29 +96,6 @@ def report_missing_roads(accidents: CanonicalTable, place_of: NDArray[np.int64],
     accidents.repair(
         "no_place", missing, "Num_Acc", accidents.read_texts("Num_Acc", missing), "has no row in lieux", notes
     )
-
-
-def repair_dates(accidents: CanonicalTable, notes: Quarantine) -> None:
-    """Set days that their month does not have to unknown."""
-    an, mois, jour = (accidents.columns[name].astype(np.int64) for name in ("an", "mois", "jour"))
-    leap = (an % 4 == 0) & ((an % 100 != 0) | (an % 400 == 0))
-    days = np.array([31, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[np.maximum(mois, 0)] + (leap & (mois == 2))
-    rows = np.flatnonzero(jour > days)
-    accidents.columns["jour"][rows] = -1
-    values = [f"{day:02d}" for day in jour[rows].tolist()]
-    reasons = [f"is not a day of month {month} of {year}" for month, year in zip(mois[rows], an[rows], strict=True)]
-    accidents.repair("impossible_date", rows, "jour", values, reasons, notes)
-
-
-def repair_birth_years(users: CanonicalTable, an: NDArray[Any], notes: Quarantine) -> None:
-    """Set births after the accident, or more than `MAX_AGE` years before it, to unknown."""
-    born = users.columns["an_nais"].astype(np.int64)
-    age = an.astype(np.int64) - born
-    rows = np.flatnonzero((born > 0) & ((age < 0) | (age > MAX_AGE)))
-    users.columns["an_nais"][rows] = -1
-    values = users.read_texts("an_nais", rows)
-    reason = f"implies an age above {MAX_AGE} years or a birth after the accident"
-    users.repair("born_later", rows, "an_nais", values, reason, notes)
 
 
 def find_known_severity(users: CanonicalTable, notes: Quarantine) -> NDArray[np.bool_]:

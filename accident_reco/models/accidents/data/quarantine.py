@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS: Final = (
     *("an", "source_table", "file", "line", "Num_Acc", "column_name", "value", "rule", "disposition"),
@@ -70,6 +71,7 @@ RULES: Final = MappingProxyType(
                 "fill in grav; rows without it are not used in training",
             ),
             QuarantineRule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
+            QuarantineRule("not_filled_in", REPAIRED, "read as unknown", "none: the official description reads it so"),
             QuarantineRule("code", REPAIRED, "read as unknown", _REPORT),
             QuarantineRule("not_a_number", REPAIRED, "read as unknown", _REPORT),
             QuarantineRule("out_of_range", REPAIRED, "read as unknown", _REPORT),
@@ -85,9 +87,15 @@ RULES: Final = MappingProxyType(
 
 @dataclass
 class Quarantine:
-    """Collects the notes of one year; `to_frame()` is the quarantine of that year."""
+    """Collects the notes of one year; `to_frame()` is the quarantine of that year.
+
+    Args:
+        lists_not_filled_in: whether values that the official description reads as missing (zero) are noted, too; in
+            ingestion they are no repairs.
+    """
 
     year: int = -1
+    lists_not_filled_in: bool = False
     rows: list[tuple[object, ...]] = field(default_factory=list)
 
     def add(
@@ -120,6 +128,8 @@ class Quarantine:
 
     def to_frame(self) -> pd.DataFrame:
         """The notes as a frame with `COLUMNS`, by table and line."""
+        import pandas as pd
+
         frame = pd.DataFrame(self.rows, columns=pd.Index(COLUMNS))
         types = {"an": "int16", "line": "int32", "Num_Acc": "int64"}
         frame = frame.astype({name: types.get(name, "object") for name in COLUMNS})

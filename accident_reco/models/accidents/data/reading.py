@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,8 +126,11 @@ def _decode_cp1252(surrogate: str) -> str:
     return bytes([ord(surrogate) - 0xDC00]).decode("cp1252", errors="replace")
 
 
-def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTable:
+def read_table(data: bytes, table: str, file: str, notes: Quarantine, optional: Set[str] = OPTIONAL) -> RawTable:
     """The rows of a file with as many fields as its header; every other line is added to `notes` as refused.
+
+    Args:
+        optional: columns that may be absent.
 
     Raises:
         UnreadableFile: the file is empty or its header is not that of the table.
@@ -140,10 +143,10 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     buffer = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(buffer == 10)
     starts = np.concatenate([[0], ends + 1]).astype(np.int64)
-    header, separator, names = _parse_header(text[: ends[0]], table, file, notes)
     if twice:
         reason = f"is UTF-8 that was read as Windows-1252 and saved again, like {len(twice):,} lines of the file"
         notes.add("double_encoding", table, file, twice[:1], "", [""], reason)
+    header, separator, names = _parse_header(text[: ends[0]], table, file, notes, optional)
     if recoded:
         notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
 
@@ -176,7 +179,9 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine) -> RawTabl
     return raw
 
 
-def _parse_header(line: bytes, table: str, file: str, notes: Quarantine) -> tuple[list[str], str, dict[str, str]]:
+def _parse_header(
+    line: bytes, table: str, file: str, notes: Quarantine, optional: Set[str]
+) -> tuple[list[str], str, dict[str, str]]:
     """Cells of the header, the separator, and cell → canonical column.
 
     Raises:
@@ -195,7 +200,7 @@ def _parse_header(line: bytes, table: str, file: str, notes: Quarantine) -> tupl
             raise UnreadableFile(f"{file} line 1: the header names {name} twice; remove one of the two columns")
         else:
             names[cell] = name
-    missing = [name for name in COLUMNS[table] if name not in names.values() and name not in OPTIONAL]
+    missing = [name for name in COLUMNS[table] if name not in names.values() and name not in optional]
     if missing:
         raise UnreadableFile(
             f"{file} line 1: this is not a {table} file: no column {', '.join(missing)} "

@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from accident_reco.models.accidents.codebook import FIELDS
+
 IntArray = NDArray[np.integer]
 
 PEDESTRIAN: Final = 3
@@ -66,6 +68,19 @@ CONTEXT_COLUMNS: Final[tuple[str, ...]] = (
     *("others_vulnerable", "others_riding", "others_cycling", "others_in_cars", "others_unprotected"),
     "vehicle_unprotected",
 )
+MAX_COUNT: Final = 9999
+
+
+def get_context_bounds(name: str) -> tuple[int, int]:
+    """Minimum and maximum of a context column; -1 for unknown is valid as well."""
+    if name == "other_kind":
+        return 0, N_KINDS - 1
+    base = name.removeprefix("driver_").removeprefix("other_")
+    if base in FIELDS:
+        spec = FIELDS[base]
+        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
+        return min(known), max(known)
+    return 0, MAX_COUNT
 
 
 def classify_vehicles(catv: IntArray) -> NDArray[np.int64]:

@@ -59,7 +59,7 @@ class Explainer:
         if self.method == "tree_shap":
             self._groups = _group_paths_by_length(trees)
         else:
-            self._node_value = _compute_node_values(trees)
+            self._node_value = compute_node_values(trees)
 
     def contributions(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Contribution of every feature to the margin of one row of the feature matrix, shape (features,)."""
@@ -190,7 +190,7 @@ def _find_parents(trees: Trees) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return parent, came_low
 
 
-def _compute_node_values(trees: Trees) -> NDArray[np.float64]:
+def compute_node_values(trees: Trees) -> NDArray[np.float64]:
     """Expected margin of the training rows that reach each node: mean of its leaves by cover."""
     parent, _ = _find_parents(trees)
     n_nodes = len(trees.feature)

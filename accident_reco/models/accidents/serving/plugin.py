@@ -51,12 +51,12 @@ class AccidentServing(ModelServing):
         return scorer
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.accidents.serving import csv_route, routes
+        from accident_reco.models.accidents.serving import file_route, routes
 
-        return [routes.router(context, self._name), csv_route.router(context, self._name)]
+        return [routes.router(context, self._name), file_route.router(context, self._name)]
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
-        from accident_reco.models.accidents.serving.csv_route import get_path
+        from accident_reco.models.accidents.serving.file_route import get_path
         from serving.common.middleware import RouteLimits
 
         limits = RouteLimits(settings.max_upload_bytes, settings.upload_seconds, settings.body_idle_seconds)
@@ -68,9 +68,10 @@ class AccidentServing(ModelServing):
         return AccidentAdapter()
 
     def score_csv(self, version: AccidentScorer, source: BinaryIO) -> Iterator[bytes]:
-        from accident_reco.models.accidents.serving.csv_scoring import score_file
+        from accident_reco.models.accidents.scoring.files.score import score_stream
+        from accident_reco.models.accidents.serving.routes import make_ids
 
-        return score_file(version, source)
+        return score_stream(source, version, make_ids=make_ids)
 
     def log_row(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return monitoring.convert_inputs(inputs)
@@ -82,6 +83,11 @@ class AccidentServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
     ) -> Window | None:
         return monitoring.load_year_window(platform, manifest, reference, files, key)
+
+    def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
+        from accident_reco.models.accidents.scoring.importances import read_importances
+
+        return read_importances(files)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_years(platform, manifest)

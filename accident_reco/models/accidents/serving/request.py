@@ -24,14 +24,14 @@ from pydantic_core import CoreSchema, core_schema
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, N_KINDS
+from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
+from serving.common.body_limits import FewErrors
 
 MAX_RECORDS: Final = 1000
 # The largest accident of twenty years of BAAC had under 120 users.
 MAX_PER_ACCIDENT: Final = 200
 MAX_USERS: Final = 5000
 MAX_TEXT: Final = 200
-MAX_COUNT: Final = 9999
 # Accident numbers are only keys here; the maximum fits into a 64-bit integer and a JSON number.
 MAX_NUMBER: Final = 10**15
 
@@ -155,18 +155,6 @@ class BaacValue:
         )
 
 
-def get_context_bounds(name: str) -> tuple[int, int]:
-    """Minimum and maximum of a context column; -1 for unknown is valid as well."""
-    if name == "other_kind":
-        return 0, N_KINDS - 1
-    base = name.removeprefix("driver_").removeprefix("other_")
-    if base in codebook.FIELDS:
-        spec = codebook.get_field(base)
-        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
-        return min(known), max(known)
-    return 0, MAX_COUNT
-
-
 class ContextValue(BaacValue):
     """Annotation of a context column."""
 
@@ -223,8 +211,11 @@ User: type[BaseModel] = create_model(
 
 # Fixed fields, and those that are generated from the codebook.
 _ACCIDENT: dict[str, Any] = {
-    "vehicles": (list[Vehicle], Field(default_factory=list, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
-    "users": (list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT)),  # type: ignore[valid-type]
+    "vehicles": (
+        Annotated[list[Vehicle], Field(max_length=MAX_PER_ACCIDENT), FewErrors()],  # type: ignore[valid-type]
+        Field(default_factory=list),
+    ),
+    "users": (Annotated[list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT), FewErrors()], ...),  # type: ignore[valid-type]
     **_build_fields(ACCIDENT_FIELDS),
 }
 _RECORD: dict[str, Any] = _build_fields(RECORD_FIELDS) | {
@@ -243,7 +234,7 @@ Record: type[BaseModel] = create_model(
 class AccidentsRequest(_Strict):
     """Whole accidents."""
 
-    accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+    accidents: Annotated[list[Accident], Field(min_length=1, max_length=MAX_RECORDS), FewErrors()] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} accidents, at most {MAX_USERS} users together"
     )
 
@@ -251,7 +242,7 @@ class AccidentsRequest(_Strict):
 class RecordsRequest(_Strict):
     """Single road users, with unknown context unless it is stated."""
 
-    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS)] = Field(  # type: ignore[valid-type]
+    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS), FewErrors()] = Field(  # type: ignore[valid-type]
         description=f"1 to {MAX_RECORDS} road users"
     )
 

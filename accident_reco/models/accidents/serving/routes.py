@@ -112,8 +112,13 @@ async def _add_factors(champion: Champion[Any], rows: ScoringRows, users: list[d
 
 def build_predictions(scored: Answer) -> list[dict[str, Any]]:
     """The answer for each row, with prediction ids `<request>-<row>`."""
+    return build_answer_rows(scored, make_ids(len(scored.probability)))
+
+
+def make_ids(count: int) -> list[str]:
+    """Prediction ids `<call>-<row>` of so many rows."""
     prefix = new_id()
-    return build_answer_rows(scored, [f"{prefix}-{row}" for row in range(len(scored.probability))])
+    return [f"{prefix}-{row}" for row in range(count)]
 
 
 def build_log_rows(inputs: list[dict[str, Any]], users: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.data.duplicates import AccidentContents, find_excluded_accidents
 from accident_reco.models.accidents.data.raw_store import load_current_years, load_frame, select_comparable_years
@@ -18,18 +19,24 @@ from accident_reco.models.accidents.synthesis.sequential import COLUMNS
 from accident_reco.storage.objects import ObjectStore
 
 SAMPLE_SALT: Final = 0x5A3B_1E00
+VICTIMS_VERSION: Final = "victims_version"
+"""Attribute of the frame of training rows: `Population.version` of its rows."""
 KEYS: Final = ("Num_Acc", "id_usager")
 
 
 @dataclass(frozen=True)
 class Population:
-    """Victims frame (keys and model columns), its origin, and the numbers of excluded duplicates, shape (m,)."""
+    """Victims frame (keys and model columns), its origin, and the numbers of excluded duplicates, shape (m,).
+
+    `version` is the identity of the stored years.
+    """
 
     victims: pd.DataFrame
     data_source: str
     sources: list[dict[str, str]]
     years: list[int]
     excluded: NDArray[np.int64]
+    version: str
 
 
 def load_population(store: ObjectStore, settings: AccidentSettings) -> Population:
@@ -48,7 +55,19 @@ def load_population(store: ObjectStore, settings: AccidentSettings) -> Populatio
     if len(excluded):
         victims = victims[~np.isin(victims["Num_Acc"].to_numpy(), excluded)].reset_index(drop=True)
     victims = limit_rows(victims, settings.accidents_max_people)
-    return Population(victims, data_source, list_sources(stored, years), years, excluded)
+    return Population(victims, data_source, list_sources(stored, years), years, excluded, hash_years(stored))
+
+
+def hash_years(stored: dict[int, dict[str, Any]]) -> str:
+    """Identity of the stored years of a source, from their summaries; empty without any."""
+    if not stored:
+        return ""
+    return sha256(canonical_json({year: summary["victims_sha256"] for year, summary in stored.items()}))
+
+
+def build_data_version(victims_version: str, parameters: str) -> str:
+    """Identity of a training's data: stored years, and the parameters' origin; empty where the years are not known."""
+    return sha256(canonical_json([victims_version, parameters])) if victims_version else ""
 
 
 def limit_rows(victims: pd.DataFrame, max_rows: int) -> pd.DataFrame:

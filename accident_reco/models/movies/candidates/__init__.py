@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from accident_reco.models.movies.candidates import als, baseline, knn, svd
+from accident_reco.models.movies.candidates import als, baseline, ease, hybrid, knn, slim, stack, svd
 from accident_reco.models.movies.candidates.candidate import MovieCandidate
 from accident_reco.models.movies.candidates.scorer import BaselineScorer
 
 CANDIDATES: Final[Mapping[str, MovieCandidate]] = {
-    candidate.kind: candidate for candidate in (svd.CANDIDATE, knn.CANDIDATE, baseline.CANDIDATE, als.CANDIDATE)
+    module.CANDIDATE.kind: module.CANDIDATE for module in (svd, knn, baseline, als, ease, slim, hybrid, stack)
 }
 """Kind → candidate, in the order of preference between equals."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from accident_reco.models.movies.candidates import baseline
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, Histories, UserState
 from accident_reco.models.movies.candidates.svd import FactorScorer
 
@@ -20,15 +22,27 @@ if TYPE_CHECKING:
 BLOCK: Final = 2_048
 """Movies that one step of the search for the best scores: their factors fit in a core's own cache."""
 
+MIN_TUNED: Final = 20_000
+"""Ratings from which hyperparameters are tuned: the lists of fewer users differ by chance."""
+MAX_TUNED: Final = 2_000_000
+"""Ratings up to which hyperparameters are tuned: six more fits, which would take an hour beyond."""
+
 
 @dataclass(frozen=True)
 class AlsOptions:
-    """Hyperparameters; those not named here are implicit's own defaults."""
+    """Hyperparameters; those not named here are implicit's own defaults.
+
+    Args:
+        tuning: factors by which an inner split tries regularisation, confidence and number of factors, one after the
+            other; none: the values are used as they are, as with fewer than `MIN_TUNED` or more than
+            `MAX_TUNED` ratings.
+    """
 
     factors: int = 64
     iterations: int = 15
     regularization: float = 40.0
     alpha: float = 5.0
+    tuning: tuple[float, ...] = (0.5, 2.0)
 
 
 class AlsScorer(FactorScorer):
@@ -45,9 +59,8 @@ class AlsScorer(FactorScorer):
 
     def fold_in(self, movie: np.ndarray, rating: np.ndarray) -> UserState:
         """One exact half-step of ALS (Hu, Koren, Volinsky 2008, equation 4) with the movies held still."""
-        confidence = self.alpha * np.maximum(rating.astype(np.float64) - 2.0, 0.25)
         factors = self.movie_factors[movie].astype(np.float64)
-        system = self.gram + (factors.T * (confidence - 1)) @ factors
+        confidence, system = self._build_system(factors, rating)
         vector = np.linalg.solve(system, factors.T @ confidence)
         bias = BaselineScorer.fold_in(self, movie, rating).bias
         return UserState(bias, vector.astype(np.float32), movie, rating)
@@ -57,6 +70,18 @@ class AlsScorer(FactorScorer):
 
     def predict_pairs(self, user: np.ndarray, movie: np.ndarray, histories: Histories) -> np.ndarray:
         return BaselineScorer.predict_pairs(self, user, movie, histories)
+
+    def compute_contributions(self, state: UserState, movie: np.ndarray) -> np.ndarray:
+        """Terms of the score, one per rating (Hu, Koren, Volinsky 2008, section 5): exact for a folded-in user."""
+        factors = self.movie_factors[state.movie].astype(np.float64)
+        confidence, system = self._build_system(factors, state.rating)
+        terms: np.ndarray = self.movie_factors[movie] @ np.linalg.solve(system, factors.T * confidence)
+        return terms
+
+    def _build_system(self, factors: np.ndarray, rating: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Confidences of the ratings, and the matrix of the half-step."""
+        confidence = self.alpha * compute_confidence(rating).astype(np.float64)
+        return confidence, self.gram + (factors.T * (confidence - 1)) @ factors
 
     def score_all(self, state: UserState) -> np.ndarray:
         assert state.vector is not None
@@ -89,39 +114,73 @@ class AlsScorer(FactorScorer):
 
 
 def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
-    """Fit ALS on confidences of the ratings, seeded. Adds `gram` (products of the movie factors), for folding in."""
+    """Tune on an inner split, then fit all rows on their confidences, seeded."""
+    own = options.of(AlsOptions)
+    if is_tuned(data, own, options):
+        own = choose_options(split_rows(data), own, options)
+    return fit_chosen(data, own, options)
+
+
+def is_tuned(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> bool:
+    """Whether the hyperparameters are tuned, within the budget."""
+    return options.tune and bool(own.tuning) and MIN_TUNED <= len(data) <= MAX_TUNED
+
+
+def fit_chosen(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fit:
+    """Fit with these hyperparameters. Adds `gram` (products of the movie factors), for folding in."""
+    from accident_reco.models.movies.candidates.biases import fit_biases
+
+    users, movies = fit_factors(data, own, options)
+    used = {name: value for name, value in asdict(own).items() if name != "tuning"} | {"random_state": options.seed}
+    arrays = {
+        **fit_biases(data),
+        "user_factors": users,
+        "movie_factors": movies,
+        "gram": (movies.astype(np.float64).T @ movies).astype(np.float64),
+    }
+    return Fit(arrays, used)
+
+
+def fit_factors(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of users and movies, float32."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    from accident_reco.models.movies.candidates.biases import fit_biases
-
-    own = options.of(AlsOptions)
     confidences = data.build_matrix()
     confidences.data = compute_confidence(confidences.data)
-    used = {**asdict(own), "random_state": options.seed}
     # implicit runs its own threads and requires that BLAS runs none beside them.
     with threadpool_limits(1, "blas"):
-        als = AlternatingLeastSquares(**used, num_threads=options.threads)
-        als.fit(confidences, show_progress=False)
-    factors = np.asarray(als.item_factors, dtype=np.float32)
-    arrays = {
-        **fit_biases(data),
-        "user_factors": np.asarray(als.user_factors, dtype=np.float32),
-        "movie_factors": factors,
-        "gram": (factors.astype(np.float64).T @ factors).astype(np.float64),
-    }
-    return Fit(arrays, used)
+        model = AlternatingLeastSquares(
+            factors=own.factors,
+            iterations=own.iterations,
+            regularization=own.regularization,
+            alpha=own.alpha,
+            random_state=options.seed,
+            num_threads=options.threads,
+        )
+        model.fit(confidences, show_progress=False)
+    return np.asarray(model.user_factors, dtype=np.float32), np.asarray(model.item_factors, dtype=np.float32)
+
+
+def choose_options(split: InnerSplit, own: AlsOptions, options: FitOptions) -> AlsOptions:
+    """Hyperparameters by NDCG@10 of an inner split, one after the other."""
+
+    @cache
+    def measure(one: AlsOptions) -> float:
+        users, movies = fit_factors(split.known, one, options)
+        return split.measure(users[split.users] @ movies.T)
+
+    steps = (1.0, *own.tuning)
+    best, _ = choose_best([replace(own, regularization=own.regularization * step) for step in steps], measure)
+    best, _ = choose_best([replace(best, alpha=own.alpha * step) for step in steps], measure)
+    # No more factors than by default: the cost of a request grows with them.
+    factors = [replace(best, factors=max(1, int(own.factors * step))) for step in steps if step <= 1]
+    return choose_best(factors, measure)[0]
 
 
 def compute_confidence(rating: np.ndarray) -> np.ndarray:
     """Confidence that the user likes the movie, float32: 3 at five stars, 0.25 at two stars and below."""
     return np.maximum(rating - np.float32(2.0), np.float32(0.25)).astype(np.float32)
-
-
-def _fit_fold(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
-    from accident_reco.models.movies.candidates.biases import fit_biases
-
-    return Fit(fit_biases(data))
 
 
 CANDIDATE: Final = MovieCandidate(
@@ -132,6 +191,6 @@ CANDIDATE: Final = MovieCandidate(
     scorer=AlsScorer,
     fit=fit,
     options=AlsOptions,
-    # Folds measure predicted ratings, which do not need the factors.
-    folds=replace(baseline.CANDIDATE, fit=_fit_fold),
+    folds=baseline.BIASES,
+    predicts_stars=False,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
@@ -30,3 +31,13 @@ CANDIDATE: Final = MovieCandidate(
     scorer=BaselineScorer,
     fit=fit,
 )
+
+
+def _fit_biases(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
+    from accident_reco.models.movies.candidates.biases import fit_biases
+
+    return Fit(fit_biases(data))
+
+
+BIASES: Final = replace(CANDIDATE, fit=_fit_biases)
+"""The same biases without Surprise: what folds fit for kinds that only rank, since folds measure predicted ratings."""

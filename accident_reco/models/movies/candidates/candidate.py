@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,11 +23,13 @@ class FitOptions:
 
     Args:
         threads: used by fits that can; changes nothing but the time.
+        tune: whether kinds that can choose their hyperparameters on an inner split; else those that it starts from.
         hyperparameters: options of single kinds (such as `SvdOptions`) where they differ from the kind's defaults.
     """
 
     seed: int = 20260101
     threads: int = 2
+    tune: bool = True
     hyperparameters: tuple[Any, ...] = ()
 
     def of(self, options: type[OptionsT]) -> OptionsT:
@@ -43,12 +45,16 @@ class Fit:
         arrays: over the users and movies of the training rows. Every kind has `user_bias`, `movie_bias` (float64) and
             `global_mean`, from which predicted ratings start. Names that begin with `movie_` are over movies.
         options: recorded in the bundle as `option_<name>`, for the scorer.
-        predict: (user id, movie id) → stars by the fitting library itself, for parity checks; None: nothing to compare.
+        predict: (user id, movie id) → unclipped stars by the library itself, for parity checks; None: none to compare.
+        pruning_loss: NDCG@10 that served weights lose to the fitted ones, on the inner split; None: none was pruned.
+        folds: RMSE and MAE of each fold of the cross-validation, where the fit makes these folds itself.
     """
 
     arrays: dict[str, np.ndarray]
     options: Mapping[str, float] = field(default_factory=dict)
     predict: Callable[[int, int], float] | None = None
+    pruning_loss: float | None = None
+    folds: Sequence[dict[str, float]] | None = None
 
 
 def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:
@@ -73,6 +79,7 @@ class MovieCandidate:
         options: class of its hyperparameters, whose defaults it is fitted with.
         folds: what cross-validation fits instead, where predicted ratings do not need the whole fit.
         spread: spreads the arrays of the fit over the movies of the catalogue.
+        ranks, predicts_stars: whether a version may take its order, its predicted ratings, from this kind.
     """
 
     kind: str
@@ -85,6 +92,8 @@ class MovieCandidate:
     options: type[Any] | None = None
     folds: MovieCandidate | None = None
     spread: Callable[[Mapping[str, np.ndarray], np.ndarray, int], dict[str, np.ndarray]] = spread_movies
+    ranks: bool = True
+    predicts_stars: bool = True
 
     def describe_options(self, options: FitOptions) -> dict[str, float]:
         """Its hyperparameters as a signature records them: `<kind>_<name>` → value."""

@@ -47,6 +47,9 @@ class Histories:
 class BaselineScorer:
     """Global mean + user bias + movie bias; movies are similar by genre alone."""
 
+    needs_history = False
+    """Whether its order needs the ratings of every user, also of those it was trained on."""
+
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.mean = float(arrays["global_mean"])
         self.user_bias = arrays["user_bias"]
@@ -86,6 +89,19 @@ class BaselineScorer:
     def select_best(self, state: UserState, allowed: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions and scores of the `count` best movies of a mask, best first, equals by position."""
         return select_best(self.score_all(state), allowed, count)
+
+    def compute_contributions(self, state: UserState, movie: np.ndarray) -> np.ndarray:
+        """How much each rating speaks for each movie, shape (len(movie), ratings); zero or less where it does not.
+
+        Here by similarity to what the user rated at least as high as on average. Kinds whose score is a sum over the
+        ratings return its exact terms.
+        """
+        if not len(state.movie):
+            return np.zeros((len(movie), 0))
+        above = state.rating - state.rating.mean()
+        weight = np.where(above >= 0, above + 0.5, 0)
+        contributions: np.ndarray = self.compute_similarity(movie, state.movie) * weight
+        return contributions
 
     def compute_similarity(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Similarity of movies from -1 to 1, shape (len(one), len(other))."""

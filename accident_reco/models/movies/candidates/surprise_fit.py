@@ -42,8 +42,8 @@ class SurpriseFit:
         }
 
     def predict(self, user_id: int, movie_id: int) -> float:
-        """Stars by Surprise's own `predict`."""
-        return float(self.algorithm.predict(user_id, movie_id).est)
+        """Stars by Surprise's own `predict`, not clipped to the scale."""
+        return float(self.algorithm.predict(user_id, movie_id, clip=False).est)
 
 
 def fit_surprise(build: Callable[[IndexedRatings], Any], data: IndexedRatings, scale: RatingScale) -> SurpriseFit:

@@ -27,6 +27,8 @@ class SvdOptions:
 
     factors: int = 100
     epochs: int = 20
+    learning_rate: float = 0.005
+    regularization: float = 0.02
 
 
 class FactorScorer(BaselineScorer):
@@ -88,7 +90,13 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     from accident_reco.models.movies.candidates.surprise_fit import fit_surprise
 
     own = options.of(SvdOptions)
-    used = {"n_factors": own.factors, "n_epochs": own.epochs, "random_state": options.seed}
+    used = {
+        "n_factors": own.factors,
+        "n_epochs": own.epochs,
+        "lr_all": own.learning_rate,
+        "reg_all": own.regularization,
+        "random_state": options.seed,
+    }
     fitted = fit_surprise(lambda compact: SVD(**used), data, scale)
     arrays = {
         **fitted.read_biases(),

@@ -41,6 +41,7 @@ _SPELLINGS: Final = {
 # UTF-8 that was read as Windows-1252 and saved again: two letters where one was.
 _MOJIBAKE: Final = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6-\u02dc\u2013-\u2122]")
 _WHOLE: Final = re.compile(r"(\d+)(?:\.0*)?")
+MAX_DIGITS: Final = 32
 MAX_TEXT_IDS: Final = 0.2
 """Share of ids that are no numbers from which all ids of a file are text."""
 
@@ -210,7 +211,8 @@ def _build_catalogue(rows: list[_Movie], file: str, ids: PublishedIds | None) ->
 
 
 def _read_id(text: str) -> int | None:
-    found = _WHOLE.fullmatch(text.strip())
+    # By length first: `int` refuses text of thousands of digits.
+    found = _WHOLE.fullmatch(text.strip()) if len(text) <= MAX_DIGITS else None
     number = int(found[1]) if found and found[1].isascii() else 0
     return number if 1 <= number <= MAX_ID else None
 

@@ -1,35 +1,48 @@
 """Writes imports of the published files: ratings in columns and chunks. Rules and formats are the caller's.
 
-An import never leaves the table half empty: rows are upserted chunk by chunk in short transactions and marked with the
-import's number; rows of older imports that are not in this one are removed at the end. Ratings that the API received
+An import is visible whole or not at all: rows are staged chunk by chunk in short transactions, in a table that nothing
+else reads, and replace those of older imports in one transaction at the end, which writes only what differs. Killed at
+any point, an import leaves what was there before; the next one discards what it staged. Ratings that the API received
 are newer than any file and stay.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from accident_reco.models.movies.data.queries import Columns
-from accident_reco.models.movies.data.tables import movies, published_ids, rating_loads, rating_quarantine, ratings
+from accident_reco.models.movies.data.tables import (
+    movies,
+    published_ids,
+    rating_loads,
+    rating_quarantine,
+    rating_staging,
+    ratings,
+)
 from accident_reco.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_ROWS = 50_000
-_REMOVE_USERS = 5_000
 
-_UPSERT = """
-    INSERT INTO ratings (user_id, movie_id, rating, rated_at, simulated, load_id) {rows}
+_MERGE = """
+    INSERT INTO ratings (user_id, movie_id, rating, rated_at, simulated, load_id)
+    SELECT user_id, movie_id, rating, rated_at, {false}, load_id FROM rating_staging WHERE load_id = {load_id}
     ON CONFLICT (user_id, movie_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
         simulated = excluded.simulated, received_at = NULL, load_id = excluded.load_id
-    WHERE ratings.load_id IS NOT NULL OR ratings.simulated
+    WHERE ratings.simulated OR (ratings.load_id IS NOT NULL
+        AND (ratings.rating <> excluded.rating OR ratings.rated_at <> excluded.rated_at))
+"""
+_REMOVE = """
+    DELETE FROM ratings WHERE load_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rating_staging AS staged
+        WHERE staged.load_id = {load_id} AND staged.user_id = ratings.user_id AND staged.movie_id = ratings.movie_id)
 """
 
 
@@ -43,11 +56,17 @@ class Load:
     fresh: bool
 
 
+class ImportInterrupted(RuntimeError):
+    """An import cannot be completed, since another one discarded what it had staged."""
+
+
 def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
-    """The last complete import, if it was of exactly these files."""
+    """The last complete import, if it was of exactly these files and no later one has left rows."""
     last = _read_last(warehouse)
     files = (ratings_sha256, movies_sha256, data_source)
     if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != files:
+        return None
+    if _has_rows_of_later_loads(warehouse, last.load_id):
         return None
     return Load(last.load_id, last.rows, last.quarantined, fresh=False)
 
@@ -64,8 +83,20 @@ def _read_last(warehouse: Warehouse) -> Row[Any] | None:
         return connection.execute(query.limit(1)).first()
 
 
+def _has_rows_of_later_loads(warehouse: Warehouse, load_id: int) -> bool:
+    """Whether an import after `load_id` was killed by code that wrote rows in place, so that they are mixed."""
+    with warehouse.connect() as connection:
+        later = connection.execute(select(rating_loads.c.load_id).where(rating_loads.c.load_id > load_id).limit(1))
+        if later.first() is None:  # the usual case; the rows are many
+            return False
+        return (
+            connection.execute(select(ratings.c.user_id).where(ratings.c.load_id > load_id).limit(1)).first()
+            is not None
+        )
+
+
 def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> int:
-    """Number a new import."""
+    """Number a new import; rows that an earlier one staged and did not finish are discarded."""
     row = {
         "data_source": data_source,
         "ratings_sha256": ratings_sha256,
@@ -73,6 +104,7 @@ def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, da
         "started_at": datetime.now(UTC),
     }
     with warehouse.begin() as connection:
+        connection.execute(delete(rating_staging))
         return int(connection.execute(insert(rating_loads).values(row).returning(rating_loads.c.load_id)).scalar_one())
 
 
@@ -93,39 +125,32 @@ def write_published_ids(warehouse: Warehouse, kind: str, fresh: Mapping[str, int
 
 def write_movies(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame) -> int:
     """Replace the catalogue (`movie_id`, `title`, `genres`, `year`; -1 is no year) in one transaction."""
+    with warehouse.begin() as connection:
+        return _replace_movies(warehouse, connection, load_id, catalogue)
+
+
+def _replace_movies(warehouse: Warehouse, connection: Connection, load_id: int, catalogue: pd.DataFrame) -> int:
     year = catalogue["year"].astype("Int64").where(catalogue["year"] > 0)
     rows = catalogue[["movie_id", "title", "genres"]].assign(year=year, load_id=load_id)
-    with warehouse.begin() as connection:
-        connection.execute(delete(movies))
-        return warehouse.append(connection, movies, rows)
+    connection.execute(delete(movies))
+    return warehouse.append(connection, movies, rows)
 
 
-def write_ratings(warehouse: Warehouse, load_id: int, columns: Columns) -> None:
-    """Upsert ratings of an import, in chunks of one short transaction each. (user, movie) must not repeat in it."""
+def stage_ratings(warehouse: Warehouse, load_id: int, columns: Columns) -> None:
+    """Stage ratings of an import, in chunks of one short transaction each. (user, movie) must not repeat in it."""
+    names = ("user_id", "movie_id", "rating", "rated_at")
     for start in range(0, len(columns["user_id"]), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        chunk = [columns[name][rows].tolist() for name in ("user_id", "movie_id", "rating", "rated_at")]
+        chunk = {name: columns[name][start : start + CHUNK_ROWS] for name in names}
         with warehouse.begin() as connection:
             if warehouse.is_sqlite:
-                statement = _UPSERT.format(rows=f"VALUES (?, ?, ?, ?, 0, {int(load_id)})")
-                connection.exec_driver_sql(statement, list(zip(*chunk, strict=True)))
+                rows = list(zip(*(values.tolist() for values in chunk.values()), strict=True))
+                connection.exec_driver_sql(
+                    f"INSERT INTO rating_staging (load_id, {', '.join(names)}) VALUES ({int(load_id)}, ?, ?, ?, ?)",  # noqa: S608
+                    rows,
+                )
             else:
-                _upsert_by_copy(connection, load_id, chunk)
-
-
-def _upsert_by_copy(connection: Connection, load_id: int, chunk: Sequence[list[Any]]) -> None:
-    """PostgreSQL's bulk path: COPY into a temporary table, then one upsert."""
-    connection.exec_driver_sql(
-        "CREATE TEMPORARY TABLE incoming (user_id int, movie_id int, rating float8, rated_at int8) ON COMMIT DROP"
-    )
-    text = io.StringIO("".join(f"{u}\t{m}\t{r}\t{t}\n" for u, m, r, t in zip(*chunk, strict=True)))
-    cursor = connection.connection.cursor()
-    cursor.copy_expert("COPY incoming FROM STDIN", text)
-    connection.exec_driver_sql(
-        _UPSERT.format(
-            rows=f"SELECT user_id, movie_id, rating, rated_at, false, {int(load_id)} FROM incoming"  # noqa: S608
-        )
-    )
+                load_ids = np.full(len(chunk["user_id"]), load_id)
+                warehouse.append(connection, rating_staging, {"load_id": load_ids, **chunk})
 
 
 def write_quarantine(warehouse: Warehouse, load_id: int, rejected: pd.DataFrame) -> None:
@@ -145,17 +170,25 @@ def summarize_quarantine(warehouse: Warehouse, load_id: int, examples: int) -> t
         return by_rule, list(connection.execute(first).scalars())
 
 
-def finish_load(warehouse: Warehouse, load_id: int, rows: int, quarantined: int) -> Load:
-    """Remove rows of older imports that are not in this one, then mark the import as complete."""
-    old = ratings.c.load_id < load_id
-    with warehouse.connect() as connection:
-        bounds = connection.execute(select(func.min(ratings.c.user_id), func.max(ratings.c.user_id)).where(old)).one()
-    if bounds[0] is not None:
-        for first in range(bounds[0], bounds[1] + 1, _REMOVE_USERS):
-            some = ratings.c.user_id.between(first, first + _REMOVE_USERS - 1)
-            with warehouse.begin() as connection:
-                connection.execute(delete(ratings).where(some, old))
+def finish_load(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame, rows: int, quarantined: int) -> Load:
+    """Replace ratings and catalogue by those of the import and mark it as complete, in one transaction.
+
+    Raises:
+        ImportInterrupted: another import was started meanwhile; nothing was replaced.
+    """
+    staged_here = select(func.count()).select_from(rating_staging).where(rating_staging.c.load_id == load_id)
     with warehouse.begin() as connection:
+        staged = int(connection.execute(staged_here).scalar_one())
+        if staged != rows:
+            raise ImportInterrupted(
+                f"import {load_id} staged {rows} ratings and {staged} are left: another import was started meanwhile; "
+                "nothing was replaced; fix: import again"
+            )
+        false = "0" if warehouse.is_sqlite else "false"
+        connection.exec_driver_sql(_MERGE.format(load_id=int(load_id), false=false))
+        connection.exec_driver_sql(_REMOVE.format(load_id=int(load_id)))
+        connection.execute(delete(rating_staging))
+        _replace_movies(warehouse, connection, load_id, catalogue)
         connection.execute(delete(rating_quarantine).where(rating_quarantine.c.load_id < load_id))
         done = {"rows": rows, "quarantined": quarantined, "finished_at": datetime.now(UTC)}
         connection.execute(update(rating_loads).where(rating_loads.c.load_id == load_id).values(done))

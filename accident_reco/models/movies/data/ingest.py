@@ -1,4 +1,4 @@
-"""Imports rating files into the warehouse: read, validated and written chunk by chunk, rejected rows to quarantine."""
+"""Imports rating files into the warehouse: read, validated and staged chunk by chunk, rejected rows to quarantine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def import_files(
     now: int,
     progress: Callable[[int], None] | None = None,
 ) -> ImportResult:
-    """Replace the imported ratings and movies of the warehouse by those of the files. Importing them again is a no-op.
+    """Replace the imported ratings and movies of the warehouse by those of the files, all at once at the end.
+
+    Importing the same files again is a no-op.
 
     Args:
         now: seconds UTC; later ratings go to quarantine.
@@ -63,6 +65,7 @@ def import_files(
     Raises:
         ValueError: no row is valid; nothing was replaced.
         UnknownFormat: a file is in none of the published formats.
+        ImportInterrupted: another import was started meanwhile; nothing was replaced.
     """
     users, titles = (PublishedIds(imports.read_published_ids(warehouse, kind)) for kind in ("user", "movie"))
     with movies.open() as stream:
@@ -89,7 +92,7 @@ def import_files(
         for chunk in reader:
             kept, bad = rules.partition_valid(chunk)
             imports.write_published_ids(warehouse, "user", users.take_fresh())
-            imports.write_ratings(warehouse, load_id, vars(kept))
+            imports.stage_ratings(warehouse, load_id, vars(kept))
             for frame in [bad, *reader.malformed]:
                 quarantine(frame)
             reader.malformed.clear()
@@ -104,8 +107,7 @@ def import_files(
     known = set(catalogue.movie_id.tolist())
     fresh = {published: number for published, number in titles.take_fresh().items() if number in known}
     imports.write_published_ids(warehouse, "movie", fresh)
-    imports.write_movies(warehouse, load_id, catalogue.to_frame())
-    done = imports.finish_load(warehouse, load_id, rows, rejected)
+    done = imports.finish_load(warehouse, load_id, catalogue.to_frame(), rows, rejected)
     counts = dict(rules.counts)
     if rejected > sum(counts.values()):
         counts["malformed"] = rejected - sum(counts.values())

@@ -56,6 +56,15 @@ def read_movies(warehouse: Warehouse) -> list[tuple[int, str, str]]:
         return [(row.movie_id, row.title, row.genres) for row in connection.execute(query)]
 
 
+def count_data(warehouse: Warehouse) -> dict[str, int]:
+    """Number of stored ratings (`rows`), of users with ratings, and of movies in the catalogue. Reads every user id."""
+    stored = select(func.count(), func.count(ratings.c.user_id.distinct())).select_from(ratings)
+    with warehouse.connect() as connection:
+        rows, users = connection.execute(stored).one()
+        catalogue = connection.execute(select(func.count()).select_from(movies)).scalar_one()
+    return {"rows": int(rows), "users": int(users), "movies": int(catalogue)}
+
+
 def count_ratings(warehouse: Warehouse) -> int:
     """Number of stored ratings."""
     with warehouse.connect() as connection:
@@ -184,6 +193,13 @@ def count_received(warehouse: Warehouse, after: int) -> int:
     query = select(func.count()).where(ratings.c.received_at > after, ~ratings.c.simulated)
     with warehouse.connect() as connection:
         return int(connection.execute(query).scalar_one())
+
+
+def read_newest_received(warehouse: Warehouse) -> int:
+    """Time at which the API received its newest rating (ms UTC; 0: none), simulated ones too."""
+    query = select(func.max(ratings.c.received_at)).where(ratings.c.received_at.is_not(None))
+    with warehouse.connect() as connection:
+        return int(connection.execute(query).scalar() or 0)
 
 
 def select_known_movies(warehouse: Warehouse, movie_ids: Iterable[int]) -> set[int]:

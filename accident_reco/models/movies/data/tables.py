@@ -39,6 +39,18 @@ ratings = Table(
     sqlite_with_rowid=False,
 )
 
+rating_staging = Table(
+    "rating_staging",
+    metadata,
+    Column("load_id", Integer, primary_key=True, autoincrement=False, comment="Import (rating_loads)"),
+    Column("user_id", Integer, primary_key=True, autoincrement=False, comment="User id"),
+    Column("movie_id", Integer, primary_key=True, autoincrement=False, comment="Movie id"),
+    Column("rating", Float, nullable=False, comment="Stars"),
+    Column("rated_at", BigInteger, nullable=False, comment="Seconds since 1970 UTC"),
+    comment="Ratings of an import that is not complete; empty otherwise",
+    sqlite_with_rowid=False,
+)
+
 rating_loads = Table(
     "rating_loads",
     metadata,
@@ -79,4 +91,4 @@ published_ids = Table(
     comment="Numbers of users and movies whose published ids are text",
 )
 
-TABLES = (movies, ratings, rating_loads, rating_quarantine, published_ids)
+TABLES = (movies, ratings, rating_staging, rating_loads, rating_quarantine, published_ids)

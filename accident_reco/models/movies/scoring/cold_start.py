@@ -16,7 +16,9 @@ class Plan:
     note: str | None = None
 
 
-def choose_strategy(*, for_stored_user: bool, in_model: bool, newer_ratings: bool, known: int, unknown: int) -> Plan:
+def choose_strategy(
+    *, for_stored_user: bool, in_model: bool, newer_ratings: bool, known: int, unknown: int, by_history: bool = False
+) -> Plan:
     """Choose between the user's own factors, folding ratings in, and popular movies.
 
     Args:
@@ -25,6 +27,7 @@ def choose_strategy(*, for_stored_user: bool, in_model: bool, newer_ratings: boo
         newer_ratings: the user has rated since the version's training rows were read.
         known: ratings, of the request or else of the stored user, of movies that the version knows.
         unknown: those of movies that it does not know.
+        by_history: the version knows also the users it was trained on by their ratings alone.
     """
     if not for_stored_user:
         if known:
@@ -33,7 +36,7 @@ def choose_strategy(*, for_stored_user: bool, in_model: bool, newer_ratings: boo
         if unknown:
             return Plan("popular", "none of the rated movies is known to this version: popular movies instead")
         return Plan("popular", "the request has no user and no ratings: popular movies")
-    if in_model and not newer_ratings:
+    if in_model and not newer_ratings and (known or not by_history):
         return Plan("personalised")
     if known:
         why = (
@@ -42,8 +45,10 @@ def choose_strategy(*, for_stored_user: bool, in_model: bool, newer_ratings: boo
             else "is not among those this version was trained on"
         )
         return Plan("fold_in", f"the user {why}: folded in from the stored ratings")
-    if in_model:
+    if in_model and not by_history:
         return Plan("personalised", "the user's stored ratings are not available: movies seen may be among these")
     if unknown:
         return Plan("popular", "this version knows none of the movies that the user has rated: popular movies")
+    if in_model:
+        return Plan("popular", "the user's stored ratings are not available: popular movies, some of them maybe seen")
     return Plan("popular", "the user is unknown: popular movies")

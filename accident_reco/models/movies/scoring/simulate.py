@@ -9,7 +9,7 @@ import numpy as np
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.candidates.scorer import UserState
 from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
-from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.scoring.recommender import Recommender, UserStates
 
 RATINGS_PER_USER = 20
 NEW_USERS = 0.3
@@ -19,6 +19,8 @@ FIRST_NEW_USER = 1_000_000_000
 MAX_NEW_USERS = 1_000
 MAX_MOVIES = 5_000
 NOISE = 0.6
+KEPT = 0.7
+"""Share of a stored user's ratings that a new user like them starts from."""
 LAST_DAYS = 7 * 86_400
 
 
@@ -60,13 +62,13 @@ def simulate(
     parts: list[tuple[np.ndarray, ...]] = []
     left = count
     for place, user in enumerate(users):
-        state = _build_state(version, user, histories, random)
-        weight = _weigh_movies(version, state, rated, shift, random)
+        states = _build_states(version, user, histories, random)
+        weight = _weigh_movies(version, states.ranking, rated, shift, random)
         ids = version.movie_id[rated]
         excluded = np.isin(ids, histories.get(user, EMPTY_HISTORY).movie_id)
         excluded |= pairs_in_holdout(np.full(len(ids), user), ids, holdout_share)
         movie = np.sort(rated[_draw(weight, excluded, -(-left // (len(users) - place)))])
-        stars = version.scorer.predict_ratings(state, movie) - 1.5 * shift + random.normal(0, NOISE, len(movie))
+        stars = version.stars.predict_ratings(states.stars, movie) - 1.5 * shift + random.normal(0, NOISE, len(movie))
         steps = np.round((np.clip(stars, version.low, version.high) - version.low) / version.step)
         when = now - random.integers(0, LAST_DAYS, len(movie))
         parts.append((np.full(len(movie), user), version.movie_id[movie], version.low + steps * version.step, when))
@@ -77,27 +79,37 @@ def simulate(
     return {name: column.astype(kind) for (name, kind), column in zip(kinds.items(), columns, strict=True)}
 
 
-def _build_state(
+def _build_states(
     version: Recommender, user: int, histories: Mapping[int, History], random: np.random.Generator
-) -> UserState:
+) -> UserStates:
     history = histories.get(user)
     known = version.build_state(user, history) if history is not None else None
     if known is not None:
         return known
-    # A new user resembles a user of the training data.
-    template = int(random.integers(0, len(version.user_id)))
-    state = version.scorer.load_user(template, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    vector = state.vector
-    if vector is not None:
-        vector = (vector + random.normal(0, 0.3 * float(vector.std()) + 1e-6, len(vector))).astype(np.float32)
-    return UserState(state.bias + float(random.normal(0, 0.1)), vector, state.movie, state.rating)
+    # A new user varies the ratings of a stored one.
+    if histories:
+        template = histories[sorted(histories)[int(random.integers(0, len(histories)))]]
+        varied = version.build_state(None, _vary(version, template, random))
+        if varied is not None:
+            return varied
+    states = version.build_state(int(random.choice(version.user_id)), EMPTY_HISTORY)
+    assert states is not None  # users of the training rows have a state
+    return states
+
+
+def _vary(version: Recommender, history: History, random: np.random.Generator) -> History:
+    """Some of the ratings, each moved a little."""
+    kept = np.flatnonzero(random.random(len(history)) < KEPT)
+    rating = history.rating[kept] + random.normal(0, NOISE, len(kept))
+    stars = np.clip(rating, version.low, version.high).astype(np.float32)
+    return History(history.movie_id[kept], stars, history.rated_at[kept])
 
 
 def _weigh_movies(
     version: Recommender, state: UserState, rated: np.ndarray, shift: float, random: np.random.Generator
 ) -> np.ndarray:
     """Random weights of movies: high for liked and for well-known ones, with Gumbel noise for a top-k draw."""
-    score = version.scorer.score_all(state)[rated]
+    score = version.ranking.score_all(state)[rated]
     preference = (score - score.mean()) / max(float(score.std()), 1e-9)
     known = np.log1p(version.rating_count[rated])
     weight: np.ndarray = 1.5 * preference + (1 - 2 * shift) * known + random.gumbel(size=len(rated))

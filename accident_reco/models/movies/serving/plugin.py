@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,3 +61,8 @@ class MovieServing(ModelServing):
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_ratings(platform, manifest)
+
+    def statistics(self, platform: Platform, version: Recommender | None) -> Mapping[str, Any]:
+        from accident_reco.models.movies.serving.statistics import compute_statistics
+
+        return compute_statistics(platform, "movies", version)

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accident_reco.models.movies.data.bounds import MAX_ID, MIN_RATED_AT
+from serving.common.body_limits import FewErrors
 
 MAX_RATINGS: Final = 1_000
 MAX_BATCH: Final = 100
@@ -35,8 +36,8 @@ class MoviesRequest(StrictBody):
 
     user_id: UserId | None = None
     ratings: Annotated[
-        list[RequestRating] | None,
-        Field(min_length=1, max_length=MAX_RATINGS, description="Ratings of this request; they are not stored"),
+        Annotated[list[RequestRating], Field(min_length=1, max_length=MAX_RATINGS), FewErrors()] | None,
+        Field(description="Ratings of this request; they are not stored"),
     ] = None
     count: Annotated[int, Field(strict=True, ge=1, le=100, description="Number of movies")] = 10
     genres: Annotated[Genres, Field(description="Only movies of any of these genres")] = []
@@ -57,7 +58,7 @@ class MoviesRequest(StrictBody):
 class BatchRequest(StrictBody):
     """Several requests in one call."""
 
-    requests: Annotated[list[MoviesRequest], Field(min_length=1, max_length=MAX_BATCH)]
+    requests: Annotated[list[MoviesRequest], Field(min_length=1, max_length=MAX_BATCH), FewErrors()]
 
 
 class RatedMovie(StrictBody):
@@ -74,7 +75,7 @@ class RatedMovie(StrictBody):
 class RatingsFeedback(StrictBody):
     """New ratings, of one user or several."""
 
-    ratings: Annotated[list[RatedMovie], Field(min_length=1, max_length=MAX_RATINGS)]
+    ratings: Annotated[list[RatedMovie], Field(min_length=1, max_length=MAX_RATINGS), FewErrors()]
 
 
 class GenerateRequest(StrictBody):

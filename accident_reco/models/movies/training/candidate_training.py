@@ -14,14 +14,16 @@ import numpy as np
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.heads import compose_arrays
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
 from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings, RatingScale
 from accident_reco.models.movies.data.split import SplitOptions, cut_by_time, iterate_folds
-from accident_reco.models.movies.scoring.packing import FILE, write_arrays
+from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write_arrays
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import metrics, reference_profile
 from accident_reco.models.movies.training.arrays import PopularityOptions, build_arrays
+from accident_reco.models.movies.training.audience import measure_audience
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
@@ -66,12 +68,14 @@ class TrainedCandidate:
         folds: RMSE and MAE of each fold.
         fit_seconds: seconds of its fits alone, those of the folds included.
         parity: largest difference to the training library's own predictions, in stars; None where there are none.
+        pruning_loss: NDCG@10 that the served weights lose to the fitted ones, on an inner split; None: none was pruned.
     """
 
     bundle: Bundle
     folds: list[dict[str, float]]
     fit_seconds: float
     parity: float | None
+    pruning_loss: float | None
 
 
 def train_candidate(
@@ -79,8 +83,11 @@ def train_candidate(
 ) -> TrainedCandidate:
     """Cross-validate, fit on all training rows, evaluate on the holdout, pack as a bundle."""
     candidate, data = CANDIDATES[kind], IndexedRatings.from_ratings(rows.train)
-    folds, seconds = cross_validate(candidate, data, rows, options)
     model = fit(candidate, data, rows.scale, options.fit)
+    if model.fit.folds is None:
+        folds, seconds = cross_validate(candidate, data, rows, options)
+    else:
+        folds, seconds = list(model.fit.folds), 0.0
     arrays = build_arrays(model, rows.catalogue, rows.train, rows.scale, options.popularity)
     version = Recommender(arrays)
     evaluation = metrics.evaluate(version, rows.train, rows.holdout, MAX_RANKED_USERS, options.fit.threads)
@@ -92,7 +99,13 @@ def train_candidate(
     }
     files = {FILE: write_arrays(arrays)}
     bundle = Bundle(MODEL, files, build_signature(model, rows, options), drop_missing(values), lineage)
-    return TrainedCandidate(bundle, folds, seconds + model.fit_seconds, compute_parity(model, version, rows))
+    return TrainedCandidate(
+        bundle,
+        folds,
+        seconds + model.fit_seconds,
+        compute_parity(model, version, rows),
+        model.fit.pruning_loss,
+    )
 
 
 def cross_validate(
@@ -126,7 +139,8 @@ def compute_parity(
         if known.start == known.stop:
             continue  # the library has no fold-in to compare with
         own = version.predict(user, np.array([movie]), history)[0]
-        largest = max(largest, float(abs(own - model.fit.predict(user, movie))))
+        expected = min(max(model.fit.predict(user, movie), version.low), version.high)
+        largest = max(largest, float(abs(own - expected)))
     return largest
 
 
@@ -147,6 +161,7 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
             **asdict(options.split),
             **asdict(options.popularity),
         },
+        "fitted_with": dict(model.fit.options),
         "trained_on": {
             "ratings": len(rows.train),
             "users": len(model.user_ids),
@@ -156,22 +171,67 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
     }
 
 
-def complete_best(candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: TrainingRows) -> tuple[Bundle, Choice]:
-    """The best candidate by the rule, completed with its reference profile and model card."""
-    choice = choose({kind: bundle.metrics for kind, bundle in candidates.items()}, rule)
-    chosen = candidates[choice.kind]
-    reference = reference_profile.build_profile(rows.train, str(chosen.lineage.get("data_source", "")))
+def complete_best(
+    candidates: Mapping[str, Bundle], rule: ChoiceRule, rows: TrainingRows, options: TrainingOptions | None = None
+) -> tuple[Bundle, Choice]:
+    """The version of the two best heads by the rule, completed with its reference profile and model card, and with the
+    metrics of its audience and over time.
+    """
+    options = options or TrainingOptions()
+    choice = choose(
+        {kind: bundle.metrics for kind, bundle in candidates.items()},
+        rule,
+        ranking=[kind for kind in candidates if CANDIDATES[kind].ranks],
+        stars=[kind for kind in candidates if CANDIDATES[kind].predicts_stars],
+    )
+    composed = compose(candidates[choice.ranking], candidates[choice.stars])
+    version = Recommender.from_files(composed.files)
+    found = evaluate_with_audience(version, rows.train, rows.holdout, options)
+    over_time = evaluate_over_time(choice, rows, options)
+    added = {name: value for name, value in found.items() if name not in composed.metrics} | over_time
+    composed = replace(composed, metrics={**composed.metrics, **drop_missing(added)})
+    reference = reference_profile.build_profile(rows.train, str(composed.lineage.get("data_source", "")))
     metrics_by_kind = {kind: dict(bundle.metrics) for kind, bundle in candidates.items()}
     files = {
-        **chosen.files,
+        **composed.files,
         "reference.json": canonical_json(reference),
-        "card.md": write_card(chosen, choice, metrics_by_kind).encode(),
+        "card.md": write_card(composed, choice, metrics_by_kind).encode(),
     }
-    return replace(chosen, files=files), choice
+    return replace(composed, files=files), choice
 
 
-def evaluate_over_time(kind: str, rows: TrainingRows, options: TrainingOptions) -> dict[str, float]:
-    """Metrics (`temporal_…`) of the kind on the newest fifth of the ratings, when trained on those before.
+def evaluate_with_audience(
+    version: Recommender, train: Ratings, held: Ratings, options: TrainingOptions
+) -> dict[str, float]:
+    """Metrics of a version, by length of history too, and beside popularity."""
+    evaluation = metrics.evaluate(version, train, held, MAX_RANKED_USERS, options.fit.threads)
+    return {**evaluation.metrics, **measure_audience(version, evaluation, train, held, MAX_RANKED_USERS)}
+
+
+def compose(ranking: Bundle, stars: Bundle) -> Bundle:
+    """One version of two candidates of the same rows: the order of one, the predicted ratings of the other.
+
+    The metrics are each head's own, which the holdout of both gave: the other head has no part in them.
+    """
+    arrays = compose_arrays(read_arrays(ranking.files[FILE]), read_arrays(stars.files[FILE]))
+    signature = {
+        **ranking.signature,
+        "heads": {"ranking": ranking.signature["kind"], "stars": stars.signature["kind"]},
+        "stars_fitted_with": stars.signature["fitted_with"],
+    }
+    metrics = {name: value for name, value in ranking.metrics.items() if not is_of_stars(name)}
+    metrics |= {name: value for name, value in stars.metrics.items() if is_of_stars(name)}
+    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, ranking.lineage)
+
+
+def is_of_stars(metric: str) -> bool:
+    """Whether a metric measures predicted ratings; the others measure the order."""
+    return metric.endswith(("rmse", "mae"))
+
+
+def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOptions) -> dict[str, float]:
+    """Metrics (`temporal_…`) of the two heads on the newest fifth of the ratings, when trained on those before, with
+    the hyperparameters that their tuning starts from.
 
     Empty where there are too few rows for it, or too many to fit once more.
     """
@@ -179,10 +239,13 @@ def evaluate_over_time(kind: str, rows: TrainingRows, options: TrainingOptions) 
     if parts is None:
         return {}
     known, newest = parts
-    model = fit(CANDIDATES[kind], IndexedRatings.from_ratings(known), rows.scale, options.fit)
-    version = Recommender(build_arrays(model, rows.catalogue, known, rows.scale, options.popularity))
-    evaluation = metrics.evaluate(version, known, newest, MAX_RANKED_USERS, options.fit.threads)
-    return drop_missing({f"temporal_{name}": value for name, value in evaluation.metrics.items()})
+    data, arrays = IndexedRatings.from_ratings(known), {}
+    for kind in {choice.ranking, choice.stars}:
+        model = fit(CANDIDATES[kind], data, rows.scale, replace(options.fit, tune=False))
+        arrays[kind] = build_arrays(model, rows.catalogue, known, rows.scale, options.popularity)
+    version = Recommender(compose_arrays(arrays[choice.ranking], arrays[choice.stars]))
+    found = evaluate_with_audience(version, known, newest, options)
+    return drop_missing({f"temporal_{name}": value for name, value in found.items()})
 
 
 def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.training.audience import POPULARITY, SLICES
 from accident_reco.models.movies.training.choice import Choice
 
 _SHOWN = ("rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "novelty", "cv_rmse", "cv_mae")
@@ -18,7 +19,8 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
     lines = [
         "# Movie recommendations",
         "",
-        f"Kind: {CANDIDATES[choice.kind].algorithm}. "
+        f"Order of the list: {CANDIDATES[choice.ranking].algorithm}. "
+        f"Predicted stars: {CANDIDATES[choice.stars].algorithm}. "
         f"Trained on {trained['ratings']:,} ratings by {trained['users']:,} users of {trained['movies']:,} movies "
         f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
@@ -31,18 +33,50 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         "|---" * (len(_SHOWN) + 1) + "|",
     ]
     for kind, metrics in sorted(candidates.items()):
-        values = (f"{metrics[name]:.4f}" if name in metrics else "–" for name in _SHOWN)
-        name = f"**{kind}**" if kind == choice.kind else kind
+        values = (_show(metrics, name) for name in _SHOWN)
+        roles = [role for role, head in (("order", choice.ranking), ("stars", choice.stars)) if head == kind]
+        name = f"**{kind}** ({', '.join(roles)})" if roles else kind
         lines.append(f"| {name} | " + " | ".join(values) + " |")
     lines += [
         "",
         "Ranking: holdout movies with 4 stars or more are relevant; all movies not rated in training are ranked.",
         "",
+        *_describe_audience(bundle.metrics),
         "## Limits",
         "",
         "- Trained on users who chose to rate: it does not represent others, and rarely recommends unpopular movies.",
         "- Predicted ratings and ranking may disagree: the order of the list is what is optimised.",
+        "- Explanations and similar movies follow the order; live performance and drift of errors follow the stars.",
         "- MovieLens data may not be used commercially without permission of the University of Minnesota.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_audience(metrics: Mapping[str, float]) -> list[str]:
+    """Lines of the order beside the most rated movies: by history, on the random holdout and on the newest ratings."""
+    rows = [(part.name, f"_{part.key}") for part in SLICES]
+    lines = [
+        "## Beside popularity",
+        "",
+        "NDCG@10 of this version, and of the most rated movies that the user has not rated: one list for everyone.",
+        "What is above popularity is preference. Newest ratings: by the same kinds, untuned, trained on those before.",
+        "",
+        "| users | number | this version | popularity | newest ratings | popularity |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, end in [("all", ""), *rows]:
+        values = (
+            _show(metrics, f"{prefix}{head}ndcg_at_10{end}")
+            for prefix in ("", "temporal_")
+            for head in ("", POPULARITY)
+        )
+        number = f"{metrics[f'users{end}']:,.0f}" if f"users{end}" in metrics else "–"
+        lines.append(f"| {name} | {number} | " + " | ".join(values) + " |")
+    shown = ("recall_at_10", "coverage", "novelty")
+    beside = (f"{name} {_show(metrics, name)} ({_show(metrics, POPULARITY + name)})" for name in shown)
+    return [*lines, "", f"This version, in brackets popularity: {', '.join(beside)}.", ""]
+
+
+def _show(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:.4f}" if name in metrics else "–"

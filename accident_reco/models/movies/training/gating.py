@@ -7,18 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle, Manifest
-from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval, SliceGain, mean_statistic, paired_bootstrap
+from accident_reco.lifecycle.gate import (
+    Comparison,
+    GatePolicy,
+    Interval,
+    SliceGain,
+    mean_statistic,
+    paired_bootstrap,
+    rmse_statistic,
+)
 from accident_reco.models.movies.scoring.recommender import Recommender
+from accident_reco.models.movies.training.audience import SLICES
 from accident_reco.models.movies.training.candidate_training import TrainingRows
 from accident_reco.models.movies.training.metrics import evaluate
 
 MIN_SLICE_USERS = 100
-_SLICES = (
-    ("users with up to 30 ratings", 0, 30),
-    ("users with 31 to 100 ratings", 31, 100),
-    ("users with more than 100 ratings", 101, 2**31),
-)
-"""Name, least and largest number of a user's training ratings."""
 
 
 def build_policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePolicy:
@@ -34,7 +37,9 @@ def build_policy(floor: float, minimum_gain: float, rmse_slack: float) -> GatePo
 
 
 def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Mapping[str, bytes]) -> Comparison:
-    """Compare both versions on the current holdout, paired over users.
+    """Compare both versions on the current holdout, paired over users: the order by NDCG@10, the stars by RMSE.
+
+    NDCG@10 decides; the gain in RMSE is reported, and limited by the policy.
 
     Raises ValueError when the champion held out another share: it may have trained on rows of the holdout.
     """
@@ -60,8 +65,11 @@ def compare(candidate: Bundle, rows: TrainingRows, champion: Manifest, files: Ma
     if count == 0:
         return Comparison(0, 0, Interval(float("nan"), float("nan"), float("nan")))
     slices = []
-    for name, low, high in _SLICES:
-        users = (new.history >= low) & (new.history <= high)
+    for part in SLICES:
+        users = part.select(new.history)
         if users.sum() >= MIN_SLICE_USERS:
-            slices.append(SliceGain(name, int(users.sum()), gain(users)))
-    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, old.metrics)
+            slices.append(SliceGain(part.name, int(users.sum()), gain(users)))
+    stars = paired_bootstrap(
+        rows.holdout.user_id, rmse_statistic(new.error), rmse_statistic(old.error), higher_is_better=False
+    )
+    return Comparison(count, count, gain(np.ones(count, dtype=bool)), slices, old.metrics, {"rmse": stars})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.data import imports, queries, raw_store
@@ -18,7 +19,6 @@ from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating
 from accident_reco.models.movies.training.arrays import PopularityOptions
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
-from accident_reco.models.movies.training.choice import ChoiceRule
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
@@ -35,11 +35,6 @@ def build_options(settings: MovieSettings) -> TrainingOptions:
         ),
         PopularityOptions(half_life_days=settings.movies_half_life_days),
     )
-
-
-def build_choice_rule(settings: MovieSettings) -> ChoiceRule:
-    """The rule that chooses among candidates, as configured."""
-    return ChoiceRule(rmse_tolerance=settings.movies_rmse_tolerance)
 
 
 def build_gate_policy(settings: MovieSettings) -> GatePolicy:
@@ -105,6 +100,15 @@ def load_sources(store: ObjectStore) -> tuple[str, list[dict[str, str]]]:
     """Data source and the raw files with their digests, for a version's lineage."""
     records = [raw_store.open_raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
     return records[0].data_source, [{"name": record.name, "sha256": record.sha256} for record in records]
+
+
+def build_data_version(store: ObjectStore, received_until: int) -> str:
+    """Identity of a training's data: the stored files, and the newest received rating (ms UTC); empty without files."""
+    records = [raw_store.read_record(store, which) for which in ("raw_ratings", "raw_movies")]
+    if None in records:
+        return ""
+    files = [(record.data_source, record.sha256) for record in records if record is not None]
+    return sha256(canonical_json([files, received_until]))
 
 
 def build_headline(metrics: Mapping[str, Any]) -> str:

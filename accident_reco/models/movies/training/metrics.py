@@ -8,6 +8,7 @@ movies that appears in any user's ten; novelty the mean of -log2 of the share of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accident_reco.lifecycle.holdout import hash_keys
+from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.scoring.bulk import iterate_users, predict_ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
@@ -26,6 +28,15 @@ MAX_RANKED_USERS = 5_000
 
 
 @dataclass(frozen=True)
+class RankedUser:
+    """A user whose list is evaluated: ids of the liked holdout movies, and the training ratings."""
+
+    user_id: int
+    liked: np.ndarray
+    history: History
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics by their contract names, and what the gate compares user by user.
 
@@ -33,12 +44,14 @@ class Evaluation:
         ndcg: NDCG@10 of each ranked user, shape (n,).
         ranked_user: their ids, shape (n,).
         history: their numbers of training ratings, shape (n,): the slices of the gate.
+        error: predicted minus true stars of each holdout row.
     """
 
     metrics: dict[str, float]
     ndcg: np.ndarray
     ranked_user: np.ndarray
     history: np.ndarray
+    error: np.ndarray
 
 
 def evaluate(
@@ -51,37 +64,50 @@ def evaluate(
         holdout: rows to predict; sorted by user.
         threads: rank users in parallel; they change nothing but the time.
     """
+    users = list_ranked_users(train, holdout, max_users)
+    with limit_blas_threads():
+        error = compute_rating_errors(version, train, holdout)
+        # numpy releases the interpreter's lock on long arrays: KNN's lists use two cores where two are free.
+        with ThreadPoolExecutor(threads) as pool:
+            ranked = list(pool.map(lambda one: version.rank_unseen(one.user_id, one.history, TOP), users))
+    metrics, ndcg = measure_lists(version, users, ranked)
+    return Evaluation(
+        {"rmse": _mean(error**2) ** 0.5, "mae": _mean(np.abs(error)), **metrics},
+        ndcg,
+        np.array([one.user_id for one in users], dtype=np.int64),
+        np.array([len(one.history) for one in users], dtype=np.int64),
+        error,
+    )
+
+
+def list_ranked_users(train: Ratings, holdout: Ratings, max_users: int) -> list[RankedUser]:
+    """Users whose lists are evaluated: those with a liked holdout movie, see `select_ranked_users`."""
     selected = select_ranked_users(holdout, max_users)
     users = []
     for user, rows, history in iterate_users(train, holdout):
         liked = holdout.movie_id[rows][holdout.rating[rows] >= LIKED]
         if len(liked) and user in selected:
-            users.append((user, liked, history))
-    with limit_blas_threads():
-        error = compute_rating_errors(version, train, holdout)
-        # numpy releases the interpreter's lock on long arrays: KNN's lists use two cores where two are free.
-        with ThreadPoolExecutor(threads) as pool:
-            ranked = list(pool.map(lambda one: version.rank_unseen(one[0], one[2], TOP), users))
+            users.append(RankedUser(user, liked, history))
+    return users
+
+
+def measure_lists(
+    version: Recommender, users: Sequence[RankedUser], ranked: Sequence[np.ndarray]
+) -> tuple[dict[str, float], np.ndarray]:
+    """Ranking metrics of one list of movie ids per user, and NDCG@10 of each user."""
     ndcg, recall = [], []
     discount = 1 / np.log2(np.arange(2, TOP + 2))
-    for (_, liked, _), first in zip(users, ranked, strict=True):
-        hits = np.isin(first, liked)
-        ideal = discount[: min(TOP, len(liked))].sum()
+    for one, first in zip(users, ranked, strict=True):
+        hits = np.isin(first, one.liked)
+        ideal = discount[: min(TOP, len(one.liked))].sum()
         ndcg.append(float((hits * discount[: len(first)]).sum() / ideal))
-        recall.append(float(hits.sum() / len(liked)))
+        recall.append(float(hits.sum() / len(one.liked)))
     metrics = {
-        "rmse": _mean(error**2) ** 0.5,
-        "mae": _mean(np.abs(error)),
         "ndcg_at_10": _mean(np.array(ndcg)),
         "recall_at_10": _mean(np.array(recall)),
         **_compute_variety(version, ranked),
     }
-    return Evaluation(
-        metrics,
-        np.array(ndcg),
-        np.array([user for user, _, _ in users], dtype=np.int64),
-        np.array([len(history) for _, _, history in users], dtype=np.int64),
-    )
+    return metrics, np.array(ndcg)
 
 
 def compute_rating_errors(version: Recommender, train: Ratings, holdout: Ratings) -> np.ndarray:
@@ -105,7 +131,7 @@ def select_ranked_users(holdout: Ratings, max_users: int) -> set[int]:
     return set(users.tolist())
 
 
-def _compute_variety(version: Recommender, ranked: list[np.ndarray]) -> dict[str, float]:
+def _compute_variety(version: Recommender, ranked: Sequence[np.ndarray]) -> dict[str, float]:
     if not ranked:
         return {"coverage": float("nan"), "novelty": float("nan")}
     rows = np.searchsorted(version.movie_id, np.concatenate(ranked))

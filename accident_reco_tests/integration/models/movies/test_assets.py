@@ -45,9 +45,18 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     promoted = world.metadata(trained, "production_model")
     assert promoted["promoted"] is True
     candidate = world.metadata(trained, "candidate_model")
-    assert candidate["kind"] == "als"
+    assert candidate["ranking_head"] in {"als", "ease", "slim", "hybrid"}
+    assert candidate["stars_head"] in {"svd", "knn", "baseline", "stack"}
     assert "rmse" in str(candidate["headline"])
-    for asset in ("svd_model", "knn_model", "baseline_model", "ranking_model"):
+    for asset in (
+        "svd_model",
+        "knn_model",
+        "baseline_model",
+        "ranking_model",
+        "ease_model",
+        "hybrid_model",
+        "stacked_stars_model",
+    ):
         assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
 
     # MLflow gets every fold of every candidate, and the ranking metrics of each.

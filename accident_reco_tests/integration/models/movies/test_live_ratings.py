@@ -198,7 +198,7 @@ def test_new_users_are_excluded_and_new_movies_get_the_user_mean(world: World) -
     assert live.score.tolist() == pytest.approx(world.predict(user, [changed, NEW_MOVIE], history))
     bundle = Recommender.from_files(world.files)
     place = int(np.searchsorted(bundle.user_id, user))
-    assert live.score[1] == pytest.approx(bundle.scorer.mean + bundle.scorer.user_bias[place])
+    assert live.score[1] == pytest.approx(bundle.stars.mean + bundle.stars.user_bias[place])
 
 
 def test_new_ratings_are_a_window(world: World) -> None:

@@ -11,9 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
+from accident_reco.lifecycle.training_identity import describe_repetition
 from accident_reco.models.movies.data.history import EMPTY_HISTORY
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulate
+from accident_reco.registry import get_model
 from accident_reco.settings import Settings
 from accident_reco.storage import drift_reports, retrain_decisions
 from accident_reco.storage.work_requests import work_request
@@ -109,9 +111,17 @@ def changed_preferences(world: World) -> list[list[dict[str, Any]]]:
     return [rows[:half], rows[half:]]
 
 
+def _other(batches: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """A rating that differs from the one sent before."""
+    sent = batches[0][1]
+    return {**sent, "rating": 4.5 if sent["rating"] < 4 else 1.0}
+
+
 def test_changed_preferences_bring_a_new_champion(world: World, client: httpx.Client) -> None:
     """Real ratings with other preferences: drift twice, trained once, promoted, served."""
     first = served_version(client)
+    model = get_model(world.platform.settings, "movies")
+    assert "a training would give the same version" in (describe_repetition(model, world.platform) or "")
     batches = changed_preferences(world)
     ended = train(world, report_drift(world, client, "/feedback/movies", [{"ratings": batch} for batch in batches]))
     assert ended["status"] == "promoted", ended["outcome"]
@@ -120,6 +130,10 @@ def test_changed_preferences_bring_a_new_champion(world: World, client: httpx.Cl
     assert pointer is not None
     wait_for(lambda: served_version(client) == pointer.version)
     assert pointer.version != first
+    # The new ratings were learnt from; one more is new data.
+    assert f"those of the champion {pointer.version}" in (describe_repetition(model, world.platform) or "")
+    assert client.post("/feedback/movies", json={"ratings": [_other(batches)]}).status_code == 200
+    assert describe_repetition(model, world.platform) is None
 
 
 def test_simulated_ratings_trigger_a_training_that_is_not_promoted(world: World, client: httpx.Client) -> None:

@@ -263,6 +263,8 @@ def test_training_request_is_durable(client: httpx.Client, home: Path, warehouse
     advance_request(warehouse, requested.json()["id"], "refused", run_id="r1", outcome="gain below 0.002")
     answer = client.get(where).json()
     assert (answer["status"], answer["outcome"], answer["run_id"]) == ("refused", "gain below 0.002", "r1")
+    first, second = (client.post("/training/movies", params={"reason": reason}).json() for reason in ("one", "two"))
+    assert (first["new"], second["new"], second["id"], second["reason"]) == (True, False, first["id"], "one")
     assert client.post("/training/nothing").status_code == 404
     assert client.get("/training/requests/nothing").status_code == 404
 

@@ -10,6 +10,9 @@ import pytest
 
 from accident_reco.models.movies.candidates.als import AlsOptions
 from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.candidates.ease import EaseOptions
+from accident_reco.models.movies.candidates.slim import SlimOptions
+from accident_reco.models.movies.candidates.stack import StackOptions
 from accident_reco.models.movies.candidates.svd import SvdOptions
 from accident_reco.models.movies.data.catalogues import read_movies
 from accident_reco.models.movies.data.formats import RatingReader
@@ -50,7 +53,15 @@ def sample_rows() -> TrainingRows:
     return build_rows(b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec))
 
 
+EASE = EaseOptions(damping=(0.0,), regularization=(60.0, 200.0))
+SLIM = SlimOptions(penalties=((0.3, 40.0),), neighbours=30)
+
+
 @pytest.fixture(scope="session")
 def options() -> TrainingOptions:
     """Smaller models than the platform's, for speed."""
-    return TrainingOptions(FitOptions(seed=1, hyperparameters=(SvdOptions(40, 12), AlsOptions(24, 8))))
+    return TrainingOptions(
+        FitOptions(
+            seed=1, hyperparameters=(SvdOptions(40, 12), AlsOptions(24, 8, tuning=()), StackOptions(16, 12), EASE, SLIM)
+        )
+    )

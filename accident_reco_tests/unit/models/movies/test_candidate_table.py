@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from accident_reco.models.movies import candidates
-from accident_reco.models.movies.assets.plugin import MovieTraining
+from accident_reco.models.movies.assets.plugin import MovieTraining, check_parity
 from accident_reco.models.movies.candidates import CANDIDATES, als, baseline
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, UserState
@@ -20,6 +20,8 @@ from accident_reco.models.movies.serving.answers import RecommendedMovie
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows, train_candidate
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import ChoiceRule, choose
+
+DIFFERENCE = "largest difference to the training library"
 
 
 class LeastRatedScorer(BaselineScorer):
@@ -41,10 +43,14 @@ def fit_rarity(data: IndexedRatings, scale: RatingScale, options: FitOptions) ->
 
 def test_assets_follow_the_table() -> None:
     """One asset per kind, in the order of the table; of equals the slowest starts first."""
-    assert list(MovieTraining.candidates) == list(CANDIDATES) == ["svd", "knn", "baseline", "als"]
+    assert (
+        list(MovieTraining.candidates)
+        == list(CANDIDATES)
+        == ["svd", "knn", "baseline", "als", "ease", "slim", "hybrid", "stack"]
+    )
     assert [one.asset for one in MovieTraining.candidates.values()] == [one.asset for one in CANDIDATES.values()]
     assert len({one.asset for one in CANDIDATES.values()}) == len(CANDIDATES)
-    assert max(CANDIDATES.values(), key=lambda one: one.priority).kind == "knn"
+    assert max(CANDIDATES.values(), key=lambda one: one.priority).kind == "stack"
 
 
 def test_a_new_kind_is_one_module_and_one_line(
@@ -63,7 +69,9 @@ def test_a_new_kind_is_one_module_and_one_line(
     counts = version.rating_count[answer.movies.row]
     assert counts.max() <= np.sort(version.rating_count[version.rating_count > 0])[4]
     choice = choose({"rare": trained.bundle.metrics}, ChoiceRule())
-    assert "Kind: rarity." in write_card(trained.bundle, choice, {"rare": trained.bundle.metrics})
+    assert "Order of the list: rarity. Predicted stars: rarity." in write_card(
+        trained.bundle, choice, {"rare": trained.bundle.metrics}
+    )
 
 
 def test_folds_of_als_fit_biases_only(sample_rows: TrainingRows, options: TrainingOptions) -> None:
@@ -84,3 +92,28 @@ def test_documented_fields_are_those_of_the_table() -> None:
     assert shown["required"] == [field.name for field in FIELDS if not field.on_request]
     for field in FIELDS:
         assert shown["properties"][field.name].get("description") == field.description
+
+
+@pytest.mark.parametrize(
+    ("difference", "loss", "passed", "warn", "reason"),
+    [
+        (None, None, True, True, "the library's factors are used unchanged"),
+        (1e-6, None, True, True, "largest difference to the training library 1.0e-06 stars"),
+        (2e-6, None, False, False, "largest difference to the training library 2.0e-06 stars"),
+        (float("nan"), None, False, False, "largest difference to the training library nan stars"),
+        (None, 0.002, True, True, "pruning costs 0.0020 NDCG@10"),
+        # The loss is measured with noise: it warns, and the best kind of the others still serves.
+        (None, 0.0021, False, True, "pruning costs 0.0021 NDCG@10"),
+        (2.0, 0.0, False, False, f"{DIFFERENCE} 2.0e+00 stars; pruning costs 0.0000 NDCG@10"),
+    ],
+)
+def test_check_of_scores(difference: float | None, loss: float | None, passed: bool, warn: bool, reason: str) -> None:
+    """Stars as the library predicts them block; the loss by pruning warns."""
+    check = check_parity(difference, loss)
+    assert (check.passed, check.warn, check.reason) == (passed, warn, reason)
+
+
+def test_every_kind_has_a_head() -> None:
+    """A kind ranks, predicts stars, or both; each head has candidates."""
+    assert all(one.ranks or one.predicts_stars for one in CANDIDATES.values())
+    assert [one.kind for one in CANDIDATES.values() if one.ranks and one.predicts_stars] == ["svd", "knn", "baseline"]

@@ -10,6 +10,7 @@ import pytest
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.heads import compose_arrays
 from accident_reco.models.movies.candidates.selection import select_best
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
 from accident_reco.models.movies.data.history import EMPTY_HISTORY, History
@@ -95,7 +96,7 @@ def test_the_best_are_found_without_scoring_everything(
     from accident_reco.models.movies.candidates import als
 
     monkeypatch.setattr(als, "BLOCK", 16)
-    scorer, random = versions["als"].scorer, np.random.default_rng(5)
+    scorer, random = versions["als"].ranking, np.random.default_rng(5)
     for user in random.integers(0, len(versions["als"].user_id), 60).tolist():
         state = scorer.load_user(user, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
         allowed = random.random(len(versions["als"].movie_id)) < random.choice([0.02, 0.5, 1.0])
@@ -103,6 +104,105 @@ def test_the_best_are_found_without_scoring_everything(
         expected, by_all = select_best(scorer.score_all(state), allowed, 10)
         assert rows.tolist() == expected.tolist()
         assert score == pytest.approx(by_all, abs=1e-6)
+
+
+def test_sums_of_factors_and_weights_find_the_best_of_all(
+    bundles: dict[str, bytes], sample_rows: TrainingRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Movies with and without item weights are searched apart; the list is that of the whole ranking."""
+    from accident_reco.models.movies.candidates import als
+
+    arrays = read_arrays(bundles["hybrid"])
+    # Half of the movies lose their weights, as those beyond the dense part.
+    movies = len(arrays["movie_id"])
+    start, target = arrays["items:weight_start"], arrays["items:weight_movie"]
+    source = np.repeat(np.arange(movies), np.diff(start))
+    kept = (source % 2 == 0) & (target % 2 == 0)
+    arrays["items:weight_start"] = np.concatenate([[0], np.cumsum(np.bincount(source[kept], minlength=movies))])
+    arrays["items:weight_movie"], arrays["items:weight"] = target[kept], arrays["items:weight"][kept]
+    monkeypatch.setattr(als, "BLOCK", 16)
+    version, random = Recommender(arrays), np.random.default_rng(5)
+    for user in random.choice(version.user_id, 30).tolist():
+        states = version.build_state(user, build_history(sample_rows, user))
+        assert states is not None
+        allowed = random.random(movies) < random.choice([0.02, 0.5, 1.0])
+        rows, score = version.ranking.select_best(states.ranking, allowed, 10)
+        expected, by_all = select_best(version.ranking.score_all(states.ranking), allowed, 10)
+        assert rows.tolist() == expected.tolist()
+        assert score == pytest.approx(by_all, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ease", "slim", "hybrid"])
+def test_explanations_are_the_terms_of_the_score(
+    versions: dict[str, Recommender], sample_rows: TrainingRows, kind: str
+) -> None:
+    """What each rating contributes adds up to the score; `because` names the two largest contributions."""
+    version = versions[kind]
+    user = int(sample_rows.train.user_id[0])
+    history = build_history(sample_rows, user)
+    states = version.build_state(user, history)
+    assert states is not None
+    answer = version.recommend(user, RecommendOptions(because=True), history)
+    terms = version.ranking.compute_contributions(states.ranking, answer.movies.row)
+    assert terms.shape == (10, len(history))
+    assert terms.sum(axis=1) == pytest.approx(answer.movies.score, abs=1e-5)
+    for row, because in zip(terms, answer.movies.because, strict=True):
+        largest = states.ranking.movie[np.argsort(-row, kind="stable")[: len(because)]]
+        assert [one.movie_id for one in because] == version.movie_id[largest].tolist()
+        assert len(because) == 2
+
+
+@pytest.mark.parametrize("kind", ["ease", "slim", "hybrid"])
+def test_users_known_by_their_ratings_need_them(versions: dict[str, Recommender], kind: str) -> None:
+    """Without the stored ratings these kinds know nothing of a user: popular movies, with a note that says why."""
+    answer = versions[kind].recommend(int(versions[kind].user_id[0]), RecommendOptions())
+    assert answer.reason == "popular"
+    assert answer.note == "the user's stored ratings are not available: popular movies, some of them maybe seen"
+
+
+def test_a_version_of_two_heads(bundles: dict[str, bytes], sample_rows: TrainingRows) -> None:
+    """Order, explanations and similar movies are the ranking head's, stars the other's; written and read back."""
+    composed = compose_arrays(read_arrays(bundles["ease"]), read_arrays(bundles["stack"]))
+    both = Recommender.from_files({FILE: write_arrays(composed)})
+    order, stars = (Recommender.from_files({FILE: bundles[kind]}) for kind in ("ease", "stack"))
+    user = int(sample_rows.train.user_id[0])
+    history = build_history(sample_rows, user)
+    options = RecommendOptions(because=True)
+    for one in (user, None):
+        ratings = history if one is None else EMPTY_HISTORY
+        found = both.recommend(one, options, history, ratings)
+        alone = order.recommend(one, options, history, ratings)
+        assert found.movies.movie_id.tolist() == alone.movies.movie_id.tolist()
+        assert found.movies.score.tolist() == alone.movies.score.tolist()
+        assert found.movies.because == alone.movies.because
+        assert found.movies.stars == pytest.approx(stars.predict(one, found.movies.movie_id, history))
+        assert found.movies.stars.tolist() != alone.movies.stars.tolist()
+    asked = both.movie_id[:200]
+    assert both.predict(user, asked, history).tolist() == stars.predict(user, asked, history).tolist()
+    pairs = [np.full(len(asked), user), asked, sample_rows.train.user_id]
+    rated = History(sample_rows.train.movie_id, sample_rows.train.rating, sample_rows.train.rated_at)
+    assert np.array_equal(both.predict_pairs(*pairs, rated), stars.predict_pairs(*pairs, rated), equal_nan=True)
+    movie = int(both.movie_id[both.rating_count.argmax()])
+    assert (
+        both.find_similar(movie, RecommendOptions()).movies.movie_id.tolist()
+        == order.find_similar(movie, RecommendOptions()).movies.movie_id.tolist()
+    )
+
+
+def test_one_kind_for_both_heads_is_a_bundle_as_before(bundles: dict[str, bytes]) -> None:
+    """Bundles of one kind have no second head: older versions load and serve, and new ones do not grow."""
+    arrays = read_arrays(bundles["svd"])
+    assert set(compose_arrays(arrays, arrays)) == set(arrays)
+    version = Recommender(arrays)
+    assert version.stars is version.ranking
+
+
+def test_heads_of_different_rows_are_rejected(bundles: dict[str, bytes]) -> None:
+    """A head that was fitted on other users would answer for the wrong ones."""
+    arrays = read_arrays(bundles["stack"])
+    arrays["user_id"] = arrays["user_id"] + 1
+    with pytest.raises(ValueError, match="the heads ease and stack differ in user_id: train both together"):
+        compose_arrays(read_arrays(bundles["ease"]), arrays)
 
 
 def test_many_predictions_are_those_of_one_by_one(

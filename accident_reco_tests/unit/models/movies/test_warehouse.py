@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, update
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.data import imports, queries
@@ -16,7 +17,7 @@ from accident_reco.models.movies.data.ingest import ImportResult, SourceFile, im
 from accident_reco.models.movies.data.ratings import Ratings, build_pair_keys
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions, iterate_folds, mask_k_core, split
-from accident_reco.models.movies.data.tables import rating_quarantine
+from accident_reco.models.movies.data.tables import rating_quarantine, rating_staging, ratings
 from accident_reco.models.movies.training import loading
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.unit.models.movies.conftest import NOW
@@ -92,22 +93,77 @@ def test_new_file_replaces_rows_of_the_old_one(warehouse: Warehouse) -> None:
         assert connection.execute(select(rating_quarantine)).all() == []
 
 
-def test_broken_import_leaves_the_old_rows_and_is_done_again(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed between chunks: nothing was removed yet, and the next import completes."""
+class Killed(BaseException):
+    """The end of a process, which no `except Exception` handles."""
+
+
+@pytest.mark.parametrize("at", ["staged", "merged", "removed", "catalogue"])
+def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Import A, kill the import of B at any step: rows and catalogue are those of A, whichever files come next."""
     load(warehouse, FIRST)
+    queries.add_ratings(warehouse, columns((7, 20, 3.5)), simulated=False, received_at=5_000)
+    before, other = stored(warehouse), b"movieId,title,genres\n10,Renamed,Drama\n30,Z (2001),Comedy|War\n"
+    statement = {
+        "merged": "DELETE FROM ratings",
+        "removed": "DELETE FROM rating_staging",
+        "catalogue": "INSERT INTO movies",
+    }
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def kill(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        if at in statement and sql.strip().startswith(statement[at]) and started:
+            raise Killed
 
+    started: list[bool] = []
+
+    def killed_before(*arguments: object) -> None:
+        started.append(True)
+        if at == "staged":
+            raise Killed
+        finish(*arguments)
+
+    finish = imports.finish_load
+    event.listen(warehouse.engine, "before_cursor_execute", kill)
     with monkeypatch.context() as patch:
-        patch.setattr(imports, "finish_load", killed)
-        with pytest.raises(KeyboardInterrupt):
-            load(warehouse, SECOND)
-    assert set(stored(warehouse)) == {(1, 10), (1, 20), (2, 10), (3, 30)}
-    assert load(warehouse, SECOND).fresh
-    assert set(stored(warehouse)) == {(1, 10), (3, 30)}
+        patch.setattr(imports, "finish_load", killed_before)
+        with pytest.raises(Killed):
+            load(warehouse, SECOND, other)
+    event.remove(warehouse.engine, "before_cursor_execute", kill)
+    assert stored(warehouse) == before
+    assert queries.read_movies(warehouse)[0] == (10, "X (1995)", "Drama")
+
+    again = load(warehouse, FIRST)
+    assert not again.fresh
+    assert stored(warehouse) == before
+    assert load(warehouse, SECOND, other).fresh
+    assert stored(warehouse) == {(1, 10): 2.0, (3, 30): 5.0, (7, 20): 3.5}
+    with warehouse.connect() as connection:
+        assert connection.execute(select(rating_staging)).all() == []
+
+
+def test_rows_that_an_older_release_left_mixed_are_imported_again(warehouse: Warehouse) -> None:
+    """Its imports wrote in place: after a kill the same files again were called imported, over rows of two files."""
+    load(warehouse, FIRST)
+    killed = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
+    with warehouse.begin() as connection:
+        connection.execute(update(ratings).where(ratings.c.movie_id == 20).values(rating=1.0, load_id=killed))
+    assert load(warehouse, FIRST).fresh
+    assert stored(warehouse) == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
+
+
+def test_an_import_that_another_one_overtook_replaces_nothing(warehouse: Warehouse) -> None:
+    """The later one discarded what was staged: the earlier one must not complete with a part of its rows."""
+    load(warehouse, FIRST)
+    earlier = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
+    imports.stage_ratings(warehouse, earlier, columns((1, 10, 2.0), (3, 30, 2.0)))
+    later = imports.start_load(warehouse, "d" * 64, "e" * 64, "directory")
+    imports.stage_ratings(warehouse, earlier, columns((4, 30, 2.0)))
+    imports.stage_ratings(warehouse, later, columns((5, 30, 4.5)))
+    catalogue = pd.DataFrame({"movie_id": [30], "title": ["Z"], "genres": [""], "year": [-1]})
+    with pytest.raises(imports.ImportInterrupted, match="staged 3 ratings and 1 are left"):
+        imports.finish_load(warehouse, earlier, catalogue, 3, 0)
+    assert stored(warehouse) == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
+    imports.finish_load(warehouse, later, catalogue, 1, 0)
+    assert stored(warehouse) == {(5, 30): 4.5}
 
 
 def test_file_without_a_valid_row_replaces_nothing(warehouse: Warehouse) -> None:

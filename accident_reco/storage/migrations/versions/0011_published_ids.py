@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010_published_ids"
-down_revision = "0009_comments"
+revision = "0011_published_ids"
+down_revision = "0010_rating_staging"
 branch_labels = None
 depends_on = None
 
