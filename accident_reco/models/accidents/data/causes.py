@@ -16,8 +16,15 @@ from accident_reco.models.accidents.data.quarantine import REFUSED, REPAIRED, RU
 RULES_IN_ORDER: Final = (
     *("double_encoding", "bad_encoding", "unknown_column", "nul_byte", "open_quote", "ragged_row", "stray_quote"),
     *("other_form", "bad_key", "wrong_year", "duplicate_key", "lost_digits", "shared_key", "orphan", "other_key"),
-    *("different_keys", "no_vehicle", "no_place", "severity", "not_a_number", "code", "out_of_range"),
-    *("speed_times_ten", "swapped_coordinates", "impossible_coordinates", "impossible_date", "born_later"),
+    *("different_keys", "no_vehicle", "no_place", "severity", "not_a_number", "not_filled_in", "code"),
+    *(
+        "out_of_range",
+        "speed_times_ten",
+        "swapped_coordinates",
+        "impossible_coordinates",
+        "impossible_date",
+        "born_later",
+    ),
 )
 """Rules of the quarantine in the order in which they apply to a year."""
 REFUSING: Final = tuple(name for name in RULES_IN_ORDER if RULES[name].disposition == REFUSED)

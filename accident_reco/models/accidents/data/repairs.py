@@ -34,6 +34,6 @@ def repair_birth_years(users: CanonicalTable, an: NDArray[Any], notes: Quarantin
     age = an.astype(np.int64) - born
     rows = np.flatnonzero((born > 0) & ((age < 0) | (age > MAX_AGE)))
     users.columns["an_nais"][rows] = -1
-    values = users.read_texts("an_nais", rows)
+    values = [str(year) for year in born[rows].tolist()]
     reason = f"implies an age above {MAX_AGE} years or a birth after the accident"
     users.repair("born_later", rows, "an_nais", values, reason, notes)
