@@ -569,6 +569,13 @@ class Model(ABC):
         """
         return ()
 
+    def check_official(self, settings: Settings) -> Iterator[Check]:
+        """What its publisher answers against what this release expects, for `accident-reco official --check`.
+
+        Each outcome as soon as it is known; needs internet access and stores nothing.
+        """
+        return iter(())
+
     def demo(self) -> DemoScenario | None:
         """The scenario of the demonstration of the closed loop, or None."""
         return None

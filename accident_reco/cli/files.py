@@ -55,6 +55,39 @@ def inspect(
         raise typer.Exit(ExitCode.NEGATIVE)
 
 
+@command(commands, "accident-reco official --check", "accident-reco official --check --json", panel=PANEL)
+def official(
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the publishers' answers with what this release expects.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Only the publisher of this model's data.", autocompletion=complete_model)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what publishers answer today with what this release expects. Needs internet access, stores nothing.
+
+    Fetches listings, checksums and the newest files of each model. Exit code 0 if nothing differs that an ingestion
+    needs, 4 if something does.
+    """
+    from accident_reco.registry import get_model, models
+
+    if not check:
+        raise typer.BadParameter("there is one thing to do: accident-reco official --check")
+    settings = load_settings()
+    chosen = models(settings) if model is None else {model: get_model(settings, model)}
+    with spinner("asking the publishers …"):
+        found = [(name, outcome) for name, plugin in chosen.items() for outcome in plugin.check_official(settings)]
+    rows = [
+        (name, outcome.name, "ok" if outcome.passed else "warning" if outcome.warn else "differs", outcome.reason)
+        for name, outcome in found
+    ]
+    document = [{"model": name, **asdict(outcome)} for name, outcome in found]
+    show(document, as_json, Table("check", ("model", "check", "state", "found"), rows))
+    if any(not (outcome.passed or outcome.warn) for _, outcome in found):
+        raise typer.Exit(ExitCode.NEGATIVE)
+
+
 @command(commands, "accident-reco backup /backups/2026-11-27", panel=PANEL)
 def backup(directory: Annotated[Path, typer.Argument(help="New directory for the backup.")]) -> None:
     """Back up databases and objects; the platform may run meanwhile."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import socket
 import ssl
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,26 +24,25 @@ import httpcore
 import httpx
 
 from accident_reco.storage.bounded_network import BoundedBackend, ExchangeLimits, TooManyBytes
+from accident_reco.storage.http_responses import (
+    CHUNK,
+    REDIRECTS,
+    DownloadError,
+    Partial,
+    RetryableError,
+    decoded,
+    header,
+    prepare_body,
+    redirect_target,
+)
+
+__all__ = ["CHUNK", "Download", "DownloadError", "Downloader", "RetryableError", "find_web_page", "spool"]
 
 Resolver = Callable[[str, int], list[str]]
 MAX_REDIRECTS = 5
-REDIRECTS = (301, 302, 303, 307, 308)
 FRAMING_BYTES = 1 << 20
 # A larger body is kept on disk while it is fetched.
 SPOOL_BYTES = 16 << 20
-CHUNK = 1 << 20
-
-
-class DownloadError(RuntimeError):
-    """The download failed; the message names the address, the cause and the number of attempts."""
-
-
-class RetryableError(Exception):
-    """Another attempt may succeed; `wait` is the delay before it in seconds, where the peer requested one."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 @dataclass
@@ -102,15 +101,28 @@ class Downloader:
         Raises:
             DownloadError: not allowed, too large, too slow, not found, or failed at the last attempt.
         """
+        stream: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+        partial = Partial(stream)
+        try:
+            self._fetch_with_retries(url, partial, accept)
+        except BaseException:
+            stream.close()
+            raise
+        return Download(partial.url, stream, partial.digest.hexdigest(), partial.size)
+
+    def _fetch_with_retries(self, url: str, partial: Partial, accept: Callable[[Download], str | None] | None) -> None:
         deadline = time.monotonic() + self.timeout_s
         reason = ""
         for attempt in range(1, self.attempts + 1):
             try:
-                download = self._fetch(url, deadline)
-                problem = accept(download) if accept is not None else None
+                self._fetch(url, deadline, partial)
+                partial.stream.seek(0)
+                body = Download(partial.url, partial.stream, partial.digest.hexdigest(), partial.size)
+                problem = accept(body) if accept is not None else None
+                partial.stream.seek(0)
                 if problem is None:
-                    return download
-                download.stream.close()
+                    return
+                partial.restart()
                 raise RetryableError(problem)
             except RetryableError as error:
                 reason = str(error)
@@ -120,18 +132,19 @@ class Downloader:
                 self.sleep(wait)
         raise DownloadError(f"{url}: {reason} (tried {attempt} times)")
 
-    def _fetch(self, url: str, deadline: float) -> Download:
+    def _fetch(self, url: str, deadline: float, partial: Partial) -> None:
         # Headers and chunk sizes are not part of the body, but limited too.
         limits = ExchangeLimits(deadline, 2 * self.max_bytes + FRAMING_BYTES)
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                with self._open(url, limits) as response:
+                with self._open(url, limits, partial) as response:
                     if response.status in REDIRECTS:
-                        url = _redirect_target(response, url)
+                        url = redirect_target(response, url)
                         continue
-                    _raise_for_status(response, url)
-                    stream, sha256, size = spool(self._body(response, url))
-                    return Download(url, stream, sha256, size)
+                    prepare_body(response, url, partial)
+                    for chunk in self._body(response, url, partial.size):
+                        partial.write(chunk)
+                    return
         except httpcore.TimeoutException:
             if limits.is_over:
                 late = f"not finished after {self.timeout_s:g} s ({limits.received:,} bytes so far)"
@@ -144,12 +157,14 @@ class Downloader:
         raise DownloadError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
     @contextmanager
-    def _open(self, url: str, limits: ExchangeLimits) -> Iterator[httpcore.Response]:
+    def _open(self, url: str, limits: ExchangeLimits, partial: Partial) -> Iterator[httpcore.Response]:
         parts = _parse(url)
         backend = BoundedBackend(self._address(url, parts), limits)
         connect = min(10.0, self.read_timeout_s)
         timeout = {"connect": connect, "read": self.read_timeout_s, "write": self.read_timeout_s, "pool": connect}
         headers = [(b"Host", parts.netloc), (b"User-Agent", b"accident-reco"), (b"Accept-Encoding", b"identity")]
+        if partial.can_continue(url):
+            headers += [(b"Range", b"bytes=%d-" % partial.size), (b"If-Range", partial.validator.encode("latin-1"))]
         target = httpcore.URL(scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path)
         with (
             httpcore.ConnectionPool(ssl_context=_ssl_context(), network_backend=backend) as pool,
@@ -181,14 +196,14 @@ class Downloader:
             raise RetryableError(f"{host} has no address")
         return sorted(addresses, key=lambda address: ":" in address)[0]
 
-    def _body(self, response: httpcore.Response, url: str) -> Iterator[bytes]:
+    def _body(self, response: httpcore.Response, url: str, start: int) -> Iterator[bytes]:
         # Always a number: the HTTP parser rejects any other length.
-        announced = _header(response, "content-length")
-        expected = int(announced) if announced else None
+        announced = header(response, "content-length")
+        expected = start + int(announced) if announced else None
         if expected is not None and expected > self.max_bytes:
             raise DownloadError(f"{url}: {expected:,} bytes announced, the cap is {self.max_bytes:,}")
-        size = 0
-        for chunk in _decoded(response, url):
+        size = start
+        for chunk in decoded(response, url):
             size += len(chunk)
             if size > self.max_bytes:
                 raise DownloadError(f"{url}: more than {self.max_bytes:,} bytes, the cap")
@@ -214,51 +229,12 @@ def _parse(url: str) -> httpx.URL:
     return parts
 
 
-def _header(response: httpcore.Response, name: str) -> str:
-    """The first header of a name; '' where there is none."""
-    values = (value for key, value in response.headers if key.lower() == name.encode())
-    return next(values, b"").decode("utf-8", "replace").strip()
-
-
-def _redirect_target(response: httpcore.Response, url: str) -> str:
-    location = _header(response, "location")
-    if not location:
-        raise DownloadError(f"{url}: answered {response.status} without a Location")
-    try:
-        return str(httpx.URL(url).join(location))
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise DownloadError(f"{url}: redirects to {location!r}, which is not a valid address ({error})") from None
-
-
-def _decoded(response: httpcore.Response, url: str) -> Iterator[bytes]:
-    """The body in chunks, without the gzip encoding that some servers apply although identity is requested."""
-    encoding = _header(response, "content-encoding").lower()
-    if encoding in ("", "identity"):
-        yield from response.iter_stream()
-        return
-    if encoding not in ("gzip", "x-gzip"):
-        raise DownloadError(f"{url}: answered with Content-Encoding {encoding!r}, requested was identity")
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        for received in response.iter_stream():
-            rest = received
-            while rest:
-                if decoder.eof:
-                    decoder = zlib.decompressobj(wbits=31)
-                yield decoder.decompress(rest, CHUNK)
-                rest = decoder.unconsumed_tail or decoder.unused_data
-        yield decoder.flush()
-    except zlib.error as error:
-        raise RetryableError(f"the gzip encoding is damaged ({error})") from None
-    if not decoder.eof:
-        raise RetryableError("the gzip encoding ends early")
-
-
-def _raise_for_status(response: httpcore.Response, url: str) -> None:
-    code = response.status
-    if code == 429 or code >= 500:
-        retry = _header(response, "retry-after")
-        wait = min(float(retry), 60.0) if retry.isascii() and retry.isdecimal() else None
-        raise RetryableError(f"answered {code}", wait)
-    if code != 200:
-        raise DownloadError(f"{url}: answered {code}")
+def find_web_page(body: Download) -> str | None:
+    """`a web page (its title) instead of a file` for a body that is HTML; None for others. The stream is rewound."""
+    start = body.stream.read(4096)
+    body.stream.seek(0)
+    text = start.decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
+    if not re.match(r"<(!doctype html|html|head|body)", text, re.IGNORECASE):
+        return None
+    title = re.search(r"<title[^>]*>\s*(.{1,80}?)\s*</title>", text, re.IGNORECASE | re.DOTALL)
+    return f"a web page ({title[1] if title else 'without a title'}) instead of a file"

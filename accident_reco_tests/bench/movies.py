@@ -24,7 +24,8 @@ from accident_reco.models.movies.candidates.heads import compose_arrays
 from accident_reco.models.movies.candidates.stack import StackOptions
 from accident_reco.models.movies.candidates.svd import SvdOptions
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.quarantine import RatingRules

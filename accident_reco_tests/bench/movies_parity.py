@@ -18,7 +18,8 @@ from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.candidates.knn import KnnOptions
 from accident_reco.models.movies.candidates.svd import SvdOptions
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.data.split import SplitOptions, iterate_folds, split

@@ -9,7 +9,8 @@ import numpy as np
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.candidates.svd import SvdOptions
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
 from accident_reco.models.accidents.settings import AccidentSettings, FeatureSet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Table
 
+    from accident_reco.contract import Check, FileReport
     from accident_reco.dashboards import Dashboard
     from accident_reco.models.accidents.demo import AccidentDemo
+    from accident_reco.settings import Settings
 
 BASE: Final = "accidents"
 """Name of the instance that has the data: its assets, tables, sensors and dashboards."""
@@ -70,6 +74,17 @@ class AccidentModel(Model):
         from accident_reco.models.accidents.dashboards import DASHBOARDS
 
         return DASHBOARDS if self.is_base else ()
+
+    def inspect_files(self, folder: Path) -> Sequence[FileReport]:
+        from accident_reco.models.accidents.inspection import inspect_folder
+
+        return inspect_folder(folder) if self.is_base else ()
+
+    def check_official(self, settings: Settings) -> Iterator[Check]:
+        from accident_reco.models.accidents.sources.official import OfficialSource
+        from accident_reco.models.accidents.sources.official_check import check_official
+
+        return check_official(OfficialSource()) if self.is_base else iter(())
 
     def demo(self) -> AccidentDemo | None:
         from accident_reco.models.accidents.demo import AccidentDemo

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
 from accident_reco.models.movies.settings import MovieSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Table
 
+    from accident_reco.contract import Check, FileReport
     from accident_reco.dashboards import Dashboard
+    from accident_reco.settings import Settings
 
 
 class MovieModel(Model):
@@ -25,7 +29,7 @@ class MovieModel(Model):
     settings = MovieSettings
     access: ClassVar = {
         "services": {"ratings": "SELECT, INSERT, UPDATE", "movies": "SELECT", "rating_loads": "SELECT"},
-        "reader": dict.fromkeys(("ratings", "movies", "rating_loads", "rating_quarantine"), "SELECT"),
+        "reader": dict.fromkeys(("ratings", "movies", "rating_loads", "rating_quarantine", "published_ids"), "SELECT"),
     }
 
     def tables(self) -> Sequence[Table]:
@@ -47,6 +51,20 @@ class MovieModel(Model):
         from accident_reco.models.movies.dashboards import DASHBOARDS
 
         return DASHBOARDS
+
+    def inspect_files(self, folder: Path) -> Sequence[FileReport]:
+        from accident_reco.models.movies.inspection import inspect_folder
+
+        return inspect_folder(folder)
+
+    def check_official(self, settings: Settings) -> Iterator[Check]:
+        import time
+
+        from accident_reco.models.movies.data.official_check import check_official
+        from accident_reco.models.movies.data.sources import OfficialSource
+
+        dataset = settings.of(MovieSettings).movies_dataset
+        return check_official(OfficialSource(dataset), int(time.time()))
 
 
 MODEL: Final = MovieModel()

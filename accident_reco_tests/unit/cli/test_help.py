@@ -19,7 +19,7 @@ from accident_reco_tests.support.command_line import accident_reco
 
 PROMISED = """
 up pipeline stack demo status logs stop reset train backfill score drift rollback users keys backup restore inspect
-bench doctor version
+official bench doctor version
 """
 EXAMPLE = re.compile(r"accident-reco [^|>)\n]+")
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from accident_reco.models.accidents.codebook import FIELDS, UNKNOWN
+from accident_reco.models.accidents.data.causes import LOSING, REFUSING, REPAIRING, lead_with_cause, list_causes
 from accident_reco.models.accidents.data.duplicates import Duplicates
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.severity import is_severe
@@ -106,6 +107,7 @@ def summarise(
         "other_years": int((victims.an != year).sum()),
         "outside_codebook": outside,
         "repaired": {str(name): int(count) for name, count in repaired.items() if name},
+        "causes": list_causes(notes, {table: count.rows_in for table, count in built.counts.items()}),
         "rules": {str(rule): int(count) for rule, count in notes.groupby("rule").size().items()},
         "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -121,7 +123,8 @@ def check_row_counts(year: Summary) -> CheckOutcome:
         reason = f"{year['an']}: rows not accounted for: {unbalanced or numbers}"
         return CheckOutcome(ROW_COUNTS, False, reason, numbers=numbers)
     if rows_out == 0:
-        return CheckOutcome(ROW_COUNTS, False, f"{year['an']}: no road user is left", numbers=numbers)
+        reason = lead_with_cause(year, "no road user is left", REFUSING, 0)
+        return CheckOutcome(ROW_COUNTS, False, f"{year['an']}: {reason}", numbers=numbers)
     many = {
         table: refused / rows_in
         for table, (rows_in, _, refused) in year["counts"].items()
@@ -133,6 +136,8 @@ def check_row_counts(year: Summary) -> CheckOutcome:
         if many
         else (f"{rows_in:,} road users in, {rows_out:,} out, {refused:,} refused with a reason")
     )
+    if many:
+        reason = lead_with_cause(year, reason, REFUSING, MAX_REFUSED)
     return CheckOutcome(ROW_COUNTS, not many, f"{year['an']}: {reason}", numbers=numbers)
 
 
@@ -158,10 +163,13 @@ def check_references(year: Summary) -> CheckOutcome:
     }
     bad = {name: share for name, share in shares.items() if share > MAX_ORPHANED}
     reason = ", ".join(f"{share:.2%} {name}" for name, share in (bad or shares).items())
+    reason = f"{reason} (at most {MAX_ORPHANED:.0%})"
+    if bad:
+        reason = lead_with_cause(year, reason, LOSING, MAX_ORPHANED)
     return CheckOutcome(
         REFERENCES,
         not bad,
-        f"{year['an']}: {reason} (at most {MAX_ORPHANED:.0%})",
+        f"{year['an']}: {reason}",
         numbers={name.replace(" ", "_"): share for name, share in shares.items()},
     )
 
@@ -176,6 +184,8 @@ def check_codes(year: Summary) -> CheckOutcome:
         problems.append(f"{year['other_years']:,} road users of another year")
     total = sum(year["repaired"].values())
     reason = "; ".join(problems) or f"all codes are in the codebook ({total:,} values repaired)"
+    if repaired:
+        reason = lead_with_cause(year, reason, REPAIRING, MAX_REPAIRED, repaired)
     return CheckOutcome(CODES, not problems, f"{year['an']}: {reason}", numbers={"repaired": total})
 
 

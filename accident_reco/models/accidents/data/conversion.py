@@ -16,41 +16,48 @@ from accident_reco.models.accidents.codebook import UNKNOWN
 from accident_reco.models.accidents.codebook.notation import parse_number
 from accident_reco.models.accidents.data import values as read
 from accident_reco.models.accidents.data.cells import Parsed, get_parser
+from accident_reco.models.accidents.data.eras import COLUMNS_OF, Era
+from accident_reco.models.accidents.data.forms import PUBLISHED, Forms, read_location
+from accident_reco.models.accidents.data.ids import strip_decimals
 from accident_reco.models.accidents.data.schema import REAL, TEXT, get_dtype
 
 _IDS: Final = frozenset({"id_usager", "id_vehicule", "num_veh", "pr", "pr1", "dep", "com"})
-_WIDTHS: Final = {"dep": 2, "com": 5}
 
 Problem = tuple[str, str, str, str, NDArray[np.intp]]
 """Column, text, rule, reason, rows."""
 
 
 def convert_columns(
-    raw: Mapping[str, pa.Array], names: Iterable[str], count: int, era: str
+    raw: Mapping[str, pa.Array], names: Iterable[str], count: int, era: Era, forms: Forms | None = None
 ) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
     """Canonical columns, each of shape (count,), of raw text in the layout of an era, and what is not taken literally.
 
-    Columns that are absent are missing in every row. `Num_Acc` is left to `values.parse_accident_numbers`; what old
-    layouts state differently is left to `convert_old_layout`.
+    Columns that are absent, or of the other era only, are missing in every row. `Num_Acc` is left to
+    `values.parse_accident_numbers`; what old layouts state differently is left to `convert_old_layout`, departments and
+    communes to `convert_locations`.
+
+    Args:
+        forms: how the file writes its values; by default as published in the era.
     """
+    forms = forms or PUBLISHED[era]
+    # Columns of the other era are empty here: whatever they are filled up with is no value.
+    other_era = COLUMNS_OF["until_2018" if era == "since_2019" else "since_2019"]
     columns: dict[str, NDArray[Any]] = {}
     problems: list[Problem] = []
     for name in names:
         if name == "Num_Acc":
             continue
-        if name not in raw:
+        if name not in raw or name in other_era:
             columns[name] = build_missing_column(name, count)
         elif name in TEXT:
-            width = _WIDTHS.get(name, 0) if era == "since_2019" else 0
-            columns[name] = read.clean_text(raw[name], name in _IDS, width)
+            columns[name] = strip_decimals(read.clean_text(raw[name], name in _IDS), name)
         elif name in ("lat", "long"):
-            scale = 1e-5 if era == "until_2018" else 1.0
-            columns[name], bad = read.parse_degrees(raw[name], scale, name == "lat")
+            columns[name], bad = read.parse_degrees(raw[name], forms.degrees, name == "lat")
             problems += [
                 (name, raw[name][int(row)].as_py(), "not_a_number", "is not a number", np.array([row])) for row in bad
             ]
         else:
-            parsed = read.parse_column(raw[name], get_parser(name, era), get_dtype(name))
+            parsed = read.parse_column(raw[name], get_parser(name, forms.select_layout(name, era)), get_dtype(name))
             columns[name] = parsed.values
             problems += [(name, *problem) for problem in parsed.problems]
     return columns, problems
@@ -63,14 +70,19 @@ def build_missing_column(name: str, count: int) -> NDArray[Any]:
     return np.full(count, np.nan if name in REAL else UNKNOWN, dtype=get_dtype(name))
 
 
+def convert_locations(columns: dict[str, NDArray[Any]], zero_follows: bool) -> None:
+    """Convert departments and communes, where present, to INSEE codes; see `forms.read_location`."""
+    if "dep" not in columns or "com" not in columns:
+        return
+    pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
+    known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
+    codes = [known.setdefault(at, known.get(at) or read_location(*at, zero_follows)) for at in pairs]
+    columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
+    columns["com"] = np.array([com for _, com in codes], dtype=object)
+
+
 def convert_old_layout(columns: dict[str, NDArray[Any]], raw: Mapping[str, pa.Array]) -> None:
-    """Convert locations, safety equipment and seats of pedestrians of the old layout to the new one, where present."""
-    if "dep" in columns and "com" in columns:
-        pairs = zip(columns["dep"].tolist(), columns["com"].tolist(), strict=True)
-        known: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
-        codes = [known.setdefault(pair, known.get(pair) or convert_old_location(*pair)) for pair in pairs]
-        columns["dep"] = np.array([dep for dep, _ in codes], dtype=object)
-        columns["com"] = np.array([com for _, com in codes], dtype=object)
+    """Convert missing coordinates, equipment and seats of pedestrians of the old layout, where present."""
     if "lat" in columns and "long" in columns:
         nowhere = (columns["lat"] == 0) | (columns["long"] == 0) & (np.abs(columns["lat"].astype(float)) < 1)
         for name in ("lat", "long"):
@@ -91,24 +103,3 @@ def _parse_old_equipment(text: str) -> Parsed:
     if use == 2:
         return 0, "", ""
     return (8 if use == 3 or kind else UNKNOWN), "", ""
-
-
-def convert_old_location(dep: str | None, com: str | None) -> tuple[str | None, str | None]:
-    """INSEE codes of the old `dep` (followed by 0; 201 and 202 are Corsica; 97x unchanged) and three-digit `com`."""
-    number = parse_number(dep) if dep else None
-    if number is None:
-        return dep, com
-    code = int(number)
-    if code in (201, 202):
-        department = "2A" if code == 201 else "2B"
-    elif 971 <= code <= 989:
-        department = str(code)
-    else:
-        department = f"{code // 10:02d}"
-    local = parse_number(com) if com else None
-    if local is None:
-        return department, None
-    within = int(local)
-    if len(department) == 3:
-        return department, f"{department[:2]}{within:03d}" if within >= 100 else f"{department}{within:02d}"
-    return department, f"{department}{within:03d}"

@@ -5,7 +5,7 @@ Every function drops refused rows, sets invalid values to unknown, and adds both
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.data.adapters import CanonicalTable
+from accident_reco.models.accidents.data.eras import FEW_ROWS
 from accident_reco.models.accidents.data.quarantine import Quarantine
+
+MAX_SHARED_IDS: Final = 0.02
+"""Share of road users from which a shared `id_usager` shows that the ids are lost, not that rows are repeated."""
 
 
 def keep_accidents(accidents: CanonicalTable, year: int | None, notes: Quarantine) -> None:
@@ -24,13 +28,14 @@ def keep_accidents(accidents: CanonicalTable, year: int | None, notes: Quarantin
     if year is not None:
         other = accidents.columns["an"] != year
         rows = np.flatnonzero(other)
-        values = [str(an) for an in accidents.columns["an"][rows].tolist()]
-        accidents.refuse("wrong_year", rows, "an", values, f"is not the year of the file ({year})", notes)
+        accidents.refuse(
+            "wrong_year", rows, "an", accidents.read_texts("an", rows), f"is not the year of the file ({year})", notes
+        )
         accidents.keep(~other)
     repeated = pd.Series(accidents.columns["Num_Acc"]).duplicated().to_numpy()
     rows = np.flatnonzero(repeated)
-    values = [str(number) for number in accidents.columns["Num_Acc"][rows].tolist()]
-    accidents.refuse("duplicate_key", rows, "Num_Acc", values, "is there already", notes)
+    texts = accidents.read_texts("Num_Acc", rows)
+    accidents.refuse("duplicate_key", rows, "Num_Acc", texts, "is there already", notes)
     accidents.keep(~repeated)
 
 
@@ -52,80 +57,50 @@ def link_to_accidents(
         at = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
         found = numbers[at] == wanted
     rows = np.flatnonzero(~found)
-    values = [str(number) for number in wanted[rows].tolist()]
-    table.refuse("orphan", rows, "Num_Acc", values, "is not in caracteristiques", notes)
+    table.refuse("orphan", rows, "Num_Acc", table.read_texts("Num_Acc", rows), "is not in caracteristiques", notes)
     table.keep(found)
     return order[at[found]] if len(numbers) else np.empty(0, dtype=np.intp)
 
 
-def _encode_vehicle_names(
-    vehicles: CanonicalTable, users: CanonicalTable
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the vehicle names of both tables, -1 = none: `id_vehicule` where both have it, else `num_veh`."""
-    column = "id_vehicule" if all("id_vehicule" in table.raw.columns for table in (vehicles, users)) else "num_veh"
-    names = np.concatenate([vehicles.columns[column], users.columns[column]])
-    codes, _ = pd.factorize(names)
-    return codes[: len(vehicles)].astype(np.int64), codes[len(vehicles) :].astype(np.int64)
-
-
-def drop_duplicate_vehicles(vehicles: CanonicalTable, at: NDArray[np.intp], notes: Quarantine) -> NDArray[np.intp]:
-    """Drop repeated vehicles of an accident, to which users would refer ambiguously; returns the remaining `at`."""
-    column = "id_vehicule" if "id_vehicule" in vehicles.raw.columns else "num_veh"
-    return _drop_repeated(vehicles, at, column, notes)
-
-
 def drop_duplicate_users(users: CanonicalTable, at: NDArray[np.intp], notes: Quarantine) -> NDArray[np.intp]:
-    """Drop users with a repeated id; returns the remaining `at`. Years without `id_usager` may have identical users."""
-    return _drop_repeated(users, at, "id_usager", notes) if "id_usager" in users.raw.columns else at
+    """Drop users with a repeated id; returns the remaining `at`. Years without `id_usager` may have identical users.
+
+    Where many users share an id but nothing else, the ids are lost: they are removed, and every user is kept.
+    """
+    codes, names = pd.factorize(users.columns["id_usager"])
+    keys = at.astype(np.int64) * (len(names) + 1) + codes
+    repeated = pd.Series(keys).duplicated().to_numpy() & (codes >= 0)
+    differ = repeated & ~pd.DataFrame(users.columns, copy=False).duplicated().to_numpy()
+    rows = np.flatnonzero(repeated)
+    if differ.sum() > max(MAX_SHARED_IDS * len(users), FEW_ROWS):
+        first = users.read_texts("id_usager", rows[:1])[0]
+        reason = f"(id_usager = {first}) is the id of several road users, like in {len(rows):,} of {len(users):,} rows"
+        users.repair("shared_key", rows[:1], "", [""], reason, notes)
+        users.columns["id_usager"] = np.full(len(users), None, dtype=object)
+        return at
+    users.refuse("duplicate_key", rows, "id_usager", users.read_texts("id_usager", rows), "is there already", notes)
+    users.keep(~repeated)
+    return at[~repeated]
 
 
 def count_identical_users(users: CanonicalTable) -> int:
     """Number of users that equal another one in every column, for years without `id_usager`; 0 for others."""
-    if "id_usager" in users.raw.columns:
+    if pd.notna(users.columns["id_usager"]).any():
         return 0
     return int(pd.DataFrame(users.columns, copy=False).duplicated().sum())
-
-
-def _drop_repeated(table: CanonicalTable, at: NDArray[np.intp], column: str, notes: Quarantine) -> NDArray[np.intp]:
-    codes, names = pd.factorize(table.columns[column])
-    keys = at.astype(np.int64) * (len(names) + 1) + codes
-    repeated = pd.Series(keys).duplicated().to_numpy() & (codes >= 0)
-    rows = np.flatnonzero(repeated)
-    table.refuse("duplicate_key", rows, column, table.columns[column][rows].tolist(), "is there already", notes)
-    table.keep(~repeated)
-    return at[~repeated]
-
-
-def find_vehicles(
-    users: CanonicalTable, vehicles: CanonicalTable, at: Mapping[str, NDArray[np.intp]], notes: Quarantine
-) -> NDArray[np.int64]:
-    """Position of every user's vehicle, by accident and vehicle name, shape (users,); -1 where there is none."""
-    vehicle_codes, user_codes = _encode_vehicle_names(vehicles, users)
-    width = int(max(vehicle_codes.max(initial=0), user_codes.max(initial=0))) + 1
-    named = np.flatnonzero(vehicle_codes >= 0)
-    keys = at["vehicules"][named].astype(np.int64) * width + vehicle_codes[named]
-    wanted = np.where(user_codes < 0, -1, at["usagers"].astype(np.int64) * width + user_codes)
-    found = pd.Index(keys).get_indexer(pd.Index(wanted))
-    position = np.where(found < 0, -1, np.append(named, -1)[found])
-    missing = np.flatnonzero(position < 0)
-    names = [str(users.columns["id_vehicule"][row] or users.columns["num_veh"][row]) for row in missing]
-    users.repair("no_vehicle", missing, "id_vehicule", names, "is not a vehicle of the accident", notes)
-    return position.astype(np.int64)
 
 
 def report_missing_roads(accidents: CanonicalTable, place_of: NDArray[np.int64], notes: Quarantine) -> None:
     """Add accidents without a row in `lieux` (`place_of` is -1, shape (accidents,)) to the quarantine."""
     missing = np.flatnonzero(place_of < 0)
-    values = [str(number) for number in accidents.columns["Num_Acc"][missing].tolist()]
-    accidents.repair("no_place", missing, "Num_Acc", values, "has no row in lieux", notes)
+    accidents.repair(
+        "no_place", missing, "Num_Acc", accidents.read_texts("Num_Acc", missing), "has no row in lieux", notes
+    )
 
 
 def find_known_severity(users: CanonicalTable, notes: Quarantine) -> NDArray[np.bool_]:
     """Whether each user has one of the four severities, shape (users,); others are refused but stay in the context."""
     known = users.columns["grav"] > 0
     rows = np.flatnonzero(~known)
-    raw = users.raw.columns["grav"]
-    positions = np.searchsorted(users.raw.line, users.line[rows])
-    values = [raw[int(row)].as_py().strip() for row in positions]
-    users.refuse("severity", rows, "grav", values, f"is not in {FIELDS['grav'].allowed}", notes)
+    users.refuse("severity", rows, "grav", users.read_texts("grav", rows), f"is not in {FIELDS['grav'].allowed}", notes)
     return known

@@ -46,8 +46,12 @@ RULES: Final = MappingProxyType(
             QuarantineRule("open_quote", REFUSED, "row kept in quarantine", _CORRECT),
             QuarantineRule("stray_quote", REPAIRED, "quotes dropped", _REPORT),
             QuarantineRule("bad_encoding", REPAIRED, "byte read as Windows-1252", _REPORT),
+            QuarantineRule("double_encoding", REPAIRED, "letters restored", "use the file as published"),
             QuarantineRule(
                 "unknown_column", REPAIRED, "column not read", "add it to the codebook and the schema if it matters"
+            ),
+            QuarantineRule(
+                "other_form", REPAIRED, "read in that form", "no action needed; the published files are safer to use"
             ),
             QuarantineRule("bad_key", REFUSED, "row kept in quarantine", _CORRECT),
             QuarantineRule("duplicate_key", REFUSED, "first row kept, this one in quarantine", _CORRECT),
@@ -55,9 +59,16 @@ RULES: Final = MappingProxyType(
             QuarantineRule(
                 "no_vehicle", REPAIRED, "road user kept with an unknown vehicle", "add the vehicle to vehicules"
             ),
+            QuarantineRule("lost_digits", REPAIRED, "id removed", "save the ids as text, or use the file as published"),
+            QuarantineRule("other_key", REPAIRED, "vehicle found by num_veh", "use the ids as published"),
+            QuarantineRule("shared_key", REPAIRED, "id removed", "use the ids as published"),
+            QuarantineRule("different_keys", REPAIRED, "vehicle found by id_vehicule", "use the ids as published"),
             QuarantineRule("no_place", REPAIRED, "accident kept with an unknown road", "add the accident to lieux"),
             QuarantineRule(
-                "severity", REFUSED, "row kept in quarantine", "none: rows of unknown severity are not used in training"
+                "severity",
+                REFUSED,
+                "row kept in quarantine",
+                "fill in grav; rows without it are not used in training",
             ),
             QuarantineRule("wrong_year", REFUSED, "row kept in quarantine", "move the row to the file of its year"),
             QuarantineRule("not_filled_in", REPAIRED, "read as unknown", "none: the official description reads it so"),
@@ -106,7 +117,7 @@ class Quarantine:
         numbers = [-1] * count if num_acc is None else num_acc
         raws = [""] * count if raw is None else raw
         for line, value, reason, number, text in zip(lines, values, reasons, numbers, raws, strict=True):
-            subject = f"{column} = {value} " if column else ""
+            subject = f"{column} = {value} " if value else f"{column} is empty, which " if column else ""
             message = f"{file} line {line}: {subject}{reason}; {spec.outcome}."
             position = (self.year, table, file, int(line), int(number), column, value)
             self.rows.append((*position, rule, spec.disposition, message, spec.remediation, text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from accident_reco.models.accidents.data.schema import COLUMNS, OLD_ONLY, OPTION
 # Columns with nearly as many distinct values as rows, which are not dictionary-encoded.
 _UNENCODED = frozenset({"Num_Acc", "id_usager", "id_vehicule", "lat", "long", "adr"})
 
+MIXED = "UTF-8 with bytes of Windows-1252"
+
 
 class UnreadableFile(ValueError):
     """A file is not a file of its table; the message states what was found and what was expected."""
@@ -29,7 +32,7 @@ class UnreadableFile(ValueError):
 
 @dataclass
 class RawTable:
-    """Columns of one file as text, one entry per accepted line."""
+    """Columns of one file as text, one entry per accepted line. `layout` states encoding and separator."""
 
     table: str
     file: str
@@ -38,39 +41,85 @@ class RawTable:
     rows_in: int
     text: bytes
     starts: NDArray[np.int64]
+    layout: str = ""
 
     def raw(self, lines: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """The text of physical lines (1-based)."""
         return [self.text[self.starts[n - 1] : self.starts[n] - 1].decode("utf-8") for n in lines]
 
 
-def decode(data: bytes) -> tuple[bytes, list[int]]:
-    """UTF-8 text with LF line ends, and the numbers of lines with bytes that were not UTF-8 and read as Windows-1252.
-
-    Accepts UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
-    """
-    bad_lines: list[int] = []
+def detect_encoding(data: bytes) -> str:
+    """`UTF-8`, `UTF-8 with BOM`, `UTF-16`, `Windows-1252`, or `UTF-8 with bytes of Windows-1252`."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        data = data.decode("utf-16", errors="replace").encode()
-    elif len(data) > 3 and (data[1] == 0 or data[0] == 0) and data[:200].count(0) >= len(data[:200]) // 3:
-        data = data.decode("utf-16-le" if data[1] == 0 else "utf-16-be", errors="replace").encode()
-    elif data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return "UTF-16"
+    if len(data) > 3 and (data[1] == 0 or data[0] == 0) and data[:200].count(0) >= len(data[:200]) // 3:
+        return "UTF-16"
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("utf-8", errors="surrogateescape")
         invalid = sum("\udc80" <= letter <= "\udcff" for letter in text)
         valid = sum(letter > "\x7f" for letter in text) - invalid
-        if valid > invalid:
-            bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
-            text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
-            data = text.encode()
-        else:
-            data = data.decode("cp1252", errors="replace").encode()
+        return MIXED if valid > invalid else "Windows-1252"
+    return "UTF-8 with BOM" if data.startswith(b"\xef\xbb\xbf") else "UTF-8"
+
+
+def decode(data: bytes, encoding: str | None = None) -> tuple[bytes, list[int]]:
+    """UTF-8 text with LF line ends, and the numbers of lines with bytes that were not UTF-8 and read as Windows-1252.
+
+    Accepts UTF-8 and UTF-16 with or without BOM, Windows-1252 / Latin-1, LF, CRLF and CR.
+
+    Args:
+        encoding: what `detect_encoding` returns for the data, where that is known already.
+    """
+    bad_lines: list[int] = []
+    encoding = encoding or detect_encoding(data)
+    if encoding == "UTF-16":
+        known = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        data = data.decode("utf-16" if known else "utf-16-le" if data[1] == 0 else "utf-16-be", "replace").encode()
+    elif data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if encoding == MIXED:
+        text = data.decode("utf-8", errors="surrogateescape")
+        bad_lines = [n for n, row in enumerate(text.split("\n"), 1) if any("\udc80" <= c <= "\udcff" for c in row)]
+        text = "".join(_decode_cp1252(letter) if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+        data = text.encode()
+    elif encoding == "Windows-1252":
+        data = data.decode("cp1252", errors="replace").encode()
     return data, bad_lines
+
+
+def repair_double_encoding(text: bytes) -> tuple[bytes, list[int]]:
+    """Undo UTF-8 that was read as Windows-1252 and saved again (`Ã‰` for `É`); also the numbers of repaired lines.
+
+    Only lines that are valid UTF-8 once more are changed: in `PÂTURE` the letter is what it seems to be.
+    """
+    if not any(mark in text for mark in (b"\xc3\x83", b"\xc3\x82")):
+        return text, []
+    parts, starts, done = [], [], 0
+    for mark in re.finditer(rb"\xc3[\x82\x83]", text):
+        if mark.start() < done:
+            continue
+        start, end = text.rfind(b"\n", 0, mark.start()) + 1, text.find(b"\n", mark.start())
+        line = text[start : end if end >= 0 else len(text)]
+        try:
+            once = b"".join(_encode_cp1252(letter) for letter in line.decode("utf-8"))
+            once.decode("utf-8")
+        except UnicodeError:
+            once = line
+        parts += [text[done:start], once]
+        done = start + len(line)
+        if once != line:
+            starts.append(start)
+    ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == 10) if starts else np.empty(0, np.int64)
+    return b"".join([*parts, text[done:]]), [int(np.searchsorted(ends, start)) + 1 for start in starts]
+
+
+def _encode_cp1252(letter: str) -> bytes:
+    # Five bytes have no letter in Windows-1252 and are kept as control characters.
+    return letter.encode("latin-1") if "\x80" <= letter <= "\x9f" else letter.encode("cp1252")
 
 
 def _decode_cp1252(surrogate: str) -> str:
@@ -86,12 +135,17 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine, optional: 
     Raises:
         UnreadableFile: the file is empty or its header is not that of the table.
     """
-    text, recoded = decode(data)
+    encoding = detect_encoding(data)
+    text, recoded = decode(data, encoding)
+    text, twice = repair_double_encoding(text)
     if not text.endswith(b"\n"):
         text += b"\n"
     buffer = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(buffer == 10)
     starts = np.concatenate([[0], ends + 1]).astype(np.int64)
+    if twice:
+        reason = f"is UTF-8 that was read as Windows-1252 and saved again, like {len(twice):,} lines of the file"
+        notes.add("double_encoding", table, file, twice[:1], "", [""], reason)
     header, separator, names = _parse_header(text[: ends[0]], table, file, notes, optional)
     if recoded:
         notes.add("bad_encoding", table, file, recoded, "", [""] * len(recoded), "has a byte that is not UTF-8")
@@ -99,7 +153,9 @@ def read_table(data: bytes, table: str, file: str, notes: Quarantine, optional: 
     keep = np.diff(starts) > 1
     keep[0] = False
     rows_in = int(keep.sum())
-    raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts)
+    shown = {"\t": "tabs"}.get(separator, f"'{separator}'")
+    layout = f"{encoding}, separated by {shown}"
+    raw = RawTable(table, file, {}, np.empty(0, np.int32), rows_in, text, starts, layout)
     if b"\0" in text:
         broken = np.add.reduceat(buffer == 0, starts[:-1]).astype(bool) & keep
         keep &= ~broken
@@ -199,14 +255,13 @@ def _refuse(raw: RawTable, rule: str, lines: NDArray[np.intp], why: str | list[s
 
 
 def _join_lines(text: bytes, starts: NDArray[np.int64], keep: NDArray[np.bool_], replaced: dict[int, bytes]) -> bytes:
-    """The accepted lines without the header, joined from stretches that are as long as possible."""
-    breaks = np.flatnonzero(~keep).tolist() + list(replaced)
-    parts, begin = [], 1
-    for index in sorted(breaks):
-        if index >= begin:
-            parts += [text[starts[begin] : starts[index]], replaced.get(index, b"")]
-            begin = index + 1
-    return b"".join([*parts, text[starts[begin] :]])
+    """The accepted lines, joined from stretches that are as long as possible."""
+    unchanged = keep.copy()
+    unchanged[list(replaced)] = False
+    edges = np.flatnonzero(np.diff(unchanged.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    parts = {int(begin): text[starts[begin] : starts[end]] for begin, end in edges}
+    parts.update({index: line for index, line in replaced.items() if keep[index]})
+    return b"".join(parts[index] for index in sorted(parts))
 
 
 def _parse(body: bytes, separator: str, header: list[str], names: dict[str, str]) -> dict[str, pa.Array]:

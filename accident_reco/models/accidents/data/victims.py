@@ -5,8 +5,8 @@ No road user is lost or duplicated: rows in = rows out + refused, in every table
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.adapters import CanonicalTable, read_canonical
+from accident_reco.models.accidents.data.adapters import CanonicalTable, refuse_lost_numbers, to_canonical
 from accident_reco.models.accidents.data.coordinates import repair_coordinates
+from accident_reco.models.accidents.data.eras import collect_evidence, decide_era
 from accident_reco.models.accidents.data.integrity import (
     count_identical_users,
     drop_duplicate_users,
-    drop_duplicate_vehicles,
     find_known_severity,
-    find_vehicles,
     keep_accidents,
     link_to_accidents,
     report_missing_roads,
@@ -29,9 +28,10 @@ from accident_reco.models.accidents.data.integrity import (
 )
 from accident_reco.models.accidents.data.lieux import rank_in_accident, select_main_roads
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.reading import RawTable
+from accident_reco.models.accidents.data.reading import RawTable, read_table
 from accident_reco.models.accidents.data.repairs import repair_birth_years, repair_dates
 from accident_reco.models.accidents.data.schema import COLUMNS, OPTIONAL, VICTIM_COLUMNS, get_dtype
+from accident_reco.models.accidents.data.vehicle_keys import drop_duplicate_vehicles, find_vehicles
 from accident_reco.models.accidents.features.context import build_accident_context
 
 Columns = dict[str, NDArray[Any]]
@@ -66,6 +66,7 @@ class AccidentYear:
     counts: dict[str, TableCount]
     eras: dict[str, str]
     identical_users: int = 0
+    layouts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,8 +95,7 @@ def merge_for_scoring(files: Mapping[str, RawFile]) -> ScoredTables:
         UnreadableFile: a file is empty or not a file of its table.
     """
     notes = Quarantine(lists_not_filled_in=True)
-    optional = OPTIONAL | {"grav"}
-    tables = {name: read_canonical(files[name].data, name, files[name].name, notes, optional) for name in TABLES}
+    tables = _read_tables(files, notes, None, OPTIONAL | {"grav"})
     keep_accidents(tables["caracteristiques"], None, notes)
     accidents, users = tables["caracteristiques"], tables["usagers"]
     orphans = np.setdiff1d(users.columns["Num_Acc"], accidents.columns["Num_Acc"])
@@ -115,10 +115,10 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Acci
         year: rows of other years are refused; None: no check.
 
     Raises:
-        UnreadableFile: a file is empty or not a file of its table.
+        UnreadableFile: a file is empty or not a file of its table, or the files are not of one era.
     """
     notes = Quarantine(-1 if year is None else year)
-    tables = {name: read_canonical(files[name].data, name, files[name].name, notes) for name in TABLES}
+    tables = _read_tables(files, notes, year)
     accidents, places, vehicles, users = (tables[name] for name in TABLES)
     keep_accidents(accidents, year, notes)
     merge = _Merge(tables, notes)
@@ -140,8 +140,20 @@ def build_victims(files: Mapping[str, RawFile], year: int | None = None) -> Acci
         quarantine=notes.to_frame(),
         counts=counts,
         eras={name: table.era for name, table in tables.items()},
+        layouts={name: table.raw.layout for name, table in tables.items()},
         identical_users=merge.identical_users,
     )
+
+
+def _read_tables(
+    files: Mapping[str, RawFile], notes: Quarantine, year: int | None, optional: Set[str] = OPTIONAL
+) -> dict[str, CanonicalTable]:
+    """The four files in the layout of one era."""
+    raw = {name: read_table(files[name].data, name, files[name].name, notes, optional) for name in TABLES}
+    for table in raw.values():
+        refuse_lost_numbers(table)
+    era = decide_era([collect_evidence(table) for table in raw.values()], year)
+    return {name: to_canonical(raw[name], era, notes) for name in TABLES}
 
 
 class _Merge:

@@ -1,18 +1,13 @@
-"""The protocol of sources of yearly files, and the recognition of yearly files by name. No storage, no Dagster."""
+"""The protocol of sources of yearly files, and the choice of files for a year. No storage, no Dagster."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, Final, Protocol
+from typing import IO, Protocol
 
 from accident_reco.models.accidents.codebook import TABLES
-
-_NAME = re.compile(
-    r"^(?P<stem>caract\w*?|carcteristiques|lieux|vehicules|usagers)[-_ ]?(?P<year>20\d\d)(?P<rest>[^/]*)\.csv$",
-    re.IGNORECASE,
-)
+from accident_reco.models.accidents.sources.naming import parse_path
 
 
 class SourceError(RuntimeError):
@@ -59,27 +54,25 @@ class Source(Protocol):
         """Warnings, such as incomplete years that are skipped."""
 
 
-def parse_file_name(name: str) -> tuple[str, int, bool] | None:
-    """Table and year of a file name, and whether it is exactly the publisher's name; None for other files.
+def group_by_year(
+    paths: Iterable[str], list_years: Callable[[str, str], Iterable[int]] | None = None
+) -> dict[int, dict[str, list[str]]]:
+    """Paths by year and table: the publisher's exact names first, then files of one year, then shorter paths.
 
-    Accepts all published spellings: `caracteristiques_2016.csv`, `carcteristiques-2021.csv`, `caract-2024.csv`.
+    Args:
+        list_years: years of the rows of a file (path, table) whose name states none or several; None: such files are
+            left out.
     """
-    match = _NAME.match(name)
-    if match is None:
-        return None
-    stem = match["stem"].lower()
-    table = "caracteristiques" if stem.startswith("car") else stem
-    return table, int(match["year"]), match["rest"] == ""
-
-
-def group_by_year(names: Iterable[str]) -> dict[int, dict[str, list[str]]]:
-    """Paths by year and table, the publisher's exact names first, then shorter paths."""
-    found: dict[int, dict[str, list[tuple[bool, int, str]]]] = {}
-    for path in names:
-        known = parse_file_name(path.rstrip("/").rsplit("/", 1)[-1])
-        if known is not None:
-            table, year, own = known
-            found.setdefault(year, {}).setdefault(table, []).append((not own, len(path), path))
+    found: dict[int, dict[str, list[tuple[bool, bool, int, str]]]] = {}
+    for path in paths:
+        named = parse_path(path)
+        if named is None:
+            continue
+        several = named.year is None
+        years = [named.year] if named.year is not None else list_years(path, named.table) if list_years else []
+        for year in years:
+            rank = (not named.exact, several, len(path), path)
+            found.setdefault(year, {}).setdefault(named.table, []).append(rank)
     return {
         year: {table: [path for *_, path in sorted(paths)] for table, paths in tables.items()}
         for year, tables in sorted(found.items())
@@ -99,6 +92,3 @@ def select_complete_years(found: dict[int, dict[str, list[str]]]) -> tuple[dict[
         spare = {paths[0]: ", ".join(paths[1:]) for paths in tables.values() if paths[1:]}
         notes += [f"{year}: {read} is read, {others} is not" for read, others in spare.items()]
     return years, notes
-
-
-EXPECTED_FILES: Final = "caract…-YYYY.csv, lieux-YYYY.csv, vehicules-YYYY.csv and usagers-YYYY.csv of one year"

@@ -3,123 +3,130 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from accident_reco.models.accidents.sources.base import (
-    EXPECTED_FILES,
-    Fetched,
-    SourceError,
-    group_by_year,
-    select_complete_years,
-)
-from accident_reco.storage.download import CHUNK, Downloader, DownloadError, spool
+from accident_reco.models.accidents.data.reading import UnreadableFile
+from accident_reco.models.accidents.data.several_years import count_years, select_year
+from accident_reco.models.accidents.sources.base import Fetched, SourceError, group_by_year, select_complete_years
+from accident_reco.models.accidents.sources.listing import Listing
+from accident_reco.models.accidents.sources.naming import EXPECTED_FILES, list_near_misses, parse_path
+from accident_reco.storage.download import Downloader, spool
 
-MAX_FILES = 100_000
-MAX_PAGES = 200
+# Years of the rows of files of several years, or why there are none, by label and stamp: read again when they change.
+_YEARS: dict[tuple[str, str], tuple[tuple[int, ...], str]] = {}
+_MAX_REMEMBERED = 1_000
 
 
 class DirectorySource:
-    """A directory with published files at any depth. Years without all four files are skipped."""
+    """A directory with published files at any depth. Years without all four files are skipped.
+
+    A file of several years is a file of each: the rows of one year are fetched.
+    """
 
     data_source = "directory"
 
     def __init__(self, location: str, downloader: Downloader | None = None) -> None:
-        self.location = location.rstrip("/") or "/"
-        scheme = urlsplit(location).scheme
-        self._http = scheme in ("http", "https")
-        self._downloader = downloader or Downloader(trusted={urlsplit(location).netloc} if self._http else set())
+        parts = urlsplit(location)
+        trusted = {parts.netloc} if parts.scheme in ("http", "https") else set()
+        self.listing = Listing(location, downloader or Downloader(trusted=trusted))
+        self.location = self.listing.location
+        self._unreadable: list[str] = []
 
     @cached_property
-    def _fs(self) -> tuple[Any, str]:
-        import fsspec
-
-        return fsspec.core.url_to_fs(self.location if "://" in self.location else str(Path(self.location).resolve()))
-
-    @cached_property
-    def _listing(self) -> dict[str, str]:
-        """Path → size and time of the file, which change with it; empty for http."""
-        if self._http:
-            return dict.fromkeys(self._pages(), "")
-        fs, root = self._fs
-        if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; give a directory or URL that holds {EXPECTED_FILES}")
-        found = {}
-        for path, info in fs.find(root, detail=True).items():
-            if path.lower().endswith(".csv"):
-                stamp = info.get("ETag") or info.get("mtime") or info.get("LastModified") or ""
-                found[path] = f"{info.get('size')}:{stamp}"
-            if len(found) > MAX_FILES:
-                raise SourceError(f"{self.location} holds more than {MAX_FILES:,} CSV files; give a narrower directory")
-        return found
-
-    def _pages(self) -> Iterator[str]:
-        """CSV addresses linked from the index pages below the address."""
-        base = self.location + "/"
-        todo, seen = [base], {base}
-        while todo:
-            page = todo.pop()
-            try:
-                with self._downloader.get(page).stream as stream:
-                    text = stream.read().decode("utf-8", errors="replace")
-            except DownloadError as error:
-                raise SourceError(f"{page} cannot be listed: {error}") from error
-            for link in re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", text, flags=re.IGNORECASE):
-                try:
-                    target = urljoin(page, link).split("#")[0].split("?")[0]
-                except ValueError:  # a link that is no address leads nowhere
-                    continue
-                if not target.startswith(base) or target in seen:
-                    continue
-                seen.add(target)
-                if target.lower().endswith(".csv"):
-                    yield target
-                elif target.endswith("/") and len(seen) < MAX_PAGES:
-                    todo.append(target)
+    def _labels(self) -> dict[str, str]:
+        """Path below the location → label."""
+        return {self.listing.relative(label): label for label in self.listing.stamps}
 
     @cached_property
     def _found(self) -> tuple[dict[int, dict[str, str]], list[str]]:
-        years, notes = select_complete_years(group_by_year(self._listing))
+        years, notes = select_complete_years(self.list_files())
+        notes += [*self._unreadable, *self.listing.notes, *list_near_misses(self._labels)]
         if not years:
             seen = "; ".join(notes) or "no such file at all"
             raise SourceError(f"no complete year in {self.location}: looked for {EXPECTED_FILES}, at any depth; {seen}")
         return years, notes
+
+    def paths(self) -> list[str]:
+        """Paths of all files below the location.
+
+        Raises:
+            SourceError: the location does not exist, or holds too many files.
+        """
+        return list(self._labels)
+
+    def list_files(self) -> dict[int, dict[str, list[str]]]:
+        """Paths by year and table, of incomplete years too, the one that is read first."""
+        return group_by_year(self._labels, self._list_years)
+
+    def unreadable(self) -> list[str]:
+        """Notes on files of several years that could not be read, once they were listed."""
+        return list(self._unreadable)
+
+    def _list_years(self, path: str, table: str) -> Iterable[int]:
+        """Years of the rows of a file; none, with a note, for one that cannot be read."""
+        label = self._labels[path]
+        key = (label, self.listing.stamps[label])
+        if key not in _YEARS or not key[1]:
+            if len(_YEARS) >= _MAX_REMEMBERED:
+                _YEARS.clear()
+            _YEARS[key] = self._count_years(label, path, table)
+        years, problem = _YEARS[key]
+        if problem and problem not in self._unreadable:
+            self._unreadable.append(problem)
+        return years
+
+    def _count_years(self, label: str, path: str, table: str) -> tuple[tuple[int, ...], str]:
+        """Years of the rows of a file, or none and why it is not read."""
+        try:
+            years = tuple(count_years(self._read(label), table, path))
+        except (UnreadableFile, SourceError) as error:
+            return (), f"{path} is not read: {error}"
+        return years, "" if years else f"{path} is not read: none of its rows has an accident number"
+
+    def _read(self, label: str) -> bytes:
+        with self.listing.open(label)[0] as stream:
+            return stream.read()
 
     def years(self) -> list[int]:
         """Complete years."""
         return list(self._found[0])
 
     def notes(self) -> list[str]:
-        """Years and files that are skipped."""
+        """Years and files that are skipped, and files whose names are nearly those of yearly files."""
         return list(self._found[1])
 
     def fingerprint(self, year: int) -> str:
         """Hash of paths, sizes and times of the year's files."""
-        files = sorted(self._files(year).values())
-        return hashlib.sha256("\n".join(f"{path} {self._listing[path]}" for path in files).encode()).hexdigest()[:16]
+        files = sorted(self._labels[path] for path in self._files(year).values())
+        lines = [f"{label} {self.listing.stamps[label]}" for label in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def is_current(self) -> bool:
         """Always: the files themselves are listed."""
         return True
 
     def fetch(self, year: int, table: str) -> Fetched:
-        """One file, streamed."""
-        path = self._files(year)[table]
-        name = unquote(path.rsplit("/", 1)[-1])
-        if self._http:
-            try:
-                got = self._downloader.get(path)
-            except DownloadError as error:
-                raise SourceError(f"{path} cannot be fetched: {error}") from error
-            return Fetched(name, path, got.stream, got.sha256, got.size)
-        fs, _ = self._fs
-        with fs.open(path, "rb") as file:
-            stream, sha256, size = spool(_read_chunks(file))
-        return Fetched(name, fs.unstrip_protocol(path), stream, sha256, size)
+        """One file, unpacked; of a file of several years the rows of this one."""
+        return self.fetch_path(self._files(year)[table], year, table)
+
+    def fetch_path(self, path: str, year: int, table: str) -> Fetched:
+        """The file of a path, likewise.
+
+        Raises:
+            SourceError: it cannot be fetched, unpacked or split.
+        """
+        label = self._labels[path]
+        name, address = path.replace("#", "/").rsplit("/", 1)[-1], self.listing.address(label)
+        named = parse_path(path)
+        if named is not None and named.year is not None:
+            return Fetched(name, address, *self.listing.open(label))
+        try:
+            rows = select_year(self._read(label), table, path, year)
+        except UnreadableFile as error:
+            raise SourceError(str(error)) from error
+        return Fetched(name, f"{address}#{year}", *spool([rows]))
 
     def _files(self, year: int) -> dict[str, str]:
         years = self._found[0]
@@ -128,8 +135,3 @@ class DirectorySource:
                 f"{year} is not in {self.location}: complete years there are {', '.join(map(str, years))}"
             )
         return years[year]
-
-
-def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import unquote
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.sources.base import Fetched, SourceError, parse_file_name
-from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError
+from accident_reco.models.accidents.sources.base import Fetched, SourceError
+from accident_reco.models.accidents.sources.naming import parse_file_name
+from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, find_web_page
 
 API: Final = "https://www.data.gouv.fr/api/1/datasets/"
 STABLE: Final = "https://www.data.gouv.fr/fr/datasets/r/"
 SLUG: Final = "bases-de-donnees-annuelles-des-accidents-corporels-de-la-circulation-routiere-annees-de-2005-a-{year}"
+DATASET_ID: Final = "53698f4ca3a729239d2036df"
+"""Id of the dataset, which stays when its slug changes."""
 HOSTS: Final = ("data.gouv.fr",)
 FIRST_SLUG: Final = 2019
 
@@ -81,11 +85,15 @@ class OfficialSource:
         self._api, self._stable, self._latest = api, stable, latest
         self._notes: list[str] = []
         self._listing_failed = False
+        self.listed_at = ""
+        """Address whose answer is used; "" before, and where the API failed."""
+        self.entries: list[dict[str, Any]] = []
+        """Resources as the API lists them."""
 
     @cached_property
     def _resources(self) -> dict[int, dict[str, Resource]]:
         try:
-            listed = self._listed()
+            listed = self.entries = self._listed()
         except (DownloadError, ValueError, RecursionError) as error:
             self._listing_failed = True
             self._notes.append(f"the API of data.gouv.fr did not answer ({error}); the stable links are used instead")
@@ -98,15 +106,18 @@ class OfficialSource:
             }
         found: dict[int, dict[str, Resource]] = {}
         for entry in listed:
-            resource = _parse_resource(entry)
+            resource = parse_resource(entry)
             known = parse_file_name(resource.name) if resource is not None else None
-            if resource is None or known is None or not known[2]:
+            if resource is None or known is None:
                 continue
             table, year, _ = known
             before = found.setdefault(year, {}).get(table)
-            # A corrected file may be listed beside the one it replaces: the later one is used.
-            if before is None or before.modified < resource.modified:
+            # The publisher's own name first; a corrected file may be listed beside the one it replaces: the later one.
+            if before is None or _rank(before) < _rank(resource):
                 found[year][table] = resource
+        renamed = [f.name for files in found.values() for f in files.values() if not _rank(f)[0]]
+        if renamed:
+            self._notes.append(f"names that are new, but recognised: {', '.join(sorted(renamed)[:8])}")
         for year in sorted(found):
             missing = [table for table in TABLES if table not in found[year]]
             if missing:
@@ -122,19 +133,25 @@ class OfficialSource:
             ValueError: the answer has another format.
         """
         failure: DownloadError | None = None
-        for year in range(self._latest(), FIRST_SLUG - 1, -1):
-            url = self._api + SLUG.format(year=year) + "/"
+        editions = [SLUG.format(year=year) for year in range(self._latest(), FIRST_SLUG - 1, -1)]
+        for edition in [*editions, DATASET_ID]:
+            url = f"{self._api}{edition}/"
             try:
-                with self._downloader.get(url).stream as stream:
-                    answer = json.load(stream)
+                body = self._downloader.get(url)
             except DownloadError as error:
                 if "answered 404" not in str(error) and "answered 410" not in str(error):
                     raise
                 failure = error
                 continue
+            with body.stream as stream:
+                page = find_web_page(body)
+                if page is not None:
+                    raise ValueError(f"{url} answered {page}")
+                answer = json.load(stream)
             resources = answer.get("resources") if isinstance(answer, dict) else None
             if not isinstance(resources, list):
                 raise ValueError(f"{url} answered without a list of resources")
+            self.listed_at = url
             return [entry for entry in resources if isinstance(entry, dict)]
         raise failure or DownloadError(f"{self._api}: no edition of the dataset since {FIRST_SLUG}")
 
@@ -158,11 +175,19 @@ class OfficialSource:
         """False if the API is unavailable, since stable links do not show corrections."""
         return bool(self._resources) and not self._listing_failed
 
+    def resources(self, year: int) -> dict[str, Resource]:
+        """The files of a year, by table.
+
+        Raises:
+            SourceError: the year is not published with all four.
+        """
+        return dict(self._files(year))
+
     def fetch(self, year: int, table: str) -> Fetched:
         """One file, verified by its published checksum."""
         resource = self._files(year)[table]
         try:
-            got = self._downloader.get(resource.url, lambda body: _find_checksum_mismatch(body, resource.checksum))
+            got = self._downloader.get(resource.url, lambda body: _find_problem(body, resource.checksum))
         except DownloadError as error:
             raise SourceError(f"{table} of {year} cannot be fetched: {error}") from error
         return Fetched(resource.name, resource.url, got.stream, got.sha256, got.size)
@@ -175,17 +200,34 @@ class OfficialSource:
         return self._resources[year]
 
 
-def _parse_resource(entry: dict[str, Any]) -> Resource | None:
+def _rank(resource: Resource) -> tuple[bool, str]:
+    """Order of two files of one year and table: the better one is larger."""
+    known = parse_file_name(resource.name)
+    return known is not None and known[2], resource.modified
+
+
+def parse_resource(entry: dict[str, Any]) -> Resource | None:
+    """A yearly file of the API's list, recognised by its title or its address; None for other resources."""
     url = entry.get("url")
     if not isinstance(url, str):
         return None
-    names = [str(entry.get("title") or "").strip(), url.rsplit("/", 1)[-1]]
-    name = next((name for name in names if parse_file_name(name)), None)
-    if name is None:
+    title = str(entry.get("title") or "").strip()
+    is_csv = str(entry.get("format") or "csv").lower() == "csv"
+    names = [title, unquote(url.split("?")[0].rsplit("/", 1)[-1]), *([f"{title}.csv"] if is_csv else [])]
+    known = [(name, parsed) for name in names if (parsed := parse_file_name(name))]
+    if not known:
         return None
+    name = max(known, key=lambda pair: pair[1][2])[0]
     checksum = entry.get("checksum")
-    published = f"{checksum.get('type')}:{checksum.get('value')}" if isinstance(checksum, dict) else ""
+    kind, value = (checksum.get("type"), checksum.get("value")) if isinstance(checksum, dict) else (None, None)
+    published = f"{kind}:{value}" if isinstance(kind, str) and isinstance(value, str) else ""
     return Resource(name, url, published.lower(), str(entry.get("last_modified") or ""))
+
+
+def _find_problem(body: Download, checksum: str) -> str | None:
+    """Why a body is not the published file: a web page, or another checksum; None if it is, as far as is published."""
+    page = find_web_page(body)
+    return f"answered {page}" if page is not None else _find_checksum_mismatch(body, checksum)
 
 
 def _find_checksum_mismatch(body: Download, checksum: str) -> str | None:

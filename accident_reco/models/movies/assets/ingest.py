@@ -92,7 +92,7 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
 
     now = int(datetime.now(UTC).timestamp())
     done = ingest.import_files(platform.warehouse, ratings, movies, record.data_source, now, progress)
-    passed, reason = check_quarantine(done.rows, done.quarantined)
+    passed, reason = check_quarantine(done.rows, done.quarantined, *done.examples[:1])
     examples = "\n".join(f"- {reason}" for reason in done.examples) or "none"
     return dg.MaterializeResult(
         metadata={
@@ -101,6 +101,7 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
             "quarantined": done.quarantined,
             "quarantined_by_rule": dg.MetadataValue.json(done.by_rule),
             "quarantine_examples": dg.MetadataValue.md(examples),
+            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in done.notes[:20]) or "none"),
             "imported_now": done.fresh,
             "data_source": record.data_source,
         },
@@ -118,17 +119,19 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
 @dg.asset_check(asset=MOVIES, blocking=True, description="The movies file is readable, has ids, titles and genres.")
 def movies_readable(platform: Platform) -> dg.AssetCheckResult:
     """Check the catalogue: without titles, or in a wrong format, it would empty every answer."""
-    from accident_reco.models.movies.data.formats import read_movies
+    from accident_reco.models.movies.data.catalogues import read_movies
+    from accident_reco.models.movies.data.published_ids import PublishedIds
 
     file, _ = raw_store.open_raw_file(platform.objects, "raw_movies")
     with file.open() as stream:
-        catalogue = read_movies(stream.read(), file.name)
+        catalogue = read_movies(stream.read(), file.name, PublishedIds())
     untitled = sum(not title for title in catalogue.title)
     with_genre = sum(bool(genres) for genres in catalogue.genres)
     return dg.AssetCheckResult(
         passed=len(catalogue) > 0 and untitled == 0 and with_genre > 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(catalogue):,} movies, {untitled} without a title, {with_genre:,} with genres",
+        description=f"{len(catalogue):,} movies, {untitled} without a title, {with_genre:,} with genres"
+        + "".join(f"; {note}" for note in catalogue.notes[:5]),
         metadata={"movies": len(catalogue), "untitled": untitled, "with_genre": with_genre},
     )
 

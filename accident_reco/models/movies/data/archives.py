@@ -1,20 +1,13 @@
-"""A fetched file, and how one is read from a zip without trusting the zip. Where files come from is in `sources`."""
+"""A fetched file, and how one is read from a zip. Where files come from is in `sources`."""
 
 from __future__ import annotations
 
-import lzma
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO
 
-from accident_reco.storage.download import CHUNK, spool
-
-MAX_UNPACKED: Final = 4 << 30
-MAX_RATIO: Final = 100
+from accident_reco.storage.archives import ArchiveError, open_zip, unpack_member
+from accident_reco.storage.download import spool
 
 
 class SourceError(RuntimeError):
@@ -39,59 +32,15 @@ def extract_member(archive: IO[bytes], url: str, names: Iterable[str], note: str
     Nothing is extracted to a path: a member's name is only compared. Raises SourceError for an invalid zip
     (damaged, encrypted, an unknown method), a member that unpacks to too much, or none or several of that name.
     """
-    with _readable(url):
-        opened = zipfile.ZipFile(archive)
-    with opened:
-        for name in names:
-            found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
-            if len(found) > 1:
-                raise SourceError(f"{url} holds {len(found)} files called {name}; use a directory instead")
-            if found:
-                return FetchedFile(name, f"{url}#{found[0].filename}", *spool(_unpack(opened, found[0], url)), note)
-    raise SourceError(f"{url} holds none of {', '.join(names)}")
-
-
-UNREADABLE: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    OverflowError,
-    RuntimeError,
-    MemoryError,
-)
-"""What zipfile and its decompressors raise for damaged, encrypted or unsupported archives."""
-
-
-@contextmanager
-def _readable(url: str) -> Iterator[None]:
-    """Turns what zipfile and its decompressors raise for damaged, encrypted or unsupported archives into SourceError.
-
-    Only for reading: an OSError of bz2 means damaged data, an OSError of writing does not.
-    """
     try:
-        yield
-    except UNREADABLE as error:
-        raise SourceError(f"{url} is not a valid zip: {error or type(error).__name__}") from error
-
-
-def _unpack(opened: zipfile.ZipFile, info: zipfile.ZipInfo, url: str) -> Iterator[bytes]:
-    # The declared size may be wrong: unpacked bytes are counted.
-    size, cap = 0, min(MAX_UNPACKED, max(info.compress_size, 1) * MAX_RATIO)
-    if info.flag_bits & 1:
-        raise SourceError(f"{url}: {info.filename} is encrypted; give a zip without password, or a directory")
-    with _readable(url):
-        member = opened.open(info)
-    with member:
-        while True:
-            with _readable(url):
-                chunk = member.read(CHUNK)
-            if not chunk:
-                return
-            size += len(chunk)
-            if size > cap:
-                raise SourceError(f"{url}: {info.filename} unpacks to more than {cap:,} bytes")
-            yield chunk
+        with open_zip(archive, url) as opened:
+            for name in names:
+                found = [info for info in opened.infolist() if info.filename.rsplit("/", 1)[-1] == name]
+                if len(found) > 1:
+                    raise SourceError(f"{url} holds {len(found)} files called {name}; use a directory instead")
+                if found:
+                    content = spool(unpack_member(opened, found[0], url))
+                    return FetchedFile(name, f"{url}#{found[0].filename}", *content, note)
+    except ArchiveError as error:
+        raise SourceError(str(error)) from error
+    raise SourceError(f"{url} holds none of {', '.join(names)}")

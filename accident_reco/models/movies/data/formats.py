@@ -1,17 +1,19 @@
-"""Reads the published MovieLens formats, recognised by header and shape, in blocks of columns.
+"""Reads rating files in blocks of columns, recognised by header and shape. Movie files are in `catalogues`.
 
-| set | ratings | movies |
-|---|---|---|
-| ml-latest, 25M, 32M | `ratings.csv` with a header, half stars | `movies.csv` with a header, UTF-8 |
-| ml-1m | `ratings.dat`, `::` between, whole stars | `movies.dat`, latin-1 |
-| ml-100k | `u.data`, tabs, whole stars | `u.item`, `|` between, 19 genre flags, latin-1 |
+| set | ratings |
+|---|---|
+| ml-latest, 20M, 25M, 32M | `ratings.csv` (also `rating.csv`) with a header, half stars |
+| ml-10m | `ratings.dat`, `::` between, half stars |
+| ml-1m | `ratings.dat`, whole stars |
+| ml-100k | `u.data`, tabs, whole stars |
+| others | four columns user, movie, rating, time with commas; times as ISO dates; ids as text |
 """
 
 import codecs
-import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO, Any
 
@@ -21,37 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from accident_reco.models.movies.data.bounds import MAX_ID
+from accident_reco.models.movies.data.bounds import MAX_ID, MIN_RATED_AT
+from accident_reco.models.movies.data.columns import RATING_NAMES, detect_header
+from accident_reco.models.movies.data.published_ids import PublishedIds
 from accident_reco.models.movies.data.quarantine import RawChunk, build_malformed
-from accident_reco.models.movies.data.ratings import Catalogue, RatingScale
+from accident_reco.models.movies.data.ratings import RatingScale
+from accident_reco.models.movies.data.times import parse_integers, parse_times
 
 BLOCK_BYTES = 8 << 20
-_MAX_DIGITS = 32
-
-# Order of the flags in u.item, from the set's u.genre.
-_FLAGS = (
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-)
-# The older sets spell one genre differently, and two have words for none.
-_SPELLINGS = {"Children's": "Children", "unknown": "", "(no genres listed)": ""}
+MAX_ODD_IDS = 0.2
+"""Share of ids that are no numbers from which the ids of a column are text."""
+MIN_IDS = 20
 
 
 class UnknownFormat(ValueError):
@@ -60,31 +42,56 @@ class UnknownFormat(ValueError):
 
 @dataclass(frozen=True)
 class RatingFormat:
-    """Layout of one of the published rating files."""
+    """Layout of a rating file.
+
+    Args:
+        name: a published file of this layout.
+        columns: the columns of a file without header, in order.
+        cells: the cells of the header, in order; () for a file without.
+    """
 
     name: str
     separator: str
-    header: bool
     scale: RatingScale
+    columns: Mapping[str, int]
+    cells: tuple[str, ...] = ()
+
+    @property
+    def header(self) -> bool:
+        """Whether the first line names the columns."""
+        return bool(self.cells)
 
 
-CSV = RatingFormat("ratings.csv", ",", True, RatingScale(0.5, 5.0, 0.5))
-DAT = RatingFormat("ratings.dat", "::", False, RatingScale(1.0, 5.0, 1.0))
-TABS = RatingFormat("u.data", "\t", False, RatingScale(1.0, 5.0, 1.0))
+HALF_STARS = RatingScale(0.5, 5.0, 0.5)
+WHOLE_STARS = RatingScale(1.0, 5.0, 1.0)
+MIN_HALF_STARS = 0.01
+"""Share of half stars from which a file without header is of a set with half stars (ml-10m has about a third)."""
+_ORDER = {"userId": 0, "movieId": 1, "rating": 2, "timestamp": 3}
+_RATING = re.compile(r"\s*\d+([.,]\d+)?\s*")
+_TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d.*|\d+(\.0*)?)\s*")
 
 
 def detect_format(first_line: str, file: str) -> RatingFormat:
     """The format of a rating file, by its first line. Raises UnknownFormat."""
-    line = first_line.strip().lstrip("\ufeff")
-    if {"userId", "movieId", "rating"} <= {name.strip().strip('"') for name in line.split(",")}:
-        return CSV
-    for layout in (DAT, TABS):
-        parts = line.split(layout.separator)
-        if len(parts) == 4 and all(part.replace(".", "", 1).isdigit() for part in parts):
-            return layout
+    line = first_line.strip("\r\n").lstrip("\ufeff")
+    header = detect_header(line, RATING_NAMES)
+    if header is not None:
+        separator, cells, columns = header
+        missing = [name for name in ("userId", "movieId", "rating") if name not in columns]
+        if missing:
+            raise UnknownFormat(
+                f"{file} line 1: no column {', '.join(missing)} (found: {', '.join(cells)[:200]}); expected is the "
+                "header userId,movieId,rating,timestamp"
+            )
+        return RatingFormat("ratings.csv", separator, HALF_STARS, columns, tuple(cells))
+    for name, separator in (("ratings.dat", "::"), ("u.data", "\t"), ("ratings.csv without header", ",")):
+        parts = [part.strip().strip('"') for part in line.split(separator)]
+        if len(parts) in (3, 4) and all(parts) and _RATING.fullmatch(parts[2]) and _TIME.fullmatch((*parts, "0")[3]):
+            columns = dict(list(_ORDER.items())[: len(parts)])
+            return RatingFormat(name, separator, WHOLE_STARS, columns)
     raise UnknownFormat(
-        f"{file}: first line {line[:80]!r} is neither the header userId,movieId,rating,timestamp nor four numbers "
-        "separated by '::' or tabs; use a MovieLens ratings.csv, ratings.dat or u.data"
+        f"{file}: first line {line[:80]!r} is neither the header userId,movieId,rating,timestamp nor user, movie, "
+        "rating and time separated by '::', tabs or commas; use a MovieLens ratings.csv, ratings.dat or u.data"
     )
 
 
@@ -96,22 +103,47 @@ class RatingReader:
     file: str
     block_bytes: int = BLOCK_BYTES
     malformed: list[pd.DataFrame] = field(default_factory=list)
+    users: PublishedIds = field(default_factory=PublishedIds)
+    movies: PublishedIds | None = None
 
     def __post_init__(self) -> None:
         self._first = self.stream.readline().removeprefix(codecs.BOM_UTF8)
         self.format = detect_format(self._first.decode("utf-8", "replace"), self.file)
+        self._maps_users: bool | None = None
+        if not self.format.header and self._has_half_stars():
+            self.format = replace(self.format, scale=HALF_STARS)
 
     @property
     def scale(self) -> RatingScale:
-        """The rating scale of the format."""
+        """The rating scale: that of the format, with half stars where the file has some."""
         return self.format.scale
 
+    @property
+    def notes(self) -> list[str]:
+        """What is not as in the published sets."""
+        notes = []
+        if "timestamp" not in self.format.columns:
+            notes.append(f"{self.file} has no column timestamp: every rating is dated 1992-01-01")
+        if self._maps_users:
+            notes.append(f"{self.file}: users are published as text and numbered in the table published_ids")
+        return notes
+
+    def _has_half_stars(self) -> bool:
+        """Whether enough ratings of a file without header are halves; the stream is where it was before."""
+        start, halves, rows, rest = self.stream.tell(), 0, 0, self._first
+        pattern = re.compile(re.escape(self.format.separator).encode() + rb"[0-4]\.50*[^0-9]")
+        while block := self.stream.read(self.block_bytes):
+            whole, _, rest = (rest + block).rpartition(b"\n")
+            halves += len(pattern.findall(whole + b"\n"))
+            rows += whole.count(b"\n") + 1
+        halves += len(pattern.findall(rest + b"\n"))
+        self.stream.seek(start)
+        return halves > MIN_HALF_STARS * (rows + 1)
+
     def __iter__(self) -> Iterator[RawChunk]:
-        names = ["userId", "movieId", "rating", "timestamp"]
-        line, rest = 1, self._first
-        if self.format.header:
-            names = [name.strip().strip('"') for name in self._first.decode("utf-8-sig").strip().split(",")]
-            line, rest = 2, b""
+        # Positions as names: a file may have two columns of one name, or one without.
+        names = [str(at) for at in range(len(self.format.cells or self.format.columns))]
+        line, rest = (2, b"") if self.format.header else (1, self._first)
         while block := self.stream.read(self.block_bytes):
             whole, newline, tail = (rest + block).rpartition(b"\n")
             rest = tail
@@ -156,8 +188,9 @@ class RatingReader:
             self.malformed.append(build_malformed(self.file, numbered, len(names)))
             lines = np.setdiff1d(lines, [number for number, _ in numbered])
         unquote = _unquote if b'"' in block else _keep
+        at = self.format.columns
         columns = {
-            name: unquote(table.column(published)) if published in names else pa.nulls(table.num_rows, pa.string())
+            name: unquote(table.column(at[published])) if published in at else pa.nulls(table.num_rows, pa.string())
             for name, published in (
                 ("user_id", "userId"),
                 ("movie_id", "movieId"),
@@ -169,11 +202,27 @@ class RatingReader:
             file=self.file,
             line=lines,
             text={name: partial(_read_text, column) for name, column in columns.items()},
-            user_id=_parse_integers(columns["user_id"]),
-            movie_id=_parse_integers(columns["movie_id"]),
-            rating=_parse_numbers(columns["rating"], np.nan),
-            rated_at=_parse_integers(columns["rated_at"]),
+            user_id=self._parse_users(columns["user_id"]),
+            movie_id=parse_integers(columns["movie_id"])
+            if self.movies is None
+            else self.movies.assign_column(columns["movie_id"]),
+            rating=_parse_numbers(self._with_points(columns["rating"]), np.nan),
+            rated_at=parse_times(columns["rated_at"])
+            if "timestamp" in at
+            else np.full(table.num_rows, MIN_RATED_AT, dtype=np.int64),
         )
+
+    def _with_points(self, column: Any) -> Any:
+        """A column of numbers with decimal points, which are commas where commas do not separate."""
+        return column if self.format.separator == "," else pc.replace_substring(column, ",", ".")
+
+    def _parse_users(self, column: Any) -> np.ndarray:
+        """Ids of users; text is numbered where the first block has more than a few ids that are no numbers."""
+        numbers = parse_integers(column)
+        if self._maps_users is None:
+            odd = (numbers < 1) | (numbers > MAX_ID)
+            self._maps_users = bool(odd.mean() > MAX_ODD_IDS) if len(odd) > MIN_IDS else bool(odd.all())
+        return self.users.assign_column(column) if self._maps_users else numbers
 
 
 def _read_text(column: Any, rows: np.ndarray) -> list[str]:
@@ -198,92 +247,3 @@ def _parse_numbers(column: Any, missing: float) -> np.ndarray:
         valid = pc.match_substring_regex(trimmed, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
         numbers = pc.cast(pc.if_else(valid, trimmed, pa.scalar(None, pa.string())), pa.float64())
     return np.array(pc.fill_null(numbers, missing), dtype=np.float64)
-
-
-def _parse_integers(column: Any) -> np.ndarray:
-    """Text to int64; -1 where it is not a whole number that fits."""
-    try:
-        return np.array(pc.fill_null(pc.cast(column, pa.int64()), -1), dtype=np.int64)
-    except pa.ArrowInvalid:
-        numbers = _parse_numbers(column, -1.0)
-        whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
-        return np.where(whole, numbers, -1).astype(np.int64)
-
-
-def read_movies(content: bytes, file: str) -> Catalogue:
-    """Read a movies file (`movies.csv`, `movies.dat` or `u.item`) into a catalogue. Raises UnknownFormat."""
-    text = _decode(content)
-    first = text.split("\n", 1)[0].strip()
-    rows: Iterator[_Movie]
-    if [name.strip('"') for name in first.split(",")[:2]] == ["movieId", "title"]:
-        rows = _parse_csv_movies(text, file)
-    elif len(first.split("::")) == 3:
-        rows = ((at, parts[0], parts[1], parts[2].split("|")) for at, parts in _split_lines(text, "::", 3, file))
-    elif len(first.split("|")) == 5 + len(_FLAGS):
-        rows = (
-            (at, parts[0], parts[1], _read_flags(parts[5:]))
-            for at, parts in _split_lines(text, "|", 5 + len(_FLAGS), file)
-        )
-    else:
-        raise UnknownFormat(
-            f"{file}: first line {first[:80]!r} is neither the header movieId,title,genres nor a row of movies.dat "
-            "(id::title::genres) or u.item (id|title|…|19 flags); use one of these"
-        )
-    return _build_catalogue(rows, file)
-
-
-_Movie = tuple[int, str, str, list[str]]
-"""Line number, id, title and genres as the file has them."""
-
-
-def _decode(content: bytes) -> str:
-    """Text from UTF-8 (newer sets) or latin-1 (older sets)."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _parse_csv_movies(text: str, file: str) -> Iterator[_Movie]:
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = next(rows)
-    try:
-        for parts in rows:
-            if parts:
-                row = dict(zip(header, _check_columns(parts, len(header), file, rows.line_num), strict=True))
-                yield rows.line_num, row["movieId"], row["title"], row.get("genres", "").split("|")
-    except csv.Error as error:
-        raise UnknownFormat(f"{file} line {rows.line_num}: {error}") from error
-
-
-def _split_lines(text: str, separator: str, columns: int, file: str) -> Iterator[tuple[int, list[str]]]:
-    # Not `splitlines`, which splits at some letters when the encoding was guessed wrong.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, _check_columns(line.rstrip("\r").split(separator), columns, file, number)
-
-
-def _check_columns(parts: list[str], columns: int, file: str, line: int) -> list[str]:
-    # An error, not quarantine: a movie that is skipped loses all its ratings.
-    if len(parts) != columns:
-        shown = " ".join(parts)[:80]
-        raise UnknownFormat(f"{file} line {line}: {len(parts)} columns where {columns} are expected: {shown!r}")
-    if any("\n" in part for part in parts):
-        raise UnknownFormat(f"{file}: a quote is not closed before line {line}: {parts[1][:80]!r}")
-    return parts
-
-
-def _read_flags(flags: list[str]) -> list[str]:
-    return [genre for genre, flag in zip(_FLAGS, flags, strict=True) if flag.strip() == "1"]
-
-
-def _build_catalogue(rows: Iterator[_Movie], file: str) -> Catalogue:
-    movies: list[tuple[int, str, str]] = []
-    for line, movie_id, title, names in rows:
-        # By length first: `int` refuses text of thousands of digits.
-        digits = movie_id.strip()
-        if not (len(digits) <= _MAX_DIGITS and digits.isascii() and digits.isdigit() and 1 <= int(digits) <= MAX_ID):
-            raise UnknownFormat(f"{file} line {line}: movie id {movie_id!r} is not a number from 1 to {MAX_ID}")
-        cleaned = (_SPELLINGS.get(name.strip(), name.strip()) for name in names)
-        movies.append((int(digits), title.strip(), "|".join(name for name in cleaned if name)))
-    return Catalogue.from_rows(movies)

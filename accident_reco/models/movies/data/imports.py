@@ -8,6 +8,7 @@ are newer than any file and stay.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,14 @@ import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from accident_reco.models.movies.data.queries import Columns
-from accident_reco.models.movies.data.tables import movies, rating_loads, rating_quarantine, rating_staging, ratings
+from accident_reco.models.movies.data.tables import (
+    movies,
+    published_ids,
+    rating_loads,
+    rating_quarantine,
+    rating_staging,
+    ratings,
+)
 from accident_reco.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -98,6 +106,21 @@ def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, da
     with warehouse.begin() as connection:
         connection.execute(delete(rating_staging))
         return int(connection.execute(insert(rating_loads).values(row).returning(rating_loads.c.load_id)).scalar_one())
+
+
+def read_published_ids(warehouse: Warehouse, kind: str) -> dict[str, int]:
+    """Numbers of ids that are published as text, of users (`user`) or movies (`movie`)."""
+    query = select(published_ids.c.published, published_ids.c.id).where(published_ids.c.kind == kind)
+    with warehouse.connect() as connection:
+        return {str(published): int(number) for published, number in connection.execute(query)}
+
+
+def write_published_ids(warehouse: Warehouse, kind: str, fresh: Mapping[str, int]) -> None:
+    """Add numbers of ids that are published as text."""
+    rows = [{"kind": kind, "published": published, "id": number} for published, number in fresh.items()]
+    for start in range(0, len(rows), CHUNK_ROWS):
+        with warehouse.begin() as connection:
+            connection.execute(insert(published_ids), rows[start : start + CHUNK_ROWS])
 
 
 def write_movies(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame) -> int:

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from accident_reco.models.movies.data import imports
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
+from accident_reco.models.movies.data.published_ids import PublishedIds
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.storage.warehouse import Warehouse
 
@@ -32,6 +34,7 @@ class ImportResult:
     fresh: bool
     by_rule: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,15 @@ def import_files(
         UnknownFormat: a file is in none of the published formats.
         ImportInterrupted: another import was started meanwhile; nothing was replaced.
     """
+    users, titles = (PublishedIds(imports.read_published_ids(warehouse, kind)) for kind in ("user", "movie"))
     with movies.open() as stream:
-        catalogue = read_movies(stream.read(), movies.name)
+        catalogue = read_movies(stream.read(), movies.name, titles)
     before = imports.find_finished_load(warehouse, ratings.sha256, movies.sha256, data_source)
     if before is not None:
         summary = imports.summarize_quarantine(warehouse, before.load_id, MAX_EXAMPLES)
-        return ImportResult(before.load_id, before.rows, before.quarantined, len(catalogue), False, *summary)
+        stored = ImportResult(before.load_id, before.rows, before.quarantined, len(catalogue), False, *summary)
+        stored.notes = list(catalogue.notes)
+        return stored
     load_id = imports.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
     rows = rejected = 0
     examples: list[str] = []
@@ -81,10 +87,11 @@ def import_files(
         rejected += len(frame)
 
     with ratings.open() as stream:
-        reader = RatingReader(stream, ratings.name)
+        reader = RatingReader(stream, ratings.name, users=users, movies=titles if catalogue.numbered else None)
         rules = RatingRules(reader.scale, np.asarray(catalogue.movie_id), now)
         for chunk in reader:
             kept, bad = rules.partition_valid(chunk)
+            imports.write_published_ids(warehouse, "user", users.take_fresh())
             imports.stage_ratings(warehouse, load_id, vars(kept))
             for frame in [bad, *reader.malformed]:
                 quarantine(frame)
@@ -97,8 +104,12 @@ def import_files(
             f"{ratings.name}: no valid rating among {rejected} rows, so nothing was replaced"
             + (f"; first: {examples[0]}" if examples else "")
         )
+    known = set(catalogue.movie_id.tolist())
+    fresh = {published: number for published, number in titles.take_fresh().items() if number in known}
+    imports.write_published_ids(warehouse, "movie", fresh)
     done = imports.finish_load(warehouse, load_id, catalogue.to_frame(), rows, rejected)
     counts = dict(rules.counts)
     if rejected > sum(counts.values()):
         counts["malformed"] = rejected - sum(counts.values())
-    return ImportResult(done.load_id, rows, rejected, len(catalogue), True, counts, examples)
+    notes = [*catalogue.notes, *reader.notes]
+    return ImportResult(done.load_id, rows, rejected, len(catalogue), True, counts, examples, notes)

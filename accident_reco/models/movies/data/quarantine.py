@@ -131,7 +131,7 @@ class RatingRules:
             "rating_scale": f"rating = {rating} is not on the scale {self.scale}",
             "timestamp_milliseconds": f"timestamp = {when} is in milliseconds, seconds are expected",
             "timestamp_future": f"timestamp = {when} lies after the import ({self.now})",
-            "timestamp_missing": f"timestamp = {when} is not a time after 1992",
+            "timestamp_missing": f"timestamp = {when} is neither seconds since 1970 nor an ISO date, from 1992 on",
             "unknown_movie": f"movie {movie} is not in the movies file",
             "duplicate": f"user {user} has already rated movie {movie} in this file; the first row counts",
         }[rule]
@@ -148,11 +148,16 @@ _RULES = (
 )
 
 
-def check_quarantine(rows: int, quarantined: int) -> tuple[bool, str]:
-    """Whether few enough rows of an import are in quarantine for its ratings to train, and the figures in words."""
+def check_quarantine(rows: int, quarantined: int, first: str = "") -> tuple[bool, str]:
+    """Whether few enough rows of an import are in quarantine for its ratings to train, and the figures in words.
+
+    Args:
+        first: reason of the first row in quarantine, with which the words begin where they are too many.
+    """
     share = quarantined / max(rows + quarantined, 1)
     reason = f"{quarantined:,} of {rows + quarantined:,} rating rows quarantined ({share:.2%}); see rating_quarantine"
-    return share <= MAX_QUARANTINED, reason
+    passed = share <= MAX_QUARANTINED
+    return passed, reason if passed or not first else f"{first}; {reason}"
 
 
 def build_malformed(file: str, lines: list[tuple[int, str]], columns: int) -> pd.DataFrame:

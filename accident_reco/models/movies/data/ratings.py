@@ -93,11 +93,18 @@ def build_pair_keys(user_id: np.ndarray, movie_id: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Movies as columns, sorted by id: title as published (year included) and genres joined by `|` ('' if none)."""
+    """Movies as columns, sorted by id: title as published (year included) and genres joined by `|` ('' if none).
+
+    Args:
+        notes: what was not as in the published sets when the file was read.
+        numbered: ids are published as text and numbered.
+    """
 
     movie_id: np.ndarray
     title: list[str]
     genres: list[str]
+    notes: tuple[str, ...] = ()
+    numbered: bool = False
 
     def __len__(self) -> int:
         return len(self.movie_id)
@@ -107,7 +114,8 @@ class Catalogue:
         """Build from (id, title, genres): sorted by id, the first of rows that share an id."""
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         unique, first = np.unique(ids, return_index=True)
-        return cls(unique, [rows[row][1] for row in first.tolist()], [rows[row][2] for row in first.tolist()])
+        titles, genres = ([rows[row][column] for row in first.tolist()] for column in (1, 2))
+        return cls(unique, titles, genres)
 
     def to_frame(self) -> pd.DataFrame:
         """The catalogue as a data frame with the year of the title (-1 where it has none)."""

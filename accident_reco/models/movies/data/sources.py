@@ -13,15 +13,21 @@ from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from accident_reco.models.movies.data.archives import FetchedFile, SourceError, extract_member
+from accident_reco.models.movies.data.listing import (
+    FILE_PAIRS,
+    FoundPair,
+    describe_expected,
+    find_pair,
+    list_near_misses,
+)
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.settings import MovieSettings
-from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, spool
+from accident_reco.storage.archives import ArchiveError, open_zip, unpack_gzip, unpack_member
+from accident_reco.storage.download import CHUNK, Download, Downloader, DownloadError, find_web_page, spool
 
-# Ratings and movies file of each published set, newest format first.
-FILE_PAIRS = (("ratings.csv", "movies.csv"), ("ratings.dat", "movies.dat"), ("u.data", "u.item"))
 OFFICIAL_URL = "https://files.grouplens.org/datasets/movielens/"
 OFFICIAL_HOSTS = ("grouplens.org",)
-"""Largest ratio of unpacked to packed size of a zip member (rating files have about 4)."""
+MAX_LISTED = 10_000
 
 
 class MovieSource(Protocol):
@@ -101,22 +107,46 @@ class DirectorySource:
         return fsspec.core.url_to_fs(self.location if "://" in self.location else str(Path(self.location).resolve()))
 
     @cached_property
-    def _names(self) -> tuple[str, str]:
+    def _pair(self) -> FoundPair:
+        """The two files: in the directory or a folder of it, else in a zip."""
         fs, root = self._fs
         if not fs.exists(root):
-            raise SourceError(f"{self.location} does not exist; use a directory or URL that holds {_list_expected()}")
-        for pair in FILE_PAIRS:
-            if all(fs.exists(f"{root}/{name}") for name in pair):
-                return pair
-        held = ", ".join(sorted(path.rsplit("/", 1)[-1] for path in fs.ls(root, detail=False))[:10]) or "nothing"
-        raise SourceError(f"{self.location} does not hold {_list_expected()}; it holds {held}")
+            raise SourceError(
+                f"{self.location} does not exist; use a directory or URL that holds {describe_expected()}"
+            )
+        paths = self.list_paths()
+        found = find_pair(paths) or find_pair(self._list_members(paths))
+        if found is None:
+            held = ", ".join(sorted(path.rsplit("/", 1)[-1] for path in paths)[:10]) or "nothing"
+            near = [f"{path.rsplit('/', 1)[-1]} (expected is {name})" for path, name in list_near_misses(paths).items()]
+            also = f"; nearly so named: {', '.join(near)}" if near else ""
+            raise SourceError(f"{self.location} does not hold {describe_expected()}; it holds {held}{also}")
+        return found
+
+    def list_paths(self) -> list[str]:
+        """Files in the directory and its folders; the location itself where it is a file."""
+        fs, root = self._fs
+        return [root] if fs.isfile(root) else [str(path) for path in fs.find(root, maxdepth=2)][:MAX_LISTED]
+
+    def _list_members(self, paths: list[str]) -> list[str]:
+        """Members of the zips among the paths, as `path#member`."""
+        fs, _ = self._fs
+        members: list[str] = []
+        for path in paths:
+            if path.lower().endswith(".zip"):
+                try:
+                    with fs.open(path, "rb") as file, open_zip(file, path) as opened:
+                        members += [f"{path}#{info.filename}" for info in opened.infolist() if not info.is_dir()]
+                except ArchiveError as error:
+                    raise SourceError(str(error)) from error
+        return members
 
     def compute_fingerprint(self) -> str:
         """Digest of sizes and times of the files; empty for an http address."""
         if self._http:
             return ""
-        fs, root = self._fs
-        infos = [fs.info(f"{root}/{name}") for name in self._names]
+        fs, _ = self._fs
+        infos = [fs.info(path.partition("#")[0]) for path in self._pair.paths]
         stamps = [f"{info['name']}:{info.get('size')}:{info.get('ETag') or info.get('mtime')}" for info in infos]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
 
@@ -138,10 +168,22 @@ class DirectorySource:
     def _fetch(self, which: int) -> FetchedFile:
         if self._http:
             return self._download(which)
-        fs, root = self._fs
-        path = f"{root}/{self._names[which]}"
-        with fs.open(path, "rb") as file:
-            return FetchedFile(self._names[which], fs.unstrip_protocol(path), *spool(_read_chunks(file)))
+        fs, _ = self._fs
+        label, name = self._pair.paths[which], self._pair.names[which]
+        path, _, member = label.partition("#")
+        try:
+            with fs.open(path, "rb") as file:
+                if member:
+                    with open_zip(file, path) as opened:
+                        content = spool(self._unpack(unpack_member(opened, opened.getinfo(member), path), member))
+                else:
+                    content = spool(self._unpack(_read_chunks(file), path))
+        except ArchiveError as error:
+            raise SourceError(str(error)) from error
+        return FetchedFile(name, fs.unstrip_protocol(label), *content)
+
+    def _unpack(self, chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
+        return unpack_gzip(chunks, path) if path.lower().endswith(".gz") else chunks
 
     def _download(self, which: int) -> FetchedFile:
         tried = []
@@ -155,7 +197,7 @@ class DirectorySource:
                     break
             else:
                 return FetchedFile(pair[which], url, got.stream, got.sha256, got.size)
-        raise SourceError(f"{self.location} does not provide {_list_expected()}: {'; '.join(tried)}")
+        raise SourceError(f"{self.location} does not provide {describe_expected()}: {'; '.join(tried)}")
 
 
 class OfficialSource:
@@ -218,7 +260,10 @@ class OfficialSource:
 
 
 def _check_md5(body: Download, md5: str) -> str | None:
-    """Difference of a body to its published md5 in words; None when they agree or none is published."""
+    """Why a body is not the published zip, in words: a web page, or another md5; None where nothing contradicts it."""
+    page = find_web_page(body)
+    if page is not None:
+        return f"answered {page}"
     digest = hashlib.md5(usedforsecurity=False)
     for chunk in _read_chunks(body.stream):
         digest.update(chunk)
@@ -231,7 +276,3 @@ def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     read: Callable[[int], bytes] = file.read
     while chunk := read(CHUNK):
         yield chunk
-
-
-def _list_expected() -> str:
-    return " or ".join(f"{ratings} with {movies}" for ratings, movies in FILE_PAIRS)

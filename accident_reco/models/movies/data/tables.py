@@ -82,4 +82,13 @@ rating_quarantine = Table(
     comment="Rating rows that were refused, with their reason",
 )
 
-TABLES = (movies, ratings, rating_staging, rating_loads, rating_quarantine)
+published_ids = Table(
+    "published_ids",
+    metadata,
+    Column("kind", String(8), primary_key=True, comment="user or movie"),
+    Column("published", Text, primary_key=True, comment="Id as the files have it, which is no number"),
+    Column("id", Integer, nullable=False, comment="Number in ratings and movies; never changes"),
+    comment="Numbers of users and movies whose published ids are text",
+)
+
+TABLES = (movies, ratings, rating_staging, rating_loads, rating_quarantine, published_ids)

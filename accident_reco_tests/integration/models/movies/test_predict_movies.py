@@ -17,7 +17,8 @@ from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.candidates.als import AlsOptions
 from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.data import queries
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Ratings

@@ -13,8 +13,8 @@ from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data.raw_store import fetch_raw_file
 from accident_reco.models.accidents.data.watch import find_changed_years
 from accident_reco.models.accidents.sources import SourceError, open_source
-from accident_reco.models.accidents.sources.base import parse_file_name
 from accident_reco.models.accidents.sources.directory import DirectorySource
+from accident_reco.models.accidents.sources.naming import parse_file_name
 from accident_reco.models.accidents.sources.official import SLUG, STABLE_IDS, OfficialSource
 from accident_reco.models.accidents.sources.sample import SampleSource, parse_years
 from accident_reco.settings import Settings
@@ -153,7 +153,15 @@ def test_official_refuses_the_loopback_by_default() -> None:
         ("lieux-2018-head.csv", ("lieux", 2018, False)),
         ("vehicules-immatricules-baac-2023.csv", None),
         ("usagers_sample.csv", None),
-        ("lieux-2023.csv.gz", None),
+        ("lieux-2023.csv.gz", ("lieux", 2023, False)),
+        ("Caractéristiques 2016.csv", ("caracteristiques", 2016, False)),
+        ("Ve\u0301hicules_2019 (1).csv", ("vehicules", 2019, False)),
+        ("2021_usagers.csv", ("usagers", 2021, False)),
+        ("2021/usagers.csv", ("usagers", 2021, False)),
+        ("baac 2021.zip#lieux.csv", ("lieux", 2021, False)),
+        ("lieux-2021.zip#data.csv", ("lieux", 2021, False)),
+        ("usagers_2005_2016.csv", None),
+        ("__MACOSX/._usagers-2023.csv", None),
     ],
 )
 def test_names(name: str, found: tuple[str, int, bool] | None) -> None:
@@ -165,8 +173,10 @@ def test_real_directory_has_2024_and_reports_skipped_years(baac_dir: Path) -> No
     """Files two levels deep are found; heads of 2018 are no year."""
     source = DirectorySource(str(baac_dir))
     assert source.years() == [2024]
-    (note,) = source.notes()
+    note, *near = source.notes()
     assert note.startswith("2018 is left out: found lieux-2018-head.csv, vehicules-2018-head.csv, but no file for")
+    expected = "is not read: its name is not that of a yearly file; expected is caract-YYYY.csv"
+    assert f"older/caracteristics_sample.csv {expected}" in near
     with source.fetch(2024, "usagers").stream as got:
         assert got.readline().startswith(b'"Num_Acc";"id_usager"')
 

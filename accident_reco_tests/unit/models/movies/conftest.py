@@ -14,7 +14,8 @@ from accident_reco.models.movies.candidates.ease import EaseOptions
 from accident_reco.models.movies.candidates.slim import SlimOptions
 from accident_reco.models.movies.candidates.stack import StackOptions
 from accident_reco.models.movies.candidates.svd import SvdOptions
-from accident_reco.models.movies.data.formats import RatingReader, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.quarantine import RatingRules
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv

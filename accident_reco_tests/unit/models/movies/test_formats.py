@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accident_reco.models.movies.data.formats import RatingReader, UnknownFormat, read_movies
+from accident_reco.models.movies.data.catalogues import read_movies
+from accident_reco.models.movies.data.formats import RatingReader, UnknownFormat
 from accident_reco.models.movies.data.quarantine import RatingRules, SeenPairs
 from accident_reco.models.movies.data.ratings import RatingScale, parse_years
 from accident_reco_tests.unit.models.movies.conftest import NOW
@@ -122,12 +123,17 @@ def test_no_byte_of_a_row_harms_the_rows_around_it() -> None:
     assert marked.user_id.tolist() == [1, 1, 2]
 
 
-def test_half_stars_are_quarantined_in_a_whole_star_set() -> None:
-    """The scale is the format's: 3.5 is valid in ratings.csv and wrong in ratings.dat."""
-    reader = RatingReader(io.BytesIO(b"1::10::4::964982703\n1::20::3.5::964982703\n"), "ratings.dat")
-    kept, rejected = RatingRules(reader.scale, np.array([10, 20]), NOW).partition_valid(next(iter(reader)))
-    assert len(kept) == 1
-    assert rejected.rule.tolist() == ["rating_scale"]
+def test_half_stars_tell_the_scale_of_files_without_header() -> None:
+    """ml-10m has half stars in ratings.dat, however late the first comes; one among many whole stars is an error."""
+    whole = b"".join(b"%d::10::4::964982703\n" % user for user in range(1, 300))
+    for halves, scale, kept in ((20, "0.5 to 5 by 0.5", 319), (1, "1 to 5 by 1", 299)):
+        content = whole + b"".join(b"%d::20::3.5::964982703\n" % user for user in range(1, halves + 1))
+        reader = RatingReader(io.BytesIO(content), "ratings.dat", block_bytes=1000)
+        assert str(reader.scale) == scale
+        rules = RatingRules(reader.scale, np.array([10, 20]), NOW)
+        parts = [rules.partition_valid(chunk) for chunk in reader]
+        assert sum(len(valid) for valid, _ in parts) == kept
+        assert sum(len(rejected) for _, rejected in parts) == 299 + halves - kept
 
 
 def test_a_pair_seen_in_an_earlier_chunk_is_a_duplicate() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,16 +138,21 @@ class RowReader:
 
     def read(self, raw: RawBlock) -> RoadUserRows:
         """Canonical rows of a block, without context but for what the file states."""
-        from accident_reco.models.accidents.data.conversion import convert_columns, convert_old_layout
+        from accident_reco.models.accidents.data.conversion import (
+            convert_columns,
+            convert_locations,
+            convert_old_layout,
+        )
 
         count = len(raw.line)
         notes = RowNotes(raw.line, raw.notes)
         numbers = self._read_numbers(raw, notes)
         if self._era is None and count:
             self._era = _decide_era(raw.columns.keys(), numbers)
-        era = self._era or SINCE_2019
+        era: Literal["since_2019", "until_2018"] = "until_2018" if self._era == UNTIL_2018 else "since_2019"
         names = [name for name in raw.columns if name not in CONTEXT_COLUMNS and name not in _OLD_COLUMNS]
         columns, problems = convert_columns(raw.columns, names, count, era)
+        convert_locations(columns, era == UNTIL_2018)
         if era == UNTIL_2018:
             convert_old_layout(columns, raw.columns)
         for name in CONTEXT_COLUMNS:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from accident_reco.models.accidents.assets.ingest import CHECKS
+from accident_reco.models.accidents.data.causes import RULES_IN_ORDER
 from accident_reco.models.accidents.data.checks import (
     CheckOutcome,
     check_freshness,
@@ -17,6 +18,7 @@ from accident_reco.models.accidents.data.checks import (
     summarise,
 )
 from accident_reco.models.accidents.data.duplicates import Duplicates
+from accident_reco.models.accidents.data.quarantine import RULES
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco_tests.support.baac import year
 
@@ -186,10 +188,32 @@ def test_summary_of_a_merged_year() -> None:
     assert summary["repaired"] == {"sexe": 1}
     assert summary["rules"] == {"code": 1, "severity": 1}
     assert summary["data_source"] == "directory"
-    assert find_data_problems({2023: summary}) == [
-        "2023: refused 25.0% of usagers; at most 2% may be",
-        "2023: 25.0% of sexe repaired",
-    ]
+    refused, repaired = find_data_problems({2023: summary})
+    assert refused == (
+        "2023: usagers-2023.csv line 3: grav = 0 is not in {1, 2, 3, 4}; row kept in quarantine; refused 25.0% of "
+        "usagers; at most 2% may be. Fix: fill in grav; rows without it are not used in training"
+    )
+    assert repaired == (
+        "2023: usagers-2023.csv line 2: sexe = 9 is not in {1, 2}; read as unknown; 25.0% of sexe repaired. "
+        "Fix: use the usagers file as published, or correct sexe in it"
+    )
+
+
+def test_cause_before_its_consequence() -> None:
+    """Accidents of another year leave their road users orphaned: the checks of both begin with the accidents."""
+    changes = {("caracteristiques", row, "an"): "2022" for row in (0, 1)}
+    built = build_victims(year(changes), 2023)
+    records = {name: {"name": name, "url": "u", "sha256": name, "size": 1, "data_source": "x"} for name in built.counts}
+    problems = find_data_problems({2023: summarise(built, 2023, records, "abc")})
+    assert len(problems) == 2
+    cause = "2023: caract-2023.csv line 2: an = 2022 is not the year of the file (2023); row kept in quarantine (2 such"
+    assert all(problem.startswith(cause) for problem in problems)
+    assert all(problem.endswith("Fix: move the row to the file of its year") for problem in problems)
+
+
+def test_every_rule_has_its_place_among_the_causes() -> None:
+    """A rule without a place would never be named as a cause."""
+    assert sorted(RULES_IN_ORDER) == sorted(RULES)
 
 
 def test_doubled_file_of_a_year_without_ids() -> None:

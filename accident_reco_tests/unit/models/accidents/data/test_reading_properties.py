@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from accident_reco.models.accidents.codebook import FIELDS, TABLES
 from accident_reco.models.accidents.data.adapters import read_canonical
 from accident_reco.models.accidents.data.quarantine import Quarantine
-from accident_reco.models.accidents.data.reading import UnreadableFile, decode, read_table
+from accident_reco.models.accidents.data.reading import UnreadableFile, decode, read_table, repair_double_encoding
 from accident_reco.models.accidents.data.schema import COLUMNS
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.sample import sample_year
@@ -35,6 +35,8 @@ def _cell(name: str) -> st.SearchStrategy[str]:
         return st.sampled_from(list(field.codes)).map(lambda code: letters.get(code, str(code))) | nothing
     if name == "hrmn":
         return st.times().map(lambda time: f"{time.hour:02d}:{time.minute:02d}")
+    if name in ("dep", "com"):
+        return st.sampled_from(["75", "2A", "01", "974"] if name == "dep" else [""])
     if field.kind == "text":
         return CELL | nothing
     if field.kind == "real":
@@ -49,6 +51,10 @@ def test_valid_values_survive(data: st.DataObject, table: str) -> None:
     names = [name for name in ROWS[table][0] if name != "Num_Acc"]
     rows = data.draw(st.lists(st.tuples(*(_cell(name) for name in names)), min_size=1, max_size=8))
     published = [{"Num_Acc": str(202300000001 + n), **dict(zip(names, row, strict=True))} for n, row in enumerate(rows)]
+    communes = {"75": "75101", "2A": "2A004", "01": "01004", "974": "97411"}
+    for cells in published:
+        if "com" in cells:
+            cells["com"] = communes.get(cells["dep"], cells["com"])
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, ["Num_Acc", *names], delimiter=";", quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writeheader()
@@ -173,6 +179,22 @@ def test_latin1_and_mixed_encodings() -> None:
     assert decode("RÉPUBLIQUE\n".encode("cp1252")) == ("RÉPUBLIQUE\n".encode(), [])
     mixed = "É\u00a0É\nÀ".encode() + b"\xc9" + "\nÉ".encode()
     assert decode(mixed) == ("É\u00a0É\nÀÉ\nÉ".encode(), [2])
+
+
+def test_letters_that_were_encoded_twice() -> None:
+    """UTF-8 read as Windows-1252 and saved again is restored line by line; a real capital with an accent stays."""
+    lines = ["RUE DE LA PÂTURE", "RUE DE L’ÉGLISE À L'ÉTANG", "155\u00a0680", "PÃO", "ÂGE"]
+    once = "\n".join(lines).encode()
+    twice = b"\n".join(line if n in (0, 3, 4) else _twice(line) for n, line in enumerate(once.split(b"\n")))
+    assert twice != once
+    assert repair_double_encoding(twice) == (once, [2, 3])
+    assert repair_double_encoding(once) == (once, [])
+
+
+def _twice(line: bytes) -> bytes:
+    return "".join(
+        bytes([byte]).decode("cp1252" if byte not in b"\x81\x8d\x8f\x90\x9d" else "latin-1") for byte in line
+    ).encode()
 
 
 def test_unknown_column_is_reported_and_skipped() -> None:
