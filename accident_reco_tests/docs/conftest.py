@@ -10,8 +10,8 @@ from accident_reco_tests.support.running import Running, environment
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The platform, ready; `screen` is the output of its first start."""
-    # Commands of the documentation train and tune between their requests: a token for an hour, a search for seconds.
-    quick = {"ACCIDENT_RECO_ACCESS_TOKEN_MINUTES": "60", "ACCIDENT_RECO_ACCIDENTS_TUNING_SECONDS": "2"}
+    # Commands of the documentation train between their requests, which use one token.
+    quick = {"ACCIDENT_RECO_ACCESS_TOKEN_MINUTES": "60"}
     platform = Running(environment(tmp_path_factory.mktemp("up") / "home", **quick))
     try:
         platform.await_text(r"ready after \d+ s", 600)

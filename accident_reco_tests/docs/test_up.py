@@ -149,11 +149,12 @@ def test_invalid_configuration_is_one_message(tmp_path: Path, settings: dict[str
     assert "Traceback" not in screen
 
 
-@pytest.mark.parametrize(("argument", "message"), [("ACCIDENTS", "no yearly files"), ("MOVIES", "ratings.csv")])
-def test_sources_are_arguments_of_make(tmp_path: Path, argument: str, message: str) -> None:
+@pytest.mark.parametrize(("model", "message"), [("accidents", "no complete year in"), ("movies", "ratings.csv")])
+def test_sources_are_arguments_of_make(tmp_path: Path, model: str, message: str) -> None:
     """`make up ACCIDENTS=… MOVIES=…` reads these directories: one without published files is one message."""
     (tmp_path / "empty").mkdir()
-    screen = _failed_start(environment(tmp_path / "home"), f"{argument}={tmp_path / 'empty'}")
+    env = environment(tmp_path / "home", ACCIDENT_RECO_MODELS=model)
+    screen = _failed_start(env, f"{model.upper()}={tmp_path / 'empty'}")
     assert str(tmp_path / "empty") in screen
     assert message in screen
     assert "Traceback" not in screen
