@@ -173,6 +173,14 @@ def s3_server(children: Children, stack_folder: Path) -> S3:
     return start_s3(children, stack_folder / "s3")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _new_s3_clients() -> None:
+    """s3fs keeps clients by their arguments: one of another module may have keys and address of a server that is gone."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture
 def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     """The shared S3 server, reachable by the standard variables during one test."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +43,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_the_loop_works_with_one_model(running: Running) -> None:
-    """Prediction, drift report, a requested training through sensor, run and gate; the other model is unknown."""
+    """Prediction, drift report, a request through sensor and policy, a training to the gate; one model is known."""
     name = running.env["ACCIDENT_RECO_MODELS"]
     other = OTHER[name]
     assert "✘" not in running.screen
@@ -61,8 +64,21 @@ def test_the_loop_works_with_one_model(running: Running) -> None:
         return found if found["status"] not in ("queued", "running") else None
 
     outcome = await_value(ended, 300, "the training ends")
-    assert outcome["status"] == "refused"
-    assert outcome["outcome"].endswith("serves already: the same data, code and seed give the same version")
+    assert outcome["status"] == "held", "it would only repeat the champion's training"
+    launched = dagster_api.launch(running.url("dagster"), "accident_reco", f"train_{name}")
+
+    def finished() -> str | None:
+        status = dagster_api.run_status(running.url("dagster"), launched)
+        return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    assert await_value(finished, 300, "the training ends") == "SUCCESS"
+    decided = (Path(running.env["ACCIDENT_RECO_HOME"]) / "warehouse.db").as_uri()
+    with closing(sqlite3.connect(f"{decided}?mode=ro", uri=True)) as connection:
+        query = "SELECT action, reason FROM promotions WHERE run_id = ?"
+        rows = connection.execute(query, (launched,)).fetchall()
+    ((action, reason),) = rows
+    assert action == "refuse"
+    assert reason.endswith("serves already: the same data, code and seed give the same version")
     for service in ("predict", "drift", "auth"):
         paths = client.get(service, "/openapi.json")["paths"]
         for path in (path for path, methods in paths.items() if "get" in methods):

@@ -92,10 +92,13 @@ def test_more_rows_than_a_request_may_have_are_answered_in_order(files: dict[str
         loaded.answer({**columns, "sex": np.full(rows, 3.0)})
 
 
-def test_champion_is_loaded_from_a_home_that_was_moved(files: dict[str, bytes], tmp_path: Path) -> None:
+def test_champion_is_loaded_from_a_home_that_was_moved(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Registered with its data, its card and its files; a process without the platform loads it from the new place."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # dagster-mlflow sets it for the process; restored afterwards
     uri, tags = f"sqlite:///{first / 'mlflow.db'}", {VERSION_TAG: BUNDLE.version}
     sources = {source["name"]: source["sha256"] for source in BUNDLE.lineage["sources"]}
     card = {CARD_FILE: BUNDLE.files[CARD_FILE]}

@@ -27,6 +27,12 @@ def launch(url: str, location: str, job: str) -> str:
     return str(launched["run"]["runId"])
 
 
+def run_status(url: str, run_id: str) -> str:
+    """Status of a run, such as STARTED or SUCCESS."""
+    found = query(url, "query($id: ID!) {runOrError(runId: $id) {... on Run {status}}}", id=run_id)
+    return str(found["runOrError"]["status"])
+
+
 def query(url: str, text: str, **variables: Any) -> dict[str, Any]:
     """The data of a GraphQL answer."""
     answer = httpx.post(f"{url}/graphql", json={"query": text, "variables": variables}, timeout=30)

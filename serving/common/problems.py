@@ -123,13 +123,15 @@ def build_too_many_errors() -> str:
 def _collect_methods(request: Request) -> set[str]:
     # Starlette lists the methods of the first matching route only; several routes may share a path.
     path = request.scope["path"]
-    return {
-        method
+    routes = [
+        route
         for router in request.app.state.routers
         for route in router.routes
         if isinstance(route, APIRoute) and route.path_regex.match(path)
-        for method in route.methods or ()
-    }
+    ]
+    # A literal path is not one of the values of a parameter, as the document says it.
+    literal = [route for route in routes if route.path == path]
+    return {method for route in literal or routes for method in route.methods or ()}
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -6,11 +6,12 @@ The service only writes a row; a Dagster sensor starts exactly one run for it.
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from accident_reco.storage.warehouse import Warehouse
@@ -23,6 +24,13 @@ from serving.predict.model_routes import ModelName, get_slot
 
 Status = Literal["queued", "running", "promoted", "refused", "failed", "held", "done"]
 Source = Literal["api", "alert", "drift", "data", "performance"]
+
+
+def _require_timestamp(value: object) -> object:
+    """Pydantic would read a bare number as seconds since 1970."""
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[T ]", value) is None:
+        raise ValueError("a timestamp as 2026-01-31T12:00:00Z is needed")
+    return value
 
 
 class TrainingRequest(BaseModel):
@@ -83,7 +91,9 @@ def router(context: Context) -> APIRouter:
         status: Annotated[Status | None, Query(description="Only with this status")] = None,
         source: Annotated[Source | None, Query(description="Only of this trigger")] = None,
         before: Annotated[
-            datetime | None, Query(description="Only older ones: `requested_at` of the last one of a page")
+            datetime | None,
+            BeforeValidator(_require_timestamp),
+            Query(description="Only older ones: `requested_at` of the last one of a page"),
         ] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
