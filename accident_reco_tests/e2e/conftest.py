@@ -175,7 +175,7 @@ def s3_server(children: Children, stack_folder: Path) -> S3:
 
 @pytest.fixture(scope="module", autouse=True)
 def _new_s3_clients() -> None:
-    """s3fs keeps clients by their arguments: one of another module may have keys and address of a server that is gone."""
+    """s3fs keeps clients by their arguments: one of another module may know a server that is gone."""
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
