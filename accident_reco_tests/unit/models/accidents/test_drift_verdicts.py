@@ -16,6 +16,8 @@ from accident_reco_tests.support.accident_windows import (
     load_road_users,
 )
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 3000
 
 

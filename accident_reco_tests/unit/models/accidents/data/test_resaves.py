@@ -77,6 +77,7 @@ def _normalize(victims: pd.DataFrame, drop: tuple[str, ...] = ()) -> pd.DataFram
     return frame.sort_values(keys, ignore_index=True, key=lambda column: column.astype(str))
 
 
+@pytest.mark.slow
 # Without shrinking: the arguments are short as they are, and a failure must not take minutes.
 @settings(
     max_examples=EXAMPLES,
