@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from accident_reco.lifecycle.bundle import CARD_FILE
 from accident_reco.lifecycle.tracking_spool import (
     MODEL,
     VERSION_TAG,
@@ -58,7 +59,6 @@ __all__ = [
     "spool",
 ]
 
-CARD_FILE = "card.md"
 # MLflow's database rejects longer descriptions, and longer digests of a dataset.
 MAX_DESCRIPTION, MAX_DIGEST = 5000, 36
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"

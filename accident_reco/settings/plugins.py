@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 GROUP: Final = "accident_reco.models"
@@ -33,20 +33,22 @@ def load_model(name: str) -> Any:
     Raises:
         UnknownModelError: no installed package declares it, or what it declares cannot be imported.
     """
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            try:
-                return entry.load()
-            except (ImportError, AttributeError) as error:
-                raise UnknownModelError(f"the model {name!r} cannot be imported from {entry.value}: {error}") from error
-    raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
+    entry = _find_entry(name)
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise UnknownModelError(f"the model {name!r} cannot be imported from {entry.value}: {error}") from error
 
 
 def find_import_path(name: str) -> str:
     """`module:attribute` of an installed model, as its entry point states it. Raises UnknownModelError."""
+    return _find_entry(name).value
+
+
+def _find_entry(name: str) -> EntryPoint:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            return entry.value
+            return entry
     raise UnknownModelError(f"no model {name!r} is installed; installed are {', '.join(installed_names()) or 'none'}")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import Comparison, GatePolicy, Interval
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco.storage.work_requests import request_work
 from accident_reco_tests.support.command_line import Outcome, accident_reco
 from accident_reco_tests.support.toy import open_model_store
 
@@ -47,3 +48,17 @@ def promote_candidate(platform: Platform, seed: int, run_id: str | None = None) 
 def roll_back(*arguments: str) -> Outcome:
     """`accident-reco rollback accidents` with a reason."""
     return accident_reco("rollback", "accidents", "--reason", "it is wrong", *arguments)
+
+
+def request_rollback(warehouse: Warehouse, **detail: str | None) -> dict[str, Any]:
+    """The request of a user to roll back, as the API queues it."""
+    row, _ = request_work(
+        warehouse,
+        kind="rollback",
+        model="accidents",
+        source="api",
+        requested_by="ada",
+        reason="bad",
+        detail=detail,
+    )
+    return row

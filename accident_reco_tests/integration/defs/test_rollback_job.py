@@ -14,7 +14,7 @@ from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone,
 from accident_reco.storage.lifecycle import decision_of_run, promotion_history, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics
 from accident_reco.storage.work_requests import consecutive_rejections, request_work, work_request
-from accident_reco_tests.support.promotion import promote_candidate
+from accident_reco_tests.support.promotion import promote_candidate, request_rollback
 from accident_reco_tests.support.small_loop import tick
 from serving.guard import user_tag as guard_tag
 
@@ -29,15 +29,7 @@ pytestmark = [
 def test_rollback_job_moves_the_pointer_and_blocks_the_version(definitions, instance, platform) -> None:
     """By request: job, materialization, audit; and the gate does not promote the version that was rolled back."""
     first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
-    requested, _ = request_work(
-        platform.warehouse,
-        kind="rollback",
-        model="accidents",
-        source="api",
-        requested_by="ada",
-        reason="bad",
-        detail={"version": None},
-    )
+    requested = request_rollback(platform.warehouse, version=None)
     (request,) = tick(definitions, instance, "rollbacks").run_requests
     assert request.run_key == f"rollback:{requested['id']}"
     job = definitions.get_repository_def().get_job("rollback_model")
@@ -116,15 +108,7 @@ def test_who_rolled_back_in_dagster(definitions, instance, platform, monkeypatch
 def test_a_run_does_what_its_request_says(definitions, instance, platform) -> None:
     """Another person's request cannot be attached to a rollback of another version."""
     first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
-    requested, _ = request_work(
-        platform.warehouse,
-        kind="rollback",
-        model="accidents",
-        source="api",
-        requested_by="ada",
-        reason="bad",
-        detail={"version": second},
-    )
+    requested = request_rollback(platform.warehouse, version=second)
     job = definitions.get_repository_def().get_job("rollback_model")
     config = {"ops": {"roll_back_pointer": {"config": {"model": "accidents", "version": first}}}}
     tags = {"accident_reco/request_id": requested["id"]}
@@ -174,15 +158,7 @@ def move_without_audit(platform: Platform, version: str, run_id: str, action: st
 def test_interrupted_rollback_of_the_api_is_closed_without_a_run(definitions, instance, platform) -> None:
     """The service was killed after the pointer moved: the tick audits the move and closes the request."""
     first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
-    requested, _ = request_work(
-        platform.warehouse,
-        kind="rollback",
-        model="accidents",
-        source="api",
-        requested_by="ada",
-        reason="bad",
-        detail={"version": first},
-    )
+    requested = request_rollback(platform.warehouse, version=first)
     move_without_audit(platform, first, f"api:{requested['id']}")
     assert not tick(definitions, instance, "rollbacks").run_requests
     ended = work_request(platform.warehouse, requested["id"])
@@ -195,9 +171,7 @@ def test_failed_rollback_is_retried_up_to_the_limit(definitions, instance, platf
     """A run that was lost leaves its request open: another one starts, with its own run key, three at most."""
     promote_candidate(platform, 11)
     promote_candidate(platform, 12)
-    requested, _ = request_work(
-        platform.warehouse, kind="rollback", model="accidents", source="api", requested_by="ada", reason="bad"
-    )
+    requested = request_rollback(platform.warehouse)
     keys = []
     while requests := tick(definitions, instance, "rollbacks").run_requests:
         keys += [request.run_key for request in requests]
@@ -280,15 +254,7 @@ def test_training_request_with_an_interrupted_promotion_ends_as_promoted(
 def test_a_queued_rollback_replaces_no_version_that_was_promoted_meanwhile(definitions, instance, platform) -> None:
     """Requested while the store was away: it must not block a champion that its user has never seen."""
     first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
-    requested, _ = request_work(
-        platform.warehouse,
-        kind="rollback",
-        model="accidents",
-        source="api",
-        requested_by="ada",
-        reason="bad",
-        detail={"version": first, "replaces": second},
-    )
+    requested = request_rollback(platform.warehouse, version=first, replaces=second)
     third = promote_candidate(platform, 13)
     (request,) = tick(definitions, instance, "rollbacks").run_requests
     job = definitions.get_repository_def().get_job("rollback_model")

@@ -20,16 +20,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(scope="session")
-def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with an empty warehouse: migrations take longer than all that is tested on them."""
-    folder = tmp_path_factory.mktemp("migrated")
-    made = Warehouse(Settings.load(home=folder).database)
-    made.upgrade()
-    made.close()
-    return folder
-
-
 @pytest.fixture
 def warehouse(home: Path, migrated_home: Path) -> Iterator[Warehouse]:
     """The migrated warehouse of `home`."""

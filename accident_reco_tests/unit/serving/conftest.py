@@ -41,20 +41,10 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.load(home=tmp_path, auth_issuer="issuer", auth_audience="audience", rate_per_second=2, rate_burst=3)
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with an empty warehouse, to copy: migrations take longer than all that is tested on them."""
-    home = tmp_path_factory.mktemp("migrated")
-    made = Warehouse(Settings.load(home=home).database)
-    made.upgrade()
-    made.close()
-    return home
-
-
 @pytest.fixture
-def warehouse(settings: Settings, migrated: Path) -> Iterator[Warehouse]:
+def warehouse(settings: Settings, migrated_home: Path) -> Iterator[Warehouse]:
     """The migrated warehouse of `settings`."""
-    shutil.copytree(migrated, settings.home, dirs_exist_ok=True)
+    shutil.copytree(migrated_home, settings.home, dirs_exist_ok=True)
     made = Warehouse(settings.database)
     yield made
     made.close()
