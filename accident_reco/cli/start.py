@@ -82,7 +82,7 @@ def prepare() -> None:
     print_line(f"admin password: {password}" if password else "prepared")
 
 
-@command(commands, "accident-reco demo", "accident-reco demo --model {model} --home /tmp/demo", panel=PANEL)
+@command(commands, "accident-reco demo", "accident-reco demo --model {model} --home demo", panel=PANEL)
 def demo(
     model: Annotated[
         str | None,
