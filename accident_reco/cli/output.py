@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 STYLES = {
     "green": {"ready", "ok", "success", "promoted", "done", "stable", "active"},
-    "yellow": {"warning", "queued", "running", "started", "insufficient_data", "disabled"},
-    "red": {"not ready", "problem", "failure", "failed", "refused", "drift", "revoked", "expired"},
+    "yellow": {"warning", "queued", "running", "started", "insufficient_data", "disabled", "restarting"},
+    "red": {"not ready", "problem", "failure", "failed", "refused", "drift", "revoked", "expired", "given up"},
 }
 """Colour → states that are shown in it."""
 STATES = {"state", "status", "value"}

@@ -18,6 +18,7 @@ from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.platform import service_ports
 from accident_reco.launch.postgres_server import start_postgres
+from accident_reco.launch.private_files import private_files, protect_home
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, answers, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
     BUCKETS,
@@ -31,6 +32,7 @@ from accident_reco.launch.stack_config import (
     secret,
     stack_environment,
 )
+from accident_reco.launch.supervision import Supervisor, supervise, supervising
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases
 
@@ -41,25 +43,25 @@ PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
 
 
 def run_stack(settings: Settings, environ: dict[str, str]) -> None:
-    """Start every server, then the platform, and wait for a signal or a failure.
+    """Start every server, then the platform, and keep all of them running until a signal.
 
     Raises:
-        LaunchError: a port is in use, a program is missing, or a process ended.
+        LaunchError: a port is in use, a program is missing, a process ended before all were ready, or every one was
+            given up.
     """
     stack_folder(settings)
+    protect_home(settings.home)
     require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
     with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
         platform = Children(stack, settings.logs)
         try:
-            child = platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
-            _await_platform(platform, children, settings)
+            platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
+            with supervising([children], settings.home, "stack") as servers_only:
+                _await_platform(platform, servers_only, settings)
             start_exporter(children, settings, stack)
             start_monitoring(children, settings)
             _print(_addresses(settings))
-            while child.process.poll() is None:
-                children.check()
-                time.sleep(0.5)
-            raise LaunchError(f"the platform ended with exit code {child.process.returncode}; see {child.log}")
+            supervise([children, platform], settings.home, "stack")
         finally:
             platform.stop(seconds=15.0)  # it stops its own children first: the log is flushed while the databases run
 
@@ -130,10 +132,11 @@ def start_monitoring(children: Children, settings: Settings) -> None:
 
 
 def stack_folder(settings: Settings) -> Path:
-    """Folder of the servers' data; created if missing."""
+    """Folder of the servers' data; created if missing, as the home."""
     folder = settings.home / "stack"
-    for made in (folder, settings.logs):
-        made.mkdir(parents=True, exist_ok=True)
+    with private_files():
+        for made in (folder, settings.logs):
+            made.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -152,16 +155,16 @@ def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]
         file.writelines(lines)
 
 
-def _await_platform(platform: Children, servers: Children, settings: Settings) -> None:
+def _await_platform(platform: Children, servers: Supervisor, settings: Settings) -> None:
     """Wait for the platform, however long its first trainings take: it prints its progress, and ends if it fails.
 
     Raises:
-        LaunchError: the platform or a server ended.
+        LaunchError: the platform ended, or every server was given up.
     """
     ready = f"http://{LOOPBACK}:{settings.predict_port}/readyz"
     while not answers(ready):
         platform.check()
-        servers.check()
+        servers.step()
         time.sleep(0.5)
 
 
