@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from accident_reco.launch.locks import require_restored
 from accident_reco.launch.ownership import claim, require_unowned
 from accident_reco.launch.private_files import private_files, protect_home
 from accident_reco.lifecycle.tracking_home import ARTIFACTS, follow_home
@@ -29,9 +30,11 @@ def prepare_home(settings: Settings) -> None:
     """Create everything that the platform's processes expect. Safe to repeat.
 
     Raises:
-        LaunchError: a database or the store belongs to another installation; it was not changed.
+        LaunchError: a database or the store belongs to another installation, or a backup is being restored here;
+            nothing was changed.
         StoreError: the store cannot be reached.
     """
+    require_restored(settings.home)
     with private_files():
         _prepare(settings)
     protect_home(settings.home)

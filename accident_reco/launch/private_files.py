@@ -30,7 +30,7 @@ def protect_home(home: Path) -> None:
     """
     for folder in (home, home / "stack"):
         if folder.is_dir():
-            _protect_folder(folder, passable=os.geteuid() == 0 and (home / "stack").is_dir())
+            protect_folder(folder, passable=(home / "stack").is_dir())
     databases = (
         path for pattern in ("*.db", "*.db-*") for path in (*home.glob(pattern), *home.glob(f"dagster/**/{pattern}"))
     )
@@ -45,7 +45,13 @@ def readable_by_others(home: Path) -> bool:
     return bool(home.stat().st_mode & 0o066)
 
 
-def _protect_folder(folder: Path, passable: bool) -> None:
+def protect_folder(folder: Path, passable: bool) -> None:
+    """Withdraw other users' rights to a folder.
+
+    Args:
+        passable: whether PostgreSQL, which root starts as `nobody`, works below.
+    """
+    passable &= os.geteuid() == 0
     with suppress(PermissionError):
         if passable:
             os.chown(folder, -1, UNPRIVILEGED)

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -39,7 +39,8 @@ from accident_reco.storage.roles import ensure_databases
 READY_SECONDS = 120.0
 DEBIAN_UNITS = {"postgres": "postgresql", "prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
 """Server → the unit that Debian starts when it installs the server's package, on the same port."""
-PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
+STORAGE_PORTS = ("postgres", "s3")
+PORTS = (*STORAGE_PORTS, "mlflow", "prometheus", "alertmanager", "exporter")
 
 
 def run_stack(settings: Settings, environ: dict[str, str]) -> None:
@@ -69,15 +70,34 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
 @contextmanager
 def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
     """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
+    _require_ports(settings, PORTS)
+    with storage_servers(settings, environ) as (children, stack):
+        keys = secrets_folder(settings)
+        _print("starting MLflow …")
+        mlflow = servers.start_mlflow(
+            children,
+            settings.mlflow_port,
+            database_urls(settings, keys)["mlflow_database_url"],
+            "s3://mlflow/artifacts",
+            **s3_environment(settings, keys),
+            **mlflow_token(settings, keys),
+        )
+        children.await_ready({"mlflow": mlflow}, READY_SECONDS)
+        yield children, stack
+
+
+@contextmanager
+def storage_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
+    """PostgreSQL and S3 with roles, databases and buckets; yields them and the variables of clients."""
     folder = stack_folder(settings)
-    _require_ports(settings)
+    _require_ports(settings, STORAGE_PORTS)
     keys = secrets_folder(settings)
     urls = database_urls(settings, keys)
     admin = secret(keys, "postgres-superuser")
     stack = environ | stack_environment(settings, keys, urls)
     children = Children(environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}, settings.logs)
     try:
-        _print("starting PostgreSQL, S3 and MLflow …")
+        _print("starting PostgreSQL and S3 …")
         postgres = start_postgres(children, folder / "postgres", settings.postgres_port, admin)
         s3 = s3_environment(settings, keys)
         store = servers.start_s3(
@@ -94,15 +114,23 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )
-        token = mlflow_token(settings, keys)
-        mlflow = servers.start_mlflow(
-            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3, **token
-        )
-        children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)
         yield children, stack
     finally:
         children.stop()
+
+
+@contextmanager
+def storage_of_home(settings: Settings, environ: dict[str, str]) -> Iterator[dict[str, str]]:
+    """PostgreSQL and S3 of a home whose stack does not run, for a command on its databases; yields their variables.
+
+    Raises:
+        LaunchError: a stack runs in this home, or a port is in use.
+    """
+    stack_folder(settings)
+    protect_home(settings.home)
+    with sole_platform(settings.home, "stack"), storage_servers(settings, environ) as (_, stack):
+        yield {name: value for name, value in stack.items() if environ.get(name) != value}
 
 
 def start_exporter(children: Children, settings: Settings, stack: dict[str, str]) -> None:
@@ -168,14 +196,14 @@ def _await_platform(platform: Children, servers: Supervisor, settings: Settings)
         time.sleep(0.5)
 
 
-def _require_ports(settings: Settings) -> None:
+def _require_ports(settings: Settings, names: Sequence[str]) -> None:
     """Check that the servers' ports are free.
 
     Raises:
         LaunchError: with every port in use, and what to do about servers that Debian has started on them.
     """
     try:
-        require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
+        require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in names})
     except LaunchError as error:
         units = [unit for name, unit in DEBIAN_UNITS.items() if f"{variable(f'{name}_port')} " in str(error)]
         if not units:

@@ -18,8 +18,8 @@ from accident_reco.storage.clock import iso_now
 from accident_reco.storage.process_states import ProcessState, remove_states, write_states
 
 MAX_RESTARTS = 5
-"""Restarts of a process within `WINDOW_SECONDS`; it is given up at its next end."""
-WINDOW_SECONDS = 600.0
+"""Restarts of a process within `WINDOW_MINUTES`; it is given up at its next end."""
+WINDOW_MINUTES = 10
 FIRST_WAIT_SECONDS = 1.0
 """Wait before the first restart; each further one within the window waits twice as long: 1, 2, 4, 8, 16 s."""
 STEP_SECONDS = 0.5
@@ -43,8 +43,8 @@ def decide_restart(ends: Sequence[float], now: float) -> RestartDecision:
     Args:
         ends: times of its unexpected ends, the latest included, in seconds of the clock of `now`.
     """
-    recent = sum(now - end <= WINDOW_SECONDS for end in ends)
-    window = f"{WINDOW_SECONDS / 60:.0f} minutes"
+    recent = sum(now - end <= 60 * WINDOW_MINUTES for end in ends)
+    window = f"{WINDOW_MINUTES} minutes"
     if recent > MAX_RESTARTS:
         return RestartDecision(None, f"given up: it ended {recent} times within {window}")
     wait = FIRST_WAIT_SECONDS * 2 ** (recent - 1)

@@ -130,8 +130,9 @@ def test_pictures_can_be_made_again(running: Running, tmp_path: Path) -> None:
 def test_a_killed_service_is_started_again_while_the_others_serve(running: Running) -> None:
     """`kill -9` of the predict service: auth answers meanwhile, predict answers again; status and metric show it."""
     home = _home(running)
-    killed = next(state for state in read_states(home, "platform") if state.name == "predict")
-    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(lambda: read_states(home, "platform"))
+    pids = {state.name: state.pid for state in read_states(home, "platform")}
+    os.kill(pids["predict"], signal.SIGKILL)
     wait_for(lambda: "was killed by SIGKILL" in running.screen)
     assert answers(running.url("auth") + "/livez")
     wait_for(lambda: answers(running.url("predict") + "/readyz"), 60)
