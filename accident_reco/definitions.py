@@ -8,7 +8,7 @@ import dagster as dg
 
 from accident_reco import registry
 from accident_reco.contract import Model
-from accident_reco.defs import dataset, retrain_sensors, rollback
+from accident_reco.defs import dataset, retrain_sensors, rollback, run_workers
 from accident_reco.defs.drift_report import drift_definitions
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
@@ -35,6 +35,7 @@ def build_defs(models: Iterable[Model], platform: Platform) -> dg.Definitions:
     parts += [
         retrain_sensors.definitions(names, platform.settings),  # drift, performance, new data, requests, failures
         rollback.definitions(names, platform.settings),  # older versions, pointer moves that no run recorded
+        run_workers.definitions(),  # runs whose process is gone
     ]
     return dg.Definitions.merge(*parts)
 
