@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     import dagster as dg
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from accident_reco.dashboards import Dashboard
-    from accident_reco.drift.window import Window, Windows
+    from accident_reco.drift.window import Labelled, Window, Windows
     from accident_reco.lifecycle.bundle import Bundle, Manifest
     from accident_reco.lifecycle.gate import Comparison, GatePolicy
     from accident_reco.lifecycle.reference import ReferenceProfile
@@ -199,6 +200,16 @@ class ModelServing(ABC):
 
         Raises:
             ObjectNotFound: the partition is not stored.
+        """
+        return None
+
+    def paired_predictions(
+        self, platform: Platform, manifests: Sequence[Manifest], since: datetime
+    ) -> tuple[Labelled, Labelled] | None:
+        """Predictions of two versions for the same labels that came in after `since` (UTC), row by row.
+
+        None: labels are those that `POST /feedback/{model}` reports for predictions. Neither version may have been
+        trained on the labels.
         """
         return None
 

@@ -32,6 +32,7 @@ from accident_reco.settings.groups import (
     PageSettings,
     PredictionLogSettings,
     RetrainSettings,
+    RolloutSettings,
     StackSettings,
     StorageSettings,
     WorkerSettings,
@@ -57,6 +58,7 @@ class Settings(
     PredictionLogSettings,
     DriftSettings,
     RetrainSettings,
+    RolloutSettings,
     LoopSettings,
     GlobalSettings,
     BaseSettings,
@@ -75,6 +77,16 @@ class Settings(
                 f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} must not be larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_is_consistent(self) -> Settings:
+        steps = self.rollout_shares
+        if list(steps) != sorted(set(steps)) or steps[0] <= 0:
+            raise ValueError(f"{PREFIX}ROLLOUT_STEPS = {self.rollout_steps} must be positive and ascend")
+        unknown = {entry.partition("=")[0] for entry in self.rollout.split(",") if "=" in entry} - {*self.model_names}
+        if unknown:
+            raise ValueError(f"{PREFIX}ROLLOUT names models that are not installed: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")
@@ -140,6 +152,19 @@ class Settings(
     def model_names(self) -> tuple[str, ...]:
         """Names of this installation's models."""
         return plugins.chosen_names(self.models)
+
+    @cached_property
+    def rollout_shares(self) -> tuple[float, ...]:
+        """Shares of a canary's steps."""
+        return tuple(float(share) for share in self.rollout_steps.split(","))
+
+    def rollout_mode(self, model: str) -> str:
+        """How versions of a model become champion: `direct`, `shadow` or `canary`."""
+        named: dict[str, str] = {}
+        for entry in self.rollout.split(","):
+            name, _, mode = entry.rpartition("=")
+            named[name] = mode
+        return named.get(model, named.get("", "direct"))
 
     def of(self, kind: type[S]) -> S:
         """This object as the settings class of a model.

@@ -285,6 +285,49 @@ class RetrainSettings(BaseModel):
     )
 
 
+_MODE = "(direct|shadow|canary)"
+
+
+class RolloutSettings(BaseModel):
+    """Rollout of new versions."""
+
+    rollout: str = Field(
+        "direct",
+        pattern=rf"^([a-z][a-z0-9_]*=)?{_MODE}(,[a-z][a-z0-9_]*={_MODE})*$",
+        description="How a version that passed the gate becomes champion: `direct`, `shadow` or `canary`; "
+        "per model as `direct,movies=canary`",
+    )
+    rollout_steps: str = Field(
+        "0.01,0.1,0.5",
+        pattern=r"^0?\.\d+(,0?\.\d+)*$",
+        description="Shares of the traffic that a canary answers before it answers all, ascending",
+    )
+    rollout_step_seconds: float = Field(
+        600, ge=1, description="Minimum duration of a canary's step, and of a shadow, in seconds"
+    )
+    rollout_step_calls: int = Field(100, ge=1, description="Compared predictions before the next step")
+    rollout_sample: float = Field(
+        0.1, gt=0, le=1, description="Share of the predictions that both versions compute, for comparison"
+    )
+    rollout_days: float = Field(14, gt=0, le=365, description="Budget of time of a rollout, in days")
+    rollout_labels: int = Field(50_000, ge=100, description="Budget of labels of a rollout, in groups")
+    rollout_margin: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of the champion's loss by which the challenger's may be larger",
+    )
+    rollout_undecided: Literal["hold", "promote"] = Field(
+        "hold", description="At the end of the budget without enough evidence: `hold` until a person decides, `promote`"
+    )
+    rollout_error_rate: float = Field(
+        0.01, gt=0, lt=1, description="Share of errors above the champion's that ends a rollout"
+    )
+    rollout_latency_factor: float = Field(
+        2.0, gt=1, description="Ratio of the challenger's p99 to the champion's that ends a rollout"
+    )
+
+
 class LoopSettings(BaseModel):
     """Sensors, alerts and notifications."""
 

@@ -57,6 +57,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         context.log.start()
         for slot in context.slots.values():
             slot.start()
+        for rollout in context.rollouts.values():
+            rollout.start()
         # Without a model the first requests of a worker would fail with 503.
         await asyncio.to_thread(_wait_for_first_poll, context)
         # Objects loaded by now stay: a full collection over them would delay a request by 50 ms.
@@ -65,6 +67,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         try:
             yield
         finally:
+            for rollout in context.rollouts.values():
+                rollout.close()
             for slot in context.slots.values():
                 slot.stop()
             context.guard.stop()
