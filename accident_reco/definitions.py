@@ -8,7 +8,7 @@ import dagster as dg
 
 from accident_reco import registry
 from accident_reco.contract import Model
-from accident_reco.defs import dataset, retrain_sensors, rollback
+from accident_reco.defs import dataset, retrain_sensors, rollback, rollout
 from accident_reco.defs.drift_report import drift_definitions
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.resources import Platform
@@ -43,6 +43,7 @@ def _model_definitions(model: Model, settings: Settings) -> list[dg.Definitions]
     return [
         model.training().definitions(settings),  # ingestion, features, batch scoring: the model's own
         training_definitions(model),  # candidates → candidate → gate → production model
+        rollout.definitions(model, settings),  # a version that passed the gate proves itself on live traffic
         drift_definitions(model, settings),  # the comparison of incoming data with the reference
         dataset.definitions(model, settings),  # versions of training inputs, if enabled
     ]

@@ -305,6 +305,9 @@ class RolloutSettings(BaseModel):
     rollout_step_seconds: float = Field(
         600, ge=1, description="Minimum duration of a canary's step, and of a shadow, in seconds"
     )
+    rollout_evaluation_seconds: float = Field(
+        300, ge=1, description="Interval at which the evidence on a rollout is evaluated, in seconds"
+    )
     rollout_step_calls: int = Field(100, ge=1, description="Compared predictions before the next step")
     rollout_sample: float = Field(
         0.1, gt=0, le=1, description="Share of the predictions that both versions compute, for comparison"

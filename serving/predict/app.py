@@ -20,6 +20,7 @@ from serving.predict import feedback, model_routes, rollback, statistics, traini
 from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
+from serving.predict.rollout import routes as rollout_routes
 
 NAME = "predict"
 # A store that does not respond must not delay /livez, nor serving from the cache, for longer.
@@ -85,6 +86,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             model_routes.router(context),
             training.router(context),
             rollback.router(context),
+            rollout_routes.router(context),
+            rollout_routes.admin_router(context),
             statistics.router(context),
             v2.health_router(context),
             v2.router(context),

@@ -7,14 +7,14 @@ pointer contradicts is over, and the audit rows have the ids of the state's deci
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from accident_reco.lifecycle import intents
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.gate import Decision
-from accident_reco.lifecycle.rollout.decision import RolloutPolicy, Step
+from accident_reco.lifecycle.rollout.decision import Evidence, RolloutPolicy, Step
 from accident_reco.lifecycle.rollout.state import Mode, Outcome, Rollout, end_of, read_rollout, write_rollout
 from accident_reco.lifecycle.store import ModelStore, Pointer
 from accident_reco.lifecycle.training_identity import IDENTITY
@@ -96,21 +96,31 @@ def settle(models: ModelStore, warehouse: Warehouse, model: str, now: datetime) 
 
 
 def carry_out(
-    models: ModelStore, warehouse: Warehouse, rollout: Rollout, step: Step, *, by: str, now: datetime
+    models: ModelStore,
+    warehouse: Warehouse,
+    rollout: Rollout,
+    step: Step,
+    *,
+    by: str,
+    now: datetime,
+    evidence: Evidence | None = None,
 ) -> Rollout:
     """Carry out a decision on a running rollout; returns its state afterwards.
 
     Args:
         by: account or component that decided.
+        evidence: what it is based on, kept in the state's curve.
 
     Raises:
         SwapConflict: another process changed the state meanwhile; nothing else happened.
         MoveInterrupted: the promotion is recorded and will be completed.
     """
     at = now.isoformat()
+    if evidence is not None:
+        # The tag stays that of the stored state, for compare-and-swap.
+        rollout = rollout.evaluated(at, step.action, step.reason, evidence.document())
     if step.action == "hold":
-        latest = {"at": at, "action": "hold", "reason": step.reason}
-        return write_rollout(models, replace(rollout, latest=latest), rollout)
+        return write_rollout(models, rollout, rollout)
     if step.action == "advance":
         advanced = rollout.decided(at, "advance", step.reason, by, share=step.share, step_since=at)
         return _write(models, warehouse, advanced, rollout)

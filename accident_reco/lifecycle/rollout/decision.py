@@ -129,6 +129,21 @@ class Evidence:
     step_calls: int
     labels: Labels
 
+    def document(self) -> dict[str, Any]:
+        """JSON for the state's curve; bounds that are not known yet are null."""
+        difference = self.labels.difference
+        shares = [
+            value / self.labels.champion_loss if self.labels.champion_loss > 0 else None
+            for value in (difference.mean, difference.low, difference.high, self.labels.excess.high)
+        ]
+        known = [None if share is None or not np.isfinite(share) else share for share in shares]
+        return {
+            "labels": difference.groups,
+            "champion_loss": self.labels.champion_loss,
+            **dict(zip(("difference", "low", "high", "excess_high"), known, strict=True)),
+            "calls": asdict(self.calls),
+        }
+
 
 @dataclass(frozen=True)
 class Step:

@@ -22,6 +22,8 @@ Outcome = Literal["promoted", "rolled_back", "aborted", "replaced", "superseded"
 
 MAX_DECISIONS: Final = 100
 """Decisions kept in the state; the audit has all of them."""
+MAX_POINTS: Final = 500
+"""Points of the curve; of more, every second one is dropped."""
 
 _BUCKETS: Final = 10_000
 
@@ -43,6 +45,7 @@ class Rollout:
         run_id: run of the training.
         decisions: `{"id", "at", "action", "reason", "share", "by"}`, oldest first.
         latest: the newest evaluation, `{"at", "action", "reason"}`; most of them hold.
+        curve: the evidence of each evaluation, oldest first, as `Evidence.document` returns it, with `at`.
         outcome: how it ended; None while it runs.
         tag: the object's tag, for compare-and-swap; not stored.
     """
@@ -61,6 +64,7 @@ class Rollout:
     run_id: str
     decisions: Sequence[Mapping[str, Any]] = ()
     latest: Mapping[str, Any] | None = None
+    curve: Sequence[Mapping[str, Any]] = ()
     outcome: Outcome | None = None
     tag: str = ""
 
@@ -68,6 +72,13 @@ class Rollout:
     def is_running(self) -> bool:
         """Whether no outcome is recorded yet; `end_of` compares with the pointer as well."""
         return self.outcome is None
+
+    def evaluated(self, at: str, action: str, reason: str, evidence: Mapping[str, Any]) -> Rollout:
+        """The state with the outcome of an evaluation."""
+        curve = [*self.curve, {"at": at, **evidence}]
+        if len(curve) > MAX_POINTS:
+            curve = curve[:-1:2] + curve[-1:]
+        return replace(self, latest={"at": at, "action": action, "reason": reason}, curve=curve)
 
     @classmethod
     def parse(cls, raw: bytes, tag: str = "") -> Rollout:
