@@ -9,6 +9,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -71,7 +72,7 @@ class Comparer:
         self, model: str, warehouse: Warehouse, metrics: ComparisonMetrics, stop: Callable[[Running, str], None]
     ) -> None:
         self._model, self._warehouse, self._metrics, self._stop = model, warehouse, metrics, stop
-        self._jobs: queue.Queue[Job] = queue.Queue(QUEUE_JOBS)
+        self._jobs: queue.Queue[Job | None] = queue.Queue(QUEUE_JOBS)
         self._recent: deque[Row] = deque(maxlen=WINDOW_ROWS)
         self._compared = 0
         self._task = PeriodicTask(f"rollout-compare-{model}", self._turn)
@@ -83,6 +84,8 @@ class Comparer:
 
     def close(self) -> None:
         """Stop; what is queued is dropped."""
+        with suppress(queue.Full):
+            self._jobs.put_nowait(None)  # ends the wait for a job
         self._task.stop(3)
 
     def enqueue(self, job: Job) -> None:
@@ -105,6 +108,8 @@ class Comparer:
             try:
                 job = self._jobs.get(timeout=left)
             except queue.Empty:
+                break
+            if job is None:
                 break
             running = job.running
             rows += self._compare(job)
