@@ -185,7 +185,7 @@ def router(context: Context) -> APIRouter:
             adapter.max_rows,
         )
         work = Work(lambda version: adapter.infer(version, call.columns), InferenceResult.outcomes)
-        # A version that is asked for by name answers itself.
+        # A version named in the path answers itself.
         served = context.serve(champion, request, work) if may_choose else Served(champion, work.call(champion))
         scored, version = served.result, served.version
         body, headers = build_response(version.name, version.version, call, scored.outputs)

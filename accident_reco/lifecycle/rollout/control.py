@@ -15,7 +15,7 @@ from accident_reco.lifecycle import intents
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.rollout.decision import Evidence, RolloutPolicy, Step
-from accident_reco.lifecycle.rollout.state import Mode, Outcome, Rollout, end_of, read_rollout, write_rollout
+from accident_reco.lifecycle.rollout.state import Mode, Outcome, Rollout, find_end, read_rollout, write_rollout
 from accident_reco.lifecycle.store import ModelStore, Pointer
 from accident_reco.lifecycle.training_identity import IDENTITY
 from accident_reco.storage.lifecycle import record_decision_once
@@ -88,7 +88,7 @@ def settle(models: ModelStore, warehouse: Warehouse, model: str, now: datetime) 
     rollout = read_rollout(models, model)
     if rollout is None:
         return None
-    if rollout.is_running and (ended := end_of(rollout, models.pointer(model))) is not None:
+    if rollout.is_running and (ended := find_end(rollout, models.pointer(model))) is not None:
         outcome, reason = ended
         return _end(models, warehouse, rollout, outcome, "end", reason, "platform", now)
     _audit(models, warehouse, rollout)
@@ -151,7 +151,7 @@ def _promote(models: ModelStore, warehouse: Warehouse, rollout: Rollout, step: S
             requested_by=by,
         )
         pointer = models.pointer(rollout.model)
-    outcome, reason = end_of(rollout, pointer) or ("superseded", "the pointer did not move")
+    outcome, reason = find_end(rollout, pointer) or ("superseded", "the pointer did not move")
     action = "promote" if outcome == "promoted" else "end"
     return _end(models, warehouse, rollout, outcome, action, step.reason if outcome == "promoted" else reason, by, now)
 

@@ -65,7 +65,7 @@ class Calls:
     """Comparisons of recent minutes: both versions on the same inputs.
 
     Args:
-        compared: inputs that both versions were asked for.
+        compared: inputs that both versions computed.
         errors: those on which the challenger failed.
         champion_errors: those on which the champion failed.
         not_finite: those on which the challenger's score was NaN or infinite.

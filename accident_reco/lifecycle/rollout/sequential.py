@@ -70,7 +70,7 @@ def _prior_variance(alpha: float) -> float:
 
 
 def group_means(values: npt.NDArray[np.float64], groups: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Mean of each group, shape (number of groups,): rows of one accident or user are one observation."""
+    """Mean of each group, shape (number of groups,): dependent rows are one observation."""
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     means: npt.NDArray[np.float64] = np.bincount(index, weights=values) / np.bincount(index)
     return means

@@ -1,7 +1,7 @@
 """A rollout's state: `models/<model>/rollout.json`, beside the pointer, moved by compare-and-swap.
 
 The state never makes a version champion: the pointer does. A rollout that runs while the pointer names another
-champion than the one it began with is over, whatever the object says; `end_of` says how. So a crash between the two
+champion than the one it began with is over, whatever the object says; `find_end` says how. So a crash between the two
 writes leaves one champion, and the next look completes the state.
 """
 
@@ -70,7 +70,7 @@ class Rollout:
 
     @property
     def is_running(self) -> bool:
-        """Whether no outcome is recorded yet; `end_of` compares with the pointer as well."""
+        """Whether no outcome is recorded yet; `find_end` compares with the pointer as well."""
         return self.outcome is None
 
     def evaluated(self, at: str, action: str, reason: str, evidence: Mapping[str, Any]) -> Rollout:
@@ -120,7 +120,7 @@ def _key(model: str) -> str:
     return f"models/{model}/rollout.json"
 
 
-def end_of(rollout: Rollout, pointer: Pointer | None) -> tuple[Outcome, str] | None:
+def find_end(rollout: Rollout, pointer: Pointer | None) -> tuple[Outcome, str] | None:
     """How a rollout ended by a move of the pointer, with the reason; None while its champion serves."""
     version = pointer.version if pointer else None
     if version == rollout.champion:

@@ -15,9 +15,7 @@ rollout_calls = Table(
     Column("challenger", String(64), nullable=False, comment="Version in the rollout"),
     Column("answered_by", String(64), nullable=False, comment="The version whose result was the response"),
     Column("at", DateTime(timezone=True), nullable=False, comment="UTC"),
-    Column(
-        "group_key", String(80), comment="Group of dependent rows, such as an accident; empty for an independent row"
-    ),
+    Column("group_key", String(80), comment="Group of dependent rows; empty for an independent row"),
     Column("champion_score", Float, comment="Probability or value; empty for a ranking"),
     Column("challenger_score", Float, comment="Probability or value; empty for a ranking"),
     Column("agreement", Float, comment="1 for the same class, else 0; share of common items for a ranking"),

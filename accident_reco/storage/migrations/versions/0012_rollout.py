@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column(
             "group_key",
             sa.String(80),
-            comment="Group of dependent rows, such as an accident; empty for an independent row",
+            comment="Group of dependent rows; empty for an independent row",
         ),
         sa.Column("champion_score", sa.Float(), comment="Probability or value; empty for a ranking"),
         sa.Column("challenger_score", sa.Float(), comment="Probability or value; empty for a ranking"),

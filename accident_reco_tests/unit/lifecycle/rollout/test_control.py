@@ -21,7 +21,7 @@ from accident_reco.lifecycle.rollout.decision import RolloutPolicy, Step
 from accident_reco.lifecycle.rollout.state import (
     MAX_POINTS,
     Rollout,
-    end_of,
+    find_end,
     is_chosen,
     read_rollout,
     write_rollout,
@@ -260,9 +260,9 @@ def test_who_is_chosen_stays_chosen_at_every_larger_share() -> None:
 def test_the_pointer_says_how_it_ended(store: ModelStore, begun: Rollout) -> None:
     pointer = store.pointer(MODEL)
     assert pointer is not None
-    assert end_of(begun, pointer) is None
-    assert end_of(begun, replace(pointer, version=TWO.version)) == ("promoted", f"{TWO.version} is champion")
-    assert end_of(begun, None) == ("superseded", f"the champion moved from {ONE.version} to none")
+    assert find_end(begun, pointer) is None
+    assert find_end(begun, replace(pointer, version=TWO.version)) == ("promoted", f"{TWO.version} is champion")
+    assert find_end(begun, None) == ("superseded", f"the champion moved from {ONE.version} to none")
 
 
 def test_manifest_of_the_rollout_is_that_of_the_stored_version(store: ModelStore, begun: Rollout) -> None:
