@@ -295,7 +295,7 @@ class RolloutSettings(BaseModel):
         "direct",
         pattern=rf"^([a-z][a-z0-9_]*=)?{_MODE}(,[a-z][a-z0-9_]*={_MODE})*$",
         description="How a version that passed the gate becomes champion: `direct`, `shadow` or `canary`; "
-        "per model as `direct,movies=canary`",
+        "for one model as `direct,<model>=canary`",
     )
     rollout_steps: str = Field(
         "0.01,0.1,0.5",
