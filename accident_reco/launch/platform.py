@@ -13,6 +13,7 @@ from accident_reco.launch.home import child_environment, service_environment
 from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, free_port, require_free_ports
 from accident_reco.launch.programs import script
+from accident_reco.launch.supervision import supervise
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import models
@@ -40,10 +41,11 @@ def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, e
 
 
 def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
-    """Materialize what is missing, start every service, and wait for a signal or a failure.
+    """Materialize what is missing, start every service, and keep all of them running until a signal.
 
     Raises:
-        LaunchError: a port is taken, a platform runs in this home already, a step failed, or a service ended.
+        LaunchError: a port is taken, a platform runs in this home already, a step failed, a service ended before
+            all were ready, or every process was given up.
     """
     require_free_ports(settings.host, service_ports(settings))
     base = service_urls(settings)
@@ -60,9 +62,7 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         if password is not None:
             _print(f"\nadmin password: {password}\n(user admin; shown once, kept in {settings.keys})")
         _print(_addresses(base, settings, time.monotonic() - started))
-        while True:
-            children.check()
-            time.sleep(0.5)
+        supervise([children], settings.home, "platform")
 
 
 def service_ports(settings: Settings) -> dict[str, int]:
@@ -124,7 +124,7 @@ def _materialize(children: Children, home: Path, arguments: Sequence[str] = (), 
     with sole_platform(home, "pipeline"):
         child = children.start("pipeline", command, echo=echo)
         try:
-            code = child.process.wait()
+            code = children.wait(child)
         finally:
             children.end(child.name)  # before the lock is released
     if code != 0:
