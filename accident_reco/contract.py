@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from accident_reco.lifecycle.gate import Comparison, GatePolicy
     from accident_reco.lifecycle.reference import ReferenceProfile
     from accident_reco.lifecycle.store import ModelStore
+    from accident_reco.lifecycle.training_history import EvaluationTable
     from accident_reco.settings import Settings
     from accident_reco.storage.objects import ObjectStore
     from accident_reco.storage.warehouse import Warehouse
@@ -274,7 +275,8 @@ class Fitted:
     Args:
         bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids. With
             `data_version` in the lineage, the `ModelTraining.data_version` of the rows that it was trained on, the
-            retrain policy starts no training that would only repeat this one.
+            retrain policy starts no training that would only repeat this one. `history`: metrics of the fit by round,
+            epoch, fold or trial, which the tracker shows as charts.
         check: outcome of the check that `ModelTraining.fit_check` names.
         metadata: what the asset's page shows.
     """
@@ -296,6 +298,7 @@ class Evaluated:
         params: parameters for MLflow.
         metrics: further metrics for MLflow, such as those of the other candidates.
         artifacts: file name → content for MLflow, besides model card and signature.
+        tables: name → table for MLflow, such as metrics by slice, calibration, candidates.
         metadata: what the asset's page shows besides the metrics.
     """
 
@@ -305,6 +308,7 @@ class Evaluated:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    tables: Mapping[str, EvaluationTable] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -23,6 +23,8 @@ from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
 SERVICES = ("auth", "predict", "drift")
+PROBES = {"dagster": "server_info", "mlflow": "health"}
+"""Program that others made → path that returns 200 when it is ready; `readyz` for the services."""
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:
@@ -57,6 +59,9 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         for name in SERVICES:
             command = [sys.executable, "-m", f"serving.{name}"]
             children.start(name, command, environ=service_environment(settings, name, environ))
+        if not settings.has_tracking_server:
+            command = [sys.executable, "-m", "serving.guard.mlflow_server"]
+            children.start("mlflow", command, environ=service_environment(settings, "mlflow", environ))
         children.await_ready(readiness_urls(settings), READY_SECONDS)
         _print(summary(settings))
         if password is not None:
@@ -65,23 +70,25 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         supervise([children], settings.home, "platform")
 
 
+def service_names(settings: Settings) -> tuple[str, ...]:
+    """What listens on a port: Dagster, the services, and MLflow's pages unless a tracking server has its own."""
+    return ("dagster", *SERVICES, *(() if settings.has_tracking_server else ("mlflow",)))
+
+
 def service_ports(settings: Settings) -> dict[str, int]:
     """Variable → port of each service that people and programs call."""
-    return {variable(f"{name}_port"): getattr(settings, f"{name}_port") for name in ("dagster", *SERVICES)}
+    return {variable(f"{name}_port"): getattr(settings, f"{name}_port") for name in service_names(settings)}
 
 
 def service_urls(settings: Settings) -> dict[str, str]:
     """Service → its base URL on this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return {name: f"http://{host}:{getattr(settings, f'{name}_port')}" for name in ("dagster", *SERVICES)}
+    return {name: f"http://{host}:{getattr(settings, f'{name}_port')}" for name in service_names(settings)}
 
 
 def readiness_urls(settings: Settings) -> dict[str, str]:
     """Service → URL that returns 200 when it is ready."""
-    return {
-        name: f"{url}/{'server_info' if name == 'dagster' else 'readyz'}"
-        for name, url in service_urls(settings).items()
-    }
+    return {name: f"{url}/{PROBES.get(name, 'readyz')}" for name, url in service_urls(settings).items()}
 
 
 def summary(settings: Settings) -> str:
@@ -104,7 +111,9 @@ def _headline(model: Model, manifest: Manifest) -> str:
 
 
 def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
-    lines = [f"  {name:<10} {url}{'' if name == 'dagster' else '/docs'}" for name, url in base.items()]
+    pages = {name: url if name in PROBES else f"{url}/docs" for name, url in base.items()}
+    pages.setdefault("mlflow", settings.mlflow_url)
+    lines = [f"  {name:<10} {url}" for name, url in pages.items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
 

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -191,6 +192,19 @@ class Settings(
     def tracking_uri(self) -> str:
         """MLflow tracking URI."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def has_tracking_server(self) -> bool:
+        """Whether trainings log to a server, which has pages of its own, and not to a database."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
+
+    @cached_property
+    def mlflow_url(self) -> str:
+        """Where people open MLflow's pages."""
+        if not self.has_tracking_server:
+            return f"http://127.0.0.1:{self.mlflow_port}"
+        parts = urlsplit(self.tracking_uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
     @cached_property
     def auth_url(self) -> str:

@@ -78,6 +78,7 @@ class AddressSettings(BaseModel):
     auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow, unless MLFLOW_TRACKING_URI is a server")
 
 
 class StackSettings(BaseModel):
@@ -87,7 +88,6 @@ class StackSettings(BaseModel):
     s3_port: int = Field(
         8333, ge=1, le=55535, description="Port of the S3 store in `make stack`; it uses the port 10,000 above, too"
     )
-    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
     prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
     scrape_seconds: int = Field(

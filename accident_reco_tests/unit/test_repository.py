@@ -119,7 +119,7 @@ def test_development_container_fits() -> None:
     assert re.search(rf":{re.escape(PYTHONS[0])}-", container["image"])
     assert container["postCreateCommand"] == "make install"
     fields = Settings.model_fields
-    ports = {fields[f"{name}_port"].default for name in ("auth", "predict", "drift", "dagster")}
+    ports = {fields[f"{name}_port"].default for name in ("auth", "predict", "drift", "dagster", "mlflow")}
     assert set(container["forwardPorts"]) == ports
     assert set(container["portsAttributes"]) == {str(port) for port in ports}
 
