@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FeatureSpec
 from accident_reco.models.accidents.features.location_features import LOCATION_FEATURES
+from accident_reco.models.accidents.features.severity_rates import SOURCE_OF_RATE
 from accident_reco.models.accidents.scoring.shapley import TreeShapley, find_parents
 from accident_reco.models.accidents.scoring.trees import Trees
 
 # With more leaves Shapley values take too long for a request, and path attribution is used instead.
 MAX_SHAP_LEAVES: Final = 60_000
 
-# Derived feature → the BAAC or context column that it is attributed to; any other feature is a column itself.
-SOURCE_COLUMN: Final[dict[str, str]] = {
+LOCATION: Final = "com"
+"""Column that all features of the location are attributed to."""
+_SOURCE_OF_DERIVED: Final[dict[str, str]] = {
     "age": "an_nais",
     "driver_age": "driver_an_nais",
     "other_age": "other_an_nais",
@@ -41,7 +43,11 @@ SOURCE_COLUMN: Final[dict[str, str]] = {
     "airbag": "secu1",
     "gloves": "secu1",
     "equipment_undetermined": "secu1",
-    **dict.fromkeys(LOCATION_FEATURES, "com"),
+    **dict.fromkeys((*LOCATION_FEATURES, "dep"), LOCATION),
+}
+# Derived feature → the BAAC or context column that it is attributed to; any other feature is a column itself.
+SOURCE_COLUMN: Final[dict[str, str]] = _SOURCE_OF_DERIVED | {
+    rate: _SOURCE_OF_DERIVED.get(name, name) for rate, name in SOURCE_OF_RATE.items()
 }
 
 

@@ -64,7 +64,8 @@ def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: 
 
 def learn_spec(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
     """Feature spec learnt from the real training rows."""
-    return FeatureSpec.learn(extract_columns(training[~training["synthetic"]]), feature_set)
+    real = extract_real_columns(training)
+    return FeatureSpec.learn(real, feature_set, severe_label(real["grav"]))
 
 
 def build_feature_frame(training: pd.DataFrame, config: TrainingConfig) -> pd.DataFrame:
