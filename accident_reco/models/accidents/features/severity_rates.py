@@ -152,8 +152,8 @@ def _learn_place(
     texts = np.array([value or "" for value in values.tolist()], dtype=str)
     names, place = np.unique(texts, return_inverse=True)
     cells = place * FOLDS + fold
-    total = np.bincount(cells, severe, len(RATED_CODES) * FOLDS).reshape(-1, FOLDS)
-    rows = np.bincount(cells, minlength=len(RATED_CODES) * FOLDS).reshape(-1, FOLDS)
+    total = np.bincount(cells, severe, len(names) * FOLDS).reshape(-1, FOLDS)
+    rows = np.bincount(cells, minlength=len(names) * FOLDS).reshape(-1, FOLDS)
 
     def build(severe_rows: NDArray[np.float64], all_rows: NDArray[np.int64]) -> dict[str, float]:
         rates = _smooth(severe_rows, all_rows, mean, PLACE_SMOOTHING)
