@@ -14,7 +14,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-WIDTH: Final = 600.0
+WIDTH: Final = 420.0
 LEFT: Final = 46.0
 BOTTOM: Final = 22.0
 TOP: Final = 8.0
@@ -69,7 +69,8 @@ def lines(
     low, high = _span([*values, *([] if threshold is None else [threshold]), *([0.0] if start_at_zero else [])])
     y = _Scale(low, high, height - BOTTOM, TOP)
     count = max(len(line.points) for line in series)
-    x = _Scale(0, max(count - 1, 1), LEFT, WIDTH - RIGHT)
+    # A single point is in the middle.
+    x = _Scale(0, count - 1, LEFT + 6, WIDTH - RIGHT) if count > 1 else _Scale(-1, 1, LEFT, WIDTH - RIGHT)
     parts = [_axis(y, unit)]
     if threshold is not None:
         parts.append(
@@ -95,7 +96,7 @@ def bars(
     """Horizontal bars with name and value as text; negative ones to the left of a common line."""
     if not values:
         return Markup("")
-    row, middle, end = 26.0, 210.0, 70.0
+    row, middle, end = 24.0, 160.0, 52.0
     low, high = min(0.0, *values), max(0.0, *values)
     x = _Scale(low, high if high > low else low + 1, middle, WIDTH - end)
     parts = []
@@ -111,7 +112,7 @@ def bars(
             ).format(
                 _n(middle - 8 if low >= 0 else x(low) - 8),
                 _n(top + 17),
-                _shorten(name, 30),
+                _shorten(name, 24),
                 tone,
                 _n(start),
                 _n(top + 5),
@@ -275,7 +276,7 @@ def _axis(y: _Scale, unit: str) -> Markup:
 def _names(names: Sequence[str], x: _Scale, height: float) -> Markup:
     if not names:
         return Markup("")
-    shown = {0: "start", len(names) - 1: "end"} if len(names) > 1 else {0: "start"}
+    shown = {0: "start", len(names) - 1: "end"} if len(names) > 1 else {0: "middle"}
     return Markup("").join(
         Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_n(x(i)), _n(height - 6), anchor, names[i])
         for i, anchor in shown.items()
