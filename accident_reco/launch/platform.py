@@ -107,7 +107,7 @@ def _headline(model: Model, manifest: Manifest) -> str:
 
 def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
     pages = {name: url for name, url in base.items() if name in PAGES}
-    lines = [f"  {name:<10} {url}{'' if name in pages else '/docs'}" for name, url in (pages | base).items()]
+    lines = [f"  {name:<10} {url}{'' if name in pages else '/docs'}" for name, url in (pages | dict(base)).items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
 

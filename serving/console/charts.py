@@ -19,6 +19,8 @@ LEFT: Final = 46.0
 BOTTOM: Final = 22.0
 TOP: Final = 8.0
 RIGHT: Final = 10.0
+MAX_MARKED: Final = 30
+"""A line of more points has no circles on them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def lines(
     Args:
         title: what the chart shows, for everyone who does not see it.
         threshold: drawn as a dashed line.
-        unit: after the numbers of the axis, such as ` %`.
+        unit: after the numbers in the names of points, such as ` %`.
     """
     values = [
         value
@@ -71,7 +73,7 @@ def lines(
     count = max(len(line.points) for line in series)
     # A single point is in the middle.
     x = _Scale(0, count - 1, LEFT + 6, WIDTH - RIGHT) if count > 1 else _Scale(-1, 1, LEFT, WIDTH - RIGHT)
-    parts = [_axis(y, unit)]
+    parts = [_axis(y)]
     if threshold is not None:
         parts.append(
             Markup('<line class="threshold" x1="{}" x2="{}" y1="{}" y2="{}"><title>{}</title></line>').format(
@@ -135,7 +137,7 @@ def histogram(
         return Markup("")
     y = _Scale(0, max(counts), height - BOTTOM, TOP)
     x = _Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
-    parts = [_axis(y, "")]
+    parts = [_axis(y)]
     for (start, stop), count in zip(pairwise(edges), counts, strict=True):
         parts.append(
             Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
@@ -224,7 +226,7 @@ def _draw_line(line: Line, x: _Scale, y: _Scale, unit: str) -> Markup:
             line.tone, _path([(at, None if point.value is None else y(point.value)) for at, point in found])
         )
     ]
-    for at, point in found:
+    for index, (at, point) in enumerate(found):
         if point.value is None:
             continue
         if point.low is not None and point.high is not None:
@@ -233,7 +235,7 @@ def _draw_line(line: Line, x: _Scale, y: _Scale, unit: str) -> Markup:
                     line.tone, _n(at), _n(at), _n(y(point.low)), _n(y(point.high))
                 )
             )
-        if len(line.points) <= 60:
+        if len(line.points) <= MAX_MARKED or point.is_marked or _is_alone(line.points, index):
             between = (
                 "" if point.low is None or point.high is None else f" ({_label(point.low)} to {_label(point.high)})"
             )
@@ -250,6 +252,12 @@ def _draw_line(line: Line, x: _Scale, y: _Scale, unit: str) -> Markup:
     return Markup("").join(parts)
 
 
+def _is_alone(points: Sequence[Point], index: int) -> bool:
+    """Whether no line leads to a point or from it."""
+    beside = [points[other] for other in (index - 1, index + 1) if 0 <= other < len(points)]
+    return all(point.value is None for point in beside)
+
+
 def _path(points: Sequence[tuple[float, float | None]]) -> str:
     text, pen = [], "M"
     for at, value in points:
@@ -261,14 +269,14 @@ def _path(points: Sequence[tuple[float, float | None]]) -> str:
     return "".join(text)
 
 
-def _axis(y: _Scale, unit: str) -> Markup:
+def _axis(y: _Scale) -> Markup:
     parts = []
     for value in _ticks(y.low, y.high):
         at = _n(y(value))
         parts.append(
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
-            ).format(_n(LEFT), _n(WIDTH - RIGHT), at, at, _n(LEFT - 6), _n(y(value) + 4), f"{_label(value)}{unit}")
+            ).format(_n(LEFT), _n(WIDTH - RIGHT), at, at, _n(LEFT - 6), _n(y(value) + 4), _label(value))
         )
     return Markup("").join(parts)
 
@@ -286,8 +294,8 @@ def _names(names: Sequence[str], x: _Scale, height: float) -> Markup:
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     if high - low < 1e-12:
-        margin = abs(high) * 0.1 or 1.0
-        return low - margin, high + margin
+        margin = abs(high) * 0.1
+        return (low - margin, high + margin) if margin else (0.0, 1.0)
     margin = (high - low) * 0.06
     return (low if low == 0 else low - margin), high + margin
 

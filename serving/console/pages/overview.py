@@ -70,13 +70,15 @@ def routers(console: Console) -> Sequence[APIRouter]:
     async def overview(page: Page) -> Response:
         names = list(console.models)
         may_monitor, may_train = page.may("monitor"), page.may("train")
-        verdicts, runs, stats, requests, health, *details = await asyncio.gather(
-            _fetch_if(may_monitor, page, "drift", "/monitoring/drift"),
-            _fetch_if(may_monitor, page, "predict", "/runs", limit=SHOWN_RUNS),
-            _fetch_if(may_monitor, page, "predict", "/stats"),
-            _fetch_open_requests(page) if may_train else _nothing(),
+        (verdicts, runs, stats, requests), health, details = await asyncio.gather(
+            asyncio.gather(
+                _fetch_if(may_monitor, page, "drift", "/monitoring/drift"),
+                _fetch_if(may_monitor, page, "predict", "/runs", limit=SHOWN_RUNS),
+                _fetch_if(may_monitor, page, "predict", "/stats"),
+                _fetch_open_requests(page) if may_train else _nothing(),
+            ),
             asyncio.gather(*(check_health(console, service) for service in console.clients)),
-            *(page.api.fetch("predict", f"/models/{name}") for name in names),
+            asyncio.gather(*(page.api.fetch("predict", f"/models/{name}") for name in names)),
         )
         by_model = verdicts.value["models"] if verdicts and verdicts.value else {}
         champions = [
