@@ -22,9 +22,11 @@ from accident_reco.storage.objects import open_store
 from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
-SERVICES = ("auth", "predict", "drift")
+SERVICES = ("auth", "predict", "drift", "console")
 PROBES = {"dagster": "server_info", "mlflow": "health"}
 """Program that others made → path that returns 200 when it is ready; `readyz` for the services."""
+PAGES = ("console", *PROBES)
+"""Programs whose first page is for people; the others show `/docs`."""
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:
@@ -111,9 +113,9 @@ def _headline(model: Model, manifest: Manifest) -> str:
 
 
 def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
-    pages = {name: url if name in PROBES else f"{url}/docs" for name, url in base.items()}
-    pages.setdefault("mlflow", settings.mlflow_url)
-    lines = [f"  {name:<10} {url}" for name, url in pages.items()]
+    urls = {"mlflow": settings.mlflow_url} | dict(base)
+    ordered = {name: urls[name] for name in PAGES if name in urls} | urls
+    lines = [f"  {name:<10} {url}{'' if name in PAGES else '/docs'}" for name, url in ordered.items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
 

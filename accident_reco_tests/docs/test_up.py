@@ -219,9 +219,7 @@ def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
         seconds = again.stop(signal.SIGINT)
     assert seconds < 10
     assert again.process.returncode == -signal.SIGINT  # as make ends on Ctrl-C
-    listening = [
-        service for service in ("dagster", "auth", "predict", "drift", "mlflow") if _listens(again.url(service))
-    ]
+    listening = [service for service in SERVICES if _listens(again.url(service))]
     assert listening == []
 
 
