@@ -77,9 +77,9 @@ class Children:
         self.started.append(child)
         return child
 
-    def check(self) -> None:
-        """Raises LaunchError when a child has ended on its own."""
-        for child in self.started:
+    def check(self, children: Sequence[Child] | None = None) -> None:
+        """Raises LaunchError when one of `children` (by default any) has ended on its own."""
+        for child in self.started if children is None else children:
             code = child.process.poll()
             if code is not None:
                 raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")
