@@ -557,6 +557,21 @@ class Model(ABC):
     access: ClassVar[Mapping[DatabaseRole, Mapping[str, str]]] = {}
     """Database role → table of the model → rights; everything else is denied."""
 
+    overrides: Mapping[str, Any] = {}
+    """Settings of this instance by field name, instead of the installation's."""
+
+    def instance(self, name: str, overrides: Mapping[str, Any]) -> Model:
+        """A model of its own under another name, with these of the model's own settings.
+
+        Raises:
+            ValueError: the model has one instance only, which is the default, or not these settings for each.
+        """
+        raise ValueError(f"{self.name} has one instance only; its name is {self.name}")
+
+    def own_settings(self, settings: Settings) -> Settings:
+        """The settings with those of this instance."""
+        return settings.model_copy(update=dict(self.overrides)) if self.overrides else settings
+
     @property
     def owner(self) -> str:
         """Owner of its assets in Dagster."""

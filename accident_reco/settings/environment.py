@@ -39,6 +39,7 @@ from accident_reco.settings.groups import (
     StorageSettings,
     WorkerSettings,
 )
+from accident_reco.settings.loops import DeclarationError, declarations
 
 
 class SettingsError(ValueError):
@@ -127,8 +128,10 @@ class Settings(
         problems: list[str] = []
         combined: type[Settings] = Settings
         try:
-            combined = combine(plugins.chosen_names(overrides.get("models")))
-        except plugins.UnknownModelError as error:
+            names = plugins.chosen_names(overrides.get("models"))
+            combined = combine(names)
+            overrides = plugins.base_overrides(names) | overrides
+        except (plugins.UnknownModelError, DeclarationError) as error:
             problems.append(str(error))
         try:
             settings = combined(**overrides)
@@ -314,6 +317,7 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
             if field in declared and classes[declared[field]] is not kind:
                 raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")
             declared[field] = name
+        _check_overrides(name, kind)
         if absent := [needed for needed in plugins.required_names(name) if needed not in names]:
             raise SettingsError(
                 f"the model {name!r} requires {', '.join(absent)}, which {plugins.VARIABLE} does not select; "
@@ -322,6 +326,29 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     return type(
         "Settings", (*dict.fromkeys(classes.values()), Settings), {"__doc__": Settings.__doc__, "__module__": __name__}
     )
+
+
+def _check_overrides(name: str, kind: type[Settings]) -> None:
+    """Check the settings of a declared model.
+
+    Raises:
+        SettingsError: one is none of its model's own, or its value is invalid.
+    """
+    found = declarations().get(name)
+    if found is None or not found.overrides:
+        return
+    problems = [
+        f"{field} is no setting of {found.model}"
+        for field in found.overrides
+        if field not in kind.model_fields or field in Settings.model_fields
+    ]
+    try:
+        kind(**found.overrides)
+    except ValidationError as error:
+        mine = [item for item in error.errors(include_url=False) if item["loc"] and item["loc"][0] in found.overrides]
+        problems += [f"{item['loc'][0]} = {item['input']!r}: {item['msg']}" for item in mine]
+    if problems:
+        raise SettingsError("\n".join(f"wrong settings in {found.file}: {problem}" for problem in problems))
 
 
 def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings] = Settings) -> dict[str, str]:

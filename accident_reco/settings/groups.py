@@ -373,6 +373,10 @@ class GlobalSettings(BaseModel):
     """Global settings."""
 
     models: str = Field("", description="Models of this installation, by comma; empty: all that are installed")
+    loops: str = Field(
+        "",
+        description="Folders with further `defs.yaml` files that declare models (`accident_reco.ModelLoop`), by comma",
+    )
     training_jobs: int = Field(2, ge=1, le=64, description="Maximum threads of a training")
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty: that of the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")
