@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import dagster as dg
@@ -26,9 +27,16 @@ def defs() -> dg.Definitions:
     """
     chosen = registry.models(platform.settings)
     declared = {name for name, one in declarations().items() if PACKAGED in one.file.parents}
-    components = dg.ComponentTree.from_module(loops, project_root=PACKAGED.parents[1]).build_defs()
+    components = _load_components()
     others = [build_loop(model, platform.settings) for name, model in chosen.items() if name not in declared]
     return _complete(chosen, platform, components, *others)
+
+
+def _load_components() -> dg.Definitions:
+    # Dagster's loader warns of beta features that it uses itself, once per definition, also when these are resolved.
+    for category in (dg.BetaWarning, dg.PreviewWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"dagster\.|pydantic\.deprecated")
+    return dg.ComponentTree.from_module(loops, project_root=PACKAGED.parents[1]).build_defs()
 
 
 def build_defs(models: Iterable[Model], platform: Platform) -> dg.Definitions:
