@@ -27,8 +27,9 @@ from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_
 from accident_reco.models.accidents.training.slices import compute_months
 from accident_reco.models.accidents.training.tables import tabulate_evaluation
 from accident_reco.models.accidents.training.training_rows import (
+    FOLDS,
     extract_columns,
-    in_validation,
+    get_fold,
     mask_fields,
     mask_rows,
     severe_label,
@@ -147,13 +148,14 @@ def test_accident_held_out_under_another_number_is_found_in_training(training):
     )
 
 
-def test_validation_is_never_part_of_the_holdout(victims):
-    """Calibration rows are training accidents; the rows of an accident are all in validation or none is."""
+def test_folds_keep_accidents_whole_and_are_independent_of_the_holdout(victims):
+    """Calibration rows are out-of-fold: the rows of an accident share a fold, which does not depend on the holdout."""
     numbers = victims["Num_Acc"].to_numpy()
-    chosen = in_validation(numbers, 0.3)
-    assert 0.1 < chosen.mean() < 0.4
-    assert not (chosen & in_holdout(numbers)).any()
-    assert set(numbers[chosen]).isdisjoint(numbers[~chosen])
+    fold, held_out = get_fold(numbers), in_holdout(numbers)
+    assert set(fold) == set(range(FOLDS))
+    assert victims.assign(fold=fold).groupby("Num_Acc")["fold"].nunique().max() == 1
+    for one in range(FOLDS):
+        assert held_out[fold == one].mean() == pytest.approx(held_out.mean(), abs=0.08)
 
 
 def test_feature_table_has_rows_with_and_without_missing_values(table, training):
