@@ -108,11 +108,16 @@ class Children:
         self.started.append(child)
         return child
 
-    def wait(self, child: Child) -> int:
-        """Wait for the end of a child, and bound the logs of all meanwhile; returns its exit code."""
+    def wait(self, child: Child, others: Sequence[Child] = ()) -> int:
+        """Wait for the end of a child, and bound the logs of all meanwhile; returns its exit code.
+
+        Raises:
+            LaunchError: one of `others`, which it needs, has ended before it.
+        """
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return child.process.wait(1.0)
+            self.check(others)
             self.rotate_logs()
 
     def rotate_logs(self) -> None:
@@ -120,9 +125,9 @@ class Children:
         for child in self.started:
             rotate(child.log)
 
-    def check(self) -> None:
-        """Raises LaunchError when a child has ended on its own."""
-        for child in self.started:
+    def check(self, children: Sequence[Child] | None = None) -> None:
+        """Raises LaunchError when one of `children` (by default any) has ended on its own."""
+        for child in self.started if children is None else children:
             code = child.process.poll()
             if code is not None:
                 raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")

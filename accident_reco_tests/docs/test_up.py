@@ -19,7 +19,7 @@ from accident_reco.storage.process_states import read_states
 from accident_reco_tests.docs import pictures
 from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
 from accident_reco_tests.support.live import wait_for
-from accident_reco_tests.support.running import ROOT, Running, environment
+from accident_reco_tests.support.running import ROOT, SERVICES, Running, environment
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 
@@ -29,7 +29,7 @@ COMMANDS = "\n".join(block.code for path in DOCUMENTS for block in blocks(path) 
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
 ON_DEMAND = {"accidents/tuned_parameters"}
 """Assets that only their own job materializes: a parameter search takes minutes."""
-DEFAULT_PORTS = {"7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
+DEFAULT_PORTS = {"5000": "MLFLOW", "7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
 
 
 def _home(running: Running) -> Path:
@@ -48,7 +48,7 @@ def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
     for model, metric in (("accidents", "roc_auc"), ("movies", "ndcg_at_10")):
         version = json.loads(_pointers(_home(running))[model])["version"]
         assert re.search(rf"{model} +{version} +from sample data +.*{metric} 0\.\d{{3}}", running.screen)
-    for service in ("dagster", "auth", "predict", "drift"):
+    for service in SERVICES:
         assert running.url(service) in running.screen
     assert len(re.findall(r"^admin password: \S{12,}$", running.screen, re.MULTILINE)) == 1
     assert len(running.screen.splitlines()) < 80
@@ -219,7 +219,7 @@ def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
         seconds = again.stop(signal.SIGINT)
     assert seconds < 10
     assert again.process.returncode == -signal.SIGINT  # as make ends on Ctrl-C
-    listening = [service for service in ("dagster", "auth", "predict", "drift") if _listens(again.url(service))]
+    listening = [service for service in SERVICES if _listens(again.url(service))]
     assert listening == []
 
 

@@ -198,7 +198,7 @@ def test_doctor_of_a_good_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    for place, name in enumerate(("DAGSTER", "AUTH", "PREDICT", "DRIFT")):
+    for place, name in enumerate(("DAGSTER", "AUTH", "PREDICT", "DRIFT", "MLFLOW")):
         monkeypatch.setenv(f"ACCIDENT_RECO_{name}_PORT", str(free + place if free < 65_000 else free - place))
     outcome = accident_reco("doctor", "--json")
     states = {finding["check"]: finding["state"] for finding in outcome.document}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012_token_revocations"
-down_revision = "0011_published_ids"
+revision = "0014_token_revocations"
+down_revision = "0013_rollout"
 branch_labels = None
 depends_on = None
 
