@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Accounts always require authentication, also where the setting turns it off for the other services.
     settings = settings.model_copy(update={"auth_required": True})
     metrics = Metrics()
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     keys = KeyRing(settings.keys)
     context = Context(
         settings=settings,
