@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -60,6 +60,7 @@ class Session:
     scopes: frozenset[str]
     sealed: str
     token_expires_at: datetime
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
     def id(self) -> str:
@@ -129,11 +130,13 @@ class Sessions:
             SessionEnded: the auth service issues no more tokens for it.
             AuthUnavailable: the auth service does not answer.
         """
-        tokens = self._open(session)
-        if tokens["access"] != rejected and session.token_expires_at - MARGIN > utc_now():
-            return tokens["access"]
-        await self._refresh(session, address)
-        return self._open(session)["access"]
+        # A page calls several services at once: its first call refreshes for all of them.
+        async with session.lock:
+            token = self._open(session)["access"]
+            if token == rejected or session.token_expires_at - MARGIN <= utc_now():
+                await self._refresh(session, address)
+                token = self._open(session)["access"]
+        return token
 
     async def log_out(self, session: Session, address: str) -> None:
         """End a session, also in the auth service."""
