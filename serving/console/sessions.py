@@ -109,12 +109,18 @@ class Sessions:
         await asyncio.to_thread(rows.add_session, self._warehouse, row, MAX_SESSIONS, self._max_idle)
         return session
 
-    async def find(self, secret: str) -> Session | None:
-        """The session of a cookie; None where there is none (any more)."""
+    async def find(self, secret: str, *, is_use: bool = True) -> Session | None:
+        """The session of a cookie; None where there is none (any more).
+
+        Args:
+            is_use: whether a person asks; a page that refreshes itself does not keep the session alive.
+        """
         if not secret or len(secret) > 100:
             return None
         session_id = sealing.derive_id(secret)
-        row = await asyncio.to_thread(rows.find_session, self._warehouse, session_id, self._max_idle, self._max_age)
+        row = await asyncio.to_thread(
+            rows.find_session, self._warehouse, session_id, self._max_idle, self._max_age, is_use
+        )
         if row is None:
             return None
         scopes = frozenset(str(row["scope"]).split())

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from accident_reco.launch.processes import free_port
 from accident_reco.storage import console_sessions as store
+from accident_reco.storage.clock import as_utc
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.tables.console import console_sessions
 from accident_reco_tests.support.accounts import PASSWORD
@@ -90,6 +91,19 @@ def test_a_session_ends_unused_and_in_any_case(platform: ConsolePlatform, accoun
         assert "Your session has ended." in answer.text
         part = client.get("/", headers={"HX-Request": "true", "HX-Current-URL": f"{platform.url}/monitoring?hours=6"})
         assert part.headers["hx-redirect"] == "/login?next=%2Fmonitoring%3Fhours%3D6&ended=1"
+
+
+def test_a_page_that_refreshes_itself_keeps_no_session_alive(platform: ConsolePlatform, account: str) -> None:
+    """A forgotten tab logs out like a closed one; a person's own request counts."""
+    with platform.log_in(account) as client:
+        assert "X-Background" in client.get("/").text
+        age(platform, account, used_at=OLD)
+        for headers, is_use in (({"X-Background": "true", "HX-Request": "true"}, False), ({}, True)):
+            assert client.get("/", headers=headers).status_code == 200
+            with platform.warehouse.connect() as connection:
+                row = select(console_sessions.c.used_at).where(console_sessions.c.user_name == account)
+                used_at = as_utc(connection.execute(row).scalar_one())
+            assert (used_at > OLD + timedelta(minutes=30)) == is_use
 
 
 def test_a_disabled_account_loses_its_session(platform: ConsolePlatform, account: str) -> None:
