@@ -223,7 +223,7 @@ class PageRoute(APIRoute):
 
 
 def render_problem(request: Request, console: Console, person: Session | None, problem: ProblemPage) -> Response:
-    """A problem as a page, or as a part of one where htmx asked."""
+    """A problem as a page, or as a part of one where htmx requested it."""
     part = request.headers.get("hx-request") == "true"
     template = "problem_part.html" if part else "problem.html"
     values = {"problem": problem, "request_id": problem.request_id or get_request_id(request.scope)}
