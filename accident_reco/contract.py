@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     import dagster as dg
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from accident_reco.dashboards import Dashboard
-    from accident_reco.drift.window import Window, Windows
+    from accident_reco.drift.window import Labelled, Window, Windows
     from accident_reco.lifecycle.bundle import Bundle, Manifest
     from accident_reco.lifecycle.gate import Comparison, GatePolicy
     from accident_reco.lifecycle.reference import ReferenceProfile
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from accident_reco.storage.objects import ObjectStore
     from accident_reco.storage.warehouse import Warehouse
     from serving.common.middleware import RouteLimits
+    from serving.console.sections import ModelPages
     from serving.predict.context import Context
     from serving.predict.v2 import InferenceAdapter
 
@@ -41,7 +43,7 @@ TaskKind = Literal["classification", "regression", "ranking"]
 """Kind of prediction."""
 
 DatabaseRole = Literal["auth", "services", "reader"]
-"""Roles of the warehouse besides its owner: the auth service, predict and drift, dashboards."""
+"""Roles of the warehouse with rights on tables of models: the auth service, predict and drift, dashboards."""
 
 LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
     "classification": {"roc_auc": True, "average_precision": True, "ece": False, "brier": False},
@@ -200,6 +202,16 @@ class ModelServing(ABC):
 
         Raises:
             ObjectNotFound: the partition is not stored.
+        """
+        return None
+
+    def paired_predictions(
+        self, platform: Platform, manifests: Sequence[Manifest], since: datetime
+    ) -> tuple[Labelled, Labelled] | None:
+        """Predictions of two versions for the same labels that came in after `since` (UTC), row by row.
+
+        None: labels are those that `POST /feedback/{model}` reports for predictions. Neither version may have been
+        trained on the labels.
         """
         return None
 
@@ -545,6 +557,21 @@ class Model(ABC):
     access: ClassVar[Mapping[DatabaseRole, Mapping[str, str]]] = {}
     """Database role → table of the model → rights; everything else is denied."""
 
+    overrides: Mapping[str, Any] = {}
+    """Settings of this instance by field name, instead of the installation's."""
+
+    def instance(self, name: str, overrides: Mapping[str, Any]) -> Model:
+        """A model of its own under another name, with these of the model's own settings.
+
+        Raises:
+            ValueError: the model has one instance only, which is the default, or not these settings for each.
+        """
+        raise ValueError(f"{self.name} has one instance only; its name is {self.name}")
+
+    def own_settings(self, settings: Settings) -> Settings:
+        """The settings with those of this instance."""
+        return settings.model_copy(update=dict(self.overrides)) if self.overrides else settings
+
     @property
     def owner(self) -> str:
         """Owner of its assets in Dagster."""
@@ -565,6 +592,13 @@ class Model(ABC):
     def dashboards(self) -> Sequence[Dashboard]:
         """Grafana dashboards of the model, beside those that `deploy/grafana` has for all models."""
         return ()
+
+    def console(self) -> ModelPages | None:
+        """Pages of the model in the console, from a package such as its `serving/console`; by default one page.
+
+        That page has a form by the schema of `POST /predict/<model>`, and shows the answer.
+        """
+        return None
 
     def inspect_files(self, folder: Path) -> Sequence[FileReport]:
         """What an ingestion would read from a folder of files, for `accident-reco inspect`. Stores nothing.

@@ -17,7 +17,7 @@ from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
 from accident_reco.models.accidents.model import BASE, AccidentModel
-from accident_reco.models.accidents.settings import AccidentSettings, select_settings
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
 
 SHARED: Final = ("victims", "synthetic_victims", "training_set")
@@ -148,7 +148,7 @@ class AccidentTraining(ModelTraining):
     def gate_policy(self, settings: Settings) -> GatePolicy:
         from accident_reco.models.accidents.training import assembly
 
-        return assembly.build_gate_policy(settings.of(AccidentSettings))
+        return assembly.build_gate_policy(self._model.own_settings(settings).of(AccidentSettings))
 
     def compare(
         self, candidate: Bundle, manifest: Manifest, files: Mapping[str, bytes], frames: Frames, platform: Platform
@@ -229,7 +229,7 @@ class AccidentTraining(ModelTraining):
         return get_source_setting(folder)
 
     def _settings(self, platform: Platform) -> AccidentSettings:
-        return select_settings(platform.settings, self._model.feature_set)
+        return self._model.own_settings(platform.settings).of(AccidentSettings)
 
 
 def _get_parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:
