@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.automation import DATA_VERSION_TAG
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
@@ -118,7 +119,8 @@ def _record_move(
             "rollback": is_rollback,
         }
         key = production_key(model)
-        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=metadata))
+        tags = {DATA_VERSION_TAG: outcome.version}  # what follows the champion follows a rollback too
+        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=metadata, tags=tags))
     record_decision(context, platform, model, outcome.version, outcome.decision, outcome.pointer)
 
 
