@@ -162,13 +162,11 @@ def record_external_move() -> None:
 
 def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
     """The jobs, each with its sensor over these models."""
-    common: dict[str, Any] = {
-        "minimum_interval_seconds": settings.loop_seconds,
-        "default_status": dg.DefaultSensorStatus.RUNNING,
-    }
+    common: dict[str, Any] = {"default_status": dg.DefaultSensorStatus.RUNNING}
 
     @dg.sensor(
         **common,
+        minimum_interval_seconds=settings.loop_seconds,
         name="rollbacks",
         job_name=rollback_model.name,
         description="Starts rollbacks that the API queued, and closes requests whose rollback is done.",
@@ -185,6 +183,7 @@ def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
 
     @dg.sensor(
         **common,
+        minimum_interval_seconds=settings.trigger_interval,
         name="rollbacks_elsewhere",
         job_name=record_external_move.name,
         description="Completes interrupted moves of the pointers and records those that no run recorded.",
