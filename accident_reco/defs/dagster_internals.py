@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from dagster._core.definitions.instigation_logger import DispatchingLogHandler as SensorConsoleHandler
 from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
@@ -22,6 +23,7 @@ __all__ = [
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "RetryMode",
+    "SensorConsoleHandler",
     "WorkerStatus",
     "is_run_at_code_server",
     "unpack_step_args",
@@ -30,6 +32,7 @@ __all__ = [
 # exports no types for.
 # GRPC_INFO_TAG: tag with the address of the code server that started a run, as JSON: `host`, and `port` or `socket`.
 # WILL_RETRY_TAG: tag of a failed run, `true` or `false`, whether the daemon retries it; set just after the failure.
+# SensorConsoleHandler: the handler of a sensor's `context.log` that writes text to the console; there is no option.
 # RetryMode: an argument of dagster-celery's executor; Dagster exports neither the class nor an executor that sets it.
 
 PRELOADED_MODULES: Final = ("dagster._core.storage.sqlite_storage", "dagster._utils.test")

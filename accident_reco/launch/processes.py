@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -37,7 +38,18 @@ class Child:
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(map(_as_text, self.log.read_text(errors="replace").splitlines()[-lines:]))
+
+
+def _as_text(line: str) -> str:
+    """The event of a JSON line, with its stack trace; any other line as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        event = json.loads(line)
+        return "\n".join(str(event[name]) for name in ("event", "exception") if name in event) or line
+    except ValueError:
+        return line
 
 
 @dataclass

@@ -48,13 +48,13 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
     """
     stack_folder(settings)
     require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
-    with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
+    with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack, s3_metrics):
         platform = Children(stack, settings.logs)
         try:
             child = platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
             _await_platform(platform, children, settings)
             start_exporter(children, settings, stack)
-            start_monitoring(children, settings)
+            start_monitoring(children, settings, s3_metrics)
             _print(_addresses(settings))
             while child.process.poll() is None:
                 children.check()
@@ -65,8 +65,11 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
 
 
 @contextmanager
-def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
-    """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
+def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str], int]]:
+    """PostgreSQL, S3 and MLflow with roles, databases and buckets.
+
+    Yields them, the platform's variables, and the port of the store's metrics.
+    """
     folder = stack_folder(settings)
     _require_ports(settings)
     keys = secrets_folder(settings)
@@ -78,10 +81,11 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         _print("starting PostgreSQL, S3 and MLflow …")
         postgres = start_postgres(children, folder / "postgres", settings.postgres_port, admin)
         s3 = s3_environment(settings, keys)
+        ports = servers.seaweed_ports(settings.s3_port)
         store = servers.start_s3(
             children,
             folder / "s3",
-            servers.seaweed_ports(settings.s3_port),
+            ports,
             s3["AWS_ACCESS_KEY_ID"],
             s3["AWS_SECRET_ACCESS_KEY"],
             BUCKETS,
@@ -98,7 +102,7 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         )
         children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)
-        yield children, stack
+        yield children, stack, ports[-1]
     finally:
         children.stop()
 
@@ -111,14 +115,14 @@ def start_exporter(children: Children, settings: Settings, stack: dict[str, str]
     children.await_ready({"exporter": f"http://{LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
 
 
-def start_monitoring(children: Children, settings: Settings) -> None:
+def start_monitoring(children: Children, settings: Settings, s3_metrics: int) -> None:
     """Start the machine's and PostgreSQL's exporters, Prometheus with its rules, and Alertmanager."""
     folder, keys = stack_folder(settings), secrets_folder(settings)
     node, database = free_port(), free_port()
     admin = secret(keys, "postgres-superuser")
     servers.start_node_exporter(children, node)
     servers.start_postgres_exporter(children, database, settings.postgres_port, admin)
-    known = addresses(settings, node, database)
+    known = addresses(settings, node, database, s3_metrics)
     config = folder / "prometheus.yml"
     interval = f"{settings.scrape_seconds}s" if settings.scrape_seconds else None
     config.write_text(prometheus_config(known, interval), encoding="utf-8")

@@ -28,7 +28,7 @@ def start_s3(
     """Start SeaweedFS as an S3 API; returns its readiness probe. The keys cannot create or remove buckets.
 
     Args:
-        ports: S3, master, volume, filer and admin (`seaweed_ports` finds free ones around a given S3 port).
+        ports: S3, master, volume, filer, admin and metrics (`seaweed_ports` finds free ones around a given S3 port).
     """
     (folder / "data").mkdir(parents=True, exist_ok=True)
     identity = {
@@ -39,7 +39,7 @@ def start_s3(
     config = folder / "s3.json"
     config.touch(mode=0o600)
     config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-    s3, master, volume, filer, admin = ports
+    s3, master, volume, filer, admin, metrics = ports
     ports_of = {"s3": s3, "master": master, "volume": volume, "filer": filer, "admin": admin}
     unused = {"s3.port.iceberg": 0, "s3.port.lance": 0, "webdav": "false", "admin.ui": "false"}
     flags = {
@@ -49,6 +49,7 @@ def start_s3(
         "master.telemetry": "false",
         **{f"{part}.port": port for part, port in ports_of.items()},
         **unused,
+        "metricsPort": metrics,
         "s3.config": config,
         "bucket": ",".join(buckets),
         "filer.localSocket": folder / "filer.sock",
@@ -84,7 +85,7 @@ def _has_buckets(port: int, access_key: str, secret_key: str, buckets: Sequence[
 
 def seaweed_ports(s3: int | None = None) -> tuple[int, ...]:
     """Ports for `start_s3`, each with its sibling `GRPC_OFFSET` above free too."""
-    return (s3 or paired_port(), *(paired_port() for _ in range(4)))
+    return (s3 or paired_port(), *(paired_port() for _ in range(5)))
 
 
 def paired_port() -> int:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_logs import sensor_log
 from accident_reco.models.accidents.assets.partitions import years
 from accident_reco.models.accidents.data.queries import read_loaded_years
 from accident_reco.models.accidents.data.watch import find_changed_years, find_stale_years
@@ -47,9 +48,9 @@ def build_source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         known = set(years.get_partition_keys())
         for change in changed:
             if str(change.year) not in known:
-                context.log.info("%s is not over yet and has no partition", change.year)
+                sensor_log(context).info("%s is not over yet and has no partition", change.year)
                 continue
-            context.log.info("%s is %s", change.year, change.kind)
+            sensor_log(context).info("%s is %s", change.year, change.kind)
             yield dg.RunRequest(run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind})
         if not changed:
             yield dg.SkipReason("every year that the source offers is stored in its current version")
@@ -73,7 +74,7 @@ def build_warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         stale, key = find_stale_years(platform.objects, source.data_source, read_loaded_years(platform.warehouse))
         if not stale:
             return dg.SkipReason("the warehouse has the stored years")
-        context.log.info("years to load or remove: %s", stale)
+        sensor_log(context).info("years to load or remove: %s", stale)
         return dg.RunRequest(run_key=key)
 
     return accident_warehouse
