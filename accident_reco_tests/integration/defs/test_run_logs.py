@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from accident_reco.launch.dagster_process import JSON_LOGS
 from accident_reco_tests.support.alloy import Entry, Pipeline
+from accident_reco_tests.support.images import dockerfile
 from accident_reco_tests.support.running import ROOT
 
 LOCATION = '''
@@ -81,7 +83,7 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n" + JSON_LOGS)
     main = LOCATION.index('if __name__ == "__main__"')
     (home / "location.py").write_text(LOCATION[:main] + BUILDERS + LOCATION[main:])
-    warnings = "ignore:Handling yaml-defined logging configuration"  # as in the image
+    (warnings,) = re.findall(r'PYTHONWARNINGS="([^"]+)"', dockerfile())
     environ = {
         "DAGSTER_HOME": str(home),
         "PYTHONPATH": f"{ROOT}:{home}",
