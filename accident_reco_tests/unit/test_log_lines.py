@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,20 @@ def test_program_that_does_not_start_has_one_line(program: str) -> None:
     event = only_line(done)["event"]
     assert "ACCIDENT_RECO_HTTP_WORKERS" in event
     assert "ACCIDENT_RECO_MAX_BODY_BYTES" in event
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [
+        ("ACCIDENT_RECO_HTTP_WORKERS", "none", 2),
+        ("ACCIDENT_RECO_DATABASE_URL", "postgresql+psycopg2://platform:p@127.0.0.1:1/platform", 1),
+    ],
+)
+def test_preparation_that_fails_has_one_line(tmp_path: Path, setting: str, value: str, code: int) -> None:
+    """The first container of compose: everything waits for it, and its reason is found by level."""
+    done = run("-m", "accident_reco.cli", "prepare", ACCIDENT_RECO_HOME=str(tmp_path), **{setting: value})
+    assert done.returncode == code
+    assert only_line(done)["event"]
 
 
 def test_console_script_runs_and_its_crash_is_one_line() -> None:

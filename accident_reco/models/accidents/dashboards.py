@@ -23,7 +23,8 @@ def _severity_by_label(title: str, label: str, view: str) -> Panel:
     statement = f"""
         SELECT coalesce({label}, 'unknown') AS {label}, {_OUTCOMES_SEVERE_SHARE}
         FROM accident_outcomes_by_{view} GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - our own views
-    return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, shown=SHARE)
+    description = "Share of road users killed or hospitalised, in all departments"
+    return sql_panel("bars", title, description, statement, shown=SHARE)
 
 
 def _severity_by_code(title: str, field: str) -> Panel:
@@ -33,7 +34,8 @@ def _severity_by_code(title: str, field: str) -> Panel:
         FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc"
         LEFT JOIN codebook c ON c.field = '{field}' AND c.code = a.{field}
         WHERE a.{_DEPARTMENTS} GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - names of our own columns
-    return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, shown=SHARE)
+    description = "Share of road users killed or hospitalised, in the chosen departments"
+    return sql_panel("bars", title, description, statement, shown=SHARE)
 
 
 _OVERVIEW: Final = [
