@@ -27,6 +27,7 @@ LOGINS = {
     "mlflow_database_url": ("mlflow", "mlflow"),
     "auth_database_url": ("platform_auth", "platform"),
     "services_database_url": ("platform_services", "platform"),
+    "console_database_url": ("platform_console", "platform"),
     "reader_database_url": ("platform_reader", "platform"),
 }
 OWNERS = ("database_url", "dagster_database_url", "mlflow_database_url")
@@ -57,6 +58,7 @@ def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str])
     return named | {
         variable("store_url"): "s3://artifacts/platform",
         variable("alert_secret"): secret(folder, "alert-secret"),
+        variable("prometheus_url"): f"http://{LOOPBACK}:{settings.prometheus_port}",
         "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{settings.mlflow_port}",
         **mlflow_token(settings, folder),
         **s3_environment(settings, folder),
@@ -84,6 +86,7 @@ def addresses(settings: Settings, node: int, postgres: int, s3_metrics: int) -> 
         "auth:7999": settings.auth_port,
         "predict:8000": settings.predict_port,
         "drift:8001": settings.drift_port,
+        "console:8002": settings.console_port,
         "exporter:9400": settings.exporter_port,
         "dagster:8080": settings.dagster_port,
         "mlflow:5000": settings.mlflow_port,

@@ -28,6 +28,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "login_failures": OWN,
         "audit_log": APPEND,
         "predictions": FORGET,
+        "rollout_calls": FORGET,
         "feedback": ERASE,
     },
     "services": {
@@ -35,11 +36,15 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "predictions": KEEP,
         "feedback": KEEP,
         "promotions": APPEND,
+        "rollout_calls": KEEP,
         "promotion_intents": CHANGE,
         "work_requests": CHANGE,
         "drift_reports": CHANGE,
         "retrain_decisions": READ,
         "alerts": CHANGE,
+    },
+    "console": {
+        "console_sessions": OWN,
     },
     "reader": {
         "model_metrics": READ,
@@ -47,6 +52,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "feedback": READ,
         "promotions": READ,
         "promotion_intents": READ,
+        "rollout_calls": READ,
         "work_requests": READ,
         "drift_reports": READ,
         "retrain_decisions": READ,

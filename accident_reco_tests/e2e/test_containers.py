@@ -122,7 +122,7 @@ def test_lines_arrive_in_loki_with_service_level_and_time(stack: Stack, service:
     for entry in entries:
         assert entry.labels["service"] == service
         assert entry.metadata["container"] == f"accident-reco-{service}-1"
-    if service in ("code", "dagster", "daemon", "worker", "auth", "predict", "drift"):
+    if service in ("code", "dagster", "daemon", "worker", "auth", "predict", "drift", "console"):
         assert entries
         assert all(entry.line.startswith("{") and entry.timestamp for entry in entries), stack.log(service)
 

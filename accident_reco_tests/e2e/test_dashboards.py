@@ -106,6 +106,7 @@ def filled(
     from accident_reco_tests.support.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.auth.bootstrap import ensure_admin
+    from serving.console.app import create_app as console_app
     from serving.drift.app import create_app as drift_app
     from serving.predict.app import create_app as predict_app
 
@@ -140,6 +141,7 @@ def filled(
             "auth:7999": stack.enter_context(live(auth_app(settings))),
             "predict:8000": stack.enter_context(live(predict_app(settings, LOADERS))),
             "drift:8001": stack.enter_context(live(drift_app(settings))),
+            "console:8002": stack.enter_context(live(console_app(settings))),
         }
         answer = clients["drift:8001"].get("/monitoring/drift/accidents?compute=true", timeout=60)
         assert answer.status_code == 200, answer.text
@@ -152,7 +154,7 @@ def filled(
         servers.start_node_exporter(children, node)
         servers.start_postgres_exporter(children, database, postgres.port, postgres.password)
         known |= {"node-exporter:9100": f"127.0.0.1:{node}", "postgres-exporter:9187": f"127.0.0.1:{database}"}
-        away = ("alertmanager:9093", "dagster:8080", "mlflow:5000", "s3:9327")
+        away = ("alertmanager:9093", "console:8002", "dagster:8080", "mlflow:5000", "s3:9327")
         known |= dict.fromkeys(away, f"127.0.0.1:{other}") | {"localhost:9090": f"127.0.0.1:{port}"}
         config = home / "prometheus.yml"
         document = yaml.safe_load(prometheus_config(known, interval="1s"))

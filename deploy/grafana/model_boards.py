@@ -75,7 +75,8 @@ MODELS = Dashboard(
                     "Promoted and rejected",
                     "Decisions by model; the last one of each training",
                     f"""SELECT model || ' ' || CASE action WHEN 'promote' THEN 'promoted' WHEN 'refuse' THEN 'rejected'
-                    ELSE 'rolled back' END AS decision, count(*) AS decisions FROM promotions AS made
+                    WHEN 'rollback' THEN 'rolled back' ELSE replace(action, '_', ' ') END AS decision,
+                    count(*) AS decisions FROM promotions AS made
                     WHERE {_CHOSEN} AND (action <> 'refuse' OR NOT EXISTS (SELECT 1 FROM promotions AS later
                     WHERE later.run_id = made.run_id AND later.model = made.model
                     AND later.decided_at > made.decided_at)) GROUP BY 1 ORDER BY 1""",  # noqa: S608
@@ -88,6 +89,38 @@ MODELS = Dashboard(
                     f"""SELECT model, version, metric, value, data_source, created_at FROM model_metrics
                     WHERE {_CHOSEN} AND {_VERSIONS} ORDER BY created_at DESC, model, metric LIMIT 200""",  # noqa: S608
                     columns={"value": FIGURE},
+                ),
+            ],
+        ),
+        (
+            "Rollout",
+            [
+                metric_panel(
+                    "series",
+                    "Challenger's share",
+                    "Share of the traffic that the challenger answers; below zero: no rollout",
+                    ("{{model}}", 'max by (model) (rollout_share{model=~"$model"})'),
+                    unit="percentunit",
+                ),
+                metric_panel(
+                    "series",
+                    "Compared predictions",
+                    "Predictions that both versions computed, by outcome",
+                    (
+                        "{{model}} {{outcome}}",
+                        "sum by (model, outcome) (rate(rollout_comparisons_total[$__rate_interval]))",
+                    ),
+                    ("{{model}} dropped", "sum by (model) (rate(rollout_dropped_total[$__rate_interval]))"),
+                    ("{{model}} fallback", "sum by (model) (rate(rollout_fallbacks_total[$__rate_interval]))"),
+                    unit="reqps",
+                ),
+                sql_panel(
+                    "table",
+                    "Steps",
+                    "Each decision on a rollout, with its reason",
+                    f"""SELECT decided_at, model, action, version, previous, reason FROM promotions
+                    WHERE {_CHOSEN} AND action LIKE 'rollout%' ORDER BY decided_at DESC LIMIT 100""",  # noqa: S608
+                    width=24,
                 ),
             ],
         ),

@@ -22,6 +22,8 @@ USED = {
         "dagster._core.storage.sqlite_storage",
         "dagster._core.storage.tags.GRPC_INFO_TAG",
         "dagster._core.storage.tags.WILL_RETRY_TAG",
+        "dagster._core.workspace.context.WorkspaceProcessContext",
+        "dagster._core.workspace.load_target.WorkspaceFileTarget",
         "dagster._grpc.client.DagsterGrpcClient",
         "dagster._grpc.types.CanCancelExecutionRequest",
         "dagster._grpc.types.CanCancelExecutionResult",
@@ -29,6 +31,7 @@ USED = {
         "dagster._serdes.deserialize_value",
         "dagster._serdes.unpack_value",
         "dagster._utils.test",
+        "dagster_graphql.schema.create_schema",
     },
     "accident_reco/defs/celery_internals.py": {
         "dagster_celery.core_execution_loop.core_celery_execution_loop",

@@ -122,7 +122,9 @@ def test_runs_killed_with_the_platform_fail_and_are_retried(tmp_path: Path, monk
     children = Children(environ, settings.logs)
 
     def start() -> None:
-        children.start("code", [script("dagster"), "api", "grpc", "-p", str(code), "-m", LOCATION])
+        children.start(
+            "code", [sys.executable, "-m", "accident_reco.defs.code_server", "-p", str(code), "-m", LOCATION]
+        )
         web = ("-h", "127.0.0.1", "-p", str(settings.dagster_port), "-w", str(workspace))
         children.start("web", [script("dagster-webserver"), *web])
         children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.lifecycle.training_history import History
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import (
+    ADVICE_FILE,
     DECISION_FILE,
     FEATURES_FILE,
     MODEL_FILE,
@@ -25,10 +27,12 @@ from accident_reco.models.accidents.scoring.scorer import (
 )
 from accident_reco.models.accidents.scoring.trees import Trees
 from accident_reco.models.accidents.training import soft_labels
+from accident_reco.models.accidents.training.advice_table import learn_advice_table
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import Parameters, TrainingRows, fit, reduce_for_calibration
+from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
 from accident_reco.models.accidents.training.training_rows import (
     Columns,
     extract_columns,
@@ -62,7 +66,8 @@ def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: 
 
 def learn_spec(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
     """Feature spec learnt from the real training rows."""
-    return FeatureSpec.learn(extract_columns(training[~training["synthetic"]]), feature_set)
+    real = extract_real_columns(training)
+    return FeatureSpec.learn(real, feature_set, severe_label(real["grav"]))
 
 
 def build_feature_frame(training: pd.DataFrame, config: TrainingConfig) -> pd.DataFrame:
@@ -147,11 +152,13 @@ def select_search_rows(
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted candidate: bundle files, and margins and labels of the real validation rows, to compare candidates."""
+    """A fitted candidate: bundle files; margins and labels of the real validation rows, to compare candidates; and its
+    learning curve on them."""
 
     files: dict[str, bytes]
     validation_margin: NDArray[np.float32]
     validation_label: NDArray[np.int8]
+    history: History
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
@@ -165,6 +172,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
     real = extract_columns(training[in_validation(training[NUM_ACC].to_numpy(), config.validation_share)])
     matrix, label = build_features(real, spec, training_rows=True), severe_label(real["grav"])
     margin = build_uncalibrated_scorer(trees, spec).margin(matrix)
+    history = compute_learning_curve(trees, first, matrix, label)
     rule = fit_decision_rule(margin, label, config.miss_cost, config.coverage, config.seed)
     if config.refit:
         trees = fit(rows, parameters, config.seed, config.jobs)
@@ -173,8 +181,9 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         FEATURES_FILE: spec.to_json(),
         DECISION_FILE: rule.to_json(),
         TREES_FILE: trees.to_npz(),
+        ADVICE_FILE: learn_advice_table(extract_real_columns(training), spec.columns).to_json(),
     }
-    return Trained(files, margin, label)
+    return Trained(files, margin, label, history)
 
 
 def build_uncalibrated_scorer(trees: Trees, spec: FeatureSpec) -> AccidentScorer:
