@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import dagster as dg
 
 from accident_reco import loops, registry
 from accident_reco.contract import Model
-from accident_reco.defs import retrain_sensors, rollback
+from accident_reco.defs import retrain_sensors, rollback, run_workers
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.model_loop import build_loop
 from accident_reco.defs.resources import Platform
@@ -26,9 +27,16 @@ def defs() -> dg.Definitions:
     """
     chosen = registry.models(platform.settings)
     declared = {name for name, one in declarations().items() if PACKAGED in one.file.parents}
-    components = dg.ComponentTree.from_module(loops, project_root=PACKAGED.parents[1]).build_defs()
+    components = _load_components()
     others = [build_loop(model, platform.settings) for name, model in chosen.items() if name not in declared]
     return _complete(chosen, platform, components, *others)
+
+
+def _load_components() -> dg.Definitions:
+    # Dagster's loader warns of beta features that it uses itself, once per definition, also when these are resolved.
+    for category in (dg.BetaWarning, dg.PreviewWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"dagster\.|pydantic\.deprecated")
+    return dg.ComponentTree.from_module(loops, project_root=PACKAGED.parents[1]).build_defs()
 
 
 def build_defs(models: Iterable[Model], platform: Platform) -> dg.Definitions:
@@ -52,4 +60,5 @@ def _complete(names: Iterable[str], platform: Platform, *loops: dg.Definitions) 
         *loops,
         retrain_sensors.definitions(known, platform.settings),  # drift, performance, new data, requests, failures
         rollback.definitions(known, platform.settings),  # older versions, pointer moves that no run recorded
+        run_workers.definitions(),  # runs whose process is gone
     )

@@ -1,13 +1,4 @@
-"""The loop of one model as a Dagster component, `accident_reco.ModelLoop`, and the skeleton of a new model.
-
-```yaml
-type: accident_reco.ModelLoop
-attributes:
-  model: accidents
-  name: accidents_full
-  settings: {accidents_feature_set: full}
-```
-"""
+"""The loop of one model as a Dagster component, and the skeleton of a new model."""
 
 from __future__ import annotations
 

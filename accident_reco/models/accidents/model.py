@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
-from accident_reco.models.accidents.settings import AccidentSettings, AccidentTraining, FeatureSet
+from accident_reco.models.accidents.settings import AccidentData, AccidentSettings, FeatureSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ class AccidentModel(Model):
             self.drift_question = f"Does the traffic of {name} differ from the data that its champion was trained on?"
 
     def instance(self, name: str, overrides: Mapping[str, Any]) -> Model:
-        shared = overrides.keys() - AccidentTraining.model_fields.keys()
+        shared = overrides.keys() & AccidentData.model_fields.keys()
         if shared:
             raise ValueError(f"{', '.join(sorted(shared))}: a setting of the data, which all instances share")
         return AccidentModel(name, overrides=overrides)
