@@ -32,6 +32,8 @@ from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.lifecycle.rollout.control import Plan, start
+from accident_reco.lifecycle.rollout.decision import RolloutPolicy
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.registry import database_access
@@ -53,6 +55,7 @@ AFTER_TWO_SCRAPES = (
     "rate(predictions_total{model='accidents'}[1m]) > 0",
     "rate(predictions_total{model='movies'}[1m]) > 0",
     "rate(log_lines_total[1m])",
+    "rate(rollout_comparisons_total[1m])",
     "drift_share",
     "rate(node_cpu_seconds_total[5m])",
     "pg_stat_activity_count",
@@ -121,6 +124,8 @@ def filled(
         "ACCIDENT_RECO_ACCIDENTS_SOURCE": str(_published(home)),
         "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000",
         "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
+        "ACCIDENT_RECO_ROLLOUT": "shadow",
+        "ACCIDENT_RECO_ROLLOUT_SAMPLE": "1",
     }
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -252,6 +257,11 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
     )
     made = promote(models, warehouse, bundle, lambda *_: None, GatePolicy("roc_auc", True, 0.5, 0.0), "r1")
     promote(models, warehouse, movie_bundle(2_000), lambda *_: None, GatePolicy("ndcg_at_10", True, 0.0, 0.0), "r2")
+    assert made.pointer is not None
+    other = real_bundle(rounds=4, rows=600)
+    manifest = models.write(replace(other, files={**other.files, "reference.json": reference_bytes(profile)}))
+    shadow = Plan("shadow", (), timedelta(days=1), RolloutPolicy())
+    start(models, warehouse, manifest, made.pointer, shadow, run_id="r4", reason="better", now=datetime.now(UTC))
     record_model_metrics(models, warehouse, "accidents")
     at = datetime.now(UTC)
     rows = [
@@ -468,7 +478,7 @@ def test_states_are_words_with_their_colour(shown: dict[str, Shown], npm: Callab
     assert colors["down"] == red != colors["up"]
     assert set(shown["drift:Drift"]["Value"]["texts"]) <= {"no drift", "drift"}
     gate = shown["models:Gate"]
-    assert set(gate["action"]["texts"]) <= {"promoted", "rejected", "rolled back"}
+    assert set(gate["action"]["texts"]) <= {"promoted", "rejected", "rolled back", "rollout started"}
     assert set(gate["promoted"]["texts"]) <= {"yes", "no"}
     failed = shown["logs:Failed runs and requests"]["status"]
     assert (failed["texts"], failed["colors"]) == (["failed"], [red])
