@@ -9,7 +9,7 @@ import dagster as dg
 
 from accident_reco import loops, registry
 from accident_reco.contract import Model
-from accident_reco.defs import retrain_sensors, rollback
+from accident_reco.defs import retrain_sensors, rollback, run_workers
 from accident_reco.defs.io import BundleIOManager, FrameIOManager
 from accident_reco.defs.model_loop import build_loop
 from accident_reco.defs.resources import Platform
@@ -60,4 +60,5 @@ def _complete(names: Iterable[str], platform: Platform, *loops: dg.Definitions) 
         *loops,
         retrain_sensors.definitions(known, platform.settings),  # drift, performance, new data, requests, failures
         rollback.definitions(known, platform.settings),  # older versions, pointer moves that no run recorded
+        run_workers.definitions(),  # runs whose process is gone
     )

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from accident_reco.contract import Model
-from accident_reco.defs import dataset
+from accident_reco.defs import dataset, rollout
 from accident_reco.defs.drift_report import drift_definitions
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_definitions
@@ -25,6 +25,7 @@ def build_loop(model: Model, settings: Settings) -> dg.Definitions:
     return dg.Definitions.merge(
         model.training().definitions(settings),  # ingestion, features, batch scoring: the model's own
         training_definitions(model),  # candidates → candidate → gate → production model
+        rollout.definitions(model, settings),  # a version that passed the gate proves itself on live traffic
         drift_definitions(model, settings),  # the comparison of incoming data with the reference
         dataset.definitions(model, settings),  # versions of training inputs, if enabled
     )

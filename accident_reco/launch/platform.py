@@ -18,6 +18,7 @@ from accident_reco.launch.home import child_environment, service_environment
 from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.processes import Children, LaunchError, require_free_ports
 from accident_reco.launch.running import find_running
+from accident_reco.launch.supervision import supervise
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import models
@@ -26,7 +27,11 @@ from accident_reco.storage.objects import open_store
 from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
-SERVICES = ("auth", "predict", "drift")
+SERVICES = ("auth", "predict", "drift", "console")
+PROBES = {"dagster": "server_info", "mlflow": "health"}
+"""Program that others made → path that returns 200 when it is ready; `readyz` for the services."""
+PAGES = ("console", *PROBES)
+"""Programs whose first page is for people; the others show `/docs`."""
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:
@@ -50,14 +55,15 @@ def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, e
 
 
 def run_platform(settings: Settings, environ: dict[str, str], started: float) -> None:
-    """Materialize what is missing, start every service, and wait for a signal or a failure.
+    """Materialize what is missing, start every service, and keep all of them running until a signal.
 
     Raises:
-        LaunchError: a port is taken, a platform runs in this home already, a step failed, or a service ended.
+        LaunchError: a port is taken, a platform runs in this home already, a step failed, a service ended before
+            all were ready, or every process was given up.
     """
-    require_free_ports(settings.host, service_ports(settings))
     base = service_urls(settings)
     with sole_platform(settings.home), _children(settings, environ) as children:
+        require_free_ports(settings.host, service_ports(settings))
         start_code_server(children, settings)
         start_web_server(children, settings)
         _print(f"Dagster: {base['dagster']}")
@@ -68,33 +74,36 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         for name in SERVICES:
             command = [sys.executable, "-m", f"serving.{name}"]
             children.start(name, command, environ=service_environment(settings, name, environ))
+        if not settings.has_tracking_server:
+            command = [sys.executable, "-m", "serving.guard.mlflow_server"]
+            children.start("mlflow", command, environ=service_environment(settings, "mlflow", environ))
         children.await_ready(readiness_urls(settings), READY_SECONDS)
         _print(summary(settings))
         if password is not None:
             _print(f"\nadmin password: {password}\n(user admin; shown once, kept in {settings.keys})")
         _print(_addresses(base, settings, time.monotonic() - started))
-        while True:
-            children.check()
-            time.sleep(0.5)
+        supervise([children], settings.home, "platform")
+
+
+def service_names(settings: Settings) -> tuple[str, ...]:
+    """What listens on a port: Dagster, the services, and MLflow's pages unless a tracking server has its own."""
+    return ("dagster", *SERVICES, *(() if settings.has_tracking_server else ("mlflow",)))
 
 
 def service_ports(settings: Settings) -> dict[str, int]:
     """Variable → port of each service that people and programs call."""
-    return {variable(f"{name}_port"): getattr(settings, f"{name}_port") for name in ("dagster", *SERVICES)}
+    return {variable(f"{name}_port"): getattr(settings, f"{name}_port") for name in service_names(settings)}
 
 
 def service_urls(settings: Settings) -> dict[str, str]:
     """Service → its base URL on this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return {name: f"http://{host}:{getattr(settings, f'{name}_port')}" for name in ("dagster", *SERVICES)}
+    return {name: f"http://{host}:{getattr(settings, f'{name}_port')}" for name in service_names(settings)}
 
 
 def readiness_urls(settings: Settings) -> dict[str, str]:
     """Service → URL that returns 200 when it is ready."""
-    return {
-        name: f"{url}/{'server_info' if name == 'dagster' else 'readyz'}"
-        for name, url in service_urls(settings).items()
-    }
+    return {name: f"{url}/{PROBES.get(name, 'readyz')}" for name, url in service_urls(settings).items()}
 
 
 def summary(settings: Settings) -> str:
@@ -117,7 +126,9 @@ def _headline(model: Model, manifest: Manifest) -> str:
 
 
 def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
-    lines = [f"  {name:<10} {url}{'' if name == 'dagster' else '/docs'}" for name, url in base.items()]
+    urls = {"mlflow": settings.mlflow_url} | dict(base)
+    ordered = {name: urls[name] for name in PAGES if name in urls} | urls
+    lines = [f"  {name:<10} {url}{'' if name in PAGES else '/docs'}" for name, url in ordered.items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
 
@@ -138,9 +149,7 @@ def _materialize(children: Children, settings: Settings, arguments: Sequence[str
         others = list(children.started)
         child = children.start("pipeline", [*program, *arguments], echo=echo)
         try:
-            while (code := child.process.poll()) is None:
-                children.check(others)
-                time.sleep(0.05)
+            code = children.wait(child, others)
         finally:
             children.end(child.name)  # before the lock is released
     if code != 0:

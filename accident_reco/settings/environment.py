@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -24,6 +25,7 @@ from accident_reco.settings.groups import (
     PREFIX,
     AccountSettings,
     AddressSettings,
+    ConsoleSettings,
     DatasetSettings,
     DriftSettings,
     GlobalSettings,
@@ -32,6 +34,7 @@ from accident_reco.settings.groups import (
     PageSettings,
     PredictionLogSettings,
     RetrainSettings,
+    RolloutSettings,
     StackSettings,
     StorageSettings,
     WorkerSettings,
@@ -55,9 +58,11 @@ class Settings(
     HttpSettings,
     AccountSettings,
     PageSettings,
+    ConsoleSettings,
     PredictionLogSettings,
     DriftSettings,
     RetrainSettings,
+    RolloutSettings,
     LoopSettings,
     GlobalSettings,
     BaseSettings,
@@ -76,6 +81,16 @@ class Settings(
                 f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} must not be larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_is_consistent(self) -> Settings:
+        steps = self.rollout_shares
+        if list(steps) != sorted(set(steps)) or steps[0] <= 0:
+            raise ValueError(f"{PREFIX}ROLLOUT_STEPS = {self.rollout_steps} must be positive and ascend")
+        unknown = {entry.partition("=")[0] for entry in self.rollout.split(",") if "=" in entry} - {*self.model_names}
+        if unknown:
+            raise ValueError(f"{PREFIX}ROLLOUT names models that are not installed: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")
@@ -144,6 +159,19 @@ class Settings(
         """Names of this installation's models."""
         return plugins.chosen_names(self.models)
 
+    @cached_property
+    def rollout_shares(self) -> tuple[float, ...]:
+        """Shares of a canary's steps."""
+        return tuple(float(share) for share in self.rollout_steps.split(","))
+
+    def rollout_mode(self, model: str) -> str:
+        """How versions of a model become champion: `direct`, `shadow` or `canary`."""
+        named: dict[str, str] = {}
+        for entry in self.rollout.split(","):
+            name, _, mode = entry.rpartition("=")
+            named[name] = mode
+        return named.get(model, named.get("", "direct"))
+
     def of(self, kind: type[S]) -> S:
         """This object as the settings class of a model.
 
@@ -171,6 +199,19 @@ class Settings(
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @cached_property
+    def has_tracking_server(self) -> bool:
+        """Whether trainings log to a server, which has pages of its own, and not to a database."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
+
+    @cached_property
+    def mlflow_url(self) -> str:
+        """Where people open MLflow's pages."""
+        if not self.has_tracking_server:
+            return f"http://127.0.0.1:{self.mlflow_port}"
+        parts = urlsplit(self.tracking_uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+    @cached_property
     def auth_url(self) -> str:
         """Where clients (and the login of `/docs`) reach the auth service."""
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
@@ -179,6 +220,24 @@ class Settings(
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
+
+    @cached_property
+    def api_urls(self) -> dict[str, str]:
+        """Service → base URL at which the console calls it."""
+        urls = {
+            "auth": self.internal_auth_url or self.auth_url,
+            "predict": self.internal_predict_url or f"http://127.0.0.1:{self.predict_port}",
+            "drift": self.internal_drift_url or f"http://127.0.0.1:{self.drift_port}",
+        }
+        return {service: url.rstrip("/") for service, url in urls.items()}
+
+    @cached_property
+    def page_urls(self) -> dict[str, str]:
+        """Program → base URL of its pages for browsers; empty where there are none."""
+        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
+        urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
+        return {program: url.rstrip("/") for program, url in urls.items()}
 
     @cached_property
     def allowed_docs_origins(self) -> list[str]:

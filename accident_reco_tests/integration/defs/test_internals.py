@@ -15,6 +15,7 @@ PRIVATE = re.compile(r"(?:dagster|celery|kombu)\w*(?:\.\w+)*\._(?!_)|dagster_sha
 USED = {
     "accident_reco/defs/dagster_internals.py": {
         "dagster._core.errors.DagsterUserCodeUnreachableError",
+        "dagster._core.definitions.instigation_logger.DispatchingLogHandler",
         "dagster._core.execution.retries.RetryMode",
         "dagster._core.launcher.CheckRunHealthResult",
         "dagster._core.launcher.WorkerStatus",
@@ -44,7 +45,7 @@ USED = {
     # How a code server records the process of a run.
     "accident_reco_tests/integration/defs/test_run_workers.py": {"dagster._core.events.EngineEventData"},
     # dagster-k8s exports the job of a run, not the class that reads the chart's values.
-    "accident_reco_tests/e2e/test_deploy.py": {"dagster_k8s.container_context.K8sContainerContext"},
+    "accident_reco_tests/support/kubernetes_files.py": {"dagster_k8s.container_context.K8sContainerContext"},
 }
 
 

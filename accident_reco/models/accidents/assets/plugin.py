@@ -127,6 +127,7 @@ class AccidentTraining(ModelTraining):
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
         from accident_reco.models.accidents.training import assembly
         from accident_reco.models.accidents.training.plots import embed_markdown, plot_evaluation
+        from accident_reco.models.accidents.training.tables import tabulate_evaluation
         from accident_reco.models.accidents.training.training_population import load_population
 
         settings = self._settings(platform)
@@ -152,6 +153,7 @@ class AccidentTraining(ModelTraining):
                 for name, value in one.metrics.items()
             },
             artifacts={**{name: bundle.files[name] for name in TRACKED_FILES}, **pictures},
+            tables=tabulate_evaluation(done.holdout.label, done.report),
             metadata={
                 name.removesuffix(".png"): dg.MetadataValue.md(embed_markdown(picture, name))
                 for name, picture in pictures.items()

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_logs import sensor_log
 from accident_reco.defs.tags import REASON_TAG
 from accident_reco.models.accidents.assets.partitions import years
 from accident_reco.models.accidents.data.watch import find_changed_years
@@ -47,10 +48,10 @@ def build_source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         known = set(years.get_partition_keys())
         for change in changed:
             if str(change.year) not in known:
-                context.log.info("%s is not over yet and has no partition", change.year)
+                sensor_log(context).info("%s is not over yet and has no partition", change.year)
                 continue
             why = f"the year {change.year} of the source is {change.kind}"
-            context.log.info("%s", why)
+            sensor_log(context).info("%s", why)
             yield dg.RunRequest(
                 run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind, REASON_TAG: why}
             )

@@ -7,8 +7,8 @@ bit: a single thread adds the trees in their order, and calibration works on eac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
+from accident_reco.models.accidents.scoring.group_bounds import GroupBounds
+from accident_reco.models.accidents.scoring.user_groups import count_rows
 
 if TYPE_CHECKING:
+    from accident_reco.models.accidents.scoring.advice import Advice, AdviceTable
     from accident_reco.models.accidents.scoring.explanations import Explainer
-    from accident_reco.models.accidents.scoring.factors import Factor
+    from accident_reco.models.accidents.scoring.factors import Explanation, Factor
 
-DECISION_FORMAT: Final = 1
+# Format 1 has no bounds by group.
+DECISION_FORMATS: Final = (1, 2)
 # Rows per call of the runtime: bounds the memory of a large batch.
 CHUNK_ROWS: Final = 8192
 PROBABILITY_DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
+ADVICE_FILE: Final = "advice.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class DecisionRule:
         threshold: minimum probability of the class "severe".
         uncertain_from, uncertain_to: between these probabilities neither class can be excluded at `coverage`.
         coverage: share of each class whose true class is not excluded.
+        groups: the same bounds by group of road users; None: of a version of older code, one for everybody.
     """
 
     x: NDArray[np.float64]
@@ -45,15 +51,23 @@ class DecisionRule:
     uncertain_from: float
     uncertain_to: float
     coverage: float
+    groups: GroupBounds | None = None
 
     def probability(self, margin: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probability of each margin, shape (n,), rounded to six digits as in every answer."""
         return np.round(np.interp(margin, self.x, self.y), PROBABILITY_DIGITS)
 
+    def find_bounds(self, columns: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities (from, to) between which each row of raw columns is uncertain, shape (n,) each."""
+        if self.groups is not None:
+            return self.groups.find_bounds(columns)
+        n = count_rows(columns)
+        return np.full(n, self.uncertain_from), np.full(n, self.uncertain_to)
+
     def to_json(self) -> bytes:
         """`decision.json`: the same bytes for the same rule."""
-        document = {
-            "format": DECISION_FORMAT,
+        document: dict[str, Any] = {
+            "format": DECISION_FORMATS[0] if self.groups is None else DECISION_FORMATS[1],
             "x": self.x.tolist(),
             "y": self.y.tolist(),
             "threshold": self.threshold,
@@ -61,6 +75,8 @@ class DecisionRule:
             "uncertain_to": self.uncertain_to,
             "coverage": self.coverage,
         }
+        if self.groups is not None:
+            document["groups"] = asdict(self.groups)
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
@@ -71,9 +87,11 @@ class DecisionRule:
             ValueError: it has another format.
         """
         raw = json.loads(content)
-        if raw.pop("format", None) != DECISION_FORMAT:
-            raise ValueError(f"decision.json is not of format {DECISION_FORMAT}")
-        return cls(np.array(raw.pop("x")), np.array(raw.pop("y")), **raw)
+        if raw.pop("format", None) not in DECISION_FORMATS:
+            raise ValueError(f"decision.json is not of format {' or '.join(map(str, DECISION_FORMATS))}")
+        groups = raw.pop("groups", None)
+        x, y = np.array(raw.pop("x")), np.array(raw.pop("y"))
+        return cls(x, y, **raw, groups=None if groups is None else GroupBounds(**groups))
 
 
 @dataclass(frozen=True)
@@ -88,9 +106,17 @@ class Answer:
 class AccidentScorer:
     """One version, ready to score. Thread-safe: immutable after construction."""
 
-    def __init__(self, session: Any, spec: FeatureSpec, rule: DecisionRule, trees: bytes | None = None) -> None:
+    def __init__(
+        self,
+        session: Any,
+        spec: FeatureSpec,
+        rule: DecisionRule,
+        trees: bytes | None = None,
+        advice: bytes | None = None,
+    ) -> None:
         self._session = session
         self._trees = trees
+        self._advice = advice
         self.spec = spec
         self.rule = rule
 
@@ -107,7 +133,7 @@ class AccidentScorer:
             stated = [entry["name"] for entry in manifest.signature["inputs"]]
             if stated != list(spec.columns):
                 raise ValueError("the manifest's signature names other inputs than features.json")
-        scorer = cls(open_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE))
+        scorer = cls(open_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE), files.get(ADVICE_FILE))
         width = scorer._session.get_inputs()[0].shape[1]
         if width != len(spec.names):
             raise ValueError(f"model.onnx takes {width} features, features.json builds {len(spec.names)}")
@@ -139,25 +165,50 @@ class AccidentScorer:
 
     def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answer:
         """Probability, class and uncertainty for every row of raw columns."""
-        return self.answer_for(self.probability(columns))
+        probability = self.probability(columns)
+        low, high = self.rule.find_bounds(columns)
+        return Answer(probability, probability >= self.threshold, (probability >= low) & (probability < high))
 
-    def answer_for(self, probability: NDArray[np.float64]) -> Answer:
-        """Class and uncertainty for probabilities of shape (n,)."""
-        rule = self.rule
-        uncertain = (probability >= rule.uncertain_from) & (probability < rule.uncertain_to)
-        return Answer(probability, probability >= rule.threshold, uncertain)
+    def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[Sequence[Factor]]:
+        """The `max_factors` strongest factors of every row, strongest first; see `explain_rows`."""
+        return [explanation.factors for explanation in self.explain_rows(columns, max_factors)]
 
-    def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[list[Factor]]:
-        """The `max_factors` strongest factors of every row, strongest first.
+    def explain_rows(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[Explanation]:
+        """The strongest factors of every row: of all fields, of the known ones and of the missing ones.
 
         Raises:
             ValueError: the bundle has no trees.
         """
-        from accident_reco.models.accidents.scoring.factors import select_top_factors
+        from accident_reco.models.accidents.scoring.factors import build_explanation
 
         features = build_features(columns, self.spec)
         explain = self.explainer.contributions_by_column
-        return [select_top_factors(explain(features[row]), columns, row, max_factors) for row in range(len(features))]
+        return [build_explanation(explain(features[row]), columns, row, max_factors) for row in range(len(features))]
+
+    @property
+    def can_advise(self) -> bool:
+        """Whether the bundle has the values of fields that advice needs; those of older code have not."""
+        return self._advice is not None
+
+    def advise(self, columns: Mapping[str, NDArray[Any]], max_fields: int = 5) -> list[list[Advice]]:
+        """For every row the `max_fields` missing fields that would change its probability most if they were known.
+
+        Raises:
+            ValueError: the bundle has no advice table.
+        """
+        from accident_reco.models.accidents.scoring.advice import advise
+
+        inputs, rows = self.columns, len(next(iter(columns.values())))
+        return [advise(columns, row, self.advice_table, inputs, self.probability, max_fields) for row in range(rows)]
+
+    @cached_property
+    def advice_table(self) -> AdviceTable:
+        """Values of fields among training people; read on first use."""
+        from accident_reco.models.accidents.scoring.advice import AdviceTable
+
+        if self._advice is None:
+            raise ValueError(f"this version has no {ADVICE_FILE}, which advice needs; fix: train again")
+        return AdviceTable.from_json(self._advice)
 
     @cached_property
     def explainer(self) -> Explainer:
