@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from accident_reco.launch.processes import answers, free_port
+from accident_reco_tests.docs.pages import blocks
 from accident_reco_tests.support import dagster_api
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.running import ROOT
@@ -26,12 +27,7 @@ root_module = "mine"
 code_location_target_module = "mine.definitions"
 """
 DEFINITIONS = "from accident_reco.definitions import defs\n\n__all__ = ['defs']\n"
-SECOND = """type: accident_reco.ModelLoop
-attributes:
-  model: accidents
-  name: accidents_full
-  settings: {accidents_feature_set: full}
-"""
+PAGE = ROOT / "docs" / "pages" / "how-to" / "dagster.md"
 SERVED = """
 import sys
 from accident_reco.settings import Settings
@@ -70,11 +66,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's project beside the installed platform: a new model, and a second instance of the accident model."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "pyproject.toml").write_text(PROJECT)
-    (folder / "mine" / "defs" / "second").mkdir(parents=True)
+    (folder / "mine" / "defs" / "accidents_full").mkdir(parents=True)
     for name in ("__init__.py", "defs/__init__.py"):
         (folder / "mine" / name).touch()
     (folder / "mine" / "definitions.py").write_text(DEFINITIONS)
-    (folder / "mine" / "defs" / "second" / "defs.yaml").write_text(SECOND)
+    (second,) = [block.code for block in blocks(PAGE) if block.language == "yaml"]
+    (folder / "mine" / "defs" / "accidents_full" / "defs.yaml").write_text(second)
     _run(folder, DG, "scaffold", "defs", "accident_reco.ModelLoop", "weather")
     return folder
 
