@@ -92,16 +92,22 @@ def test_preparation_that_fails_has_one_line(tmp_path: Path, setting: str, value
     assert only_line(done)["event"]
 
 
-def test_console_script_runs_and_its_crash_is_one_line() -> None:
-    """Arguments and exit code are the script's; a code location that cannot be imported is a line with the reason."""
+def test_console_script_runs_as_itself() -> None:
+    """Arguments and exit code are the script's."""
     shown = run("-m", "accident_reco.launch.console_script", "celery", "--version")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.strip()
     missing = run("-m", "accident_reco.launch.console_script", "no-such-program")
     assert missing.returncode == 2
     assert "no-such-program" in only_line(missing)["event"]
-    location = ["api", "grpc", "--port", "1", "--module-name", "nowhere", "--log-format", "json"]
-    failed = run("-m", "accident_reco.launch.console_script", "dagster", *location)
+
+
+@pytest.mark.parametrize(
+    "program", [["accident_reco.launch.console_script", "dagster", "api", "grpc"], ["accident_reco.defs.code_server"]]
+)
+def test_code_location_that_cannot_be_imported_is_one_line(program: list[str]) -> None:
+    """Another package's program and the platform's own end with the reason and the trace."""
+    failed = run("-m", *program, "--port", "1", "--module-name", "nowhere", "--log-format", "json")
     assert failed.returncode == 1
     line = only_line(failed)
     assert "No module named 'nowhere'" in line["error"]
