@@ -178,7 +178,9 @@ def build_server(settings: Settings, instance: dg.DagsterInstance) -> WSGIServer
     """A server that is bound to the exporter's port and not running yet."""
     registry = CollectorRegistry()
     store = ModelStore(open_store(settings.store))
-    registry.register(InstanceCollector(instance, Warehouse(settings.database), store, settings.model_names))
+    registry.register(
+        InstanceCollector(instance, Warehouse(settings.database, must_exist=True), store, settings.model_names)
+    )
     address = (settings.host, settings.exporter_port)
     return make_server(*address, build_app(registry), ThreadingWSGIServer, handler_class=_SilentHandler)
 

@@ -95,7 +95,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
     @dg.sensor(
         name=f"{source}_reports",
         description=description,
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
@@ -124,7 +124,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
 def _data_sensor(models: Sequence[str], settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="new_data",
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="New data that a model's champion was not trained on.",
     )
@@ -269,7 +269,7 @@ def _decision(
 def _failure_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="failed_runs",
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Records every failed run and notifies operators once.",
     )

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,9 +52,12 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
     """
     stack_folder(settings)
     protect_home(settings.home)
-    require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
     s3_metrics = free_port()
-    with sole_platform(settings.home, "stack"), stack_servers(settings, environ, s3_metrics) as (children, stack):
+    with ExitStack() as running:
+        running.enter_context(sole_platform(settings.home, "stack"))
+        # Before the servers: another platform there would look like this one's.
+        require_free_ports(settings.host, service_ports(settings))
+        children, stack = running.enter_context(stack_servers(settings, environ, s3_metrics))
         platform = Children(stack, settings.logs)
         try:
             platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)

@@ -75,7 +75,7 @@ class AccidentTraining(BaseModel):
         0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of training rows, up to 80"
     )
     accidents_boosting_rounds: int = Field(
-        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of training rows, up to 350"
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of training rows, up to 500"
     )
     accidents_boosting_members: int = Field(
         2, ge=1, le=10, description="Number of averaged boosters; every second one has extremely random trees"

@@ -164,5 +164,5 @@ def _learn_place(
     return build(*whole), others
 
 
-def _smooth(severe: NDArray[np.float64], rows: NDArray[np.int64], mean: float, smoothing: int) -> list[float]:
+def _smooth(severe: NDArray[np.number], rows: NDArray[np.integer], mean: float, smoothing: int) -> list[float]:
     return np.round((severe + smoothing * mean) / (rows + smoothing), _DIGITS).tolist()

@@ -71,7 +71,7 @@ class Explainer:
         """Column → contribution of its features together, largest effect first."""
         if self.method == "path":
             features = self._path_contributions(row)
-            effects = np.bincount(self._column_of_feature, weights=features, minlength=len(self._columns))
+            effects = np.bincount(self._column_of_feature, features, len(self._columns)).astype(np.float64)
         else:
             effects = self._by_column.values(row)
         return {self._columns[i]: float(effects[i]) for i in np.argsort(-np.abs(effects), kind="stable")}

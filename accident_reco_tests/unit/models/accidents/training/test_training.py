@@ -27,8 +27,9 @@ from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_
 from accident_reco.models.accidents.training.slices import compute_months
 from accident_reco.models.accidents.training.tables import tabulate_evaluation
 from accident_reco.models.accidents.training.training_rows import (
+    FOLDS,
     extract_columns,
-    in_validation,
+    get_fold,
     mask_fields,
     mask_rows,
     severe_label,
@@ -78,15 +79,17 @@ def assembled(forest, boosting, training, victims, tmp_path_factory) -> assembly
 
 
 def test_learning_curves_end_at_the_validation_metrics(forest, boosting, table, training):
-    """By round and by tree, in one pass; a point in between is that of the trees so far."""
+    """By round and by tree of the last fold's fit, in one pass; a point in between is that of the trees so far."""
+    fold = get_fold(candidate.extract_real_columns(training)[candidate.NUM_ACC])
+    last = fold[fold < CONFIG.calibration_folds] == CONFIG.calibration_folds - 1
     for trained, steps in ((forest, 12), (boosting, 40)):
         curve = {name: [point[:2] for point in points] for name, points in trained.history.items()}
         assert [step for step, _ in curve["roc_auc"]] == list(range(1, steps + 1))
-        final = roc_auc(trained.validation_label, trained.validation_margin)
+        final = roc_auc(trained.validation_label[last], trained.validation_margin[last])
         assert curve["roc_auc"][-1][1] == pytest.approx(final, abs=1e-4)
         assert curve["log_loss"][-1][1] < curve["log_loss"][0][1]
     rows, numbers = candidate.extract_rows(table)
-    trees = fit(rows.select(~in_validation(numbers, CONFIG.validation_share)), BOOSTING, CONFIG.seed, 1)
+    trees = fit(rows.select(get_fold(numbers) != 0), BOOSTING, CONFIG.seed, 1)
     x = rows.x[:300]
     group = np.tile(np.arange(BOOSTING.rounds), 2)
     staged = compute_staged_margins(trees, x, group)
@@ -147,13 +150,14 @@ def test_accident_held_out_under_another_number_is_found_in_training(training):
     )
 
 
-def test_validation_is_never_part_of_the_holdout(victims):
-    """Calibration rows are training accidents; the rows of an accident are all in validation or none is."""
+def test_folds_keep_accidents_whole_and_are_independent_of_the_holdout(victims):
+    """Calibration rows are out-of-fold: the rows of an accident share a fold, which does not depend on the holdout."""
     numbers = victims["Num_Acc"].to_numpy()
-    chosen = in_validation(numbers, 0.3)
-    assert 0.1 < chosen.mean() < 0.4
-    assert not (chosen & in_holdout(numbers)).any()
-    assert set(numbers[chosen]).isdisjoint(numbers[~chosen])
+    fold, held_out = get_fold(numbers), in_holdout(numbers)
+    assert set(fold) == set(range(FOLDS))
+    assert victims.assign(fold=fold).groupby("Num_Acc")["fold"].nunique().max() == 1
+    for one in range(FOLDS):
+        assert held_out[fold == one].mean() == pytest.approx(held_out.mean(), abs=0.08)
 
 
 def test_feature_table_has_rows_with_and_without_missing_values(table, training):
