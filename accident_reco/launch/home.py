@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from accident_reco.launch.locks import require_restored
 from accident_reco.launch.ownership import claim, require_unowned
+from accident_reco.launch.private_files import private_files, protect_home
 from accident_reco.lifecycle.tracking_home import ARTIFACTS, follow_home
 from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
@@ -18,6 +20,8 @@ PACKAGED = Path(__file__).resolve().parents[1] / "deployment"
 """Copies of `dagster.yaml`, `workspace.yaml` and parts of `deploy/` in an installed package."""
 ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).resolve().parents[2]
 """Directory of `dagster.yaml` and `deploy/`: of the installed package, or of the checkout."""
+RESTRICTED_ROLES = ("auth", "services", "console", "reader")
+"""Roles of the warehouse with less than its owner's rights: `<role>_database_url` has the login of each."""
 # glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
 # ones, in bytes, freed memory goes back. Measured by accident_reco_tests/bench/memory.py; the serving
 # image states the same.
@@ -28,16 +32,24 @@ def prepare_home(settings: Settings) -> None:
     """Create everything that the platform's processes expect. Safe to repeat.
 
     Raises:
-        LaunchError: a database or the store belongs to another installation; it was not changed.
+        LaunchError: a database or the store belongs to another installation, or a backup is being restored here;
+            nothing was changed.
         StoreError: the store cannot be reached.
     """
+    require_restored(settings.home)
+    with private_files():
+        _prepare(settings)
+    protect_home(settings.home)
+
+
+def _prepare(settings: Settings) -> None:
     for folder in (settings.home, settings.dagster_home, settings.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    settings.keys.mkdir(mode=0o700, exist_ok=True)
+    settings.keys.mkdir(exist_ok=True)
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     if settings.database_admin_url:
         require_unowned(settings)
-        restricted = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
+        restricted = [getattr(settings, f"{kind}_database_url") for kind in RESTRICTED_ROLES]
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, restricted))
     claim(settings)
@@ -59,7 +71,7 @@ def dagster_yaml(settings: Settings) -> str:
 
 def restricted_roles(settings: Settings) -> dict[str, str]:
     """PostgreSQL roles in the settings besides the owner: kind of rights → role name."""
-    urls = {kind: getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")}
+    urls = {kind: getattr(settings, f"{kind}_database_url") for kind in RESTRICTED_ROLES}
     return {kind: str(make_url(url).username) for kind, url in urls.items() if url}
 
 
@@ -69,8 +81,9 @@ def service_environment(settings: Settings, service: str, environ: Mapping[str, 
     The URLs of the other roles and of the superuser are blanked. The limits of the memory allocator are added, unless
     `environ` sets them.
     """
-    own = settings.auth_database_url if service == "auth" else settings.services_database_url
-    named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
+    role = service if service in RESTRICTED_ROLES else "services"
+    own = getattr(settings, f"{role}_database_url")
+    named = [f"{kind}_database_url" for kind in (*RESTRICTED_ROLES, "dagster", "mlflow")]
     named.append("database_admin_url")
     allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
     return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named} | allocator

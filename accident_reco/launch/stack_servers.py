@@ -18,17 +18,26 @@ from accident_reco.launch.programs import debian, script
 
 GUARDED = "--http serving.guard.mlflow_server:GuardedProtocol --ws none"
 """Options of MLflow's uvicorn that put the guard around its app."""
+LOG_FLAGS = ("-log_max_size_mb=20", "-log_max_files=3")
+"""Bounds of SeaweedFS's own log files; its default is 9 GB per level."""
 GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port this far above each of its ports."""
 
 
 def start_s3(
-    children: Children, folder: Path, ports: Sequence[int], access_key: str, secret_key: str, buckets: Sequence[str]
+    children: Children,
+    folder: Path,
+    ports: Sequence[int],
+    access_key: str,
+    secret_key: str,
+    buckets: Sequence[str],
+    metrics_port: int = 0,
 ) -> Callable[[], bool]:
     """Start SeaweedFS as an S3 API; returns its readiness probe. The keys cannot create or remove buckets.
 
     Args:
         ports: S3, master, volume, filer and admin (`seaweed_ports` finds free ones around a given S3 port).
+        metrics_port: where Prometheus scrapes it; 0: nowhere.
     """
     (folder / "data").mkdir(parents=True, exist_ok=True)
     identity = {
@@ -49,11 +58,18 @@ def start_s3(
         "master.telemetry": "false",
         **{f"{part}.port": port for part, port in ports_of.items()},
         **unused,
+        **({"metricsPort": metrics_port} if metrics_port else {}),
         "s3.config": config,
         "bucket": ",".join(buckets),
         "filer.localSocket": folder / "filer.sock",
     }
-    command = [script("weed"), f"-logdir={folder}", "mini", *(f"-{name}={value}" for name, value in flags.items())]
+    command = [
+        script("weed"),
+        *LOG_FLAGS,
+        f"-logdir={folder}",
+        "mini",
+        *(f"-{name}={value}" for name, value in flags.items()),
+    ]
     # SeaweedFS treats a key pair of the environment as an administrator's, before the same key in its configuration: in
     # a shell with an older `stack/environment` the old secret would stay valid and the new one be rejected.
     children.start("s3", command, environ=dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ""))

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -24,6 +25,7 @@ from accident_reco.settings.groups import (
     PREFIX,
     AccountSettings,
     AddressSettings,
+    ConsoleSettings,
     DatasetSettings,
     DriftSettings,
     GlobalSettings,
@@ -32,10 +34,12 @@ from accident_reco.settings.groups import (
     PageSettings,
     PredictionLogSettings,
     RetrainSettings,
+    RolloutSettings,
     StackSettings,
     StorageSettings,
     WorkerSettings,
 )
+from accident_reco.settings.loops import DeclarationError, declarations
 
 
 class SettingsError(ValueError):
@@ -54,9 +58,11 @@ class Settings(
     HttpSettings,
     AccountSettings,
     PageSettings,
+    ConsoleSettings,
     PredictionLogSettings,
     DriftSettings,
     RetrainSettings,
+    RolloutSettings,
     LoopSettings,
     GlobalSettings,
     BaseSettings,
@@ -75,6 +81,16 @@ class Settings(
                 f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} must not be larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_is_consistent(self) -> Settings:
+        steps = self.rollout_shares
+        if list(steps) != sorted(set(steps)) or steps[0] <= 0:
+            raise ValueError(f"{PREFIX}ROLLOUT_STEPS = {self.rollout_steps} must be positive and ascend")
+        unknown = {entry.partition("=")[0] for entry in self.rollout.split(",") if "=" in entry} - {*self.model_names}
+        if unknown:
+            raise ValueError(f"{PREFIX}ROLLOUT names models that are not installed: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")
@@ -112,8 +128,10 @@ class Settings(
         problems: list[str] = []
         combined: type[Settings] = Settings
         try:
-            combined = combine(plugins.chosen_names(overrides.get("models")))
-        except plugins.UnknownModelError as error:
+            names = plugins.chosen_names(overrides.get("models"))
+            combined = combine(names)
+            overrides = plugins.base_overrides(names) | overrides
+        except (plugins.UnknownModelError, DeclarationError) as error:
             problems.append(str(error))
         try:
             settings = combined(**overrides)
@@ -140,6 +158,19 @@ class Settings(
     def model_names(self) -> tuple[str, ...]:
         """Names of this installation's models."""
         return plugins.chosen_names(self.models)
+
+    @cached_property
+    def rollout_shares(self) -> tuple[float, ...]:
+        """Shares of a canary's steps."""
+        return tuple(float(share) for share in self.rollout_steps.split(","))
+
+    def rollout_mode(self, model: str) -> str:
+        """How versions of a model become champion: `direct`, `shadow` or `canary`."""
+        named: dict[str, str] = {}
+        for entry in self.rollout.split(","):
+            name, _, mode = entry.rpartition("=")
+            named[name] = mode
+        return named.get(model, named.get("", "direct"))
 
     def of(self, kind: type[S]) -> S:
         """This object as the settings class of a model.
@@ -168,6 +199,19 @@ class Settings(
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @cached_property
+    def has_tracking_server(self) -> bool:
+        """Whether trainings log to a server, which has pages of its own, and not to a database."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
+
+    @cached_property
+    def mlflow_url(self) -> str:
+        """Where people open MLflow's pages."""
+        if not self.has_tracking_server:
+            return f"http://127.0.0.1:{self.mlflow_port}"
+        parts = urlsplit(self.tracking_uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+    @cached_property
     def auth_url(self) -> str:
         """Where clients (and the login of `/docs`) reach the auth service."""
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
@@ -178,12 +222,35 @@ class Settings(
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
 
     @cached_property
+    def api_urls(self) -> dict[str, str]:
+        """Service → base URL at which the console calls it."""
+        urls = {
+            "auth": self.internal_auth_url or self.auth_url,
+            "predict": self.internal_predict_url or f"http://127.0.0.1:{self.predict_port}",
+            "drift": self.internal_drift_url or f"http://127.0.0.1:{self.drift_port}",
+        }
+        return {service: url.rstrip("/") for service, url in urls.items()}
+
+    @cached_property
+    def page_urls(self) -> dict[str, str]:
+        """Program → base URL of its pages for browsers; empty where there are none."""
+        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
+        urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
+        return {program: url.rstrip("/") for program, url in urls.items()}
+
+    @cached_property
     def allowed_docs_origins(self) -> list[str]:
         """Origins whose pages may request tokens from the auth service."""
         if self.docs_origins:
             return [origin.strip().rstrip("/") for origin in self.docs_origins.split(",") if origin.strip()]
         ports = (self.predict_port, self.drift_port)
         return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
+
+    @cached_property
+    def trigger_interval(self) -> int:
+        """Interval of the sensors that look for triggers, in seconds: an idle platform's ticks cost the most there."""
+        return self.trigger_seconds or 4 * self.loop_seconds
 
     @cached_property
     def datasets(self) -> Path:
@@ -255,6 +322,7 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
             if field in declared and classes[declared[field]] is not kind:
                 raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")
             declared[field] = name
+        _check_overrides(name, kind)
         if absent := [needed for needed in plugins.required_names(name) if needed not in names]:
             raise SettingsError(
                 f"the model {name!r} requires {', '.join(absent)}, which {plugins.VARIABLE} does not select; "
@@ -263,6 +331,29 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     return type(
         "Settings", (*dict.fromkeys(classes.values()), Settings), {"__doc__": Settings.__doc__, "__module__": __name__}
     )
+
+
+def _check_overrides(name: str, kind: type[Settings]) -> None:
+    """Check the settings of a declared model.
+
+    Raises:
+        SettingsError: one is none of its model's own, or its value is invalid.
+    """
+    found = declarations().get(name)
+    if found is None or not found.overrides:
+        return
+    problems = [
+        f"{field} is no setting of {found.model}"
+        for field in found.overrides
+        if field not in kind.model_fields or field in Settings.model_fields
+    ]
+    try:
+        kind(**found.overrides)
+    except ValidationError as error:
+        mine = [item for item in error.errors(include_url=False) if item["loc"] and item["loc"][0] in found.overrides]
+        problems += [f"{item['loc'][0]} = {item['input']!r}: {item['msg']}" for item in mine]
+    if problems:
+        raise SettingsError("\n".join(f"wrong settings in {found.file}: {problem}" for problem in problems))
 
 
 def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings] = Settings) -> dict[str, str]:

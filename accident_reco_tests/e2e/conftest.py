@@ -5,22 +5,26 @@ They are started as by `make stack`, in a folder of their own that PostgreSQL's 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.home import prepare_home, service_environment
+from accident_reco.launch.home import RESTRICTED_ROLES, prepare_home, service_environment
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, free_port
+from accident_reco.launch.programs import debian
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -53,6 +57,24 @@ def children(stack_folder: Path) -> Iterator[Children]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Any], Any]:
+    """Runs a script of the folder `npm` with Grafana's packages: JSON in, JSON out."""
+    folder = shutil.copytree(Path(__file__).parent / "npm", tmp_path_factory.mktemp("npm") / "scripts")
+    install = [debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    subprocess.run(install, cwd=folder, check=True, capture_output=True, text=True, timeout=180)
+
+    def run(script: str, document: Any) -> Any:
+        command = [debian("node", "nodejs"), script]
+        done = subprocess.run(
+            command, cwd=folder, input=json.dumps(document), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
 @dataclass(frozen=True)
 class Postgres:
     """A running PostgreSQL and its superuser."""
@@ -79,7 +101,7 @@ class Postgres:
         `service_settings` turns them into those of one service.
         """
         name = f"test_{next(_names)}"
-        roles = {"database_url": "owner"} | {f"{kind}_database_url": kind for kind in ("auth", "services", "reader")}
+        roles = {"database_url": "owner"} | {f"{kind}_database_url": kind for kind in RESTRICTED_ROLES}
         urls = {
             setting: self.url(name, f"{name}_{kind}", secrets.token_urlsafe(12)).render_as_string(hide_password=False)
             for setting, kind in roles.items()
@@ -91,8 +113,7 @@ class Postgres:
 
 
 def service_settings(launcher: Settings, service: str, **changes: object) -> Settings:
-    """The settings of a service (`auth`, `predict`, `drift`) as the launcher starts it: with the database role of its
-    own, and no address of another one."""
+    """Settings of a service as the launcher starts it: with the database role of its own, and no address of another."""
     stated = service_environment(launcher, service, {})
     named = {name: stated[variable(name)] for name in type(launcher).model_fields if variable(name) in stated}
     return Settings.load(home=launcher.home, **named | changes)

@@ -6,6 +6,7 @@ runs on a timer, and the auth service's commands; assets, sensors and their noti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from accident_reco.launch.home import service_environment
+from accident_reco.launch.platform import SERVICES
+from accident_reco.lifecycle.rollout.control import Plan, start
+from accident_reco.lifecycle.rollout.decision import RolloutPolicy
+from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import database_access
 from accident_reco.settings import variable
-from accident_reco.storage import drift_reports, prediction_log
+from accident_reco.storage import drift_reports, prediction_log, rollout_calls
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres
 from accident_reco_tests.support.drift_rows import build_report_row
@@ -85,6 +91,23 @@ def logged(model: str, source: str, status: int = 200) -> str:
     return f"predictions WHERE model = '{model}' AND source = '{source}' AND status = {status} AND user_name = 'admin'"
 
 
+def decide_on_rollout(action: str) -> Callable[[Platform], httpx.Response]:
+    """A decision on a rollout that has just begun."""
+
+    def send(platform: Platform) -> httpx.Response:
+        models = ModelStore(open_store(platform.settings.store))
+        pointer = models.pointer("accidents")
+        assert pointer is not None
+        (other, *_) = (version for version in models.versions("accidents") if version != pointer.version)
+        plan = Plan("canary", (0.01, 0.1), timedelta(days=1), RolloutPolicy())
+        manifest, now = models.manifest("accidents", other), datetime.now(UTC)
+        start(models, platform.owner, manifest, pointer, plan, run_id=action, reason="better", now=now)
+        url = f"/models/accidents/rollout/{action}"
+        return platform.clients["predict"].post(url, json={"reason": "as a test"})
+
+    return send
+
+
 NEW_USER = {"name": "new", "password": PASSWORD}
 MOVED = "promotions p JOIN promotion_intents i ON i.id = p.id WHERE p.action = 'rollback' AND completed_at IS NOT NULL"
 FIRST = {"ratings": [{"user_id": 900_001, "movie_id": 1, "rating": 4}]}
@@ -143,6 +166,8 @@ CASES = [
          call("auth", "DELETE", "/users/key:{key}/data"), change=-2),
     Case("auth DELETE /api-keys/{key_id}", "api_keys WHERE revoked_at IS NOT NULL",
          call("auth", "DELETE", "/api-keys/{key}"), status=204),
+    *(Case(f"predict POST /models/{{model}}/rollout/{action}", f"promotions WHERE action = 'rollout_{action}'",
+           decide_on_rollout(action)) for action in ("advance", "abort")),
     Case("predict POST /models/{model}/rollback", MOVED,
          call("predict", "POST", "/models/accidents/rollback", json={"reason": "the new one is bad"})),
 ]
@@ -198,7 +223,9 @@ def test_retention_deletes_old_predictions_and_labels(platform: Platform) -> Non
     }
     prediction_log.add_feedback(platform.owner, label)
     service = platform.apps["predict"].state.context.warehouse
-    assert prediction_log.delete_older_than(service, timedelta(days=300)) == 2
+    compared = {"id": "old", "model": "accidents", "champion": "a", "challenger": "b", "answered_by": "a", "at": old}
+    rollout_calls.insert_calls(service, [compared])
+    assert prediction_log.delete_older_than(service, timedelta(days=300)) == 3
     assert platform.count("predictions WHERE id = 'old'") + platform.count("feedback WHERE prediction_id = 'old'") == 0
 
 
@@ -206,6 +233,23 @@ def test_gauges_show_reports(platform: Platform) -> None:
     """The drift service's thread reads what the owner's schedule recorded."""
     drift_reports.save_report(platform.owner, build_report_row(model="movies", rows=7))
     wait_for(lambda: 'drift_window_rows{model="movies"} 7.0' in platform.clients["drift"].get("/metrics").text)
+
+
+def test_the_console_keeps_sessions(platform: Platform) -> None:
+    """Login, page, refresh of an expired token, logout: each writes the row of the session."""
+    console = platform.clients["console"]
+    login = {"username": "ada", "password": PASSWORD + "!"}
+    assert console.post("/login", data=login).status_code == 303
+    assert platform.count("console_sessions") == 1
+    with platform.owner.begin() as connection:
+        past = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(text("UPDATE console_sessions SET token_expires_at = :at, used_at = :at"), {"at": past})
+    page = console.get("/")
+    assert page.status_code == 200
+    assert platform.count("console_sessions WHERE token_expires_at > now() AND used_at > now() - interval '1 min'") == 1
+    (token,) = set(re.findall('name="csrf" value="([0-9a-f]{64})"', page.text))
+    assert console.post("/logout", data={"csrf": token}).status_code == 303
+    assert platform.count("console_sessions") == 0
 
 
 def test_commands_of_the_auth_service(platform: Platform) -> None:
@@ -216,14 +260,16 @@ def test_commands_of_the_auth_service(platform: Platform) -> None:
     assert platform.count("audit_log WHERE action = 'keys.rotate'") == 1
 
 
-@pytest.mark.parametrize("service", ["auth", "predict", "drift"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_gets_only_its_own_database_url(platform: Platform, service: str) -> None:
     """Whatever database URLs the launcher's environment has, the superuser's included."""
     settings = platform.settings
     fields = [name for name in type(settings).model_fields if name.endswith(("database_url", "database_admin_url"))]
     inherited = {variable(name): getattr(settings, name) or f"postgresql://{name}" for name in fields}
     given = inherited | service_environment(settings, service, {})
-    own = settings.auth_database_url if service == "auth" else settings.services_database_url
+    own = {"auth": settings.auth_database_url, "console": settings.console_database_url}.get(
+        service, settings.services_database_url
+    )
     assert {value for value in given.values() if value.startswith("postgresql")} == {own}
 
 
@@ -241,7 +287,12 @@ FIRST_COLUMNS = """
 
 @pytest.mark.parametrize(
     ("kind", "example"),
-    [("auth", ("promotions", "SELECT")), ("services", ("promotions", "UPDATE")), ("reader", ("alerts", "INSERT"))],
+    [
+        ("auth", ("promotions", "SELECT")),
+        ("services", ("promotions", "UPDATE")),
+        ("console", ("users", "SELECT")),
+        ("reader", ("alerts", "INSERT")),
+    ],
 )
 def test_a_role_is_denied_every_right_that_is_not_listed(
     platform: Platform, kind: str, example: tuple[str, str]

@@ -31,6 +31,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         tmp_path_factory.mktemp("up") / "home",
         ACCIDENT_RECO_MODELS=request.param,
         ACCIDENT_RECO_LOOP_SECONDS="1",
+        ACCIDENT_RECO_TRIGGER_SECONDS="1",
         ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",
     )
     unused = [name for name in SMALL if OTHER[request.param].upper() in name]
@@ -79,7 +80,7 @@ def test_the_loop_works_with_one_model(running: Running) -> None:
     ((action, reason),) = rows
     assert action == "refuse"
     assert reason.endswith("serves already: the same data, code and seed give the same version")
-    for service in ("predict", "drift", "auth"):
+    for service in ("predict", "drift", "auth", "console"):
         paths = client.get(service, "/openapi.json")["paths"]
         for path in (path for path, methods in paths.items() if "get" in methods):
             answer = client.call("GET", service, re.sub(r"\{model\}", name, path))

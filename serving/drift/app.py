@@ -37,14 +37,14 @@ def create_app(settings: Settings) -> FastAPI:
     """The app with the models of the installation."""
     metrics = Metrics()
     chosen = models(settings)
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     context = Context(
         settings=settings,
         models=tuple(chosen),
         metrics=metrics,
         warehouse=warehouse,
         guard=build_guard(settings, warehouse),
-        gauges=Gauges(metrics, warehouse, chosen),
+        gauges=Gauges(metrics, warehouse, chosen, settings.home),
         computations=Computations(OpenedPlatform(settings, warehouse), chosen, metrics),
         alert_secret=cache(lambda: load_alert_secret(settings)),
     )

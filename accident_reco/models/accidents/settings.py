@@ -94,13 +94,3 @@ class AccidentTraining(BaseModel):
 
 class AccidentSettings(AccidentData, AccidentTraining, Settings):
     """The platform's settings with those of the accident model."""
-
-
-def select_settings(settings: Settings, feature_set: FeatureSet | None) -> AccidentSettings:
-    """The accident settings of one instance of the model.
-
-    Args:
-        feature_set: the instance's own feature set instead of the setting; None: the setting.
-    """
-    own = settings.of(AccidentSettings)
-    return own if feature_set is None else own.model_copy(update={"accidents_feature_set": feature_set})

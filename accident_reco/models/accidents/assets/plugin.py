@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import dagster as dg
 
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
+from accident_reco.defs.automation import build_automation_sensor
 from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
@@ -17,7 +18,7 @@ from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
 from accident_reco.models.accidents.model import BASE, AccidentModel
-from accident_reco.models.accidents.settings import AccidentSettings, select_settings
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
 
 SHARED: Final = ("victims", "synthetic_victims", "training_set")
@@ -67,20 +68,34 @@ class AccidentTraining(ModelTraining):
 
     def definitions(self, settings: Settings) -> dg.Definitions:
         model, partitioned = self._model, partitioned_executor(settings)
+        sensor_settings = settings.of(AccidentSettings)
+        seconds = sensor_settings.accidents_watch_seconds
         own = dg.Definitions(
             assets=[*training_data.build_feature_assets(model), scoring.build_scored_victims(model)],
             asset_checks=[*training_checks.build_feature_checks(model), scoring.build_score_check(model.name)],
             jobs=[training_data.build_tune_job(model.name), scoring.build_score_job(model.name, partitioned)],
+            sensors=[
+                build_automation_sensor(
+                    f"{model.name}_scores",
+                    [scoring.scored_key(model.name)],
+                    seconds,
+                    "Scores every stored year again after a promotion or a rollback, and a year after its ingestion.",
+                )
+            ],
         )
         if not model.is_base:
             return own
         modules = (ingest, training_data, training_checks)
-        sensor_settings = settings.of(AccidentSettings)
         data = dg.Definitions(
             assets=dg.load_assets_from_modules(modules),
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[ingest.build_ingest_job(partitioned), ingest.load_accidents],
-            sensors=[sensors.build_source_sensor(sensor_settings), sensors.build_warehouse_sensor(sensor_settings)],
+            sensors=[
+                sensors.build_source_sensor(sensor_settings),
+                build_automation_sensor(
+                    "accident_warehouse", [ingest.WAREHOUSE], seconds, "Loads ingested years into the warehouse."
+                ),
+            ],
         )
         return dg.Definitions.merge(data, own)
 
@@ -112,6 +127,7 @@ class AccidentTraining(ModelTraining):
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
         from accident_reco.models.accidents.training import assembly
         from accident_reco.models.accidents.training.plots import embed_markdown, plot_evaluation
+        from accident_reco.models.accidents.training.tables import tabulate_evaluation
         from accident_reco.models.accidents.training.training_population import load_population
 
         settings = self._settings(platform)
@@ -137,6 +153,7 @@ class AccidentTraining(ModelTraining):
                 for name, value in one.metrics.items()
             },
             artifacts={**{name: bundle.files[name] for name in TRACKED_FILES}, **pictures},
+            tables=tabulate_evaluation(done.holdout.label, done.report),
             metadata={
                 name.removesuffix(".png"): dg.MetadataValue.md(embed_markdown(picture, name))
                 for name, picture in pictures.items()
@@ -146,7 +163,7 @@ class AccidentTraining(ModelTraining):
     def gate_policy(self, settings: Settings) -> GatePolicy:
         from accident_reco.models.accidents.training import assembly
 
-        return assembly.build_gate_policy(settings.of(AccidentSettings))
+        return assembly.build_gate_policy(self._model.own_settings(settings).of(AccidentSettings))
 
     def compare(
         self, candidate: Bundle, manifest: Manifest, files: Mapping[str, bytes], frames: Frames, platform: Platform
@@ -227,7 +244,7 @@ class AccidentTraining(ModelTraining):
         return get_source_setting(folder)
 
     def _settings(self, platform: Platform) -> AccidentSettings:
-        return select_settings(platform.settings, self._model.feature_set)
+        return self._model.own_settings(platform.settings).of(AccidentSettings)
 
 
 def _get_parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:

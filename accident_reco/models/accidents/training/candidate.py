@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.lifecycle.training_history import History
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import (
     ADVICE_FILE,
@@ -32,6 +33,7 @@ from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import Parameters, TrainingRows, fit, reduce_for_calibration
 from accident_reco.models.accidents.training.group_bounds import fit_group_bounds
+from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
 from accident_reco.models.accidents.training.training_rows import (
     Columns,
     extract_columns,
@@ -155,11 +157,13 @@ def select_search_rows(features: pd.DataFrame) -> tuple[TrainingRows, NDArray[np
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted candidate: bundle files, and out-of-fold margins and labels of real rows, to compare candidates."""
+    """A fitted candidate: bundle files; out-of-fold margins and labels of real rows, to compare candidates; and the
+    learning curve of the last fold's trees on that fold."""
 
     files: dict[str, bytes]
     validation_margin: NDArray[np.float32]
     validation_label: NDArray[np.int8]
+    history: History
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
@@ -178,6 +182,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         trees = fit(rows.select(get_fold(num_acc) != held_out), first, config.seed, config.jobs)
         own = real_fold == held_out
         margin[own] = build_uncalibrated_scorer(trees, spec).margin(matrix[own])
+    history = compute_learning_curve(trees, first, matrix[own], label[own])
     rule = fit_decision_rule(margin, label, config.miss_cost, config.coverage, config.seed)
     rule = replace(rule, groups=fit_group_bounds(rule, margin, label, real))
     if config.refit:
@@ -189,7 +194,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         TREES_FILE: trees.to_npz(),
         ADVICE_FILE: learn_advice_table(extract_real_columns(training), spec.columns).to_json(),
     }
-    return Trained(files, margin, label)
+    return Trained(files, margin, label, history)
 
 
 def build_uncalibrated_scorer(trees: Trees, spec: FeatureSpec) -> AccidentScorer:
