@@ -131,7 +131,7 @@ def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, ...]]:
     What the known fields do not determine is left open: a group is named `kind/role@place`.
     """
     kinds, roles, place = classify_users(columns), get_codes(columns, "catu"), classify_surroundings(columns)
-    groups = []
+    groups: list[tuple[str, ...]] = []
     for kind, role, where in zip(kinds.tolist(), roles.tolist(), place.tolist(), strict=True):
         of_role = f"/{role}" if role > 0 else ""
         user = f"{kind}{of_role}" if kind >= 0 else of_role
