@@ -20,6 +20,7 @@ from accident_reco.models.accidents.features.builder import FeatureSpec, build_f
 if TYPE_CHECKING:
     from accident_reco.models.accidents.scoring.explanations import Explainer
     from accident_reco.models.accidents.scoring.factors import Factor
+    from accident_reco.models.accidents.scoring.places import Places
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
@@ -125,6 +126,13 @@ class AccidentScorer:
     def threshold(self) -> float:
         """Minimum probability of the class "severe"."""
         return self.rule.threshold
+
+    @cached_property
+    def places(self) -> Places:
+        """Communes and departments of the training rows."""
+        from accident_reco.models.accidents.scoring.places import Places
+
+        return Places(self.spec.locations)
 
     def margin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margin of the trees for each row of a feature matrix, shape (n,)."""
