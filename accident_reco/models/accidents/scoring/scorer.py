@@ -20,7 +20,7 @@ from accident_reco.models.accidents.features.builder import FeatureSpec, build_f
 if TYPE_CHECKING:
     from accident_reco.models.accidents.scoring.explanations import Explainer
     from accident_reco.models.accidents.scoring.factors import Factor
-    from accident_reco.models.accidents.scoring.places import Places
+    from accident_reco.models.accidents.scoring.communes import Communes
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
@@ -128,11 +128,11 @@ class AccidentScorer:
         return self.rule.threshold
 
     @cached_property
-    def places(self) -> Places:
+    def communes(self) -> Communes:
         """Communes and departments of the training rows."""
-        from accident_reco.models.accidents.scoring.places import Places
+        from accident_reco.models.accidents.scoring.communes import Communes
 
-        return Places(self.spec.locations)
+        return Communes(self.spec.locations)
 
     def margin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margin of the trees for each row of a feature matrix, shape (n,)."""

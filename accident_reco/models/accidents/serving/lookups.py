@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from accident_reco.models.accidents.scoring.places import Places
+from accident_reco.models.accidents.scoring.communes import Communes
 from accident_reco.models.accidents.serving.form_document import Codebook, build_codebook
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
@@ -72,8 +72,8 @@ def router(context: Context, model: str) -> APIRouter:
         responses=responses(503),
     )
     async def departments() -> Response:
-        served, places = _get_places(context, model)
-        found = [{"dep": dep, "lat": lat, "long": long} for dep, (lat, long) in places.departments().items()]
+        served, communes = _get_communes(context, model)
+        found = [{"dep": dep, "lat": lat, "long": long} for dep, (lat, long) in communes.departments().items()]
         return json_response({**served, "departments": found})
 
     @routes.get(
@@ -87,8 +87,8 @@ def router(context: Context, model: str) -> APIRouter:
         lat: Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False, description="Latitude in degrees")],
         long: Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False, description="Longitude in degrees")],
     ) -> Response:
-        served, places = _get_places(context, model)
-        commune = places.find_nearest(lat, long)
+        served, communes = _get_communes(context, model)
+        commune = communes.find_nearest(lat, long)
         if commune is None or commune.distance_km > MAX_KILOMETRES:
             raise Problem(
                 404,
@@ -100,8 +100,8 @@ def router(context: Context, model: str) -> APIRouter:
     return routes
 
 
-def _get_places(context: Context, model: str) -> tuple[dict[str, Any], Places]:
-    """What every answer states about the champion, and its places. Raises Problem 503 where there is no champion."""
+def _get_communes(context: Context, model: str) -> tuple[dict[str, Any], Communes]:
+    """What every answer states about the champion, and its communes. Raises Problem 503 where there is no champion."""
     champion = context.champion(model)
     served = {"model": champion.name, "version": champion.version, "data_source": champion.data_source}
-    return served, champion.model.places
+    return served, champion.model.communes

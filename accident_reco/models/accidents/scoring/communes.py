@@ -34,7 +34,7 @@ class Commune:
     distance_km: float
 
 
-class Places:
+class Communes:
     """Look-ups over the communes of one version."""
 
     def __init__(self, statistics: LocationStatistics) -> None:
