@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
 
 if TYPE_CHECKING:
+    from accident_reco.models.accidents.scoring.communes import Communes
     from accident_reco.models.accidents.scoring.explanations import Explainer
     from accident_reco.models.accidents.scoring.factors import Factor
-    from accident_reco.models.accidents.scoring.communes import Communes
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
