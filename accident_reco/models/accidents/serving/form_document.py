@@ -14,7 +14,7 @@ from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.codebook.context_words import CONTEXT_FR, KINDS_FR
 from accident_reco.models.accidents.codebook.departments import DEPARTMENTS
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS
-from accident_reco.models.accidents.scoring.factors import CONTEXT_NAMES
+from accident_reco.models.accidents.scoring.known_fields import CONTEXT_NAMES
 from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 
 Part = Literal["accident", "vehicle", "user"]
