@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from accident_reco.storage.objects import ObjectStore
     from accident_reco.storage.warehouse import Warehouse
     from serving.common.middleware import RouteLimits
+    from serving.console.sections import ModelPages
     from serving.predict.context import Context
     from serving.predict.v2 import InferenceAdapter
 
@@ -40,7 +41,7 @@ TaskKind = Literal["classification", "regression", "ranking"]
 """Kind of prediction."""
 
 DatabaseRole = Literal["auth", "services", "reader"]
-"""Roles of the warehouse besides its owner: the auth service, predict and drift, dashboards."""
+"""Roles of the warehouse with rights on tables of models: the auth service, predict and drift, dashboards."""
 
 LIVE_METRICS: Final[Mapping[TaskKind, Mapping[str, bool]]] = {
     "classification": {"roc_auc": True, "average_precision": True, "ece": False, "brier": False},
@@ -561,6 +562,13 @@ class Model(ABC):
     def dashboards(self) -> Sequence[Dashboard]:
         """Grafana dashboards of the model, beside those that `deploy/grafana` has for all models."""
         return ()
+
+    def console(self) -> ModelPages | None:
+        """Pages of the model in the console, from a package such as its `serving/console`; by default one page.
+
+        That page has a form by the schema of `POST /predict/<model>`, and shows the answer.
+        """
+        return None
 
     def inspect_files(self, folder: Path) -> Sequence[FileReport]:
         """What an ingestion would read from a folder of files, for `accident-reco inspect`. Stores nothing.

@@ -18,6 +18,8 @@ PACKAGED = Path(__file__).resolve().parents[1] / "deployment"
 """Copies of `dagster.yaml`, `workspace.yaml` and parts of `deploy/` in an installed package."""
 ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).resolve().parents[2]
 """Directory of `dagster.yaml` and `deploy/`: of the installed package, or of the checkout."""
+RESTRICTED_ROLES = ("auth", "services", "console", "reader")
+"""Roles of the warehouse with less than its owner's rights: `<role>_database_url` has the login of each."""
 # glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
 # ones, in bytes, freed memory goes back. Measured by accident_reco_tests/bench/memory.py; the serving
 # image states the same.
@@ -37,7 +39,7 @@ def prepare_home(settings: Settings) -> None:
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     if settings.database_admin_url:
         require_unowned(settings)
-        restricted = [getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")]
+        restricted = [getattr(settings, f"{kind}_database_url") for kind in RESTRICTED_ROLES]
         owners = [settings.database, settings.dagster_database_url, settings.mlflow_database_url]
         ensure_databases(settings.database_admin_url, filter(None, owners), filter(None, restricted))
     claim(settings)
@@ -59,7 +61,7 @@ def dagster_yaml(settings: Settings) -> str:
 
 def restricted_roles(settings: Settings) -> dict[str, str]:
     """PostgreSQL roles in the settings besides the owner: kind of rights → role name."""
-    urls = {kind: getattr(settings, f"{kind}_database_url") for kind in ("auth", "services", "reader")}
+    urls = {kind: getattr(settings, f"{kind}_database_url") for kind in RESTRICTED_ROLES}
     return {kind: str(make_url(url).username) for kind, url in urls.items() if url}
 
 
@@ -69,8 +71,9 @@ def service_environment(settings: Settings, service: str, environ: Mapping[str, 
     The URLs of the other roles and of the superuser are blanked. The limits of the memory allocator are added, unless
     `environ` sets them.
     """
-    own = settings.auth_database_url if service == "auth" else settings.services_database_url
-    named = [f"{kind}_database_url" for kind in ("auth", "services", "reader", "dagster", "mlflow")]
+    role = service if service in RESTRICTED_ROLES else "services"
+    own = getattr(settings, f"{role}_database_url")
+    named = [f"{kind}_database_url" for kind in (*RESTRICTED_ROLES, "dagster", "mlflow")]
     named.append("database_admin_url")
     allocator = {name: environ.get(name, value) for name, value in ALLOCATOR.items()}
     return {variable("database_url"): own or settings.database} | {variable(name): "" for name in named} | allocator

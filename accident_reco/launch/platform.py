@@ -21,7 +21,7 @@ from accident_reco.storage.objects import open_store
 from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
-SERVICES = ("auth", "predict", "drift")
+SERVICES = ("auth", "predict", "drift", "console")
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:

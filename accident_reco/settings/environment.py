@@ -24,6 +24,7 @@ from accident_reco.settings.groups import (
     PREFIX,
     AccountSettings,
     AddressSettings,
+    ConsoleSettings,
     DatasetSettings,
     DriftSettings,
     GlobalSettings,
@@ -54,6 +55,7 @@ class Settings(
     HttpSettings,
     AccountSettings,
     PageSettings,
+    ConsoleSettings,
     PredictionLogSettings,
     DriftSettings,
     RetrainSettings,
@@ -181,6 +183,24 @@ class Settings(
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
+
+    @cached_property
+    def api_urls(self) -> dict[str, str]:
+        """Service → base URL at which the console calls it."""
+        urls = {
+            "auth": self.internal_auth_url or self.auth_url,
+            "predict": self.internal_predict_url or f"http://127.0.0.1:{self.predict_port}",
+            "drift": self.internal_drift_url or f"http://127.0.0.1:{self.drift_port}",
+        }
+        return {service: url.rstrip("/") for service, url in urls.items()}
+
+    @cached_property
+    def page_urls(self) -> dict[str, str]:
+        """Program → base URL of its pages for browsers; empty where there are none."""
+        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
+        urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
+        return {program: url.rstrip("/") for program, url in urls.items()}
 
     @cached_property
     def allowed_docs_origins(self) -> list[str]:

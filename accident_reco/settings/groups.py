@@ -35,6 +35,9 @@ class StorageSettings(BaseModel):
     services_database_url: str = Field(
         "", description="Warehouse with the restricted role of predict and drift; default `DATABASE_URL`"
     )
+    console_database_url: str = Field(
+        "", description="Warehouse with the restricted role of the console; default `DATABASE_URL`"
+    )
     reader_database_url: str = Field(
         "", description="Warehouse with the read-only role of dashboards; empty: no such role"
     )
@@ -78,6 +81,7 @@ class AddressSettings(BaseModel):
     auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+    console_port: int = Field(8002, ge=1, le=65535, description="Port of the console")
 
 
 class StackSettings(BaseModel):
@@ -205,6 +209,30 @@ class PageSettings(BaseModel):
     )
     page_read_only: bool = Field(False, description="Whether these pages change nothing; trainings still log in MLflow")
     page_login: bool = Field(False, description="Whether these pages require a login as admin")
+
+
+class ConsoleSettings(BaseModel):
+    """Console."""
+
+    console_session_hours: float = Field(
+        12, gt=0, le=168, description="Hours without a request after which a person must log in again"
+    )
+    internal_predict_url: str = Field(
+        "", description="URL of the predict service for the console; default `http://127.0.0.1:$PREDICT_PORT`"
+    )
+    internal_drift_url: str = Field(
+        "", description="URL of the drift service for the console; default `http://127.0.0.1:$DRIFT_PORT`"
+    )
+    public_dagster_url: str = Field(
+        "", description="URL of Dagster's pages for browsers; default `http://127.0.0.1:$DAGSTER_PORT`"
+    )
+    public_mlflow_url: str = Field(
+        "", description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL"
+    )
+    public_grafana_url: str = Field("", description="URL of Grafana for browsers; empty: no links to dashboards")
+    prometheus_url: str = Field(
+        "", description="URL of Prometheus, which the console reads; empty: it reads the metrics of the services"
+    )
 
 
 class PredictionLogSettings(BaseModel):

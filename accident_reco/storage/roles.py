@@ -41,6 +41,9 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "retrain_decisions": READ,
         "alerts": CHANGE,
     },
+    "console": {
+        "console_sessions": OWN,
+    },
     "reader": {
         "model_metrics": READ,
         "predictions": READ,

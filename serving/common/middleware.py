@@ -22,7 +22,12 @@ from serving.common.problems import Problem, problem_response
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 # Frequent probes and scrapes; logged only when they fail.
 _UNLOGGED: Final = frozenset({"/livez", "/readyz", "/metrics"})
-_RESPONSE_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+# Of every response that does not set them itself.
+_RESPONSE_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 # Many clients read no response before they have sent the whole body, and lose it if the connection is closed earlier.
 # The rest of a refused body is therefore read and discarded, up to these limits.
 DISCARDED_BYTES: Final = 8 * 1024**2
@@ -192,9 +197,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = message.setdefault("headers", [])
-            headers += [(b"x-request-id", self.request_id.encode()), *_RESPONSE_HEADERS]
-            if not any(name == b"cache-control" for name, _ in headers):
-                headers.append((b"cache-control", b"no-store"))
+            own = {name for name, _ in headers}
+            headers.append((b"x-request-id", self.request_id.encode()))
+            headers += [header for header in _RESPONSE_HEADERS if header[0] not in own]
             # Otherwise an unread body would be parsed as the next request of this connection.
             if self._lifecycle.draining or (is_unread and self.status >= 400):
                 headers.append((b"connection", b"close"))

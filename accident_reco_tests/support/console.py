@@ -1,0 +1,153 @@
+"""The console in front of the real services, with a champion of each model and accounts, and people in a browser."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.movies.data.ingest import SourceFile, import_files
+from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
+from accident_reco.registry import warehouse_tables
+from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
+from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.accounts import PASSWORD
+from accident_reco_tests.support.browser import find_overflow, find_violations
+from accident_reco_tests.support.live import live
+from accident_reco_tests.support.real_accidents import real_bundle
+from accident_reco_tests.support.real_movies import NOW, movie_bundle
+from accident_reco_tests.support.running import free_ports
+from serving.auth.app import create_app as create_auth
+from serving.auth.bootstrap import ensure_admin
+from serving.console.app import create_app as create_console
+from serving.drift.app import create_app as create_drift
+from serving.predict.app import create_app as create_predict
+
+USER = "ada"
+"""An account without the scopes of an admin; its password is `PASSWORD`."""
+
+
+@dataclass
+class ConsolePlatform:
+    """The running services.
+
+    Args:
+        passwords: account → password: `admin`, and `USER`.
+        clients: service → client without credentials; `admin` headers are those of `headers`.
+    """
+
+    settings: Settings
+    passwords: dict[str, str]
+    clients: Mapping[str, httpx.Client]
+    apps: Mapping[str, FastAPI]
+    warehouse: Warehouse
+
+    @property
+    def url(self) -> str:
+        """Base URL of the console."""
+        return str(self.clients["console"].base_url).rstrip("/")
+
+    def headers(self, name: str = "admin") -> dict[str, str]:
+        """Credentials for calls of the services themselves."""
+        form = {"username": name, "password": self.passwords[name]}
+        return {"Authorization": f"Bearer {self.clients['auth'].post('/token', data=form).json()['access_token']}"}
+
+    @contextmanager
+    def log_in(self, name: str = "admin") -> Iterator[httpx.Client]:
+        """A client that has logged in to the console, without a browser."""
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            form = {"username": name, "password": self.passwords[name]}
+            assert client.post("/login", data=form).status_code == 303
+            yield client
+
+    @contextmanager
+    def person(self, browser: Any, name: str = "admin", *, javascript: bool = True, **context: Any) -> Iterator[Any]:
+        """A page of a person who has logged in, in a context of its own.
+
+        Ends with an error where the page asked for another host, or its scripts or policies reported one.
+        """
+        with self.visitor(browser, javascript=javascript, **context) as page:
+            page.goto(f"{self.url}/login")
+            page.fill("#f-username", name)
+            page.fill("#f-password", self.passwords[name])
+            page.click("main button")
+            page.wait_for_url(f"{self.url}/")
+            yield page
+
+    @contextmanager
+    def visitor(self, browser: Any, *, javascript: bool = True, **context: Any) -> Iterator[Any]:
+        """A page of somebody who has not logged in."""
+        opened = browser.new_context(java_script_enabled=javascript, **context)
+        page = opened.new_page()
+        page.set_default_timeout(10_000)
+        foreign: list[str] = []
+        reported: list[str] = []
+        page.on("request", lambda request: None if request.url.startswith(self.url) else foreign.append(request.url))
+        page.on("pageerror", lambda error: reported.append(str(error)))
+        page.on("console", lambda message: reported.append(message.text) if _is_report(message) else None)
+        yield page
+        opened.close()
+        assert not [url for url in foreign if not url.startswith(("data:", "blob:", "about:"))]
+        assert not reported
+
+    def check_page(self, page: Any) -> None:
+        """Fails where the page scrolls sideways at some width, or axe-core finds a violation, in either appearance."""
+        assert not find_overflow(page)
+        for appearance in ("light", "dark"):
+            page.emulate_media(color_scheme=appearance)
+            assert not find_violations(page), appearance
+
+
+def _is_report(message: Any) -> bool:
+    # Chromium reports each response with an error status; pages of problems have one on purpose.
+    return message.type == "error" and "Failed to load resource" not in message.text
+
+
+def _store_champions(settings: Settings, warehouse: Warehouse) -> None:
+    spec = SampleSpec(ratings=6_000, seed=3)
+    ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
+    files = [SourceFile(n, n, lambda c=c: io.BytesIO(c)) for n, c in (("ratings.csv", ratings), ("movies.csv", movies))]  # type: ignore[misc]
+    import_files(warehouse, *files, "sample", NOW)
+    models = ModelStore(open_store(settings.store))
+    for bundle in (movie_bundle(), real_bundle()):
+        models.point(models.write(bundle), expected=None, run_id="run", reason="first model")
+
+
+@contextmanager
+def running_console(home: Path, *, champions: bool = True, **changes: Any) -> Iterator[ConsolePlatform]:
+    """All four services in this process, on free ports, with accounts `admin` and `USER`.
+
+    Args:
+        champions: whether each model has a version that serves.
+        changes: settings.
+    """
+    names = ("auth", "predict", "drift", "console")
+    ports = {f"{name}_port": port for name, port in zip(names, free_ports(len(names)), strict=True)}
+    settings = Settings.load(home=home, **ports | changes)
+    warehouse = Warehouse(settings.database)
+    warehouse.upgrade(warehouse_tables(settings))
+    password = ensure_admin(settings)
+    assert password is not None
+    if champions:
+        _store_champions(settings, warehouse)
+    creators = {"auth": create_auth, "predict": create_predict, "drift": create_drift, "console": create_console}
+    with ExitStack() as running:
+        running.callback(warehouse.close)
+        apps: dict[str, FastAPI] = {}
+        clients: dict[str, httpx.Client] = {}
+        for name, create in creators.items():
+            apps[name] = create(settings)
+            ready = champions or name != "predict"
+            clients[name] = running.enter_context(live(apps[name], ready, port=ports[f"{name}_port"]))
+        platform = ConsolePlatform(settings, {"admin": password, USER: PASSWORD}, clients, apps, warehouse)
+        account = {"name": USER, "password": PASSWORD}
+        assert clients["auth"].post("/users", json=account, headers=platform.headers()).status_code == 201
+        yield platform

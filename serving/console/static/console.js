@@ -1,0 +1,23 @@
+// Enhancements of every page; all pages work without.
+
+// A button that asks for confirmation: <button data-confirm="Really?">.
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// A field that sends its form when it changes: <select data-submit>. Its form has a button for those without script.
+document.addEventListener("change", (event) => {
+  if (event.target.matches?.("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// Copies the text of the element that it names: <button data-copy="id" hidden>.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+
+document.documentElement.classList.add("js");
