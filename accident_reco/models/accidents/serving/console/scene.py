@@ -180,7 +180,7 @@ def find_field(pointer: str) -> str:
 
     Vehicles are named by their position, `v.#0.catv`; empty for a pointer to no field of the first accident.
     """
-    parts = pointer.strip("/").split("/")
+    parts = pointer.removeprefix("body/").strip("/").split("/")
     if parts[:2] != ["accidents", "0"]:
         return ""
     match parts[2:]:
