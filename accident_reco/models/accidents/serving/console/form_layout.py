@@ -29,6 +29,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": (*USER, *MORE_USER, *ON_FOOT),
 }
 """Part of a scene → its fields."""
+_UNITS_FR: Final = {"degrees": "degrés"}
 _OUTDATED: Final = ("(inutilisée", "(until 20")
 """Marks of codes that are not used any more; a form does not offer them."""
 
@@ -41,7 +42,6 @@ class Control:
         name: official name.
         label: the field's words.
         options: code and words, for a code.
-        low, high: bounds of a number.
         unit: of a number.
         kind: `code`, `integer`, `real` or `text`.
     """
@@ -50,8 +50,6 @@ class Control:
     label: str
     kind: str
     options: Sequence[tuple[str, str]]
-    low: float | None
-    high: float | None
     unit: str
 
 
@@ -82,7 +80,7 @@ class Words:
         field = self._fields[name]
         options = [(str(code.code), self._say(code)) for code in field.codes or ()]
         current = [option for option in options if not any(mark in option[1] for mark in _OUTDATED)]
-        return Control(name, self._say(field), field.kind, current, field.low, field.high, field.unit)
+        return Control(name, self._say(field), field.kind, current, self._translate_unit(field.unit))
 
     def name(self, column: str, otherwise: str = "") -> str:
         """Words of a field or context column; `otherwise` for one that this release does not know."""
@@ -99,7 +97,15 @@ class Words:
         for code in field.codes or ():
             if str(code.code) == str(value):
                 return self._say(code)
-        return f"{value} {field.unit}".rstrip()
+        return f"{value} {self._translate_unit(field.unit)}".rstrip()
+
+    def rule(self, name: str, otherwise: str) -> str:
+        """What a field takes, for a number; `otherwise` for a field of another kind."""
+        field = self._fields[name]
+        if field.low is None or field.high is None or name == "hrmn":
+            return otherwise
+        bounds = f"{field.low:g} {'à' if self.language == 'fr' else 'to'} {field.high:g}"
+        return f"{bounds} {self._translate_unit(field.unit)}".rstrip()
 
     def severities(self) -> list[tuple[str, str]]:
         """Codes of the outcome with their words."""
@@ -108,6 +114,9 @@ class Words:
     def departments(self) -> list[tuple[str, str]]:
         """Codes of the departments with code and name."""
         return [(code, f"{code} {name}") for code, name in self._codebook.departments.items()]
+
+    def _translate_unit(self, unit: str) -> str:
+        return _UNITS_FR.get(unit, unit) if self.language == "fr" else unit
 
     def _say(self, words: object) -> str:
         return str(getattr(words, self.language))

@@ -215,7 +215,7 @@ def _build_common(model: str, request: Request) -> dict[str, Any]:
         "t": build_translator(request.language),
         "language": request.language,
         "scene": request.scene,
-        "other": request.other,
+        "compared": request.other,
         "other_link": encode(request.other) if request.other else "",
     }
 
@@ -236,6 +236,7 @@ async def _answer(page: Page, model: str, request: Request) -> dict[str, Any]:
         except ApiProblem as refused:
             problem = describe_api_problem(refused)
             errors = name_errors(problem.errors, request.scene)
+            errors = {name: words.rule(name.rpartition(".")[2], rule) for name, rule in errors.items()}
     differences = (
         list_differences(request.other, request.scene, words, t("accident"), t("vehicle")) if request.other else []
     )
