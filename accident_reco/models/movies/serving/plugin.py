@@ -11,9 +11,11 @@ from accident_reco.contract import ModelServing, NewData, Platform
 from accident_reco.models.movies import monitoring
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fastapi import APIRouter
 
-    from accident_reco.drift.window import Windows
+    from accident_reco.drift.window import Labelled, Windows
     from accident_reco.lifecycle.bundle import Manifest
     from accident_reco.lifecycle.reference import ReferenceProfile
     from accident_reco.models.movies.scoring.recommender import Recommender
@@ -58,6 +60,11 @@ class MovieServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes]
     ) -> Windows | None:
         return monitoring.build_windows(platform, manifest, files)
+
+    def paired_predictions(
+        self, platform: Platform, manifests: Sequence[Manifest], since: datetime
+    ) -> tuple[Labelled, Labelled]:
+        return monitoring.pair_predictions(platform, manifests, since)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_ratings(platform, manifest)
