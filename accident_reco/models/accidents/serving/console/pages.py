@@ -1,4 +1,4 @@
-"""The page of the scene builder: form, answer, comparison, place, outcome. See docs: Use the console."""
+"""The page of the scene builder: form, answer, comparison, place, outcome. See docs: Predict accident severity."""
 
 from __future__ import annotations
 
