@@ -15,7 +15,7 @@ from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.serving.console.france_map import place
 from accident_reco.models.accidents.serving.console.scene import EXAMPLE, Scene, SceneUser, decode, encode
 from accident_reco.storage import prediction_log
-from accident_reco_tests.support.console import USER, ConsolePlatform
+from accident_reco_tests.support.console import USER, ConsolePlatform, running_console
 from accident_reco_tests.support.live import wait_for
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -256,3 +256,13 @@ def test_links_that_hold_no_scene(platform: ConsolePlatform) -> None:
         assert "This link holds no scene" in page.text
         large = Scene({}, (), tuple(SceneUser("", {"catu": "1"}) for _ in range(10)))
         assert len(client.get("/m/accidents", params={"scene": encode(large)}).content) < 150_000
+
+
+def test_without_a_champion(tmp_path: Path) -> None:
+    """The form stands, and the answer has the reason and the next step."""
+    with running_console(tmp_path, champions=False) as platform, platform.log_in(USER) as client:
+        page = client.get("/m/accidents")
+        assert page.status_code == 503
+        assert "No accidents model serves" in page.text
+        assert "Start a training on the page Models" in page.text
+        assert 'name="v.A.catv"' in page.text
