@@ -32,8 +32,8 @@ from accident_reco.models.accidents.training.calibration import fit_decision_rul
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import Parameters, TrainingRows, fit, reduce_for_calibration
-from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
 from accident_reco.models.accidents.training.group_bounds import fit_group_bounds
+from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
 from accident_reco.models.accidents.training.training_rows import (
     Columns,
     extract_columns,
