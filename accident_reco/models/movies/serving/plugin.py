@@ -45,9 +45,9 @@ class MovieServing(ModelServing):
         return version
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.movies.serving import feedback, routes
+        from accident_reco.models.movies.serving import catalogue, feedback, routes
 
-        return [routes.router(context), feedback.router(context)]
+        return [routes.router(context), catalogue.router(context), feedback.router(context)]
 
     def inference(self) -> InferenceAdapter:
         from accident_reco.models.movies.serving.tensors import MovieAdapter
