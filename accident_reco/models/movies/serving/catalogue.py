@@ -13,6 +13,7 @@ from starlette.responses import Response
 from accident_reco.models.movies.data import queries
 from accident_reco.models.movies.data.bounds import MAX_ID
 from accident_reco.models.movies.serving.answers import GenresAnswer, SearchAnswer, UserRatingsAnswer
+from accident_reco.models.movies.serving.request import MAX_IDS
 from accident_reco.models.movies.serving.routes import MODEL, NO_HISTORY, describe_champion
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from accident_reco.models.movies.scoring.lookup import MovieLookup
 
 MAX_MOVIES: Final = 100
-MAX_IDS: Final = 40
-"""Ids of a request; a URL has a limited number of parameters."""
 _Id = Annotated[int, Query(ge=1, le=MAX_ID)]
 
 
