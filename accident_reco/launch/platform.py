@@ -22,6 +22,8 @@ from serving.auth.bootstrap import ensure_admin
 
 READY_SECONDS = 90.0
 SERVICES = ("auth", "predict", "drift", "console")
+PAGES = ("console", "dagster")
+"""Services whose first page is for people; the others show `/docs`."""
 
 
 def run_pipeline(settings: Settings, environ: dict[str, str], *arguments: str, echo: bool = True) -> None:
@@ -104,7 +106,8 @@ def _headline(model: Model, manifest: Manifest) -> str:
 
 
 def _addresses(base: Mapping[str, str], settings: Settings, seconds: float) -> str:
-    lines = [f"  {name:<10} {url}{'' if name == 'dagster' else '/docs'}" for name, url in base.items()]
+    pages = {name: url for name, url in base.items() if name in PAGES}
+    lines = [f"  {name:<10} {url}{'' if name in pages else '/docs'}" for name, url in (pages | dict(base)).items()]
     lines.append(f"  {'logs':<10} {settings.logs}")
     return "\n".join(["", "services", *lines, "", f"ready after {seconds:.0f} s; Ctrl-C stops everything"])
 

@@ -25,6 +25,7 @@ LOGINS = {
     "mlflow_database_url": ("mlflow", "mlflow"),
     "auth_database_url": ("platform_auth", "platform"),
     "services_database_url": ("platform_services", "platform"),
+    "console_database_url": ("platform_console", "platform"),
     "reader_database_url": ("platform_reader", "platform"),
 }
 OWNERS = ("database_url", "dagster_database_url", "mlflow_database_url")
@@ -55,6 +56,7 @@ def stack_environment(settings: Settings, folder: Path, urls: Mapping[str, str])
     return named | {
         variable("store_url"): "s3://artifacts/platform",
         variable("alert_secret"): secret(folder, "alert-secret"),
+        variable("prometheus_url"): f"http://{LOOPBACK}:{settings.prometheus_port}",
         "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{settings.mlflow_port}",
         **mlflow_token(settings, folder),
         **s3_environment(settings, folder),
@@ -82,6 +84,7 @@ def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
         "auth:7999": settings.auth_port,
         "predict:8000": settings.predict_port,
         "drift:8001": settings.drift_port,
+        "console:8002": settings.console_port,
         "exporter:9400": settings.exporter_port,
         "alertmanager:9093": settings.alertmanager_port,
         "localhost:9090": settings.prometheus_port,

@@ -22,7 +22,7 @@ from accident_reco_tests.docs.programs import commands
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "pages" / "reference"
 NOTE = "<!-- Generated from the code by `make docs`; edit the descriptions there. -->"
-SERVICES = ("auth", "predict", "drift")
+SERVICES = ("auth", "predict", "drift", "console")
 COMMON = ("/livez", "/readyz", "/metrics")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from accident_reco.launch.platform import SERVICES
 from accident_reco_tests.docs import pictures
 from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
 from accident_reco_tests.support.running import ROOT, Running, environment
@@ -44,7 +45,7 @@ def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
     for model, metric in (("accidents", "roc_auc"), ("movies", "ndcg_at_10")):
         version = json.loads(_pointers(_home(running))[model])["version"]
         assert re.search(rf"{model} +{version} +from sample data +.*{metric} 0\.\d{{3}}", running.screen)
-    for service in ("dagster", "auth", "predict", "drift"):
+    for service in ("dagster", *SERVICES):
         assert running.url(service) in running.screen
     assert len(re.findall(r"^admin password: \S{12,}$", running.screen, re.MULTILINE)) == 1
     assert len(running.screen.splitlines()) < 80
@@ -188,7 +189,7 @@ def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
         seconds = again.stop(signal.SIGINT)
     assert seconds < 10
     assert again.process.returncode == -signal.SIGINT  # as make ends on Ctrl-C
-    listening = [service for service in ("dagster", "auth", "predict", "drift") if _listens(again.url(service))]
+    listening = [service for service in ("dagster", *SERVICES) if _listens(again.url(service))]
     assert listening == []
 
 

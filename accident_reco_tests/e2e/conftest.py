@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from accident_reco.launch import stack_servers as servers
-from accident_reco.launch.home import prepare_home, service_environment
+from accident_reco.launch.home import RESTRICTED_ROLES, prepare_home, service_environment
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, free_port
 from accident_reco.settings import Settings, variable
@@ -79,7 +79,7 @@ class Postgres:
         `service_settings` turns them into those of one service.
         """
         name = f"test_{next(_names)}"
-        roles = {"database_url": "owner"} | {f"{kind}_database_url": kind for kind in ("auth", "services", "reader")}
+        roles = {"database_url": "owner"} | {f"{kind}_database_url": kind for kind in RESTRICTED_ROLES}
         urls = {
             setting: self.url(name, f"{name}_{kind}", secrets.token_urlsafe(12)).render_as_string(hide_password=False)
             for setting, kind in roles.items()
@@ -91,8 +91,7 @@ class Postgres:
 
 
 def service_settings(launcher: Settings, service: str, **changes: object) -> Settings:
-    """The settings of a service (`auth`, `predict`, `drift`) as the launcher starts it: with the database role of its
-    own, and no address of another one."""
+    """Settings of a service as the launcher starts it: with the database role of its own, and no address of another."""
     stated = service_environment(launcher, service, {})
     named = {name: stated[variable(name)] for name in type(launcher).model_fields if variable(name) in stated}
     return Settings.load(home=launcher.home, **named | changes)

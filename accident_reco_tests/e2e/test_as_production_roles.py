@@ -6,6 +6,7 @@ runs on a timer, and the auth service's commands; assets, sensors and their noti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from accident_reco.launch.home import service_environment
+from accident_reco.launch.platform import SERVICES
 from accident_reco.registry import database_access
 from accident_reco.settings import variable
 from accident_reco.storage import drift_reports, prediction_log
@@ -208,6 +210,23 @@ def test_gauges_show_reports(platform: Platform) -> None:
     wait_for(lambda: 'drift_window_rows{model="movies"} 7.0' in platform.clients["drift"].get("/metrics").text)
 
 
+def test_the_console_keeps_sessions(platform: Platform) -> None:
+    """Login, page, refresh of an expired token, logout: each writes the row of the session."""
+    console = platform.clients["console"]
+    login = {"username": "ada", "password": PASSWORD + "!"}
+    assert console.post("/login", data=login).status_code == 303
+    assert platform.count("console_sessions") == 1
+    with platform.owner.begin() as connection:
+        past = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(text("UPDATE console_sessions SET token_expires_at = :at, used_at = :at"), {"at": past})
+    page = console.get("/")
+    assert page.status_code == 200
+    assert platform.count("console_sessions WHERE token_expires_at > now() AND used_at > now() - interval '1 min'") == 1
+    (token,) = set(re.findall('name="csrf" value="([0-9a-f]{64})"', page.text))
+    assert console.post("/logout", data={"csrf": token}).status_code == 303
+    assert platform.count("console_sessions") == 0
+
+
 def test_commands_of_the_auth_service(platform: Platform) -> None:
     """`init` made the admin that all requests here come from, and finds it; a rotation of keys is audited."""
     assert run_auth(platform.settings, "init") == "an admin exists already\n"
@@ -216,14 +235,16 @@ def test_commands_of_the_auth_service(platform: Platform) -> None:
     assert platform.count("audit_log WHERE action = 'keys.rotate'") == 1
 
 
-@pytest.mark.parametrize("service", ["auth", "predict", "drift"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_gets_only_its_own_database_url(platform: Platform, service: str) -> None:
     """Whatever database URLs the launcher's environment has, the superuser's included."""
     settings = platform.settings
     fields = [name for name in type(settings).model_fields if name.endswith(("database_url", "database_admin_url"))]
     inherited = {variable(name): getattr(settings, name) or f"postgresql://{name}" for name in fields}
     given = inherited | service_environment(settings, service, {})
-    own = settings.auth_database_url if service == "auth" else settings.services_database_url
+    own = {"auth": settings.auth_database_url, "console": settings.console_database_url}.get(
+        service, settings.services_database_url
+    )
     assert {value for value in given.values() if value.startswith("postgresql")} == {own}
 
 
@@ -241,7 +262,12 @@ FIRST_COLUMNS = """
 
 @pytest.mark.parametrize(
     ("kind", "example"),
-    [("auth", ("promotions", "SELECT")), ("services", ("promotions", "UPDATE")), ("reader", ("alerts", "INSERT"))],
+    [
+        ("auth", ("promotions", "SELECT")),
+        ("services", ("promotions", "UPDATE")),
+        ("console", ("users", "SELECT")),
+        ("reader", ("alerts", "INSERT")),
+    ],
 )
 def test_a_role_is_denied_every_right_that_is_not_listed(
     platform: Platform, kind: str, example: tuple[str, str]

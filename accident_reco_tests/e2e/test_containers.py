@@ -114,7 +114,7 @@ def test_service_fulfils_its_function(stack: Stack, service: str) -> None:
     CHECKS[service](stack)
 
 
-@pytest.mark.parametrize("service", ["code", "dagster", "daemon", "worker", "auth", "predict", "drift"])
+@pytest.mark.parametrize("service", ["code", "dagster", "daemon", "worker", "auth", "predict", "drift", "console"])
 def test_logs_are_labelled_lines_in_loki(stack: Stack, service: str) -> None:
     """JSON with a level: Alloy's rules drop Dagster's own text; no other line is without JSON."""
     entries = parse_as_alloy(stack.log(service))

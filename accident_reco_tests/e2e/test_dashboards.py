@@ -104,6 +104,7 @@ def filled(
     from accident_reco_tests.support.loaders import LOADERS
     from serving.auth.app import create_app as auth_app
     from serving.auth.bootstrap import ensure_admin
+    from serving.console.app import create_app as console_app
     from serving.drift.app import create_app as drift_app
     from serving.predict.app import create_app as predict_app
 
@@ -138,6 +139,7 @@ def filled(
             "auth:7999": stack.enter_context(live(auth_app(settings))),
             "predict:8000": stack.enter_context(live(predict_app(settings, LOADERS))),
             "drift:8001": stack.enter_context(live(drift_app(settings))),
+            "console:8002": stack.enter_context(live(console_app(settings))),
         }
         answer = clients["drift:8001"].get("/monitoring/drift/accidents?compute=true", timeout=60)
         assert answer.status_code == 200, answer.text

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from accident_reco.launch.home import RESTRICTED_ROLES
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
 from accident_reco.storage.migrations.accident_views import VIEWS
@@ -14,7 +15,7 @@ from accident_reco_tests.e2e.conftest import Postgres
 
 pytestmark = pytest.mark.e2e
 
-KINDS = ("auth", "services", "reader")
+KINDS = RESTRICTED_ROLES
 OWNER_ONLY = {"rating_staging"}
 """Tables of imports alone, which run as the owner: nobody reads their rows before they are swapped in."""
 RELATIONS = (
@@ -25,7 +26,7 @@ RELATIONS = (
 
 @pytest.fixture(scope="module")
 def roles(postgres: Postgres) -> dict[str, Warehouse]:
-    """A database as a stack prepares it: an owner and three restricted roles."""
+    """A database as a stack prepares it: an owner and the restricted roles."""
     urls = {
         kind: postgres.url("least", f"least_{kind}", f"pass-{kind}%40").render_as_string(hide_password=False)
         for kind in ("owner", *KINDS)

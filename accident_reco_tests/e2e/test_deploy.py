@@ -17,6 +17,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from kubernetes.client import ApiClient
 
 from accident_reco.launch.home import ALLOCATOR, child_environment, service_environment
+from accident_reco.launch.platform import SERVICES as PLATFORM_SERVICES
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
 from accident_reco.settings import Settings, unknown_settings
 from accident_reco_tests.support.images import our_image
@@ -274,7 +275,7 @@ def test_images_have_the_launchers_variables() -> None:
     assert fixed <= set(DOCKERFILE.split())
 
 
-@pytest.mark.parametrize("name", ["auth", "predict", "drift"])
+@pytest.mark.parametrize("name", PLATFORM_SERVICES)
 def test_services_have_the_same_allocator_everywhere(name: str) -> None:
     """The launcher states its limits, the serving image repeats them, and compose and pods run that image without
     others; an operator's own are kept, and training keeps glibc's."""

@@ -79,7 +79,7 @@ def test_the_loop_works_with_one_model(running: Running) -> None:
     ((action, reason),) = rows
     assert action == "refuse"
     assert reason.endswith("serves already: the same data, code and seed give the same version")
-    for service in ("predict", "drift", "auth"):
+    for service in ("predict", "drift", "auth", "console"):
         paths = client.get(service, "/openapi.json")["paths"]
         for path in (path for path, methods in paths.items() if "get" in methods):
             answer = client.call("GET", service, re.sub(r"\{model\}", name, path))

@@ -80,7 +80,7 @@ def _postgres(stack: Stack) -> None:
         made.close()
 
     urls = [name for name in stack.engine.secrets if name.endswith("database_url") or name == "database_admin_url"]
-    assert len(urls) == 7
+    assert len(urls) == 8
     for name in urls:
         stack.engine.inside(lambda name=name: login(name))
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
@@ -210,6 +210,17 @@ def _drift(stack: Stack) -> None:
     assert stack.request("drift", 8001, path, headers=stack.token()).status_code == 200
 
 
+def _console(stack: Stack) -> None:
+    """An admin logs in with compose's secret and sees both models, by the other services' names in the network."""
+    login = {"username": "admin", "password": stack.secret("admin_password")}
+    entered = stack.request("console", 8002, "/login", "POST", data=login)
+    assert (entered.status_code, entered.headers["location"]) == (303, "/"), entered.text
+    page = stack.request("console", 8002, "/", cookies=dict(entered.cookies))
+    assert page.status_code == 200
+    assert "/m/accidents" in page.text
+    assert 'role="alert"' not in page.text, "every service answers"
+
+
 def _prometheus(stack: Stack) -> None:
     """Every target is scraped by compose's name, every rule is loaded, Alertmanager is configured."""
 
@@ -262,6 +273,7 @@ CHECKS: dict[str, Callable[[Stack], None]] = {
     "auth": _auth,
     "predict": _predict,
     "drift": _drift,
+    "console": _console,
     "alertmanager": _alertmanager,
     "postgres-exporter": _postgres_exporter,
     "node-exporter": _node_exporter,

@@ -34,6 +34,7 @@ from accident_reco_tests.support.pointer_machine import BETTER, POLICY
 from accident_reco_tests.support.real_accidents import random_columns, real_bundle
 from accident_reco_tests.support.real_movies import NOW, movie_bundle
 from serving.auth.app import create_app as create_auth
+from serving.console.app import create_app as create_console
 from serving.drift.app import create_app as create_drift
 from serving.drift.secret import load_alert_secret
 from serving.predict.app import create_app as create_predict
@@ -164,7 +165,7 @@ def make_known(platform: Platform) -> None:
 
 @contextmanager
 def running_platform(launcher: Settings) -> Iterator[Platform]:
-    """Auth, predict and drift on a prepared database, with models, accounts, and a row that waited on disk."""
+    """All services on a prepared database, with models, accounts, and a row that waited on disk."""
     spilled = log_row("spilled", datetime.now(UTC))
     spill = Spill(launcher.home / "spool" / "predictions", 1 << 20)
     assert spill.write(spilled["at"], [encode_row(spilled)])
@@ -179,6 +180,9 @@ def running_platform(launcher: Settings) -> Iterator[Platform]:
         apps["predict"] = create_predict(service_settings(launcher, "predict", public_auth_url=url))
         apps["drift"] = create_drift(service_settings(launcher, "drift", public_auth_url=url))
         clients |= {name: running.enter_context(live(apps[name])) for name in ("predict", "drift")}
+        addresses = {f"internal_{name}_url": str(clients[name].base_url) for name in ("auth", "predict", "drift")}
+        apps["console"] = create_console(service_settings(launcher, "console", **addresses))
+        clients["console"] = running.enter_context(live(apps["console"]))
         platform = Platform(launcher, owner, apps, clients, {})
         bearer = f"Bearer {platform.log_in('admin', password)['access_token']}"
         for client in clients.values():

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
+from accident_reco.launch.platform import SERVICES
 from accident_reco.launch.programs import script
 from accident_reco.settings import Settings
 from accident_reco_tests.support.running import ROOT
@@ -119,7 +120,7 @@ def test_development_container_fits() -> None:
     assert re.search(rf":{re.escape(PYTHONS[0])}-", container["image"])
     assert container["postCreateCommand"] == "make install"
     fields = Settings.model_fields
-    ports = {fields[f"{name}_port"].default for name in ("auth", "predict", "drift", "dagster")}
+    ports = {fields[f"{name}_port"].default for name in ("dagster", *SERVICES)}
     assert set(container["forwardPorts"]) == ports
     assert set(container["portsAttributes"]) == {str(port) for port in ports}
 

@@ -22,6 +22,7 @@ login postgres database_admin_url postgres postgres
 login owner database_url platform platform
 login auth auth_database_url platform_auth platform
 login services services_database_url platform_services platform
+login console console_database_url platform_console platform
 login reader reader_database_url platform_reader platform
 login dagster dagster_database_url dagster dagster
 login mlflow mlflow_database_url mlflow mlflow

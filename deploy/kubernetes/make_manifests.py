@@ -34,6 +34,7 @@ class Service:
     memory: str = "512Mi"
     alert_secret: bool = False
     keeps_keys: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 SERVICES = (
@@ -50,6 +51,18 @@ SERVICES = (
         max_replicas=2,
         memory="1Gi",
         alert_secret=True,
+    ),
+    Service(
+        "console",
+        8002,
+        "console_database_url",
+        (POSTGRES, 7999, 8000, 8001),
+        memory="256Mi",
+        settings=(
+            ("INTERNAL_AUTH_URL", "http://auth:7999"),
+            ("INTERNAL_PREDICT_URL", "http://predict:8000"),
+            ("INTERNAL_DRIFT_URL", "http://drift:8001"),
+        ),
     ),
 )
 
@@ -115,6 +128,7 @@ def _environment(service: Service) -> list[dict[str, str]]:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_SHARED_CREDENTIALS_FILE": "/run/secrets/platform/s3_credentials",
         }
+    values |= {f"ACCIDENT_RECO_{name}": value for name, value in service.settings}
     if service.alert_secret:
         values["ACCIDENT_RECO_ALERT_SECRET_FILE"] = "/run/secrets/platform/alert_secret"  # noqa: S105
     return [{"name": name, "value": value} for name, value in values.items()]
@@ -200,6 +214,7 @@ def _prepare() -> dict[str, Any]:
         "dagster_database_url",
         "auth_database_url",
         "services_database_url",
+        "console_database_url",
         "reader_database_url",
         "mlflow_database_url",
         "admin_password",

@@ -20,9 +20,11 @@ from serving.common.metrics import Metrics
 from serving.console import login
 from serving.console.context import Console
 from serving.console.default_pages import default_pages
+from serving.console.metric_history import MetricHistory
 from serving.console.page import render_problem
 from serving.console.pages import SECTIONS
 from serving.console.problem_pages import describe_http_problem
+from serving.console.prometheus import Prometheus
 from serving.console.protection import HEADERS
 from serving.console.rendering import Renderer
 from serving.console.sessions import Sessions
@@ -47,6 +49,8 @@ def create_app(settings: Settings, transports: Mapping[str, httpx.AsyncBaseTrans
         for service, url in settings.api_urls.items()
     }
     warehouse = Warehouse(settings.database)
+    history = MetricHistory(settings.api_urls)
+    prometheus = httpx.AsyncClient(base_url=settings.prometheus_url) if settings.prometheus_url else None
     packages = {name: brought.package for name, brought in pages.items() if brought.package}
     static = read_static_files({"": _PACKAGE, **packages})
     console = Console(
@@ -56,6 +60,7 @@ def create_app(settings: Settings, transports: Mapping[str, httpx.AsyncBaseTrans
         clients=clients,
         sessions=Sessions(settings, warehouse, clients["auth"]),
         renderer=Renderer(packages, static, settings.page_urls),
+        figures=Prometheus(prometheus) if prometheus else history,
         navigation=[
             *(link for section in SECTIONS if section.is_first for link in section.links),
             *(link for brought in pages.values() for link in brought.links),
@@ -65,10 +70,14 @@ def create_app(settings: Settings, transports: Mapping[str, httpx.AsyncBaseTrans
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        if prometheus is None:
+            history.start()
         try:
             yield
         finally:
-            for client in clients.values():
+            if prometheus is None:
+                history.stop()
+            for client in (*clients.values(), *([prometheus] if prometheus else [])):
                 await client.aclose()
             warehouse.close()
 

@@ -13,6 +13,7 @@ from accident_reco.settings import Settings
 from serving.common.metrics import Metrics
 
 if TYPE_CHECKING:
+    from serving.console.figures import FigureSource
     from serving.console.rendering import Renderer
     from serving.console.sections import NavLink
     from serving.console.sessions import Sessions
@@ -26,6 +27,7 @@ class Console:
         models: models of the installation, by name.
         clients: service → HTTP client with its base URL.
         navigation: links of all pages, in order.
+        figures: source of the page Monitoring.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Console:
     sessions: Sessions
     renderer: Renderer
     navigation: Sequence[NavLink]
+    figures: FigureSource
 
     @property
     def program_urls(self) -> Mapping[str, str]:

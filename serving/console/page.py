@@ -118,14 +118,16 @@ def render(
 ) -> Response:
     """HTML of a template with what the layout shows: navigation, person, appearance, the notice of a redirect."""
     scopes = person.scopes if person else frozenset()
+    navigation = [link for link in console.navigation if person and (not link.scope or link.scope in scopes)]
     notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
     theme = request.cookies.get(THEME_COOKIE, "")
     shared = {
         "person": person,
         "csrf_token": person.csrf_token if person else "",
         "may": lambda scope: not scope or scope in scopes,
-        "navigation": [link for link in console.navigation if person and (not link.scope or link.scope in scopes)],
+        "navigation": navigation,
         "path": request.scope["path"],
+        "has_page": lambda path: any(link.path == path for link in navigation),
         "theme": theme if theme in ("light", "dark") else "",
         "notice": notice,
         "models": console.models,

@@ -72,7 +72,7 @@ def build_dagster_url(program_urls: Mapping[str, str], kind: str, name: str | No
 
 def build_mlflow_url(program_urls: Mapping[str, str], run: str | None) -> str:
     """URL of a run in MLflow; empty where there is no run, or MLflow has no pages."""
-    return f"{program_urls['mlflow']}/#/experiments/0/runs/{quote(run)}" if run and program_urls["mlflow"] else ""
+    return f"{program_urls['mlflow']}/#/runs/{quote(run)}" if run and program_urls["mlflow"] else ""
 
 
 def format_number(value: object, digits: int = 3) -> str:

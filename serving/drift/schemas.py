@@ -30,6 +30,7 @@ class Report(BaseModel):
     prediction_distance: float | None = Field(description="KS distance between the scores and those at training")
     page: bool = Field(description="Whether an HTML report is kept")
     page_problem: str | None = Field(description="Why the HTML report could not be written; the next check retries")
+    run_id: str | None = Field(description="Run in Dagster; null where the service computed it")
     computed_at: datetime
 
 

@@ -16,7 +16,7 @@ from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build_app
 from serving.common.metrics import Metrics
-from serving.predict import feedback, model_routes, rollback, statistics, training, v2
+from serving.predict import feedback, model_routes, rollback, runs, statistics, training, v2
 from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
@@ -82,6 +82,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             training.router(context),
             rollback.router(context),
             statistics.router(context),
+            runs.router(context),
             v2.health_router(context),
             v2.router(context),
         ],
