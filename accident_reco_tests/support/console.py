@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
-from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
+from accident_reco.models.movies.data.sample import SampleSpec, generate_ratings_csv
 from accident_reco.registry import warehouse_tables
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
@@ -23,7 +23,7 @@ from accident_reco_tests.support.accounts import PASSWORD
 from accident_reco_tests.support.browser import find_overflow, find_violations
 from accident_reco_tests.support.live import live
 from accident_reco_tests.support.real_accidents import real_bundle
-from accident_reco_tests.support.real_movies import NOW, movie_bundle
+from accident_reco_tests.support.real_movies import NOW, movie_bundle, movies_csv
 from accident_reco_tests.support.running import free_ports
 from serving.auth.app import create_app as create_auth
 from serving.auth.bootstrap import ensure_admin
@@ -113,7 +113,7 @@ def _is_report(message: Any) -> bool:
 
 def _store_champions(settings: Settings, warehouse: Warehouse) -> None:
     spec = SampleSpec(ratings=6_000, seed=3)
-    ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
+    ratings, movies = b"".join(generate_ratings_csv(spec)), movies_csv(spec)
     files = [SourceFile(n, n, lambda c=c: io.BytesIO(c)) for n, c in (("ratings.csv", ratings), ("movies.csv", movies))]  # type: ignore[misc]
     import_files(warehouse, *files, "sample", NOW)
     models = ModelStore(open_store(settings.store))

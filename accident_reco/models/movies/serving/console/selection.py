@@ -123,7 +123,7 @@ def read_click(text: str) -> tuple[int, float] | None:
 
 
 def describe_changes(before: Sequence[int], movies: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a rating changed for each movie of a list: `new`, `up 3`, `down 1`, or nothing; all empty without `before`."""
+    """What a rating changed for each movie of a list: `new`, `up 3`, `down 1`, or nothing; empty without `before`."""
     if not before:
         return [""] * len(movies)
     earlier = {movie: place for place, movie in enumerate(before)}
