@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accident_reco.contract import ModelServing, NewData, Platform
+from accident_reco.contract import ColumnText, ModelServing, NewData, Platform
 from accident_reco.models.movies import monitoring
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class MovieServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes]
     ) -> Windows | None:
         return monitoring.build_windows(platform, manifest, files)
+
+    def columns(self) -> Mapping[str, ColumnText]:
+        return {
+            "rating": ColumnText("Stars"),
+            "movie_id": ColumnText("Movie id (grows with the time at which a movie was added)"),
+            "movie": ColumnText("Movie"),
+            "whole_star": ColumnText("Whole stars", {0: "half stars", 1: "whole stars"}),
+        }
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_ratings(platform, manifest)
