@@ -7,7 +7,14 @@ import numpy as np
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
-from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE
+from accident_reco.models.accidents.scoring.scorer import (
+    ADVICE_FILE,
+    DECISION_FILE,
+    FEATURES_FILE,
+    MODEL_FILE,
+    TREES_FILE,
+)
+from accident_reco.models.accidents.training.advice_table import learn_advice_table
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
 from accident_reco.models.accidents.training.candidate import build_signature, build_uncalibrated_scorer
 from accident_reco.models.accidents.training.export import to_onnx
@@ -51,6 +58,7 @@ def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
         FEATURES_FILE: spec.to_json(),
         DECISION_FILE: rule.to_json(),
         TREES_FILE: trees.to_npz(),
+        ADVICE_FILE: learn_advice_table(columns, spec.columns).to_json(),
     }
     return Bundle(
         model="accidents",

@@ -8,6 +8,7 @@ from functools import cache
 
 from fastapi import FastAPI
 
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.registry import models
 from accident_reco.settings import Settings
@@ -17,11 +18,10 @@ from serving.common.app import Readiness, Service, build_app
 from serving.common.guard import build_guard
 from serving.common.metrics import Metrics
 from serving.common.middleware import RouteLimits
-from serving.drift import alerts, monitoring
+from serving.drift import alerts, monitoring, report_page
 from serving.drift.computing import Computations
 from serving.drift.context import Context
 from serving.drift.gauges import Gauges
-from serving.drift.secret import load_alert_secret
 
 NAME = "drift"
 COMPUTE_SECONDS = 120.0
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         name=NAME,
         title="accident_reco drift",
         description="Compares current data with the training data of the champions: verdicts, reports, alerts.",
-        routers=[monitoring.router(context), alerts.router(context)],
+        routers=[monitoring.router(context), *report_page.routers(context), alerts.router(context)],
         readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,

@@ -52,6 +52,14 @@ class FullReport(Report):
     performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
 
 
+class ReportLink(BaseModel):
+    """A link to an HTML report."""
+
+    id: str = Field(description="Report id")
+    url: str = Field(description="Opens in a browser without a token, for whoever has it")
+    expires_at: datetime = Field(description="Time at which it expires (UTC)")
+
+
 class ModelVerdict(BaseModel):
     """The verdict on one model."""
 

@@ -39,7 +39,7 @@ _CATV_BY_KIND: Final[dict[int, tuple[int, ...]]] = {
 }
 N_KINDS: Final = len(KINDS)
 # On foot 0, on a moped or motorcycle 1, on a cycle 2, in a car or van 3, anything else 4.
-_GROUP_OF_KIND: Final = np.array([4, 4, 2, 2, 1, 1, 4, 3, 3, 4, 4, 4, 4])
+GROUP_OF_KIND: Final = np.array([4, 4, 2, 2, 1, 1, 4, 3, 3, 4, 4, 4, 4])
 
 
 def _build_kind_table() -> NDArray[np.int64]:
@@ -186,7 +186,7 @@ def _count_others(
     accident: IntArray, n_accidents: int, on_foot: NDArray[np.bool_], own_kind: IntArray
 ) -> tuple[IntArray, ...]:
     """Other users of the accident, shape (n,) each: vulnerable, riding, cycling, in a car or van."""
-    group = np.where(on_foot, 0, _GROUP_OF_KIND[own_kind])
+    group = np.where(on_foot, 0, GROUP_OF_KIND[own_kind])
     counts = np.bincount(accident * 5 + group, minlength=n_accidents * 5).reshape(n_accidents, 5)[accident]
     counts[np.arange(len(accident)), group] -= 1
     return counts[:, :3].sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]

@@ -7,7 +7,7 @@ bit: a single thread adds the trees in their order, and calibration works on eac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
 
 if TYPE_CHECKING:
+    from accident_reco.models.accidents.scoring.advice import Advice, AdviceTable
+    from accident_reco.models.accidents.scoring.communes import Communes
     from accident_reco.models.accidents.scoring.explanations import Explainer
-    from accident_reco.models.accidents.scoring.factors import Factor
+    from accident_reco.models.accidents.scoring.factors import Explanation, Factor
 
 DECISION_FORMAT: Final = 1
 # Rows per call of the runtime: bounds the memory of a large batch.
 CHUNK_ROWS: Final = 8192
 PROBABILITY_DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
+ADVICE_FILE: Final = "advice.json"
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,17 @@ class Answer:
 class AccidentScorer:
     """One version, ready to score. Thread-safe: immutable after construction."""
 
-    def __init__(self, session: Any, spec: FeatureSpec, rule: DecisionRule, trees: bytes | None = None) -> None:
+    def __init__(
+        self,
+        session: Any,
+        spec: FeatureSpec,
+        rule: DecisionRule,
+        trees: bytes | None = None,
+        advice: bytes | None = None,
+    ) -> None:
         self._session = session
         self._trees = trees
+        self._advice = advice
         self.spec = spec
         self.rule = rule
 
@@ -107,7 +118,7 @@ class AccidentScorer:
             stated = [entry["name"] for entry in manifest.signature["inputs"]]
             if stated != list(spec.columns):
                 raise ValueError("the manifest's signature names other inputs than features.json")
-        scorer = cls(open_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE))
+        scorer = cls(open_session(files[MODEL_FILE]), spec, rule, files.get(TREES_FILE), files.get(ADVICE_FILE))
         width = scorer._session.get_inputs()[0].shape[1]
         if width != len(spec.names):
             raise ValueError(f"model.onnx takes {width} features, features.json builds {len(spec.names)}")
@@ -125,6 +136,13 @@ class AccidentScorer:
     def threshold(self) -> float:
         """Minimum probability of the class "severe"."""
         return self.rule.threshold
+
+    @cached_property
+    def communes(self) -> Communes:
+        """Communes and departments of the training rows."""
+        from accident_reco.models.accidents.scoring.communes import Communes
+
+        return Communes(self.spec.locations)
 
     def margin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margin of the trees for each row of a feature matrix, shape (n,)."""
@@ -147,17 +165,46 @@ class AccidentScorer:
         uncertain = (probability >= rule.uncertain_from) & (probability < rule.uncertain_to)
         return Answer(probability, probability >= rule.threshold, uncertain)
 
-    def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[list[Factor]]:
-        """The `max_factors` strongest factors of every row, strongest first.
+    def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[Sequence[Factor]]:
+        """The `max_factors` strongest factors of every row, strongest first; see `explain_rows`."""
+        return [explanation.factors for explanation in self.explain_rows(columns, max_factors)]
+
+    def explain_rows(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[Explanation]:
+        """The strongest factors of every row: of all fields, of the known ones and of the missing ones.
 
         Raises:
             ValueError: the bundle has no trees.
         """
-        from accident_reco.models.accidents.scoring.factors import select_top_factors
+        from accident_reco.models.accidents.scoring.factors import build_explanation
 
         features = build_features(columns, self.spec)
         explain = self.explainer.contributions_by_column
-        return [select_top_factors(explain(features[row]), columns, row, max_factors) for row in range(len(features))]
+        return [build_explanation(explain(features[row]), columns, row, max_factors) for row in range(len(features))]
+
+    @property
+    def can_advise(self) -> bool:
+        """Whether the bundle has the values of fields that advice needs; those of older code have not."""
+        return self._advice is not None
+
+    def advise(self, columns: Mapping[str, NDArray[Any]], max_fields: int = 5) -> list[list[Advice]]:
+        """For every row the `max_fields` missing fields that would change its probability most if they were known.
+
+        Raises:
+            ValueError: the bundle has no advice table.
+        """
+        from accident_reco.models.accidents.scoring.advice import advise
+
+        inputs, rows = self.columns, len(next(iter(columns.values())))
+        return [advise(columns, row, self.advice_table, inputs, self.probability, max_fields) for row in range(rows)]
+
+    @cached_property
+    def advice_table(self) -> AdviceTable:
+        """Values of fields among training people; read on first use."""
+        from accident_reco.models.accidents.scoring.advice import AdviceTable
+
+        if self._advice is None:
+            raise ValueError(f"this version has no {ADVICE_FILE}, which advice needs; fix: train again")
+        return AdviceTable.from_json(self._advice)
 
     @cached_property
     def explainer(self) -> Explainer:

@@ -18,6 +18,20 @@ class FactorAnswer(BaseModel):
     value: int | float | str | None = Field(description="Value in the request; null: unknown, which has an effect too")
     words: str = Field(description="Description of the value from the codebook")
     effect: float = Field(description="Effect on the log-odds (Shapley value); above 0 towards killed or hospitalised")
+    known: bool = Field(description="Whether the field is known; if not, the effect is that of not knowing it")
+
+
+class AdviceAnswer(BaseModel):
+    """One missing field that is worth asking for."""
+
+    column: str = Field(description="BAAC or context column of the field")
+    name: str = Field(description="Description of the column")
+    change: float = Field(ge=0, description="Expected absolute change of the probability once the field is known")
+    uncertainty_reduction: float = Field(
+        description="Expected decrease of the entropy of the probability, in bits; below 0: more doubt is expected"
+    )
+    lowest: float = Field(ge=0, le=1, description="Probability at the least severe of the usual values")
+    highest: float = Field(ge=0, le=1, description="Probability at the most severe of the usual values")
 
 
 def _build_field(field: AnswerField) -> Any:
@@ -31,6 +45,19 @@ UserPrediction = create_model(
     prediction_id=(str, Field(description="Id to send feedback about")),
     **{field.name: _build_field(field) for field in JSON_FIELDS},
     factors=(list[FactorAnswer] | None, Field(None, description="With `explain=true`: the strongest first")),
+    known=(list[FactorAnswer] | None, Field(None, description="With `explain=true`: strongest known fields")),
+    missing=(
+        list[FactorAnswer] | None,
+        Field(None, description="With `explain=true`: missing fields, by the effect of not knowing them; no causes"),
+    ),
+    advice=(
+        list[AdviceAnswer] | None,
+        Field(
+            None,
+            description="With `advise=true`: missing fields that would change the probability most if they were known; "
+            "null for a version that was trained before advice existed",
+        ),
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from accident_reco.contract import ColumnText
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS
-from accident_reco.models.accidents.scoring.factors import CONTEXT_NAMES
+from accident_reco.models.accidents.scoring.known_fields import CONTEXT_NAMES
 
 _SAME_CODES: Final = {"driver_sexe": "sexe", "other_sexe": "sexe"}
 

@@ -51,9 +51,9 @@ class AccidentServing(ModelServing):
         return scorer
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.accidents.serving import file_route, routes
+        from accident_reco.models.accidents.serving import file_route, lookups, routes
 
-        return [routes.router(context, self._name), file_route.router(context, self._name)]
+        return [each.router(context, self._name) for each in (routes, file_route, lookups)]
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
         from accident_reco.models.accidents.serving.file_route import get_path

@@ -23,7 +23,9 @@ from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
 
 MAX_EXPLAINED: Final = 100
-Explain = Annotated[bool, Query(description="Add the strongest factors of each probability")]
+Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, known and missing fields")]
+Advise = Annotated[bool, Query(description="Add the missing fields that are most worth asking for")]
+_NO_ADVICE: Final = "This version was trained before advice existed; fix: train again."
 _EXAMPLE: Final = {
     "accidents": [
         {
@@ -75,7 +77,9 @@ def router(context: Context, model: str) -> APIRouter:
             }
         },
     )
-    async def predict(body: PredictRequest, request: Request, explain: Explain = False) -> Response:
+    async def predict(
+        body: PredictRequest, request: Request, explain: Explain = False, advise: Advise = False
+    ) -> Response:
         champion = context.champion(model)
         started = time.perf_counter()
         if isinstance(body, AccidentsRequest):
@@ -90,8 +94,12 @@ def router(context: Context, model: str) -> APIRouter:
             rows = from_records(body.records)
         scored = champion.model.answer(rows.columns)
         users = build_predictions(scored)
+        if explain or advise:
+            _check_size(users)
         if explain:
             await _add_factors(champion, rows, users)
+        if advise:
+            await _add_advice(champion, rows, users)
         answer = _build_answer(champion, rows, scored, users)
         context.record(champion, request, "json", time.perf_counter() - started, **build_log_rows(rows.inputs, users))
         return json_response(answer)
@@ -99,15 +107,31 @@ def router(context: Context, model: str) -> APIRouter:
     return routes
 
 
-async def _add_factors(champion: Champion[Any], rows: ScoringRows, users: list[dict[str, Any]]) -> None:
-    """Add the strongest factors to each answer, in a thread, since they take milliseconds per user."""
+def _check_size(users: list[dict[str, Any]]) -> None:
+    """Explanation and advice take milliseconds per user: a thousand in one request would block others."""
     if len(users) > MAX_EXPLAINED:
         raise Problem(
             422, f"{len(users)} users cannot be explained in one call; at most {MAX_EXPLAINED}.", kind="too-many-users"
         )
-    found = await run_in_threadpool(champion.model.explain, rows.columns)
-    for user, factors in zip(users, found, strict=True):
-        user["factors"] = [asdict(factor) for factor in factors]
+
+
+async def _add_factors(champion: Champion[Any], rows: ScoringRows, users: list[dict[str, Any]]) -> None:
+    """Add the strongest factors to each answer, in a thread, since they take milliseconds per user."""
+    found = await run_in_threadpool(champion.model.explain_rows, rows.columns)
+    for user, explanation in zip(users, found, strict=True):
+        user |= asdict(explanation)
+
+
+async def _add_advice(champion: Champion[Any], rows: ScoringRows, users: list[dict[str, Any]]) -> None:
+    """Add to each answer the missing fields to ask for, in a thread; null for a version without the values."""
+    if not champion.model.can_advise:
+        rows.warnings.append(_NO_ADVICE)
+        for user in users:
+            user["advice"] = None
+        return
+    found = await run_in_threadpool(champion.model.advise, rows.columns)
+    for user, advice in zip(users, found, strict=True):
+        user["advice"] = [asdict(one) for one in advice]
 
 
 def build_predictions(scored: Answer) -> list[dict[str, Any]]:

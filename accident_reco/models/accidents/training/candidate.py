@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import (
+    ADVICE_FILE,
     DECISION_FILE,
     FEATURES_FILE,
     MODEL_FILE,
@@ -25,6 +26,7 @@ from accident_reco.models.accidents.scoring.scorer import (
 )
 from accident_reco.models.accidents.scoring.trees import Trees
 from accident_reco.models.accidents.training import soft_labels
+from accident_reco.models.accidents.training.advice_table import learn_advice_table
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.export import to_onnx
@@ -173,6 +175,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         FEATURES_FILE: spec.to_json(),
         DECISION_FILE: rule.to_json(),
         TREES_FILE: trees.to_npz(),
+        ADVICE_FILE: learn_advice_table(extract_real_columns(training), spec.columns).to_json(),
     }
     return Trained(files, margin, label)
 

@@ -1,0 +1,218 @@
+"""What to ask next: by how much each missing field would change a prediction if it were known. Numpy only.
+
+For every missing field the values that it has among comparable training people (`AdviceTable`, `advice.json` of the
+bundle) are put into the record one after the other, and the version itself scores each of them. Codes are exact: all of
+their values are tried. Numbers, dates and locations are tried at `MAX_VALUES` quantiles or draws; the results page has
+the error that this makes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS
+from accident_reco.models.accidents.scoring.known_fields import get_name, get_value
+from accident_reco.models.accidents.scoring.scorer import ADVICE_FILE
+from accident_reco.models.accidents.scoring.user_groups import (
+    classify_surroundings,
+    classify_users,
+    is_driver,
+)
+
+FORMAT: Final = 1
+MAX_VALUES: Final = 12
+EVERYBODY: Final = "@"
+# Fields that one answer makes known together. A field is missing when all of its columns are.
+TOGETHER: Final[dict[str, tuple[str, ...]]] = {
+    "com": ("com", "dep", "lat", "long"),
+    "jour": ("jour", "mois"),
+    "secu1": ("secu1", "secu2", "secu3"),
+}
+# What is known of a driver is known of the driver of the vehicle as well.
+OF_THE_DRIVER: Final = {"an_nais": "driver_an_nais", "sexe": "driver_sexe"}
+_NEVER_ASKED: Final = frozenset(
+    {"an", "nb_unknown_users", *(name for names in TOGETHER.values() for name in names[1:])}
+)
+_IDENTITY: Final = ("sexe", "an_nais")
+
+Score = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What one missing field would bring.
+
+    Args:
+        column, name: the field and its description.
+        change: expected absolute change of the probability once the field is known.
+        uncertainty_reduction: expected decrease of the binary entropy of the probability, in bits; below 0 where
+            an answer is expected to leave more doubt than there is.
+        lowest, highest: probability at the least and the most severe of the values.
+    """
+
+    column: str
+    name: str
+    change: float
+    uncertainty_reduction: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class FieldValues:
+    """Values of a field: `columns` name → values of shape (k,), and their weights of shape (k,), which sum to 1."""
+
+    columns: Mapping[str, NDArray[Any]]
+    weight: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AdviceTable:
+    """Group of road users → field → its values among the training people of that group; see `find_groups`."""
+
+    groups: Mapping[str, Mapping[str, FieldValues]]
+
+    def to_json(self) -> bytes:
+        """`advice.json`: the same bytes for the same table."""
+        groups = {
+            group: {
+                field: {"weight": values.weight.tolist()}
+                | {name: [None if v != v else v for v in column.tolist()] for name, column in values.columns.items()}
+                for field, values in fields.items()
+            }
+            for group, fields in self.groups.items()
+        }
+        document = {"format": FORMAT, "groups": groups}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> AdviceTable:
+        """The table of an `advice.json`.
+
+        Raises:
+            ValueError: it has another format.
+        """
+        raw = json.loads(content)
+        if raw.get("format") != FORMAT:
+            raise ValueError(f"{ADVICE_FILE} is not of format {FORMAT}")
+        return cls(
+            {
+                group: {
+                    field: FieldValues(
+                        {name: _to_array(name, values) for name, values in columns.items() if name != "weight"},
+                        np.array(columns["weight"]),
+                    )
+                    for field, columns in fields.items()
+                }
+                for group, fields in raw["groups"].items()
+            }
+        )
+
+
+def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
+    if name in TEXT_COLUMNS:
+        return np.array(values, dtype=object)
+    if name in FLOAT_COLUMNS:
+        return np.array([np.nan if value is None else value for value in values])
+    return np.array(values, dtype=np.int32)
+
+
+def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, str]]:
+    """Groups of every row: kind of user, role and surroundings; kind of user and role; everybody.
+
+    A group that the known fields do not determine is that of everybody.
+    """
+    kinds, driver, place = classify_users(columns), is_driver(columns), classify_surroundings(columns)
+    groups = []
+    for kind, drives, where in zip(kinds.tolist(), driver.tolist(), place.tolist(), strict=True):
+        user = f"{kind}{'d' if drives else ''}" if kind >= 0 else ""
+        groups.append((f"{user}@{where}" if where >= 0 else f"{user}@", f"{user}@", EVERYBODY))
+    return groups
+
+
+def list_fields(columns: Sequence[str], drives: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """Fields that may be asked for, with the columns that each makes known; `columns` are the inputs of the model."""
+    fields = []
+    for name in columns:
+        if name in _NEVER_ASKED or (drives and name in OF_THE_DRIVER.values()):
+            continue
+        together = TOGETHER.get(name, (name,))
+        if drives and name in OF_THE_DRIVER:
+            together = (name, OF_THE_DRIVER[name])
+        fields.append((name, together))
+    return fields
+
+
+def advise(
+    columns: Mapping[str, NDArray[Any]],
+    row: int,
+    table: AdviceTable,
+    inputs: Sequence[str],
+    score: Score,
+    max_fields: int,
+) -> list[Advice]:
+    """The missing fields of one row that would change its probability most, the largest expected change first.
+
+    Args:
+        columns: raw columns, each of shape (n,).
+        inputs: raw columns that the model takes.
+        score: raw columns → probability of every row.
+    """
+    record = {name: values[row : row + 1] for name, values in columns.items()}
+    groups = [group for group in find_groups(record)[0] if group in table.groups]
+    asked: list[tuple[str, FieldValues]] = []
+    for field, together in list_fields(inputs, bool(is_driver(record)[0])):
+        if all(get_value(record, name, 0) is None for name in together):
+            found = next((table.groups[group][field] for group in groups if field in table.groups[group]), None)
+            if found is not None:
+                asked.append((field, found))
+    if not asked:
+        return []
+    tried = score(_build_trials(record, asked))
+    now, *rest = np.split(tried, np.cumsum([1, *(len(values.weight) for _, values in asked)])[:-1])
+    entropy = compute_entropy(now)[0]
+    answers = []
+    for (field, values), probability in zip(asked, rest, strict=True):
+        change = float(values.weight @ np.abs(probability - now))
+        reduction = float(entropy - values.weight @ compute_entropy(probability))
+        low, high = float(probability.min()), float(probability.max())
+        answers.append(Advice(field, get_name(field), round(change, 6), round(reduction, 6), low, high))
+    return sorted(answers, key=lambda advice: -advice.change)[:max_fields]
+
+
+def compute_entropy(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Binary entropy of each probability in bits, shape (n,)."""
+    p = np.clip(probability, 1e-12, 1 - 1e-12)
+    return -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+
+
+def _build_trials(
+    record: Mapping[str, NDArray[Any]], asked: Sequence[tuple[str, FieldValues]]
+) -> dict[str, NDArray[Any]]:
+    """The record as it is, then once for each value of each field; columns of shape (1 + values,)."""
+    rows = 1 + sum(len(values.weight) for _, values in asked)
+    trials = {name: np.repeat(values, rows) for name, values in record.items()}
+    # Whose sex and year of birth are both unknown counts among the unknown users until one of them is known.
+    counted = all(get_value(record, name, 0) is None for name in _IDENTITY)
+    start = 1
+    for field, values in asked:
+        part = slice(start, start + len(values.weight))
+        for name, column in values.columns.items():
+            if name not in trials:
+                trials[name] = _build_unknown(column, rows)
+            trials[name][part] = column
+        if field in _IDENTITY and counted and get_value(record, "nb_unknown_users", 0):
+            trials["nb_unknown_users"][part] -= 1
+        start = part.stop
+    return trials
+
+
+def _build_unknown(like: NDArray[Any], rows: int) -> NDArray[Any]:
+    missing = np.nan if like.dtype.kind == "f" else -1 if like.dtype.kind == "i" else None
+    return np.full(rows, missing, dtype=like.dtype)

@@ -1,0 +1,46 @@
+"""Groups of road users by role, vehicle and surroundings, from raw columns, by which advice and uncertainty differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accident_reco.models.accidents.features.context import DRIVER, GROUP_OF_KIND, PEDESTRIAN, classify_vehicles
+
+KINDS_OF_USER: Final = ("on foot", "moped or motorcycle", "cycle", "car or van", "other vehicle")
+ROLES: Final = ("driver", "passenger", "pedestrian")
+SURROUNDINGS: Final = ("outside towns", "in towns")
+UNKNOWN: Final = -1
+
+
+def count_rows(columns: Mapping[str, NDArray[Any]]) -> int:
+    """Number of rows of raw columns."""
+    return len(next(iter(columns.values())))
+
+
+def get_codes(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
+    """A column of codes, shape (n,); -1 in every row where the column is absent."""
+    if name in columns:
+        return columns[name].astype(np.int64)
+    return np.full(count_rows(columns), UNKNOWN, dtype=np.int64)
+
+
+def classify_users(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Index into `KINDS_OF_USER` of every row, shape (n,); -1 where the role or the vehicle is unknown."""
+    catu, catv = get_codes(columns, "catu"), get_codes(columns, "catv")
+    known = (catu > 0) & (catv >= 0)
+    return np.where(catu == PEDESTRIAN, 0, np.where(known, GROUP_OF_KIND[classify_vehicles(catv)], UNKNOWN))
+
+
+def classify_surroundings(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Index into `SURROUNDINGS` of every row, shape (n,); -1 where `agg` is unknown."""
+    agg = get_codes(columns, "agg")
+    return np.where((agg == 1) | (agg == 2), agg - 1, UNKNOWN)
+
+
+def is_driver(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Whether every row is a driver, shape (n,)."""
+    return get_codes(columns, "catu") == DRIVER
