@@ -1,17 +1,27 @@
-"""Markdown of model cards as HTML: its markup stays text, links lead to web pages only, pictures are left out. Pure."""
+"""Markdown of model cards as HTML: markup stays text, links lead to web pages only, pictures are words. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markdown_it.renderer import RendererProtocol
+from markdown_it.token import Token
+from markupsafe import Markup, escape
 
 
 @cache
 def _build_parser() -> MarkdownIt:
     # Without `html`, tags of the text are escaped; links with a scheme such as javascript: are not made.
-    return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.add_render_rule("image", _render_picture)
+    return parser
+
+
+def _render_picture(renderer: RendererProtocol, tokens: Sequence[Token], place: int, *_: Any) -> str:
+    return str(escape(tokens[place].content))
 
 
 def render_markdown(text: str) -> Markup:
