@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     import dagster as dg
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from accident_reco.dashboards import Dashboard
-    from accident_reco.drift.window import Window, Windows
+    from accident_reco.drift.window import Labelled, Window, Windows
     from accident_reco.lifecycle.bundle import Bundle, Manifest
     from accident_reco.lifecycle.gate import Comparison, GatePolicy
     from accident_reco.lifecycle.reference import ReferenceProfile
     from accident_reco.lifecycle.store import ModelStore
+    from accident_reco.lifecycle.training_history import EvaluationTable
     from accident_reco.settings import Settings
     from accident_reco.storage.objects import ObjectStore
     from accident_reco.storage.warehouse import Warehouse
@@ -224,6 +226,16 @@ class ModelServing(ABC):
         """Column of the reference profile → its name and codes in words, for drift reports; by default its own name."""
         return {}
 
+    def paired_predictions(
+        self, platform: Platform, manifests: Sequence[Manifest], since: datetime
+    ) -> tuple[Labelled, Labelled] | None:
+        """Predictions of two versions for the same labels that came in after `since` (UTC), row by row.
+
+        None: labels are those that `POST /feedback/{model}` reports for predictions. Neither version may have been
+        trained on the labels.
+        """
+        return None
+
     def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         """Column of the reference profile → its importance for this version's predictions, from the bundle's files.
 
@@ -285,7 +297,8 @@ class Fitted:
     Args:
         bundle: files, signature, validation metrics and lineage (`data_source`, `sources`), without run ids. With
             `data_version` in the lineage, the `ModelTraining.data_version` of the rows that it was trained on, the
-            retrain policy starts no training that would only repeat this one.
+            retrain policy starts no training that would only repeat this one. `history`: metrics of the fit by round,
+            epoch, fold or trial, which the tracker shows as charts.
         check: outcome of the check that `ModelTraining.fit_check` names.
         metadata: what the asset's page shows.
     """
@@ -307,6 +320,7 @@ class Evaluated:
         params: parameters for MLflow.
         metrics: further metrics for MLflow, such as those of the other candidates.
         artifacts: file name → content for MLflow, besides model card and signature.
+        tables: name → table for MLflow, such as metrics by slice, calibration, candidates.
         metadata: what the asset's page shows besides the metrics.
     """
 
@@ -316,6 +330,7 @@ class Evaluated:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    tables: Mapping[str, EvaluationTable] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -562,6 +577,21 @@ class Model(ABC):
 
     access: ClassVar[Mapping[DatabaseRole, Mapping[str, str]]] = {}
     """Database role → table of the model → rights; everything else is denied."""
+
+    overrides: Mapping[str, Any] = {}
+    """Settings of this instance by field name, instead of the installation's."""
+
+    def instance(self, name: str, overrides: Mapping[str, Any]) -> Model:
+        """A model of its own under another name, with these of the model's own settings.
+
+        Raises:
+            ValueError: the model has one instance only, which is the default, or not these settings for each.
+        """
+        raise ValueError(f"{self.name} has one instance only; its name is {self.name}")
+
+    def own_settings(self, settings: Settings) -> Settings:
+        """The settings with those of this instance."""
+        return settings.model_copy(update=dict(self.overrides)) if self.overrides else settings
 
     @property
     def owner(self) -> str:

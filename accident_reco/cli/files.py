@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +12,8 @@ from typing import Annotated
 import typer
 
 from accident_reco.cli.command import AsJson, ExitCode, command, complete_model, load_settings
-from accident_reco.cli.output import Table, note, print_line, show, spinner
+from accident_reco.cli.output import Table, note, print_json, print_line, progress, show, spinner
+from accident_reco.settings import Settings
 
 commands = typer.Typer()
 PANEL = "Files"
@@ -88,21 +92,120 @@ def official(
         raise typer.Exit(ExitCode.NEGATIVE)
 
 
-@command(commands, "accident-reco backup /backups/2026-11-27", panel=PANEL)
-def backup(directory: Annotated[Path, typer.Argument(help="New directory for the backup.")]) -> None:
-    """Back up databases and objects; the platform may run meanwhile."""
-    from accident_reco.launch.backup import save
-
-    with spinner("saving …"):
-        summary = save(load_settings(), directory.resolve())
-    print_line(summary)
+BackupName = Annotated[str | None, typer.Option("--name", help="Name of the backup; by default the latest.")]
+BackupDirectory = Annotated[Path, typer.Argument(help="Directory of backups.")]
 
 
-@command(commands, "ACCIDENT_RECO_HOME=/srv/new accident-reco restore /backups/2026-11-27", panel=PANEL)
-def restore(directory: Annotated[Path, typer.Argument(help="Directory of a backup.")]) -> None:
-    """Restore a backup into an empty installation."""
-    from accident_reco.launch.backup import restore as restore_backup
+@command(
+    commands,
+    "accident-reco backup /backups",
+    "accident-reco backup /backups --verify --keep 7",
+    "accident-reco backup /backups --also s3://mlflow/artifacts",
+    panel=PANEL,
+)
+def backup(
+    directory: Annotated[Path, typer.Argument(help="Directory of backups; a new one is created.")],
+    check: Annotated[bool, typer.Option("--verify", help="Restore it beside afterwards, and compare.")] = False,
+    keep: Annotated[int | None, typer.Option(min=1, help="Remove all but this number of latest backups.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="URL of a further store to save; repeat it for several.")
+    ] = None,
+    keys: Annotated[bool, typer.Option(help="Save the generated keys and passwords of the home.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Save databases, objects, MLflow's artifacts, DVC's repository and keys; the platform may run meanwhile.
 
-    with spinner("restoring …"):
-        summary = restore_backup(load_settings(), directory.resolve())
-    print_line(summary)
+    Contents that the directory holds already are not written again. A stack that does not run is started for it. Exit
+    code 0 if it was saved, 1 if not or if there is nothing to save, 4 if the verification found a difference.
+    """
+    from accident_reco.launch.backup import save, summarise
+    from accident_reco.launch.backup_repository import Repository
+
+    folder = directory.resolve()
+    with _installation() as settings, progress("saving …") as report:
+        made, new = save(settings, folder, also=also or [], with_keys=keys, report=report)
+    document = {
+        "name": made.name,
+        "kind": made.kind,
+        "files": len(made.files),
+        "bytes": made.size,
+        "new_bytes": new,
+        "champions": made.champions,
+        "left_out": made.left_out,
+    }
+    if as_json:
+        print_json(document)
+    else:
+        print_line(f"{summarise(made, 'saved')}, {new / 2**20:,.1f} MiB of it new")
+        for what, why in made.left_out.items():
+            print_line(f"left out: {what}: {why}")
+    if check:
+        _verify(folder, made.name, quiet=as_json)
+    if keep is not None:
+        repository = Repository(folder)
+        with repository.writing():
+            for name in repository.remove_all_but(keep):
+                note(f"removed {name}")
+
+
+@command(
+    commands,
+    "accident-reco verify /backups",
+    "accident-reco verify /backups --name 20261127T180000.000000Z",
+    panel=PANEL,
+)
+def verify(directory: BackupDirectory, name: BackupName = None) -> None:
+    """Restore a backup beside, into temporary directories and databases, and compare. Needs no installation.
+
+    Exit code 0 if everything is as it was saved, 4 if something differs, 1 without a backup.
+    """
+    _verify(directory.resolve(), name)
+
+
+@command(
+    commands,
+    "ACCIDENT_RECO_HOME=/srv/new accident-reco restore /backups",
+    "accident-reco restore /backups --name 20261127T180000.000000Z",
+    panel=PANEL,
+)
+def restore(directory: BackupDirectory, name: BackupName = None) -> None:
+    """Restore a backup into an empty installation. The servers of a stack are started for it, and stopped.
+
+    Exit code 0 if it was restored, 1 if the backup is damaged or the installation not empty.
+    """
+    from accident_reco.launch.backup import summarise
+    from accident_reco.launch.restore import restore as restore_backup
+
+    with progress("restoring …") as report:
+        restored = restore_backup(load_settings(), directory.resolve(), name, report=report)
+    print_line(summarise(restored, "restored"))
+    print_line(f"start it: accident-reco {'stack' if restored.kind == 'stack' else 'up'}")
+
+
+@contextmanager
+def _installation() -> Iterator[Settings]:
+    """Settings of the home, with a stack's databases and stores; those of a stack that does not run are started."""
+    from accident_reco.launch.running import recorded_stack
+
+    settings = load_settings()
+    if settings.database_url or not recorded_stack(settings.home):
+        yield settings
+        return
+    from accident_reco.launch.stack import storage_of_home
+
+    with storage_of_home(settings, dict(os.environ)) as variables:
+        os.environ.update(variables)
+        yield Settings.load()
+
+
+def _verify(folder: Path, name: str | None, quiet: bool = False) -> None:
+    from accident_reco.launch.restore import verify as verify_backup
+
+    with progress("verifying …") as report:
+        differences = verify_backup(folder, name, report=report)
+    for difference in differences:
+        note(difference)
+    if differences:
+        raise typer.Exit(ExitCode.NEGATIVE)
+    if not quiet:
+        print_line("verified: restored beside, and everything is as it was saved")

@@ -19,13 +19,13 @@ PANEL = "Operate"
 def status(
     runs: Annotated[int, typer.Option(min=0, max=1000, help="Number of latest runs.")] = 10, as_json: AsJson = False
 ) -> None:
-    """Show services, models, latest runs and open requests.
+    """Show services, processes and their restarts, models, latest runs and open requests.
 
-    Exit code 0 if every service of the running platform is ready, else 4.
+    Exit code 0 if every service of the running platform is ready and no process was given up, else 4.
     """
     from accident_reco.defs.recent_runs import recent_runs
     from accident_reco.launch.running import find_running
-    from accident_reco.launch.status import production_models, services
+    from accident_reco.launch.status import processes, production_models, services
 
     settings = load_settings()
     running = find_running(settings.home)
@@ -33,6 +33,7 @@ def status(
         "home": str(settings.home),
         "running": None if running is None else vars(running),
         "services": services(settings, running),
+        "processes": processes(settings.home),
         "models": production_models(settings),
         "runs": recent_runs(settings.dagster_home, runs),
         "requests": _requests(settings),
@@ -41,7 +42,9 @@ def status(
         what = "nothing runs" if running is None else f"{running.kind} since {running.since}, process {running.pid}"
         print_line(f"home\t{settings.home}\t{what}")
     show(document, as_json, *_status_tables(document))
-    if running is None or not running.has_services or not all(service["ready"] for service in document["services"]):
+    healthy = all(service["ready"] for service in document["services"])
+    healthy &= all(process["state"] != "given up" for process in document["processes"])
+    if running is None or not running.has_services or not healthy:
         raise typer.Exit(ExitCode.NEGATIVE)
 
 
@@ -60,6 +63,10 @@ def _requests(settings: Settings) -> list[dict[str, Any]]:
 
 def _status_tables(document: dict[str, Any]) -> list[Table]:
     services = [(row["name"], row["url"], "ready" if row["ready"] else "not ready") for row in document["services"]]
+    processes = [
+        (row["name"], row["state"], row["restarts"], format_time(row["ended_at"]), row["reason"])
+        for row in document["processes"]
+    ]
     models = [
         (
             row["name"],
@@ -80,6 +87,7 @@ def _status_tables(document: dict[str, Any]) -> list[Table]:
     ]
     return [
         Table("service", ("name", "url", "state"), services, "nothing runs"),
+        Table("process", ("name", "state", "restarts", "ended at (UTC)", "reason"), processes, "nothing runs"),
         Table("model", ("name", "version", "data", "promoted at (UTC)", "metrics"), models),
         Table("run", ("id", "job", "status", "started (UTC)", "ended (UTC)"), runs),
         Table("request", ("id", "kind", "model", "status", "requested by", "reason"), requests),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 STYLES = {
     "green": {"ready", "ok", "success", "promoted", "done", "stable", "active"},
-    "yellow": {"warning", "queued", "running", "started", "insufficient_data", "disabled"},
-    "red": {"not ready", "problem", "failure", "failed", "refused", "drift", "revoked", "expired"},
+    "yellow": {"warning", "queued", "running", "started", "insufficient_data", "disabled", "restarting"},
+    "red": {"not ready", "problem", "failure", "failed", "refused", "drift", "revoked", "expired", "given up"},
 }
 """Colour → states that are shown in it."""
 STATES = {"state", "status", "value"}
@@ -79,6 +79,18 @@ def spinner(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """A function that shows the current step, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as status:
+        yield lambda step: status.update(f"{text} {step}")
 
 
 @contextmanager

@@ -5,9 +5,13 @@ Check these names at each upgrade of Dagster. Those of dagster-celery and kombu 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import dagster as dg
 from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
@@ -24,6 +28,7 @@ __all__ = [
     "RetryMode",
     "WorkerStatus",
     "is_run_at_code_server",
+    "open_graphql",
     "unpack_step_args",
 ]
 # CheckRunHealthResult, WorkerStatus: results of `RunLauncher.check_run_worker_health`, a public method, which Dagster
@@ -58,6 +63,32 @@ def is_run_at_code_server(server: Mapping[str, Any], run_id: str) -> bool | None
     except DagsterUserCodeUnreachableError:
         return None
     return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+@contextmanager
+def open_graphql(instance: dg.DagsterInstance, workspace: Path) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """Dagster's GraphQL schema on the code locations of a workspace file, in this process: query, variables → data.
+
+    Its pages' own API, without the web server, which may be read-only or require a login.
+
+    Raises:
+        RuntimeError: a query is answered with errors; the message is Dagster's.
+    """
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_graphql.schema import create_schema
+
+    schema = create_schema()
+    with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
+
+        def execute(query: str, variables: dict[str, Any]) -> Any:
+            request = context.create_request_context()
+            answer = asyncio.run(schema.execute_async(query, context_value=request, variable_values=variables))
+            if answer.errors:
+                raise RuntimeError("; ".join(str(error) for error in answer.errors))
+            return answer.data
+
+        yield execute
 
 
 def unpack_step_args(packed: Any) -> ExecuteStepArgs:

@@ -12,8 +12,12 @@ _EVENTS: Final = {
 }
 
 
-def describe_failure(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """The blocking check that stopped a run, else the first step's error, else the run's own message; None without."""
+def describe_failure(instance: dg.DagsterInstance, run_id: str, limit: int | None = MAX_CHARACTERS) -> str | None:
+    """The blocking check that stopped a run, else the first step's error, else the run's own message; None without.
+
+    Args:
+        limit: maximum number of characters; None: the whole text.
+    """
     check = step = run = None
     for record in instance.get_records_for_run(run_id, of_type=_EVENTS).records:
         event = record.event_log_entry.get_dagster_event()
@@ -31,4 +35,4 @@ def describe_failure(instance: dg.DagsterInstance, run_id: str) -> str | None:
         else:
             run = event.message
     reason = check or step or run
-    return None if reason is None else " ".join(reason.split())[:MAX_CHARACTERS]
+    return None if reason is None else " ".join(reason.split())[:limit]

@@ -78,7 +78,8 @@ class BundleIOManager(dg.ConfigurableIOManager):
         named = {name: sha256(data) for name, data in obj.files.items()}
         for name, data in obj.files.items():
             store.write(f"{base}/{obj.version}/{name}", data)
-        parts: dict[str, Any] = {part: getattr(obj, part) for part in ("model", "signature", "metrics", "lineage")}
+        named_parts = ("model", "signature", "metrics", "lineage", "history")
+        parts: dict[str, Any] = {part: getattr(obj, part) for part in named_parts}
         store.write(f"{base}/candidate.json", canonical_json({**parts, "version": obj.version, "files": named}))
 
     def load_input(self, context: dg.InputContext) -> Bundle:

@@ -11,6 +11,7 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import Compare, promote
 from accident_reco.lifecycle.rollback import roll_back
+from accident_reco.lifecycle.rollout.plans import plan_rollout
 
 
 class Promotion(dg.Config):
@@ -44,7 +45,8 @@ def move_pointer(
         )
     else:
         record_inputs = build_recorder(context, platform, write_inputs)
-        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), record_inputs)
+        rollout = plan_rollout(platform.settings, candidate.model)
+        outcome = promote(models, warehouse, candidate, against, policy, run_id, problems(), record_inputs, rollout)
     log = context.log.info if outcome.decision.promote else context.log.warning
     log("%s %s: %s", candidate.model, outcome.version, outcome.decision.reason)
     record_decision(context, platform, candidate.model, outcome.version, outcome.decision, outcome.pointer)

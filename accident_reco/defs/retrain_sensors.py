@@ -28,7 +28,7 @@ from accident_reco.lifecycle.training_identity import describe_repetition
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
 from accident_reco.storage import drift_reports
-from accident_reco.storage.lifecycle import decision_of_run
+from accident_reco.storage.lifecycle import began_rollout, decision_of_run
 from accident_reco.storage.work_requests import advance_request, open_requests
 
 EVENTS_PER_PAGE = 50
@@ -220,7 +220,8 @@ def _update_request(
         return f"running in {run.run_id[:8]}"
     decided = _decision(instance, platform, request, run)
     if decided is not None:
-        status, outcome = ("promoted" if decided[0] else "refused"), decided[1]
+        rolled_out = not decided[0] and began_rollout(platform.warehouse, run.run_id)
+        status, outcome = ("promoted" if decided[0] else "done" if rolled_out else "refused"), decided[1]
     elif run.status == dg.DagsterRunStatus.SUCCESS:
         status, outcome = "done", "the run ended without a decision"
     else:

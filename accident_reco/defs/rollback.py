@@ -16,6 +16,7 @@ from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
 from accident_reco.lifecycle.rollback import roll_back
+from accident_reco.lifecycle.rollout.control import RUN_PREFIX
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.registry import UnknownModelError, get_model
 from accident_reco.settings import Settings
@@ -247,6 +248,8 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
 
 def _recorded_by_run(instance: dg.DagsterInstance, row: dict[str, Any]) -> bool | None:
     """Whether the run of a decision recorded it as a materialization; None while the run is in progress."""
+    if row["run_id"].startswith(RUN_PREFIX):  # a promotion at the end of a rollout
+        return False
     run = instance.get_run_by_id(row["run_id"])
     if run is None:  # a rollback by API or command line; for a promotion, a run that was deleted
         return bool(row["action"] == "promote")

@@ -8,6 +8,15 @@ REQUEST_TAG: Final = "accident_reco/request_id"
 SOURCE_TAG: Final = "accident_reco/source"
 """Source of that request: drift, performance, data, alert, api."""
 
+REASON_TAG: Final = "accident_reco/reason"
+"""Why a run was started, in one sentence."""
+
+LAUNCHER_TAG: Final = "user"
+"""Dagster's tag of who launched a run, which its pages show instead of `Manually launched`."""
+
+MAX_RETRIES_TAG: Final = "dagster/max_retries"
+"""Dagster's tag with the number of retries of a run whose process died."""
+
 URGENT: Final = {"accident_reco/urgent": "true"}
 """Tag of jobs that start at once, outside the queue."""
 

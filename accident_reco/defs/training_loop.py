@@ -3,7 +3,6 @@
 The functions that they call are the model's `contract.ModelTraining`; Dagster's side of promotion is in `promotion`.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,13 +17,13 @@ from accident_reco.defs.mlflow_tracking import track
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_TRAINING
-from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Manifest, sha256
+from accident_reco.defs.tracked_training import describe_training
+from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.lineage import lineage
+from accident_reco.lifecycle.process_sampler import ProcessSampler
 from accident_reco.lifecycle.reference import read_reference
-from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 from accident_reco.lifecycle.training_identity import DATA_VERSION, IDENTITY, candidate_identity
-from accident_reco.mlflow_flavour.saving import save_model
 from accident_reco.registry import ContractError
 from accident_reco.settings import Settings
 
@@ -83,9 +82,11 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
     def candidate_bundle(
         context: dg.AssetExecutionContext, platform: Platform, **frames: pd.DataFrame
     ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
-        fitted = training.fit(kind, frames, platform)
+        with ProcessSampler() as sampler:
+            fitted = training.fit(kind, frames, platform)
+        bundle = replace(fitted.bundle, history={**fitted.bundle.history, **sampler.history})
         size = sum(len(content) for content in fitted.bundle.files.values())
-        yield dg.Output(fitted.bundle, metadata={**fitted.metadata, "bytes": size})
+        yield dg.Output(bundle, metadata={**fitted.metadata, "bytes": size})
         yield check_result(fitted.check)
 
     return candidate_bundle
@@ -119,7 +120,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
     ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
         candidates = {kind: inputs[asset] for asset, kind in bundles.items()}
         evaluated = training.evaluate(candidates, {name: inputs[name] for name in training.evaluate_inputs}, platform)
-        mlflow_run_id = track(context, platform, _tracked(model, evaluated))
+        mlflow_run_id = track(context, platform, describe_training(model, evaluated, candidates, context.run.job_name))
         bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
         yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id))
         yield check_result(candidate_complete(model, bundle, platform))
@@ -252,31 +253,6 @@ def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id:
         **evaluated.metadata,
         "card": dg.MetadataValue.md(bundle.files[CARD_FILE].decode()),
     }
-
-
-def _tracked(model: Model, evaluated: Evaluated) -> TrackedRun:
-    """The training as it is logged to MLflow."""
-    bundle = evaluated.bundle
-    tags = {
-        VERSION_TAG: bundle.version,
-        "data_source": str(bundle.lineage["data_source"]),
-        "algorithm": evaluated.kind,
-        **{f"sha256.{name}": sha256(content) for name, content in bundle.files.items()},
-    }
-    return TrackedRun(
-        model.name,
-        f"{model.name}-{bundle.version}",
-        evaluated.params,
-        {**bundle.metrics, **evaluated.metrics},
-        tags,
-        {
-            CARD_FILE: bundle.files[CARD_FILE],
-            "signature.json": json.dumps(bundle.signature, indent=1).encode(),
-            **evaluated.artifacts,
-        },
-        model_files=save_model(model, bundle),
-        datasets={str(source["name"]): str(source["sha256"]) for source in bundle.lineage["sources"]},
-    )
 
 
 def _headline(model: Model, metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,158 +1,194 @@
-"""Backup and restore of databases and objects.
+"""Saves an installation into a directory of backups, while it runs.
 
-Saves databases before objects and pointers before versions, and restores in the opposite order: every object that a row
-or a pointer names is then in the backup, even if versions are promoted meanwhile.
+Databases before files and stores, pointers before versions: every object that a row or a pointer names is then in the
+backup, even if versions are promoted meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sqlite3
-import subprocess
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import create_engine, inspect, make_url
-
+from accident_reco.launch.backup_parts import InstallationParts, embedded_databases, find_parts
+from accident_reco.launch.backup_repository import Backup, Repository, SavedFile
+from accident_reco.launch.database_dumps import count_postgres, dump_postgres, dump_sqlite, is_sqlite
 from accident_reco.launch.processes import LaunchError
-from accident_reco.launch.programs import postgres_program
-from accident_reco.settings import Settings
-from accident_reco.storage.objects import ObjectStore, open_store
-from accident_reco.storage.ownership import OWNER_KEY, TABLE
+from accident_reco.settings import Settings, variable
+from accident_reco.storage.objects import ObjectNotFound, open_store
+from accident_reco.storage.ownership import OWNER_KEY
 
-CONTENTS = "contents.json"
 POINTER = "/production.json"
+REPORT_EVERY = 50
+"""Files between two reports of progress."""
 
 
-def save(settings: Settings, folder: Path) -> str:
-    """Write a backup into a new directory; returns a summary.
+def save(
+    settings: Settings,
+    folder: Path,
+    *,
+    also: Sequence[str] = (),
+    with_keys: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[Backup, int]:
+    """Add a backup to a directory; returns it and the bytes that were not in the directory before.
 
-    Raises:
-        LaunchError: the directory is not empty, or a database cannot be dumped.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise LaunchError(f"{folder} is not empty; fix: choose a new directory")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    databases = _databases(settings)
-    for name, url in databases.items():
-        _dump(url, folder / f"{name}.dump")
-    files = _embedded(settings)
-    for name in files:
-        target = folder / "home" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(settings.home / name)) as live, closing(sqlite3.connect(target)) as copy:
-            live.backup(copy)  # consistent while others write
-    store = open_store(settings.store)
-    keys = sorted((key for key in store.list() if key != OWNER_KEY), key=lambda key: not key.endswith(POINTER))
-    for key in keys:
-        _fetch(store, key, folder / "objects" / key)
-    contents = {
-        "at": datetime.now(UTC).isoformat(),
-        "databases": sorted(databases),
-        "files": files,
-        "objects": len(keys),
-    }
-    (folder / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
-    return _summary("saved", contents)
-
-
-def restore(settings: Settings, folder: Path) -> str:
-    """Restore a backup into an empty installation; returns a summary.
+    Args:
+        also: URLs of further stores, such as MLflow's artifacts on servers of others.
+        with_keys: whether the generated keys and passwords of the home are saved.
+        report: called with a line of progress.
 
     Raises:
-        LaunchError: the backup is incomplete, or the installation is not empty.
+        LaunchError: there is nothing to save, the directory holds something else, or a database cannot be dumped.
+        StoreError: a store cannot be read.
     """
-    try:
-        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-    except OSError:
-        raise LaunchError(f"{folder} holds no complete backup: {CONTENTS} is missing") from None
-    databases = _databases(settings)
-    if sorted(databases) != contents["databases"]:
-        raise LaunchError(
-            f"the backup holds the databases {contents['databases']}, the settings name {sorted(databases)}"
+    parts = find_parts(settings, also, with_keys)
+    _require_value(settings, parts)
+    repository = Repository(folder)
+    with repository.writing(), repository.drafts() as drafts:
+        known = repository.names()
+        saving = _Saving(parts, repository, repository.read(known[-1]) if known else None, drafts, report)
+        saving.save_databases()
+        for name, path in embedded_databases(settings).items():
+            saving.save_sqlite(path, f"sqlite/{name}.db")
+        saving.save_folders()
+        for name in parts.stores:
+            saving.save_store(name)
+        now = datetime.now(UTC)
+        made = Backup(
+            name=now.strftime("%Y%m%dT%H%M%S.%fZ"),
+            at=now.isoformat(timespec="seconds"),
+            kind=parts.kind,
+            package=version("accident-reco"),
+            home=str(settings.home),
+            model_store=parts.model_store,
+            stores=dict(parts.stores),
+            tables=saving.tables,
+            left_out=dict(parts.left_out),
+            files=saving.files,
         )
-    store = open_store(settings.store)
-    in_use = [name for name, url in databases.items() if _has_tables(url)]
-    in_use += [name for name in contents["files"] if (settings.home / name).exists()]
-    if in_use or store.list():
-        raise LaunchError(f"restore needs an empty installation; in use: {', '.join(in_use) or settings.store}")
-    for name, url in databases.items():
-        _load(url, folder / f"{name}.dump")
-    for name in contents["files"]:
-        (settings.home / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "home" / name, settings.home / name)
-    root = folder / "objects"
-    keys = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
-    for key in sorted(keys, key=lambda key: key.endswith(POINTER)):
-        with (root / key).open("rb") as stream:
-            store.write(key, stream)
-    if len(keys) != contents["objects"]:
-        raise LaunchError(f"the backup lists {contents['objects']} objects and holds {len(keys)}")
-    return _summary("restored", contents)
+        made.champions |= _read_champions(repository, made)
+        repository.publish(made)
+    return made, repository.new_bytes
 
 
-def _databases(settings: Settings) -> dict[str, str]:
-    """Name → URL of the PostgreSQL databases in the settings."""
-    urls = {
-        "warehouse": settings.database_url,
-        "dagster": settings.dagster_database_url,
-        "mlflow": settings.mlflow_database_url,
+def summarise(backup: Backup, verb: str) -> str:
+    """What a backup contains, in one line."""
+    counts = {
+        "PostgreSQL databases": sum(path.startswith("postgres/") for path in backup.tables),
+        "SQLite databases": sum(not path.startswith("postgres/") for path in backup.tables),
+        "objects": sum(file.path.startswith("stores/") for file in backup.files),
+        "other files": sum(
+            not file.path.startswith("stores/") and file.path not in backup.tables for file in backup.files
+        ),
     }
-    return {name: url for name, url in urls.items() if make_url(url or "sqlite://").get_backend_name() == "postgresql"}
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{verb} {backup.name}: {listed}; {backup.size / 2**20:,.1f} MiB"
 
 
-def _embedded(settings: Settings) -> list[str]:
-    """SQLite files of the home: warehouse, MLflow, Dagster's history."""
-    stack = settings.home / "stack"
-    found = [path for path in settings.home.rglob("*.db") if path.is_file() and stack not in path.parents]
-    return sorted(path.relative_to(settings.home).as_posix() for path in found)
+class _Saving:
+    """A backup in progress.
+
+    Args:
+        before: the latest backup; its unchanged objects are not read again.
+    """
+
+    def __init__(
+        self,
+        parts: InstallationParts,
+        repository: Repository,
+        before: Backup | None,
+        drafts: Path,
+        report: Callable[[str], None],
+    ) -> None:
+        self.parts, self.repository, self.drafts, self.report = parts, repository, drafts, report
+        self.before = {file.path: file for file in before.files} if before else {}
+        self.same_stores = {name for name, url in parts.stores.items() if before and before.stores.get(name) == url}
+        self.files: list[SavedFile] = []
+        self.tables: dict[str, dict[str, int]] = {}
+
+    def save_databases(self) -> None:
+        for name, url in self.parts.databases.items():
+            self.report(f"database {name}")
+            path, draft = f"postgres/{name}.dump", self.drafts / f"{name}.dump"
+            self.tables[path] = dump_postgres(url, draft)
+            self._add(path, draft)
+            draft.unlink()
+
+    def save_folders(self) -> None:
+        for name, folder in self.parts.folders.items():
+            paths = list(self.parts.files(name))
+            databases = {path for path in paths if is_sqlite(path)}
+            for path in sorted(databases):
+                self.report(f"database {path}")
+                self.save_sqlite(path, f"{name}/{path.relative_to(folder).as_posix()}")
+            for number, path in enumerate(path for path in paths if path not in databases):
+                if number % REPORT_EVERY == 0:
+                    self.report(f"{folder}: file {number} of {len(paths)}")
+                try:
+                    self._add(f"{name}/{path.relative_to(folder).as_posix()}", path)
+                except FileNotFoundError:
+                    continue  # removed meanwhile
+
+    def save_sqlite(self, source: Path, path: str) -> None:
+        draft = self.drafts / "sqlite.db"
+        self.tables[path] = dump_sqlite(source, draft)
+        self._add(path, draft)
+        draft.unlink()
+
+    def save_store(self, name: str) -> None:
+        store = open_store(self.parts.stores[name])
+        tags = {key: tag for key, tag in store.list_tagged().items() if not f"/{key}".endswith(f"/{OWNER_KEY}")}
+        for number, key in enumerate(sorted(tags, key=lambda key: not key.endswith(POINTER))):
+            if number % REPORT_EVERY == 0:
+                self.report(f"{store.url}: object {number} of {len(tags)}")
+            path = f"stores/{name}/{key}"
+            known = self.before.get(path)
+            if (
+                known
+                and tags[key]
+                and known.tag == tags[key]
+                and name in self.same_stores
+                and self.repository.has(known)
+            ):
+                self.files.append(known)
+                continue
+            try:
+                with store.open(key) as source:
+                    self.files.append(self.repository.add(path, source, tag=tags[key]))
+            except ObjectNotFound:
+                continue  # removed meanwhile
+
+    def _add(self, path: str, source: Path) -> None:
+        with source.open("rb") as stream:
+            mode = source.stat().st_mode & 0o777
+            self.files.append(self.repository.add(path, stream, mode))
 
 
-def _fetch(store: ObjectStore, key: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with store.open(key) as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 20)
-
-
-def _dump(url: str, target: Path) -> None:
-    # Without the installation's ownership mark: a restored database belongs to the one that starts on it.
-    flags = ["--format=custom", "--no-owner", "--no-privileges", f"--exclude-table={TABLE}", f"--file={target}"]
-    _postgres("pg_dump", url, flags)
-
-
-def _load(url: str, source: Path) -> None:
-    flags = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
-    _postgres("pg_restore", url, [*flags, str(source)])
-
-
-def _postgres(program: str, url: str, flags: Sequence[str]) -> None:
-    parts = make_url(url)
-    where = [f"--host={parts.host}", f"--port={parts.port or 5432}", f"--username={parts.username}"]
-    done = subprocess.run(
-        [postgres_program(program), *where, f"--dbname={parts.database}", *flags],
-        env=os.environ | {"PGPASSWORD": str(parts.password or "")},
-        capture_output=True,
-        text=True,
-        check=False,
+def _require_value(settings: Settings, parts: InstallationParts) -> None:
+    """Raises LaunchError where there is no warehouse with tables: the settings name another home, or none."""
+    if "warehouse" in parts.databases:
+        if count_postgres(parts.databases["warehouse"]):
+            return
+        where = variable("database_url")
+    else:
+        path = embedded_databases(settings).get("warehouse", settings.home / "warehouse.db")
+        if path.exists() and is_sqlite(path):
+            return
+        where = str(path)
+    raise LaunchError(
+        f"there is nothing to back up: no warehouse at {where}; fix: set {variable('home')} to the platform's home"
     )
-    if done.returncode != 0:
-        raise LaunchError(f"{program} of {parts.database} failed:\n{done.stderr.strip()}")
 
 
-def _has_tables(url: str) -> bool:
-    engine = create_engine(url)
-    try:
-        return bool(inspect(engine).get_table_names())
-    finally:
-        engine.dispose()
-
-
-def _summary(verb: str, contents: dict[str, object]) -> str:
-    databases, files = contents["databases"], contents["files"]
-    assert isinstance(databases, list)
-    assert isinstance(files, list)
-    return f"{verb} {len(databases)} PostgreSQL databases, {len(files)} SQLite files, {contents['objects']} objects"
+def _read_champions(repository: Repository, backup: Backup) -> dict[str, str]:
+    """Model → its production version by the pointers that were saved."""
+    found = {}
+    for path, file in backup.below(f"{backup.model_store}/models"):
+        model, _, rest = path.partition("/")
+        if f"/{rest}" == POINTER:
+            with repository.open(file) as stream:
+                found[model] = str(json.load(stream)["version"])
+    return found

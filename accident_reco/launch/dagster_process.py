@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+from accident_reco.launch.dagster_servers import code_server_command
 from accident_reco.launch.home import child_environment, dagster_yaml
 from accident_reco.launch.programs import script
 from accident_reco.settings import Settings, SettingsError
@@ -31,13 +32,12 @@ def build_command(program: str, settings: Settings, workspace: Path, code_port: 
     """Command line of a program."""
     listen = ["--host", settings.host, "--port"]
     common = ["--log-format", "json"]
-    location = ["--module-name", "accident_reco.definitions", "--location-name", "accident_reco"]
     # Not `dagster-celery worker start`, which splits its -q into letters. The name contains the process id.
     celery = [script("celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
     single = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
     guarded = [sys.executable, "-m", "serving.guard.dagster_server"]
     commands = {
-        "code-server": [script("dagster"), "api", "grpc", *listen, str(code_port), *common, *location],
+        "code-server": [*code_server_command(settings.host, code_port), *common],
         "webserver": [*guarded, *listen, str(settings.dagster_port), *common, "-w", str(workspace)],
         "daemon": [script("dagster-daemon"), "run", *common, "-w", str(workspace)],
         "liveness": [script("dagster-daemon"), "liveness-check"],

@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 
 from accident_reco.contract import DemoScenario
+from accident_reco.launch.dagster_servers import start_code_server, start_daemon, start_dagster, start_web_server
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
-from accident_reco.launch.platform import READY_SECONDS, start_dagster
+from accident_reco.launch.platform import READY_SECONDS
 from accident_reco.launch.processes import Children, LaunchError, free_port
 from accident_reco.registry import UnknownModelError, models
 from accident_reco.settings import Settings, variable
@@ -59,9 +60,11 @@ class Demo(Loop):
         """Prepare the home, ingest the first period, train the first champion, start the services."""
         prepare_home(self.settings)
         self.scenario.write_first(self.source, self.size)
+        start_code_server(self.children, self.settings)
+        start_web_server(self.children, self.settings)
         for job, partition in self.scenario.first_jobs():
             self.job(job, partition=partition)
-        start_dagster(self.children, self.settings)
+        start_daemon(self.children, self.settings)
         for name in ("predict", "drift"):
             self.children.start(name, [sys.executable, "-m", f"serving.{name}"])
         base = "http://127.0.0.1"

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from accident_reco.launch.platform import service_ports
+from accident_reco.launch.private_files import readable_by_others
 from accident_reco.launch.processes import LaunchError, require_free_ports
 from accident_reco.launch.programs import debian, postgres_program, script
 from accident_reco.launch.running import find_running
+from accident_reco.launch.status import processes
 from accident_reco.settings import Settings, SettingsError, unknown_settings
 
 MIN_PYTHON = (3, 11)
@@ -56,6 +58,7 @@ def examine(stack: bool = False) -> list[Finding]:
         return [*found, Finding("settings", "problem", str(error), "set or unset the variables named")]
     found += [check_variables(settings), *check_models(settings), check_home(settings.home)]
     found += [check_disk(settings.home, _free_bytes(settings.home)), check_ports(settings)]
+    found += check_processes(processes(settings.home), settings.logs)
     found += [check_warehouse(settings), *check_store(settings)]
     return found + (list(check_stack()) if stack else [])
 
@@ -95,10 +98,12 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 
 
 def check_home(home: Path) -> Finding:
-    """Whether the home can be written, or created."""
+    """Whether the home can be written, or created, and only its user can read it."""
     base = _existing(home)
     if not os.access(base, os.W_OK | os.X_OK):
         return Finding("home", "problem", f"{base} cannot be written", "set ACCIDENT_RECO_HOME to another directory")
+    if home.exists() and readable_by_others(home):
+        return Finding("home", "warning", f"{home} can be read by other users", f"chmod 700 {home}")
     running = find_running(home)
     state = f"{running.kind} runs, process {running.pid}" if running else "no platform runs"
     return Finding("home", "ok", f"{home}, {state if home.exists() else 'created at the first start'}")
@@ -127,6 +132,16 @@ def check_ports(settings: Settings) -> Finding:
         text, _, fix = str(error).splitlines()[0].partition("; fix: ")
         return Finding("ports", "problem", text, fix or "set different ports")
     return Finding("ports", "ok", f"{shown} are free on {settings.host}")
+
+
+def check_processes(states: Sequence[Mapping[str, Any]], logs: Path) -> Iterator[Finding]:
+    """Whether every process of a running platform runs; `states` as `status.processes` returns them."""
+    for state in states:
+        text, log = f"{state['name']} {state['reason']}", logs / f"{state['name']}.log"
+        if state["state"] == "given up":
+            yield Finding("process", "problem", text, f"see {log}; then accident-reco stop, and start again")
+        elif state["restarts"] or state["state"] == "restarting":
+            yield Finding("process", "warning", f"{text}; restarts so far: {state['restarts']}", f"see {log}")
 
 
 def check_warehouse(settings: Settings) -> Finding:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from accident_reco.launch.locks import require_restored
 from accident_reco.launch.ownership import claim, require_unowned
+from accident_reco.launch.private_files import private_files, protect_home
 from accident_reco.lifecycle.tracking_home import ARTIFACTS, follow_home
 from accident_reco.registry import database_access, warehouse_tables
 from accident_reco.settings import Settings, variable
@@ -30,12 +32,20 @@ def prepare_home(settings: Settings) -> None:
     """Create everything that the platform's processes expect. Safe to repeat.
 
     Raises:
-        LaunchError: a database or the store belongs to another installation; it was not changed.
+        LaunchError: a database or the store belongs to another installation, or a backup is being restored here;
+            nothing was changed.
         StoreError: the store cannot be reached.
     """
+    require_restored(settings.home)
+    with private_files():
+        _prepare(settings)
+    protect_home(settings.home)
+
+
+def _prepare(settings: Settings) -> None:
     for folder in (settings.home, settings.dagster_home, settings.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    settings.keys.mkdir(mode=0o700, exist_ok=True)
+    settings.keys.mkdir(exist_ok=True)
     (settings.dagster_home / "dagster.yaml").write_text(dagster_yaml(settings), encoding="utf-8")
     if settings.database_admin_url:
         require_unowned(settings)

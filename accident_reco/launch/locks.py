@@ -1,6 +1,7 @@
-"""Locks of a home: one stack, one platform and one pipeline run in it at a time.
+"""Locks of a home: one stack, one platform and one pipeline run in it at a time, none on a part of a backup.
 
-A lock file has the process and its start; the lock ends with the process.
+A lock file has the process and its start; the lock ends with the process. The mark of a restore stays until it is
+complete.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from accident_reco.launch.private_files import private_files
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import variable
 from accident_reco.storage.clock import iso_now
@@ -22,6 +24,9 @@ LOCKS = ("stack", "platform", "pipeline")
 """Kinds of launchers, each before those that it starts."""
 LOCK_SECONDS = 0.5
 """Wait for a lock: `is_locked` holds it for a moment."""
+
+RESTORE_MARK = "restore-in-progress"
+"""File of a home into which a restore is not complete."""
 
 
 @contextmanager
@@ -55,6 +60,22 @@ def is_locked(path: Path) -> bool:
             return not _lock(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def restoring(home: Path) -> Iterator[None]:
+    """Mark a home while a backup is restored into it; the mark stays where that fails."""
+    with private_files():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / RESTORE_MARK).touch()
+    yield
+    (home / RESTORE_MARK).unlink()
+
+
+def require_restored(home: Path) -> None:
+    """Raises LaunchError for a home into which a restore was interrupted: nothing starts on a part."""
+    if (home / RESTORE_MARK).exists():
+        raise LaunchError(f"a restore into {home} is in progress or was interrupted; fix: remove it, and restore again")
 
 
 def _lock(file: IO[str], kind: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from accident_reco.contract import DemoScenario
+from accident_reco.launch.dagster_servers import workspace_file
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import promotion_history
@@ -67,13 +68,10 @@ class Loop:
         Raises:
             LaunchError: the job failed.
         """
-        command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "accident_reco.definitions", "-j", name]
+        workspace = str(workspace_file(self.settings))
+        command = [sys.executable, "-m", "accident_reco.defs.pipeline", "--workspace", workspace, "--job", name]
         if partition is not None:
-            command += ["--tags", f'{{"dagster/partition": "{partition}"}}']
-        if name.startswith("train"):
-            config = self.settings.home / "in-one-process.yaml"
-            config.write_text("execution: {config: {in_process: {}}}\n", encoding="utf-8")
-            command += ["-c", str(config)]
+            command += ["--partition", partition]
         log = self.settings.logs / f"job-{name}.log"
         with log.open("wb") as output:
             done = subprocess.run(command, env=self.environ, stdout=output, stderr=subprocess.STDOUT, check=False)

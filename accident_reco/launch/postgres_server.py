@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from accident_reco.launch.private_files import UNPRIVILEGED
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError
 from accident_reco.launch.programs import debian, postgres_program
 
-UNPRIVILEGED = 65534
-"""User and group `nobody` of Debian."""
 INITDB_FLAGS = [
     "--username=postgres",
     "--auth=scram-sha-256",

@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accident_reco.launch.log_rotation import rotate
+from accident_reco.launch.private_files import PRIVATE_UMASK
 from accident_reco.launch.signals import restore_default_signals
 
 LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 8.0
+TAIL_BYTES = 64 << 10
 PR_SET_PDEATHSIG = 1
 
 
@@ -28,16 +31,38 @@ class LaunchError(RuntimeError):
 
 @dataclass
 class Child:
-    """One process of the platform."""
+    """One process of the platform; `start` starts it once more, with the same command."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    stop_signal: int = signal.SIGTERM
+    stop_signal: int
+    start: Callable[[], subprocess.Popen[bytes]]
+    is_gone: bool = False
+    """Whether its process group has been ended: the number may be another one's by now."""
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: int) -> None:
+        """Signal its process group."""
+        if not self.is_gone:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
+                os.killpg(self.process.pid, number)
+
+    def end_group(self) -> None:
+        """Kill what is left of it and of the processes that it started: a run in progress, a server's workers."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.is_gone = True
+
+    def restart(self) -> None:
+        """Start it once more. Raises OSError where its program is gone."""
+        self.process = self.start()
+        self.is_gone = False
 
 
 @dataclass
@@ -56,30 +81,53 @@ class Children:
         environ: Mapping[str, str] | None = None,
         stop_signal: int = signal.SIGTERM,
     ) -> Child:
-        """Start a process. Its stderr goes to a log file, and its stdout too, unless `echo` passes it to the terminal.
+        """Start a process. It appends its stderr to a log file, and its stdout too, unless `echo` passes it to the
+        terminal.
 
         Args:
             environ: variables of this process alone, in addition to those that all share.
             stop_signal: signal for an orderly stop of this program.
         """
         log = self.logs / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                list(command),
-                env={**self.environ, **(environ or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=None if echo else output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the others in order
-                preexec_fn=_prepare_child,  # no threads run yet in the launcher
-            )
-        child = Child(name, process, log, stop_signal)
+        variables = {**self.environ, **(environ or {})}
+
+        def start() -> subprocess.Popen[bytes]:
+            rotate(log)
+            with log.open("ab") as output:  # what an earlier process of this name wrote last is kept
+                return subprocess.Popen(
+                    list(command),
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=None if echo else output,
+                    stderr=output,
+                    start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the others in order
+                    preexec_fn=_prepare_child,  # no threads run in the launcher
+                )
+
+        child = Child(name, start(), log, stop_signal, start)
         self.started.append(child)
         return child
 
-    def check(self) -> None:
-        """Raises LaunchError when a child has ended on its own."""
+    def wait(self, child: Child, others: Sequence[Child] = ()) -> int:
+        """Wait for the end of a child, and bound the logs of all meanwhile; returns its exit code.
+
+        Raises:
+            LaunchError: one of `others`, which it needs, has ended before it.
+        """
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.process.wait(1.0)
+            self.check(others)
+            self.rotate_logs()
+
+    def rotate_logs(self) -> None:
+        """Rotate the logs that are full."""
         for child in self.started:
+            rotate(child.log)
+
+    def check(self, children: Sequence[Child] | None = None) -> None:
+        """Raises LaunchError when one of `children` (by default any) has ended on its own."""
+        for child in self.started if children is None else children:
             code = child.process.poll()
             if code is not None:
                 raise LaunchError(f"{child.name} ended with exit code {code}; the end of {child.log}:\n{child.tail()}")
@@ -111,23 +159,21 @@ class Children:
     def _end(self, name: str, seconds: float) -> None:
         child = next(child for child in reversed(self.started) if child.name == name)
         if seconds:
-            _signal_group(child, child.stop_signal)
+            child.signal(child.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(seconds)
-        _signal_group(child, signal.SIGKILL)  # its own children too
-        child.process.wait()
+        child.end_group()
         self.started.remove(child)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop every process group, newest first; kill those that remain after `seconds`."""
         for child in reversed(self.started):
-            _signal_group(child, child.stop_signal)
+            child.signal(child.stop_signal)
         deadline = time.monotonic() + seconds
         for child in self.started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
-            _signal_group(child, signal.SIGKILL)  # grandchildren too: a run in progress
-            child.process.wait()
+            child.end_group()
         self.started.clear()
 
 
@@ -174,16 +220,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _signal_group(child: Child, number: int) -> None:
-    try:
-        os.killpg(child.process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return  # the whole group has ended
-
-
 def _prepare_child() -> None:
-    """Handle signals by default, and end with the parent, even if that is killed (Linux)."""
+    """Handle signals by default, create private files, and end with the parent, even if that is killed (Linux)."""
     restore_default_signals()
+    os.umask(PRIVATE_UMASK)
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):

@@ -75,8 +75,13 @@ def stop_running(home: Path, seconds: float = STOP_SECONDS) -> RunningPlatform |
 def stack_variables(home: Path) -> dict[str, str]:
     """Variables of the stack that runs in a home, for commands on its databases; empty where no stack runs."""
     running = find_running(home)
+    return recorded_stack(home) if running is not None and running.kind == "stack" else {}
+
+
+def recorded_stack(home: Path) -> dict[str, str]:
+    """Variables of the latest stack of a home, whether it runs or not; empty where none was started."""
     path = home / "stack" / "environment"
-    if running is None or running.kind != "stack" or not path.exists():
+    if not path.exists():
         return {}
     pairs = (word.partition("=") for word in shlex.split(path.read_text(encoding="utf-8")))
     return {name: value for name, _, value in pairs}

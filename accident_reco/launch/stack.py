@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.locks import sole_platform
 from accident_reco.launch.platform import service_ports
 from accident_reco.launch.postgres_server import start_postgres
+from accident_reco.launch.private_files import private_files, protect_home
 from accident_reco.launch.processes import LOOPBACK, Children, LaunchError, answers, free_port, require_free_ports
 from accident_reco.launch.stack_config import (
     BUCKETS,
@@ -31,35 +32,37 @@ from accident_reco.launch.stack_config import (
     secret,
     stack_environment,
 )
+from accident_reco.launch.supervision import Supervisor, supervise, supervising
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.roles import ensure_databases
 
 READY_SECONDS = 120.0
 DEBIAN_UNITS = {"postgres": "postgresql", "prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
 """Server → the unit that Debian starts when it installs the server's package, on the same port."""
-PORTS = ("postgres", "s3", "mlflow", "prometheus", "alertmanager", "exporter")
+STORAGE_PORTS = ("postgres", "s3")
+PORTS = (*STORAGE_PORTS, "mlflow", "prometheus", "alertmanager", "exporter")
 
 
 def run_stack(settings: Settings, environ: dict[str, str]) -> None:
-    """Start every server, then the platform, and wait for a signal or a failure.
+    """Start every server, then the platform, and keep all of them running until a signal.
 
     Raises:
-        LaunchError: a port is in use, a program is missing, or a process ended.
+        LaunchError: a port is in use, a program is missing, a process ended before all were ready, or every one was
+            given up.
     """
     stack_folder(settings)
+    protect_home(settings.home)
     require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
     with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
         platform = Children(stack, settings.logs)
         try:
-            child = platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
-            _await_platform(platform, children, settings)
+            platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
+            with supervising([children], settings.home, "stack") as servers_only:
+                _await_platform(platform, servers_only, settings)
             start_exporter(children, settings, stack)
             start_monitoring(children, settings)
             _print(_addresses(settings))
-            while child.process.poll() is None:
-                children.check()
-                time.sleep(0.5)
-            raise LaunchError(f"the platform ended with exit code {child.process.returncode}; see {child.log}")
+            supervise([children, platform], settings.home, "stack")
         finally:
             platform.stop(seconds=15.0)  # it stops its own children first: the log is flushed while the databases run
 
@@ -67,15 +70,34 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
 @contextmanager
 def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
     """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
+    _require_ports(settings, PORTS)
+    with storage_servers(settings, environ) as (children, stack):
+        keys = secrets_folder(settings)
+        _print("starting MLflow …")
+        mlflow = servers.start_mlflow(
+            children,
+            settings.mlflow_port,
+            database_urls(settings, keys)["mlflow_database_url"],
+            "s3://mlflow/artifacts",
+            **s3_environment(settings, keys),
+            **mlflow_token(settings, keys),
+        )
+        children.await_ready({"mlflow": mlflow}, READY_SECONDS)
+        yield children, stack
+
+
+@contextmanager
+def storage_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
+    """PostgreSQL and S3 with roles, databases and buckets; yields them and the variables of clients."""
     folder = stack_folder(settings)
-    _require_ports(settings)
+    _require_ports(settings, STORAGE_PORTS)
     keys = secrets_folder(settings)
     urls = database_urls(settings, keys)
     admin = secret(keys, "postgres-superuser")
     stack = environ | stack_environment(settings, keys, urls)
     children = Children(environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}, settings.logs)
     try:
-        _print("starting PostgreSQL, S3 and MLflow …")
+        _print("starting PostgreSQL and S3 …")
         postgres = start_postgres(children, folder / "postgres", settings.postgres_port, admin)
         s3 = s3_environment(settings, keys)
         store = servers.start_s3(
@@ -92,15 +114,23 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
         ensure_databases(
             superuser, [urls[kind] for kind in OWNERS], [url for kind, url in urls.items() if kind not in OWNERS]
         )
-        token = mlflow_token(settings, keys)
-        mlflow = servers.start_mlflow(
-            children, settings.mlflow_port, urls["mlflow_database_url"], "s3://mlflow/artifacts", **s3, **token
-        )
-        children.await_ready({"mlflow": mlflow}, READY_SECONDS)
         write_environment(folder / "environment", stack, environ)
         yield children, stack
     finally:
         children.stop()
+
+
+@contextmanager
+def storage_of_home(settings: Settings, environ: dict[str, str]) -> Iterator[dict[str, str]]:
+    """PostgreSQL and S3 of a home whose stack does not run, for a command on its databases; yields their variables.
+
+    Raises:
+        LaunchError: a stack runs in this home, or a port is in use.
+    """
+    stack_folder(settings)
+    protect_home(settings.home)
+    with sole_platform(settings.home, "stack"), storage_servers(settings, environ) as (_, stack):
+        yield {name: value for name, value in stack.items() if environ.get(name) != value}
 
 
 def start_exporter(children: Children, settings: Settings, stack: dict[str, str]) -> None:
@@ -130,10 +160,11 @@ def start_monitoring(children: Children, settings: Settings) -> None:
 
 
 def stack_folder(settings: Settings) -> Path:
-    """Folder of the servers' data; created if missing."""
+    """Folder of the servers' data; created if missing, as the home."""
     folder = settings.home / "stack"
-    for made in (folder, settings.logs):
-        made.mkdir(parents=True, exist_ok=True)
+    with private_files():
+        for made in (folder, settings.logs):
+            made.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -152,27 +183,27 @@ def write_environment(path: Path, stack: dict[str, str], environ: dict[str, str]
         file.writelines(lines)
 
 
-def _await_platform(platform: Children, servers: Children, settings: Settings) -> None:
+def _await_platform(platform: Children, servers: Supervisor, settings: Settings) -> None:
     """Wait for the platform, however long its first trainings take: it prints its progress, and ends if it fails.
 
     Raises:
-        LaunchError: the platform or a server ended.
+        LaunchError: the platform ended, or every server was given up.
     """
     ready = f"http://{LOOPBACK}:{settings.predict_port}/readyz"
     while not answers(ready):
         platform.check()
-        servers.check()
+        servers.step()
         time.sleep(0.5)
 
 
-def _require_ports(settings: Settings) -> None:
+def _require_ports(settings: Settings, names: Sequence[str]) -> None:
     """Check that the servers' ports are free.
 
     Raises:
         LaunchError: with every port in use, and what to do about servers that Debian has started on them.
     """
     try:
-        require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in PORTS})
+        require_free_ports(settings.host, {variable(f"{n}_port"): getattr(settings, f"{n}_port") for n in names})
     except LaunchError as error:
         units = [unit for name, unit in DEBIAN_UNITS.items() if f"{variable(f'{name}_port')} " in str(error)]
         if not units:

@@ -18,6 +18,8 @@ from accident_reco.launch.programs import debian, script
 
 GUARDED = "--http serving.guard.mlflow_server:GuardedProtocol --ws none"
 """Options of MLflow's uvicorn that put the guard around its app."""
+LOG_FLAGS = ("-log_max_size_mb=20", "-log_max_files=3")
+"""Bounds of SeaweedFS's own log files; its default is 9 GB per level."""
 GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port this far above each of its ports."""
 
@@ -53,7 +55,13 @@ def start_s3(
         "bucket": ",".join(buckets),
         "filer.localSocket": folder / "filer.sock",
     }
-    command = [script("weed"), f"-logdir={folder}", "mini", *(f"-{name}={value}" for name, value in flags.items())]
+    command = [
+        script("weed"),
+        *LOG_FLAGS,
+        f"-logdir={folder}",
+        "mini",
+        *(f"-{name}={value}" for name, value in flags.items()),
+    ]
     # SeaweedFS treats a key pair of the environment as an administrator's, before the same key in its configuration: in
     # a shell with an older `stack/environment` the old secret would stay valid and the new one be rejected.
     children.start("s3", command, environ=dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ""))

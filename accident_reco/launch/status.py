@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from accident_reco.launch.locks import is_locked
 from accident_reco.launch.platform import readiness_urls, service_urls
 from accident_reco.launch.processes import LOOPBACK, answers
 from accident_reco.launch.running import RunningPlatform
@@ -11,6 +14,7 @@ from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import models
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.process_states import LAUNCHERS, read_states
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import open_requests
 
@@ -34,6 +38,12 @@ def services(settings: Settings, running: RunningPlatform | None) -> list[dict[s
             urls[name] = f"http://{LOOPBACK}:{getattr(settings, f'{name}_port')}"
             probes[name] = f"{urls[name]}/{path}"
     return [{"name": name, "url": url, "ready": answers(probes[name])} for name, url in urls.items()]
+
+
+def processes(home: Path) -> list[dict[str, Any]]:
+    """Each supervised process with its state, restarts and latest unexpected end; empty where nothing runs."""
+    running = [launcher for launcher in LAUNCHERS if is_locked(home / f"{launcher}.lock")]
+    return [asdict(state) for launcher in running for state in read_states(home, launcher)]
 
 
 def production_models(settings: Settings) -> list[dict[str, Any]]:

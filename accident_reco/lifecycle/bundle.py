@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from accident_reco.lifecycle.training_history import History
+
 FORMAT = 1
 REFERENCE_FILE, CARD_FILE = "reference.json", "card.md"
 """Files of every bundle besides the model's own: reference profile for drift, model card."""
@@ -35,6 +37,7 @@ class Bundle:
         metrics: metrics on the frozen holdout by name (`roc_auc` …); JSON.
         lineage: `sources`, `data_source`, `dagster_run_id`, `mlflow_run_id`, `git_commit`; JSON.
         gate: the decision of the gate on it; JSON.
+        history: metrics of its training by step, for the tracker; no part of the manifest.
     """
 
     model: str
@@ -43,6 +46,7 @@ class Bundle:
     metrics: Mapping[str, Any]
     lineage: Mapping[str, Any]
     gate: Mapping[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
 
     @property
     def version(self) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 from accident_reco.lifecycle.bundle import Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, Decision, Evaluation, GatePolicy, decide
 from accident_reco.lifecycle.intents import Outcome, move, settle, superseded_reason
+from accident_reco.lifecycle.rollout.control import Plan, start
 from accident_reco.lifecycle.store import ModelStore, Pointer
 from accident_reco.lifecycle.training_identity import IDENTITY
+from accident_reco.storage.clock import utc_now
 from accident_reco.storage.lifecycle import promotion_history, record_promotion, rolled_back_versions
 from accident_reco.storage.model_metrics import has_metrics, save_metrics
 from accident_reco.storage.warehouse import Warehouse
@@ -31,8 +33,9 @@ def promote(
     run_id: str,
     problems: Sequence[str] = (),
     keep: Callable[[Bundle], Mapping[str, Any]] | None = None,
+    rollout: Plan | None = None,
 ) -> Outcome:
-    """Evaluate a candidate against the champion and promote it if it is better.
+    """Evaluate a candidate against the champion and promote it if it is better, or begin its rollout.
 
     Where the champion changes meanwhile, the round is audited as rejected, and the candidate is evaluated against the
     new one, at most `MAX_ROUNDS` times. Repeated by the run that promoted it, the same outcome is returned.
@@ -40,6 +43,8 @@ def promote(
     Args:
         problems: failing checks of its data; any rejects it.
         keep: called once, before a candidate that passed is stored; its result is added to the lineage.
+        rollout: how a candidate that passed proves itself against the champion; None: it becomes champion at once,
+            as the first version does anyway.
 
     Raises:
         MoveInterrupted: decided and recorded; completed later.
@@ -73,6 +78,8 @@ def promote(
             if kept is None:
                 kept = dict(keep(candidate)) if keep else {}
             stored = models.write(replace(candidate, gate=decision.document(), lineage={**candidate.lineage, **kept}))
+            if rollout is not None and expected is not None:
+                return _begin(models, warehouse, stored, expected, rollout, decision, run_id)
             outcome = move(
                 models,
                 warehouse,
@@ -87,6 +94,21 @@ def promote(
                 _save_metrics(warehouse, stored)
                 return outcome
     return outcome
+
+
+def _begin(
+    models: ModelStore,
+    warehouse: Warehouse,
+    stored: Manifest,
+    pointer: Pointer,
+    plan: Plan,
+    decision: Decision,
+    run_id: str,
+) -> Outcome:
+    """Begin a rollout; the pointer stays."""
+    begun = start(models, warehouse, stored, pointer, plan, run_id=run_id, reason=decision.reason, now=utc_now())
+    reason = f"{begun.mode} begun beside {pointer.version}: {decision.reason}"
+    return Outcome(stored.version, Decision(False, reason, decision.detail), pointer)
 
 
 def sweep(models: ModelStore, warehouse: Warehouse, model: str) -> list[dict[str, Any]]:

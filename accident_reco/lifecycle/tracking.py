@@ -7,6 +7,7 @@ MLflow is imported inside the functions that call it: it takes seconds, and serv
 from __future__ import annotations
 
 import json
+import math
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from accident_reco.lifecycle.tracking_spool import (
     spool,
     write_files,
 )
+from accident_reco.lifecycle.training_history import EvaluationTable
 
 __all__ = [
     "CHALLENGER",
@@ -61,6 +63,13 @@ __all__ = [
 
 # MLflow's database rejects longer descriptions, and longer digests of a dataset.
 MAX_DESCRIPTION, MAX_DIGEST = 5000, 36
+# MLflow accepts this many metrics in one request.
+MAX_METRICS = 1000
+TABLES = "tables"
+"""Folder of the tables among the artifacts of a run."""
+TABLES_TAG = "mlflow.loggedArtifacts"
+EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
+"""Tag with which MLflow's pages show runs and charts, and not traces of language models."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 KEY_TAG = "tracking_key"
 # Error codes of MLflow for a run that it rejects: sending it again cannot succeed.
@@ -103,10 +112,12 @@ def prepare_experiment(uri: str, experiment: str, artifacts: Path) -> str:
     client = mlflow.MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None:
+        if EXPERIMENT_KIND[0] not in found.tags:
+            client.set_experiment_tag(found.experiment_id, *EXPERIMENT_KIND)
         return str(found.experiment_id)
     # By default MLflow creates ./mlruns in the current directory.
     location = None if urlsplit(uri).scheme in ("http", "https") else (artifacts / experiment).as_uri()
-    return str(client.create_experiment(experiment, artifact_location=location))
+    return str(client.create_experiment(experiment, location, dict([EXPERIMENT_KIND])))
 
 
 def find_or_create_run(uri: str, experiment_id: str, run: TrackedRun, tags: Mapping[str, str] | None = None) -> str:
@@ -119,7 +130,7 @@ def find_or_create_run(uri: str, experiment_id: str, run: TrackedRun, tags: Mapp
         found = client.search_runs([experiment_id], f"tags.{name} = '{value}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
-    return str(client.create_run(experiment_id, run_name=run.name, tags=known).info.run_id)
+    return str(client.create_run(experiment_id, run.start_time or None, known, run.name).info.run_id)
 
 
 def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
@@ -128,29 +139,62 @@ def log_run(uri: str, run_id: str, run: TrackedRun) -> None:
     Raises RejectedRun for a run that the tracker rejects, MLflow's errors otherwise.
     """
     import mlflow
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
     client = mlflow.MlflowClient(tracking_uri=uri)
     try:
+        first, *others = _batches(run)
         client.log_batch(
             run_id,
-            metrics=[Metric(name, float(value), 0, 0) for name, value in run.metrics.items()],
+            metrics=first,
             params=[Param(name, str(value)) for name, value in run.params.items()],
             tags=[RunTag(name, value) for name, value in run.tags.items()],
         )
+        for metrics in others:
+            client.log_batch(run_id, metrics)
         if run.datasets:
             client.log_inputs(run_id, [_dataset(name, digest) for name, digest in run.datasets.items()])
-        for folder, files in (("bundle", run.artifacts), (MODEL, run.model_files)):
+        tables = {f"{name}.json": _table_document(table) for name, table in run.tables.items()}
+        for folder, files in (("bundle", run.artifacts), (MODEL, run.model_files), (TABLES, tables)):
             if files:
                 with tempfile.TemporaryDirectory() as directory:
                     write_files(Path(directory), files)
                     client.log_artifacts(run_id, directory, artifact_path=folder)
+        _announce_tables(client, run_id, tables)
         if not run.joins:
             register(uri, run_id, run)
     except Exception as error:
         if getattr(error, "error_code", None) in REJECTIONS:
             raise RejectedRun(str(error)) from error
         raise
+
+
+def _batches(run: TrackedRun) -> list[list[Any]]:
+    """All metrics in batches that MLflow accepts, at least one; the same ones at a repeated attempt."""
+    from mlflow.entities import Metric
+
+    metrics = [Metric(name, float(value), run.logged_at, 0) for name, value in run.metrics.items()]
+    metrics += [Metric(name, value, when, step) for name, points in run.history.items() for step, value, when in points]
+    return [metrics[start : start + MAX_METRICS] for start in range(0, max(len(metrics), 1), MAX_METRICS)]
+
+
+def _table_document(table: EvaluationTable) -> bytes:
+    """A table as MLflow stores it. `mlflow.log_table` would append the rows again at a repeated attempt."""
+    columns = [
+        [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+        for values in table.values()
+    ]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return json.dumps({"columns": list(table), "data": rows}).encode()
+
+
+def _announce_tables(client: Any, run_id: str, files: Mapping[str, bytes]) -> None:
+    """Tag the run with its tables, as MLflow does: its pages show them as tables, and compare those of runs."""
+    known = json.loads(client.get_run(run_id).data.tags.get(TABLES_TAG, "[]")) if files else []
+    named = [{"path": f"{TABLES}/{name}", "type": "table"} for name in files]
+    added = [entry for entry in named if entry not in known]
+    if added:
+        client.set_tag(run_id, TABLES_TAG, json.dumps([*known, *added]))
 
 
 def _dataset(name: str, digest: str) -> Any:
@@ -225,6 +269,8 @@ def registered_number(client: Any, model: str, version: str) -> str | None:
 
 def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> dict[str, str]:
     """Set the registry's aliases to the pointer's versions; aliases of versions that are not registered are deleted.
+    The model card of the champion becomes the description of the registered model.
+
     Returns alias → MLflow's version number.
     """
     import mlflow
@@ -238,4 +284,7 @@ def move_aliases(uri: str, model: str, champion: str, previous: str | None) -> d
             aliases[alias] = number
         elif client.search_registered_models(f"name = '{model}'"):
             client.delete_registered_model_alias(model, alias)
+    if CHAMPION in aliases:
+        card = client.get_model_version(model, aliases[CHAMPION]).description
+        client.update_registered_model(model, card)
     return aliases

@@ -21,6 +21,7 @@ from typing import Any
 
 from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.gate import Decision
+from accident_reco.lifecycle.training_history import EvaluationTable, History, now
 
 VERSION_TAG = "bundle_version"
 # MLflow rejects longer values.
@@ -43,8 +44,10 @@ class TrackedRun:
     """A finished training for MLflow.
 
     `artifacts` are file name → content; `model_files` path → content of the version as an MLflow model; `datasets`
-    name → SHA-256 of what it was trained on. With `joins` it is added to the latest run of the same bundle version.
-    `key` identifies the run in the tracker, so that it is found again after an attempt of unknown outcome.
+    name → SHA-256 of what it was trained on; `history` metrics by step; `tables` name → columns of JSON values. With
+    `joins` it is added to the latest run of the same bundle version.
+    `key` identifies the run in the tracker, so that it is found again after an attempt of unknown outcome, and
+    `logged_at` (milliseconds since 1970) is the time of its metrics, so that the next attempt repeats the same ones.
     """
 
     experiment: str
@@ -55,8 +58,16 @@ class TrackedRun:
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     model_files: Mapping[str, bytes] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
+    tables: Mapping[str, EvaluationTable] = field(default_factory=dict)
     joins: bool = False
     key: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    logged_at: int = field(default_factory=now, compare=False)
+
+    @property
+    def start_time(self) -> int:
+        """When the training began, as far as its history knows; milliseconds since 1970."""
+        return min((when for points in self.history.values() for _, _, when in points), default=self.logged_at)
 
 
 def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
@@ -110,8 +121,11 @@ def spool(directory: Path, run: TrackedRun) -> Path:
         "artifacts": sorted(run.artifacts),
         "model_files": sorted(run.model_files),
         "datasets": dict(run.datasets),
+        "history": dict(run.history),
+        "tables": dict(run.tables),
         "joins": run.joins,
         "key": run.key,
+        "logged_at": run.logged_at,
     }
     unfinished = place / f"{DOCUMENT}.part"
     unfinished.write_text(json.dumps(document), encoding="utf-8")
@@ -124,10 +138,11 @@ def load(place: Path) -> TrackedRun:
     try:
         text = (place / DOCUMENT).read_text(encoding="utf-8")
         # Folders of releases without keys: the same content has the same key at each attempt.
-        raw = {"key": hashlib.sha256(text.encode()).hexdigest()[:32]} | json.loads(text)
+        raw = {"key": hashlib.sha256(text.encode()).hexdigest()[:32], "logged_at": 0} | json.loads(text)
         artifacts = {name: (place / name).read_bytes() for name in raw.pop("artifacts")}
         model_files = {name: (place / MODEL / name).read_bytes() for name in raw.pop("model_files", ())}
-        return TrackedRun(**raw, artifacts=artifacts, model_files=model_files)
+        history = {name: [tuple(point) for point in points] for name, points in raw.pop("history", {}).items()}
+        return TrackedRun(**raw, history=history, artifacts=artifacts, model_files=model_files)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnreadableRun(f"{place / DOCUMENT}: {type(error).__name__}: {error}") from error
 

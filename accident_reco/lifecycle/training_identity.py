@@ -67,7 +67,8 @@ def describe_repetition(model: Model, platform: Platform) -> str | None:
             return f"{same} {version}, which was rolled back: the gate would reject it"
     for row in promotion_history(platform.warehouse, model.name):
         if row["previous"] == manifest.version and not row["promoted"] and row["detail"].get(IDENTITY) == identity:
-            return f"{same} {row['version']}, which the gate rejected: {row['reason']}"
+            decided = "in a rollout" if row["action"].startswith("rollout_") else "which the gate rejected"
+            return f"{same} {row['version']}, {decided}: {row['reason']}"
     return None
 
 

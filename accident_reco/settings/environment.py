@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -33,10 +34,12 @@ from accident_reco.settings.groups import (
     PageSettings,
     PredictionLogSettings,
     RetrainSettings,
+    RolloutSettings,
     StackSettings,
     StorageSettings,
     WorkerSettings,
 )
+from accident_reco.settings.loops import DeclarationError, declarations
 
 
 class SettingsError(ValueError):
@@ -59,6 +62,7 @@ class Settings(
     PredictionLogSettings,
     DriftSettings,
     RetrainSettings,
+    RolloutSettings,
     LoopSettings,
     GlobalSettings,
     BaseSettings,
@@ -77,6 +81,16 @@ class Settings(
                 f"{PREFIX}RETRAIN_NEEDED = {self.retrain_needed} must not be larger than "
                 f"{PREFIX}RETRAIN_WINDOW = {self.retrain_window}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_is_consistent(self) -> Settings:
+        steps = self.rollout_shares
+        if list(steps) != sorted(set(steps)) or steps[0] <= 0:
+            raise ValueError(f"{PREFIX}ROLLOUT_STEPS = {self.rollout_steps} must be positive and ascend")
+        unknown = {entry.partition("=")[0] for entry in self.rollout.split(",") if "=" in entry} - {*self.model_names}
+        if unknown:
+            raise ValueError(f"{PREFIX}ROLLOUT names models that are not installed: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")
@@ -114,8 +128,10 @@ class Settings(
         problems: list[str] = []
         combined: type[Settings] = Settings
         try:
-            combined = combine(plugins.chosen_names(overrides.get("models")))
-        except plugins.UnknownModelError as error:
+            names = plugins.chosen_names(overrides.get("models"))
+            combined = combine(names)
+            overrides = plugins.base_overrides(names) | overrides
+        except (plugins.UnknownModelError, DeclarationError) as error:
             problems.append(str(error))
         try:
             settings = combined(**overrides)
@@ -143,6 +159,19 @@ class Settings(
         """Names of this installation's models."""
         return plugins.chosen_names(self.models)
 
+    @cached_property
+    def rollout_shares(self) -> tuple[float, ...]:
+        """Shares of a canary's steps."""
+        return tuple(float(share) for share in self.rollout_steps.split(","))
+
+    def rollout_mode(self, model: str) -> str:
+        """How versions of a model become champion: `direct`, `shadow` or `canary`."""
+        named: dict[str, str] = {}
+        for entry in self.rollout.split(","):
+            name, _, mode = entry.rpartition("=")
+            named[name] = mode
+        return named.get(model, named.get("", "direct"))
+
     def of(self, kind: type[S]) -> S:
         """This object as the settings class of a model.
 
@@ -168,6 +197,19 @@ class Settings(
     def tracking_uri(self) -> str:
         """MLflow tracking URI."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def has_tracking_server(self) -> bool:
+        """Whether trainings log to a server, which has pages of its own, and not to a database."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
+
+    @cached_property
+    def mlflow_url(self) -> str:
+        """Where people open MLflow's pages."""
+        if not self.has_tracking_server:
+            return f"http://127.0.0.1:{self.mlflow_port}"
+        parts = urlsplit(self.tracking_uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
     @cached_property
     def auth_url(self) -> str:
@@ -280,6 +322,7 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
             if field in declared and classes[declared[field]] is not kind:
                 raise SettingsError(f"the models {declared[field]} and {name} both declare the setting {field}")
             declared[field] = name
+        _check_overrides(name, kind)
         if absent := [needed for needed in plugins.required_names(name) if needed not in names]:
             raise SettingsError(
                 f"the model {name!r} requires {', '.join(absent)}, which {plugins.VARIABLE} does not select; "
@@ -288,6 +331,29 @@ def combine(names: tuple[str, ...]) -> type[Settings]:
     return type(
         "Settings", (*dict.fromkeys(classes.values()), Settings), {"__doc__": Settings.__doc__, "__module__": __name__}
     )
+
+
+def _check_overrides(name: str, kind: type[Settings]) -> None:
+    """Check the settings of a declared model.
+
+    Raises:
+        SettingsError: one is none of its model's own, or its value is invalid.
+    """
+    found = declarations().get(name)
+    if found is None or not found.overrides:
+        return
+    problems = [
+        f"{field} is no setting of {found.model}"
+        for field in found.overrides
+        if field not in kind.model_fields or field in Settings.model_fields
+    ]
+    try:
+        kind(**found.overrides)
+    except ValidationError as error:
+        mine = [item for item in error.errors(include_url=False) if item["loc"] and item["loc"][0] in found.overrides]
+        problems += [f"{item['loc'][0]} = {item['input']!r}: {item['msg']}" for item in mine]
+    if problems:
+        raise SettingsError("\n".join(f"wrong settings in {found.file}: {problem}" for problem in problems))
 
 
 def unknown_settings(environ: Mapping[str, str], known_settings: type[Settings] = Settings) -> dict[str, str]:

@@ -81,6 +81,7 @@ class AddressSettings(BaseModel):
     auth_port: int = Field(7999, ge=1, le=65535, description="Port of the auth service")
     predict_port: int = Field(8000, ge=1, le=65535, description="Port of the predict service")
     drift_port: int = Field(8001, ge=1, le=65535, description="Port of the drift service")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow, unless MLFLOW_TRACKING_URI is a server")
     console_port: int = Field(8002, ge=1, le=65535, description="Port of the console")
 
 
@@ -91,7 +92,6 @@ class StackSettings(BaseModel):
     s3_port: int = Field(
         8333, ge=1, le=55535, description="Port of the S3 store in `make stack`; it uses the port 10,000 above, too"
     )
-    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow in `make stack`")
     prometheus_port: int = Field(9090, ge=1, le=65535, description="Port of Prometheus in `make stack`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager in `make stack`")
     scrape_seconds: int = Field(
@@ -322,6 +322,52 @@ class RetrainSettings(BaseModel):
     )
 
 
+_MODE = "(direct|shadow|canary)"
+
+
+class RolloutSettings(BaseModel):
+    """Rollout of new versions."""
+
+    rollout: str = Field(
+        "direct",
+        pattern=rf"^([a-z][a-z0-9_]*=)?{_MODE}(,[a-z][a-z0-9_]*={_MODE})*$",
+        description="How a version that passed the gate becomes champion: `direct`, `shadow` or `canary`; "
+        "for one model as `direct,<model>=canary`",
+    )
+    rollout_steps: str = Field(
+        "0.01,0.1,0.5",
+        pattern=r"^0?\.\d+(,0?\.\d+)*$",
+        description="Shares of the traffic that a canary answers before it answers all, ascending",
+    )
+    rollout_step_seconds: float = Field(
+        600, ge=1, description="Minimum duration of a canary's step, and of a shadow, in seconds"
+    )
+    rollout_evaluation_seconds: float = Field(
+        300, ge=1, description="Interval at which the evidence on a rollout is evaluated, in seconds"
+    )
+    rollout_step_calls: int = Field(100, ge=1, description="Compared predictions before the next step")
+    rollout_sample: float = Field(
+        0.1, gt=0, le=1, description="Share of the predictions that both versions compute, for comparison"
+    )
+    rollout_days: float = Field(14, gt=0, le=365, description="Budget of time of a rollout, in days")
+    rollout_labels: int = Field(50_000, ge=100, description="Budget of labels of a rollout, in groups")
+    rollout_margin: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Share of the champion's loss by which the challenger's may be larger",
+    )
+    rollout_undecided: Literal["hold", "promote"] = Field(
+        "hold", description="At the end of the budget without enough evidence: `hold` until a person decides, `promote`"
+    )
+    rollout_error_rate: float = Field(
+        0.01, gt=0, lt=1, description="Share of errors above the champion's that ends a rollout"
+    )
+    rollout_latency_factor: float = Field(
+        2.0, gt=1, description="Ratio of the challenger's p99 to the champion's that ends a rollout"
+    )
+
+
 class LoopSettings(BaseModel):
     """Sensors, alerts and notifications."""
 
@@ -336,6 +382,10 @@ class GlobalSettings(BaseModel):
     """Global settings."""
 
     models: str = Field("", description="Models of this installation, by comma; empty: all that are installed")
+    loops: str = Field(
+        "",
+        description="Folders with further `defs.yaml` files that declare models (`accident_reco.ModelLoop`), by comma",
+    )
     training_jobs: int = Field(2, ge=1, le=64, description="Maximum threads of a training")
     git_commit: str = Field("", description="Commit recorded in a version's lineage; empty: that of the checkout")
     seed: int = Field(20, ge=0, description="Seed of everything random in training and sampling")

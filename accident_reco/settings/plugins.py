@@ -1,4 +1,4 @@
-"""Entry points of installed models, and the names of those in this installation.
+"""Entry points of installed models, models that `loops` finds, and the names of those in this installation.
 
 Needed below everything else because models declare settings. Callers use `accident_reco.registry`; the contract of a
 model is in `accident_reco.contract`.
@@ -12,6 +12,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+from accident_reco.settings.loops import declarations
+
 GROUP: Final = "accident_reco.models"
 VARIABLE: Final = "ACCIDENT_RECO_MODELS"
 
@@ -22,30 +24,53 @@ class UnknownModelError(LookupError):
 
 @cache
 def installed_names() -> tuple[str, ...]:
-    """Names of the installed models, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    """Names of the installed and the declared models, sorted."""
+    installed = {entry.name for entry in entry_points(group=GROUP)}
+    declared = {name for name, one in declarations().items() if one.model in installed or one.is_imported}
+    return tuple(sorted(installed | declared))
 
 
 @cache
 def load_model(name: str) -> Any:
-    """The object that a model's entry point names.
+    """The object that a model's entry point names, or the instance that a file declares.
 
     Raises:
-        UnknownModelError: no installed package declares it, or what it declares cannot be imported.
+        UnknownModelError: no installed package and no file declares it, or what it declares cannot be imported.
     """
     entry = _find_entry(name)
     try:
-        return entry.load()
+        model = entry.load()
     except (ImportError, AttributeError) as error:
         raise UnknownModelError(f"the model {name!r} cannot be imported from {entry.value}: {error}") from error
+    declared = declarations().get(name)
+    if declared is None or getattr(model, "name", None) == name:
+        return model
+    try:
+        return model.instance(name, declared.overrides)
+    except ValueError as error:
+        raise UnknownModelError(f"{declared.file}: {error}") from None
 
 
 def find_import_path(name: str) -> str:
-    """`module:attribute` of an installed model, as its entry point states it. Raises UnknownModelError."""
+    """`module:attribute` of a model, or of the one that it is an instance of. Raises UnknownModelError."""
     return _find_entry(name).value
 
 
+def base_overrides(names: tuple[str, ...]) -> dict[str, Any]:
+    """Settings of the declarations that keep their model's own name: they apply to the whole installation."""
+    found: dict[str, Any] = {}
+    for name, declared in declarations().items():
+        is_instance = name in names and bool(getattr(load_model(name), "overrides", None))
+        if name in names and not is_instance:
+            found |= declared.overrides
+    return found
+
+
 def _find_entry(name: str) -> EntryPoint:
+    declared = declarations().get(name)
+    if declared is not None and declared.is_imported:
+        return EntryPoint(name, declared.model, GROUP)
+    name = name if declared is None else declared.model
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return entry

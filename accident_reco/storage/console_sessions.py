@@ -37,19 +37,24 @@ def add_session(warehouse: Warehouse, row: dict[str, Any], max_sessions: int, ma
 
 
 def find_session(
-    warehouse: Warehouse, session_id: str, max_idle: timedelta, max_age: timedelta
+    warehouse: Warehouse, session_id: str, max_idle: timedelta, max_age: timedelta, is_use: bool = True
 ) -> dict[str, Any] | None:
-    """A session that was used within `max_idle` and began within `max_age`, else None."""
+    """A session that was used within `max_idle` and began within `max_age`, else None.
+
+    Args:
+        is_use: whether this counts as a use of the session.
+    """
     at = utc_now()
     table = console_sessions
-    with warehouse.begin() as connection:
+    with warehouse.connect() as connection:
         found = connection.execute(select(table).where(table.c.id == session_id)).mappings().first()
-        row = None if found is None else read_row(found)
-        if row is None or row["used_at"] < at - max_idle or row["created_at"] < at - max_age:
-            return None
-        if row["used_at"] < at - TOUCH_INTERVAL:
+    row = None if found is None else read_row(found)
+    if row is None or row["used_at"] < at - max_idle or row["created_at"] < at - max_age:
+        return None
+    if is_use and row["used_at"] < at - TOUCH_INTERVAL:
+        with warehouse.begin() as connection:
             connection.execute(update(table).where(table.c.id == session_id).values(used_at=at))
-        return row
+    return row
 
 
 def claim_refresh(warehouse: Warehouse, session_id: str, sealed: str, lease: timedelta) -> bool:

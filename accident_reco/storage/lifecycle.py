@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.clock import as_utc, read_row, utc_now
@@ -43,6 +43,18 @@ def record_promotion(
     with warehouse.begin() as connection:
         connection.execute(promotions.insert(), row | {"decided_at": _next_decision(connection, str(row["model"]))})
     return str(row["id"])
+
+
+def record_decision_once(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append decisions with ids of their own to the audit, in order; those that it has stay as they are."""
+    ids = [row["id"] for row in rows]
+    with warehouse.connect() as connection:
+        known = set(connection.scalars(select(promotions.c.id).where(promotions.c.id.in_(ids))))
+    for row in rows:
+        if row["id"] not in known:
+            with suppress(IntegrityError), warehouse.begin() as connection:
+                at = _next_decision(connection, str(row["model"]))
+                connection.execute(promotions.insert(), dict(row) | {"decided_at": at})
 
 
 def record_intent(warehouse: Warehouse, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,16 +130,18 @@ def promotion(warehouse: Warehouse, promotion_id: str) -> dict[str, Any] | None:
 
 
 def rolled_back_versions(warehouse: Warehouse, model: str) -> list[str]:
-    """Versions that a user rolled back from and to which no user has returned since: blocked from promotion."""
+    """Versions that a user or a rollout rolled back and to which no user has returned since: blocked from promotion."""
     query = (
         select(promotions.c.action, promotions.c.version, promotions.c.previous)
-        .where(promotions.c.model == model, promotions.c.promoted)
+        .where(promotions.c.model == model, or_(promotions.c.promoted, promotions.c.action == "rollout_back"))
         .order_by(promotions.c.decided_at)
     )
     blocked: dict[str, None] = {}
     with warehouse.connect() as connection:
         for action, version, previous in connection.execute(query):
-            if action == "rollback":
+            if action == "rollout_back":
+                blocked[version] = None
+            elif action == "rollback":
                 if previous:
                     blocked[previous] = None
                 blocked.pop(version, None)
@@ -156,6 +170,13 @@ def decision_of_run(warehouse: Warehouse, run_id: str) -> tuple[bool, str] | Non
     with warehouse.connect() as connection:
         row = connection.execute(query).first()
     return None if row is None else (bool(row.promoted), str(row.reason))
+
+
+def began_rollout(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether a training's run began a rollout instead of moving the pointer."""
+    query = select(promotions.c.id).where(promotions.c.run_id == run_id, promotions.c.action == "rollout_start")
+    with warehouse.connect() as connection:
+        return connection.execute(query.limit(1)).first() is not None
 
 
 def moves_since(warehouse: Warehouse, model: str, since: datetime) -> list[dict[str, Any]]:

@@ -82,6 +82,10 @@ class ObjectStore(ABC):
     def delete(self, key: str) -> None:
         """Delete an object; no error where there is none."""
 
+    def list_tagged(self) -> dict[str, str]:
+        """Key of every object → tag of its content; empty where the store has none without reading the content."""
+        return dict.fromkeys(self.list(), "")
+
     def read(self, key: str) -> bytes:
         """The whole object. Raises ObjectNotFound."""
         with self.open(key) as stream:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.clock import read_row, utc_now
 from accident_reco.storage.tables.prediction_log import feedback, predictions
+from accident_reco.storage.tables.rollout import rollout_calls
 from accident_reco.storage.warehouse import Warehouse
 
 _COLUMNS: Final = tuple(column.name for column in predictions.columns)
@@ -28,7 +29,8 @@ _NULL: Final = "\\N"  # no text of a row equals it: names and ids have no backsl
 _COPY: Final = f"COPY {predictions.name} ({', '.join(_COLUMNS)}) FROM STDIN WITH (FORMAT csv, NULL '{_NULL}')"
 _COPY_CHARACTERS: Final = 1 << 20
 # A process of the previous release may still write labels without the number.
-_OUTCOME: Final = func.coalesce(feedback.c.outcome, cast(feedback.c.grave, Integer)).label("outcome")
+LABEL_OUTCOME: Final = func.coalesce(feedback.c.outcome, cast(feedback.c.grave, Integer))
+"""The label of a prediction as a number."""
 # Rows deleted in one transaction, short enough for the log's inserts to proceed in between.
 DELETE_CHUNK = 5_000
 
@@ -147,7 +149,7 @@ def labelled_predictions(
 ) -> list[dict[str, Any]]:
     """Predictions with the label that came back (`label`, `outcome`), newest label first."""
     query = (
-        select(predictions, feedback.c.label, _OUTCOME, feedback.c.at.label("labelled_at"))
+        select(predictions, feedback.c.label, LABEL_OUTCOME.label("outcome"), feedback.c.at.label("labelled_at"))
         .join(feedback, feedback.c.prediction_id == predictions.c.id)
         .where(feedback.c.model == model)
     )
@@ -162,7 +164,12 @@ def delete_older_than(warehouse: Warehouse, age: timedelta) -> int:
     """Retention: delete predictions and labels past an age, in short transactions. Returns the number of rows."""
     before = utc_now() - age
     deleted = 0
-    for records, key in ((predictions, predictions.c.id), (feedback, feedback.c.prediction_id)):
+    tables = (
+        (predictions, predictions.c.id),
+        (rollout_calls, rollout_calls.c.id),
+        (feedback, feedback.c.prediction_id),
+    )
+    for records, key in tables:
         while True:
             with warehouse.begin() as connection:
                 old = select(key).where(records.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
@@ -177,6 +184,7 @@ def erase_user(warehouse: Warehouse, user_name: str) -> dict[str, int]:
     """Erasure: delete an account's predictions, and its name from labels. Returns the deleted rows by table."""
     with warehouse.begin() as connection:
         owned = select(predictions.c.id).where(predictions.c.user_name == user_name).scalar_subquery()
+        connection.execute(delete(rollout_calls).where(rollout_calls.c.id.in_(owned)))
         labels = connection.execute(delete(feedback).where(feedback.c.prediction_id.in_(owned))).rowcount
         rows = connection.execute(delete(predictions).where(predictions.c.user_name == user_name)).rowcount
         connection.execute(update(feedback).where(feedback.c.user_name == user_name).values(user_name=None))

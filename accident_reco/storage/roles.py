@@ -28,6 +28,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "login_failures": OWN,
         "audit_log": APPEND,
         "predictions": FORGET,
+        "rollout_calls": FORGET,
         "feedback": ERASE,
     },
     "services": {
@@ -35,6 +36,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "predictions": KEEP,
         "feedback": KEEP,
         "promotions": APPEND,
+        "rollout_calls": KEEP,
         "promotion_intents": CHANGE,
         "work_requests": CHANGE,
         "drift_reports": CHANGE,
@@ -50,6 +52,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "feedback": READ,
         "promotions": READ,
         "promotion_intents": READ,
+        "rollout_calls": READ,
         "work_requests": READ,
         "drift_reports": READ,
         "retrain_decisions": READ,

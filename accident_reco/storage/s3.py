@@ -143,15 +143,24 @@ class S3Store(ObjectStore):
         return True
 
     def list(self, prefix: str = "") -> list[str]:
+        return sorted(self._list(prefix))
+
+    def list_tagged(self) -> dict[str, str]:
+        return dict(sorted(self._list("").items()))
+
+    def _list(self, prefix: str) -> dict[str, str]:
+        """Keys below a folder with their ETags, which are hashes of the content."""
         folder = self._key(prefix.strip("/")).rstrip("/")
         page: dict[str, Any] = {"Bucket": self.bucket, "Prefix": f"{folder}/" if folder else ""}
-        found: list[str] = []
+        found: dict[str, str] = {}
         while True:
             with self._translate_errors(prefix, "list"):
                 response = self._fs.call_s3("list_objects_v2", **page)
-            found += [item["Key"] for item in response.get("Contents", []) if not item["Key"].endswith("/")]
+            for item in response.get("Contents", []):
+                if not item["Key"].endswith("/"):
+                    found[item["Key"].removeprefix(f"{self.prefix}/") if self.prefix else item["Key"]] = item["ETag"]
             if not response.get("IsTruncated"):
-                return sorted(key.removeprefix(f"{self.prefix}/") if self.prefix else key for key in found)
+                return found
             page["ContinuationToken"] = response["NextContinuationToken"]
 
     def delete(self, key: str) -> None:

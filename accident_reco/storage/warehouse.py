@@ -67,7 +67,7 @@ class Warehouse:
         if self._engine is None:
             if self.is_sqlite:
                 if self.url.database:
-                    Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+                    Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S}, **QUIET)
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
@@ -106,6 +106,8 @@ class Warehouse:
 
         from accident_reco.storage.migrations import alembic_config
 
+        if self.is_sqlite and self.url.database:
+            _create_private(Path(self.url.database))  # SQLite itself would create it by the umask
         with self.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -166,6 +168,12 @@ class Warehouse:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty database of mode 0600 where there is none; its write-ahead log gets the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def _lost_file(url: URL) -> sqlite3.OperationalError:

@@ -35,8 +35,8 @@ from accident_reco.models.accidents.training.candidate import (
 from accident_reco.models.accidents.training.export import compute_margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters, fit
 from accident_reco.models.accidents.training.metrics import average_precision, roc_auc
-from accident_reco.models.accidents.training.soft_labels import assign_folds
 from accident_reco.models.accidents.training.training_rows import extract_columns, mask_fields, severe_label
+from accident_reco.models.accidents.training.tuning import assign_folds
 from accident_reco_tests.bench.published import newest_year
 
 FOLDS: Final = 5

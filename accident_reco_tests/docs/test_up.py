@@ -1,6 +1,7 @@
 """`make up`: first start, every command of the documentation, second start, stop, every error before the start."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from accident_reco.launch.platform import SERVICES
+from accident_reco.launch.processes import answers
+from accident_reco.storage.process_states import read_states
 from accident_reco_tests.docs import pictures
 from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
-from accident_reco_tests.support.running import ROOT, Running, environment
+from accident_reco_tests.support.live import wait_for
+from accident_reco_tests.support.running import ROOT, SERVICES, Running, environment
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 
@@ -26,7 +29,7 @@ COMMANDS = "\n".join(block.code for path in DOCUMENTS for block in blocks(path) 
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
 ON_DEMAND = {"accidents/tuned_parameters"}
 """Assets that only their own job materializes: a parameter search takes minutes."""
-DEFAULT_PORTS = {"7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
+DEFAULT_PORTS = {"5000": "MLFLOW", "7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
 
 
 def _home(running: Running) -> Path:
@@ -45,7 +48,7 @@ def test_first_start_shows_everything_on_one_screen(running: Running) -> None:
     for model, metric in (("accidents", "roc_auc"), ("movies", "ndcg_at_10")):
         version = json.loads(_pointers(_home(running))[model])["version"]
         assert re.search(rf"{model} +{version} +from sample data +.*{metric} 0\.\d{{3}}", running.screen)
-    for service in ("dagster", *SERVICES):
+    for service in SERVICES:
         assert running.url(service) in running.screen
     assert len(re.findall(r"^admin password: \S{12,}$", running.screen, re.MULTILINE)) == 1
     assert len(running.screen.splitlines()) < 80
@@ -124,6 +127,33 @@ def test_pictures_can_be_made_again(running: Running, tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in made) < pictures.MAX_BYTES
 
 
+def test_a_killed_service_is_started_again_while_the_others_serve(running: Running) -> None:
+    """`kill -9` of the predict service: auth answers meanwhile, predict answers again; status and metric show it."""
+    home = _home(running)
+    wait_for(lambda: read_states(home, "platform"))
+    pids = {state.name: state.pid for state in read_states(home, "platform")}
+    os.kill(pids["predict"], signal.SIGKILL)
+    wait_for(lambda: "was killed by SIGKILL" in running.screen)
+    assert answers(running.url("auth") + "/livez")
+    wait_for(lambda: answers(running.url("predict") + "/readyz"), 60)
+    command = [sys.executable, "-m", "accident_reco.cli", "status", "--json"]
+    done = subprocess.run(command, env=running.env, capture_output=True, text=True, check=True)
+    restarts = {row["name"]: row["restarts"] for row in json.loads(done.stdout)["processes"]}
+    expected = dict.fromkeys(("code-server", "dagster", "daemon", "auth", "drift"), 0) | {"predict": 1}
+    assert expected.items() <= restarts.items()
+    with urllib.request.urlopen(running.url("drift") + "/metrics", timeout=5) as answer:
+        assert 'platform_process_restarts{process="predict"} 1.0' in answer.read().decode()
+
+
+def test_home_and_databases_are_private(running: Running) -> None:
+    """The home 0700; every database, those of Dagster and MLflow too, 0600 with its write-ahead log."""
+    home = _home(running)
+    assert oct(home.stat().st_mode & 0o777) == "0o700"
+    databases = list(home.rglob("*.db*"))
+    assert {path.name for path in databases} >= {"warehouse.db", "mlflow.db", "runs.db"}
+    assert {oct(path.stat().st_mode & 0o777) for path in databases} == {"0o600"}
+
+
 def test_port_in_use_is_one_message(running: Running) -> None:
     """Port, address and variable in one message; exit code not 0; nothing is started."""
     env = running.env | {"ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:]}
@@ -189,7 +219,7 @@ def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
         seconds = again.stop(signal.SIGINT)
     assert seconds < 10
     assert again.process.returncode == -signal.SIGINT  # as make ends on Ctrl-C
-    listening = [service for service in ("dagster", *SERVICES) if _listens(again.url(service))]
+    listening = [service for service in SERVICES if _listens(again.url(service))]
     assert listening == []
 
 

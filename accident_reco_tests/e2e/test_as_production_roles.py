@@ -20,9 +20,13 @@ from sqlalchemy.exc import ProgrammingError
 
 from accident_reco.launch.home import service_environment
 from accident_reco.launch.platform import SERVICES
+from accident_reco.lifecycle.rollout.control import Plan, start
+from accident_reco.lifecycle.rollout.decision import RolloutPolicy
+from accident_reco.lifecycle.store import ModelStore
 from accident_reco.registry import database_access
 from accident_reco.settings import variable
-from accident_reco.storage import drift_reports, prediction_log
+from accident_reco.storage import drift_reports, prediction_log, rollout_calls
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.e2e.conftest import Postgres
 from accident_reco_tests.support.drift_rows import build_report_row
@@ -87,6 +91,23 @@ def logged(model: str, source: str, status: int = 200) -> str:
     return f"predictions WHERE model = '{model}' AND source = '{source}' AND status = {status} AND user_name = 'admin'"
 
 
+def decide_on_rollout(action: str) -> Callable[[Platform], httpx.Response]:
+    """A decision on a rollout that has just begun."""
+
+    def send(platform: Platform) -> httpx.Response:
+        models = ModelStore(open_store(platform.settings.store))
+        pointer = models.pointer("accidents")
+        assert pointer is not None
+        (other, *_) = (version for version in models.versions("accidents") if version != pointer.version)
+        plan = Plan("canary", (0.01, 0.1), timedelta(days=1), RolloutPolicy())
+        manifest, now = models.manifest("accidents", other), datetime.now(UTC)
+        start(models, platform.owner, manifest, pointer, plan, run_id=action, reason="better", now=now)
+        url = f"/models/accidents/rollout/{action}"
+        return platform.clients["predict"].post(url, json={"reason": "as a test"})
+
+    return send
+
+
 NEW_USER = {"name": "new", "password": PASSWORD}
 MOVED = "promotions p JOIN promotion_intents i ON i.id = p.id WHERE p.action = 'rollback' AND completed_at IS NOT NULL"
 FIRST = {"ratings": [{"user_id": 900_001, "movie_id": 1, "rating": 4}]}
@@ -145,6 +166,8 @@ CASES = [
          call("auth", "DELETE", "/users/key:{key}/data"), change=-2),
     Case("auth DELETE /api-keys/{key_id}", "api_keys WHERE revoked_at IS NOT NULL",
          call("auth", "DELETE", "/api-keys/{key}"), status=204),
+    *(Case(f"predict POST /models/{{model}}/rollout/{action}", f"promotions WHERE action = 'rollout_{action}'",
+           decide_on_rollout(action)) for action in ("advance", "abort")),
     Case("predict POST /models/{model}/rollback", MOVED,
          call("predict", "POST", "/models/accidents/rollback", json={"reason": "the new one is bad"})),
 ]
@@ -200,7 +223,9 @@ def test_retention_deletes_old_predictions_and_labels(platform: Platform) -> Non
     }
     prediction_log.add_feedback(platform.owner, label)
     service = platform.apps["predict"].state.context.warehouse
-    assert prediction_log.delete_older_than(service, timedelta(days=300)) == 2
+    compared = {"id": "old", "model": "accidents", "champion": "a", "challenger": "b", "answered_by": "a", "at": old}
+    rollout_calls.insert_calls(service, [compared])
+    assert prediction_log.delete_older_than(service, timedelta(days=300)) == 3
     assert platform.count("predictions WHERE id = 'old'") + platform.count("feedback WHERE prediction_id = 'old'") == 0
 
 

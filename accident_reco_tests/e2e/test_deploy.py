@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,20 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from dagster_k8s import DagsterK8sJobConfig, construct_dagster_k8s_job
-from dagster_k8s.container_context import K8sContainerContext
-from kubernetes.client import ApiClient
 
 from accident_reco.launch.home import ALLOCATOR, child_environment, service_environment
 from accident_reco.launch.platform import SERVICES as PLATFORM_SERVICES
 from accident_reco.launch.stack_config import ALERT_SECRET_PATH, DEPLOY
 from accident_reco.settings import Settings, unknown_settings
 from accident_reco_tests.support.images import our_image
+from accident_reco_tests.support.kubernetes_files import (
+    HELM,
+    HELM_WITH_DVC,
+    build_run_job,
+    helm_values,
+    manifests,
+    require_restricted,
+)
 
 pytestmark = pytest.mark.e2e
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -127,10 +131,6 @@ def test_hadolint_finds_nothing(tmp_path: Path) -> None:
     assert {"DL3007", "DL3003"} <= set(re.findall(r"DL\d+", done.stdout))
 
 
-def _manifests() -> list[dict[str, Any]]:
-    return [doc for doc in yaml.safe_load_all((DEPLOY / "kubernetes" / "services.yaml").read_text()) if doc]
-
-
 def test_manifests_are_generated() -> None:
     """The YAML agrees with the code."""
     sys.path.insert(0, str(DEPLOY / "kubernetes"))
@@ -141,7 +141,7 @@ def test_manifests_are_generated() -> None:
     assert rendered() == (DEPLOY / "kubernetes" / "services.yaml").read_text()
 
 
-@pytest.mark.parametrize("document", _manifests(), ids=lambda d: f"{d['kind']}-{d['metadata']['name']}")
+@pytest.mark.parametrize("document", manifests(), ids=lambda d: f"{d['kind']}-{d['metadata']['name']}")
 def test_kubernetes_accepts_every_object(document: dict[str, Any]) -> None:
     """Validated strictly against the API server's own schemas, offline."""
     kubernetes_validate.validate(document, "1.33", strict=True)
@@ -149,8 +149,8 @@ def test_kubernetes_accepts_every_object(document: dict[str, Any]) -> None:
 
 def test_every_service_has_probes_limits_and_a_network_policy() -> None:
     """Probes, limits, autoscaling, disruption budget, network policy; variables are settings."""
-    kinds = {(doc["kind"], doc["metadata"]["name"]) for doc in _manifests()}
-    for document in _manifests():
+    kinds = {(doc["kind"], doc["metadata"]["name"]) for doc in manifests()}
+    for document in manifests():
         if document["kind"] != "Deployment":
             continue
         name = document["metadata"]["name"]
@@ -163,38 +163,8 @@ def test_every_service_has_probes_limits_and_a_network_policy() -> None:
         assert unknown_settings(ours) == {}
 
 
-def _helm(*names: str) -> dict[str, Any]:
-    """Values as helm merges files: maps are merged, everything else is replaced."""
-
-    def merged(below: Any, above: Any) -> Any:
-        if isinstance(below, dict) and isinstance(above, dict):
-            return below | {key: merged(below.get(key), value) for key, value in above.items()}
-        return above
-
-    texts = [(DEPLOY / "kubernetes" / name).read_text() for name in names]
-    return dict(reduce(merged, map(yaml.safe_load, texts)))
-
-
-def _run_job(values: dict[str, Any]) -> dict[str, Any]:
-    """The job of a run as dagster-k8s builds it from the chart's values."""
-    stated = values["runLauncher"]["config"]["k8sRunLauncher"]
-    image = stated["image"]
-    config = {
-        "env_secrets": [secret["name"] for secret in stated["envSecrets"]],
-        "resources": stated["resources"],
-        "security_context": stated["securityContext"],
-        "volumes": stated.get("volumes", []),
-        "volume_mounts": stated.get("volumeMounts", []),
-        "run_k8s_config": {"pod_spec_config": stated["runK8sConfig"]["podSpecConfig"]},
-    }
-    context = K8sContainerContext.create_from_config({"k8s": config})
-    base = DagsterK8sJobConfig(job_image=f"{image['repository']}:{image['tag']}", dagster_home="/opt/dagster/home")
-    job = construct_dagster_k8s_job(base, ["dagster", "api", "execute_run"], "run", context.run_k8s_config)
-    return dict(ApiClient().sanitize_for_serialization(job))
-
-
-PODS = [document for document in _manifests() if document["kind"] in ("Deployment", "Job")]
-RUNS = [_run_job(_helm("dagster-values.yaml")), _run_job(_helm("dagster-values.yaml", "dagster-dvc-values.yaml"))]
+PODS = [document for document in manifests() if document["kind"] in ("Deployment", "Job")]
+RUNS = [build_run_job(helm_values(*names)) for names in (HELM, HELM_WITH_DVC)]
 
 
 @pytest.mark.parametrize("document", [*PODS, *RUNS], ids=lambda d: d["metadata"]["name"])
@@ -202,69 +172,15 @@ def test_every_pod_satisfies_its_namespace_and_reaches_its_database(document: di
     """Pod Security "restricted", which the namespace enforces; and a network policy that allows the database."""
     kubernetes_validate.validate(document, "1.33", strict=True)
     pod = document["spec"]["template"]
-    _is_restricted(pod["spec"].get("securityContext", {}), *(c["securityContext"] for c in pod["spec"]["containers"]))
+    containers = [container["securityContext"] for container in pod["spec"]["containers"]]
+    require_restricted(pod["spec"].get("securityContext", {}), *containers)
     for volume in pod["spec"]["volumes"]:
         assert set(volume) & {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}, volume
     labels = pod["metadata"]["labels"].items()
-    policies = [found["spec"] for found in _manifests() if found["kind"] == "NetworkPolicy"]
+    policies = [found["spec"] for found in manifests() if found["kind"] == "NetworkPolicy"]
     own = [spec for spec in policies if (spec["podSelector"].get("matchLabels") or {}).items() <= labels]
     open_ports = {port["port"] for spec in own for rule in spec.get("egress", []) for port in rule["ports"]}
     assert {53, 5432} <= open_ports
-
-
-def _is_restricted(pod: dict[str, Any], *containers: dict[str, Any]) -> None:
-    for container in containers:
-        stated = pod | container
-        assert stated["runAsNonRoot"] is True
-        assert stated["runAsUser"] == 10001
-        assert stated["seccompProfile"]["type"] == "RuntimeDefault"
-        assert stated["allowPrivilegeEscalation"] is False
-        assert stated["capabilities"] == {"drop": ["ALL"]}
-
-
-def test_dagster_pods_are_restricted() -> None:
-    """Web server, daemon and code location of the chart; no port that needs root."""
-    values = _helm("dagster-values.yaml")
-    (code,) = values["dagster-user-deployments"]["deployments"]
-    for stated in (values["dagsterWebserver"], values["dagsterDaemon"], code):
-        _is_restricted(stated["podSecurityContext"], stated["securityContext"])
-    port = values["dagsterWebserver"]["service"]["port"]
-    assert port == values["dagsterWebserver"]["readinessProbe"]["httpGet"]["port"] > 1024
-    (policy,) = [d for d in _manifests() if d["kind"] == "NetworkPolicy" and d["metadata"]["name"] == "dagster"]
-    served = {entry["port"] for rule in policy["spec"]["ingress"] for entry in rule["ports"]}
-    assert served == {port, code["port"]}
-
-
-def test_inputs_repository_is_on_a_volume() -> None:
-    """With DVC on, runs mount the claim at the repository's setting, which the file documents."""
-    claim = yaml.safe_load((DEPLOY / "kubernetes" / "datasets.yaml").read_text())
-    kubernetes_validate.validate(claim, "1.33", strict=True)
-    pod = RUNS[1]["spec"]["template"]["spec"]
-    (volume,) = [found for found in pod["volumes"] if "persistentVolumeClaim" in found]
-    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    (mount,) = [found for found in pod["containers"][0]["volumeMounts"] if found["name"] == volume["name"]]
-    text = (DEPLOY / "kubernetes" / "dagster-dvc-values.yaml").read_text()
-    stated = dict(re.findall(r"^#   (ACCIDENT_RECO_\w+)=(\S+)$", text, re.MULTILINE))
-    assert unknown_settings(stated) == {}
-    assert stated["ACCIDENT_RECO_DVC_REPOSITORY"].startswith(f"{mount['mountPath']}/")
-    assert stated["ACCIDENT_RECO_DVC_REMOTE"].startswith("s3://")
-    assert not [found for found in RUNS[0]["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in found]
-
-
-def test_helm_values_agree_with_the_images_and_versions() -> None:
-    """The chart has Dagster's version, compose's image, and the platform's code location and queue."""
-    text = (DEPLOY / "kubernetes" / "dagster-values.yaml").read_text()
-    values = yaml.safe_load(text)
-    import dagster
-
-    assert f"--version {dagster.__version__} " in text
-    image = values["runLauncher"]["config"]["k8sRunLauncher"]["image"]
-    assert f"{image['repository']}:{image['tag']}" == SERVICES["code"]["image"]
-    assert "accident_reco.definitions" in values["dagster-user-deployments"]["deployments"][0]["dagsterApiGrpcArgs"]
-    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
-    ours = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())["run_coordinator"]
-    assert (queue["module"], queue["class"]) == (ours["module"], ours["class"])
-    assert queue["config"].items() >= ours["config"].items()
 
 
 def test_images_have_the_launchers_variables() -> None:
@@ -289,7 +205,7 @@ def test_services_have_the_same_allocator_everywhere(name: str) -> None:
     assert not any(key.startswith("MALLOC_") for key in platform)
     (container,) = [
         container
-        for document in _manifests()
+        for document in manifests()
         if document["kind"] == "Deployment" and document["metadata"]["name"] == name
         for container in document["spec"]["template"]["spec"]["containers"]
     ]

@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import mlflow
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from accident_reco.launch.home import ROOT
+from accident_reco.launch.platform import readiness_urls
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.stack_servers import start_mlflow
+from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun, log_alone, prepare_experiment
+from accident_reco.lifecycle.tracking_home import ARTIFACTS
+from accident_reco.settings import Settings
 from accident_reco_tests.support.accounts import PASSWORD, Auth, running_auth
 from serving.guard.user_tag import USER_TAG
 
@@ -204,5 +209,38 @@ def test_mlflows_pages_are_guarded(auth: Auth, tmp_path: Path) -> None:
             page.post("/guard/login", data={"username": "ada", "password": PASSWORD})
             found = page.get("/ajax-api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "mine"})
             assert found.json()["experiment"]["experiment_id"] == "1"
+    finally:
+        children.stop()
+
+
+def test_the_embedded_tracking_database_has_pages(tmp_path: Path) -> None:
+    """They show what trainings wrote into the file, with its artifacts; people's own runs go through the same port."""
+    (tmp_path / "logs").mkdir()
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    card = {"card.md": b"# Card"}
+    run = TrackedRun("accidents", "trained", {"trees": 3}, {"roc_auc": 0.9}, {VERSION_TAG: "v"}, card)
+    prepare_experiment(uri, "accidents", tmp_path / ARTIFACTS)
+    run_id = log_alone(uri, run)
+    port = free_port()
+    named = {"ACCIDENT_RECO_HOME": str(tmp_path), "ACCIDENT_RECO_MLFLOW_PORT": str(port), "MLFLOW_TRACKING_URI": ""}
+    children = Children(os.environ | named | {"PYTHONPATH": str(ROOT)}, tmp_path / "logs")
+    settings = Settings.load(home=tmp_path, mlflow_port=port, mlflow_tracking_uri="")
+    url = settings.mlflow_url
+    try:
+        children.start("mlflow", [sys.executable, "-m", "serving.guard.mlflow_server"])
+        children.await_ready({"mlflow": readiness_urls(settings)["mlflow"]}, SECONDS)
+        shown = get(url, headers={"Accept": "text/html"})
+        assert (shown.status_code, shown.headers["x-frame-options"]) == (200, "SAMEORIGIN")
+        assert "<title>MLflow</title>" in shown.text
+        search = {"experiment_ids": ["1"]}
+        foreign = post(f"{url}/ajax-api/2.0/mlflow/runs/search", json=search, headers={"Origin": "http://evil.example"})
+        assert foreign.status_code == 403
+        (found,) = post(f"{url}/ajax-api/2.0/mlflow/runs/search", json=search).json()["runs"]
+        assert found["info"]["run_id"] == run_id
+        assert get(f"{url}/get-artifact", params={"run_id": run_id, "path": "bundle/card.md"}).text == "# Card"
+        client = mlflow.MlflowClient(tracking_uri=url)
+        own = client.create_run(client.create_experiment("mine")).info.run_id
+        client.log_text(own, "a note", "note.txt")
+        assert [path.read_text() for path in (tmp_path / ARTIFACTS).rglob("note.txt")] == ["a note"]
     finally:
         children.stop()

@@ -156,6 +156,26 @@ def test_the_champion_is_made_again_from_its_inputs(running: Running, tmp_path: 
     assert again.splitlines()[-1] == version
 
 
+def test_the_console_has_a_page_for_it(running: Running) -> None:
+    """A form by the schema of its request, the answer with the fields' descriptions, wrong values at their fields."""
+    password = running.await_text(r"admin password: (\S+)", 600)[1]
+    with httpx.Client(base_url=running.url("console"), timeout=30, follow_redirects=True) as person:
+        start = person.post("/login", data={"username": "admin", "password": password})
+        assert f'href="/m/{MODEL}"' in start.text
+        assert "/m/accidents" not in start.text
+        form = person.get(f"/m/{MODEL}").text
+        assert "Body mass index, kg/m²; 5 to 100" in form
+        csrf = {"csrf": form.partition('name="csrf" value="')[2][:64]}
+        answer = person.post(f"/m/{MODEL}", data={**PATIENT, **csrf})
+        assert answer.status_code == 200
+        assert "Expected progression one year ahead" in answer.text
+        wrong = person.post(f"/m/{MODEL}", data={**PATIENT, "bmi": 4, "age": "", **csrf})
+        assert (wrong.status_code, wrong.text.count('class="error"')) == (422, 1)
+        wrong = person.post(f"/m/{MODEL}", data={**PATIENT, "bmi": 4, **csrf})
+        assert wrong.status_code == 422
+        assert "greater than or equal to 5" in wrong.text.partition('id="e-bmi"')[2]
+
+
 def test_services_show_it_and_nothing_else(client: Client) -> None:
     """`/models`, the documentation of the endpoints, metrics."""
     (served,) = client.get("predict", "/models")

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("DAGSTER", "AUTH", "PREDICT", "DRIFT", "CONSOLE")
+SERVICES = ("DAGSTER", "AUTH", "PREDICT", "DRIFT", "CONSOLE", "MLFLOW")
 SMALL = {
     "ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS": "2023-2024",
     "ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE": "3000",

@@ -18,6 +18,8 @@ from accident_reco.storage.objects import open_store
 class ToyScorer:
     """Probability from the kind of road user (`catu`) alone."""
 
+    columns = ("catu",)
+
     def __init__(self, weight: float, threshold: float) -> None:
         self.weight = weight
         self.threshold = threshold

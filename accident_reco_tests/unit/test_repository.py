@@ -120,7 +120,7 @@ def test_development_container_fits() -> None:
     assert re.search(rf":{re.escape(PYTHONS[0])}-", container["image"])
     assert container["postCreateCommand"] == "make install"
     fields = Settings.model_fields
-    ports = {fields[f"{name}_port"].default for name in ("dagster", *SERVICES)}
+    ports = {fields[f"{name}_port"].default for name in ("dagster", "mlflow", *SERVICES)}
     assert set(container["forwardPorts"]) == ports
     assert set(container["portsAttributes"]) == {str(port) for port in ports}
 

@@ -66,6 +66,39 @@ MODELS = Dashboard(
             ],
         ),
         (
+            "Rollout",
+            [
+                metric_panel(
+                    "series",
+                    "Challenger's share",
+                    "Share of the traffic that the challenger answers; below zero: no rollout",
+                    ("{{model}}", "max by (model) (rollout_share)"),
+                    unit="percentunit",
+                ),
+                metric_panel(
+                    "series",
+                    "Compared predictions",
+                    "Predictions that both versions computed, by outcome",
+                    (
+                        "{{model}} {{outcome}}",
+                        "sum by (model, outcome) (rate(rollout_comparisons_total[$__rate_interval]))",
+                    ),
+                    ("{{model}} dropped", "sum by (model) (rate(rollout_dropped_total[$__rate_interval]))"),
+                    ("{{model}} fallback", "sum by (model) (rate(rollout_fallbacks_total[$__rate_interval]))"),
+                    unit="reqps",
+                ),
+                sql_panel(
+                    "table",
+                    "Steps",
+                    "Each decision on a rollout, with its reason",
+                    """
+                SELECT decided_at, model, action, version, previous, reason FROM promotions
+                WHERE action LIKE 'rollout%' ORDER BY decided_at DESC LIMIT 100""",
+                    width=24,
+                ),
+            ],
+        ),
+        (
             "Training",
             [
                 metric_panel(

@@ -5,7 +5,7 @@ Pydantic describes every error of a body, which takes longer than to parse it. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, get_args
 
@@ -17,6 +17,7 @@ from serving.common.problems import MAX_ERRORS, Problem, build_too_many_errors
 MAX_MEMBERS: Final = 200
 """Members of one object in a body: more than any model has fields."""
 SLICE_ITEMS: Final = 16
+_CONTAINERS: Final = frozenset((dict, list))
 
 
 class FewErrors:
@@ -104,8 +105,14 @@ def _find_large(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(value, dict):
         if len(value) > MAX_MEMBERS:
             yield path, value
-        nested = [(name, item) for name, item in value.items() if type(item) in (dict, list)]
+        items: Iterable[tuple[Any, Any]] = value.items()
     else:
-        nested = [(index, item) for index, item in enumerate(value) if type(item) in (dict, list)]
-    for name, item in nested:
-        yield from _find_large(item, f"{path}/{name}")
+        items = enumerate(value)
+    for name, item in items:
+        # Most objects of a large body are small and flat: one look at the types of their values.
+        if type(item) is list or (type(item) is dict and (len(item) > MAX_MEMBERS or _is_nested(item))):
+            yield from _find_large(item, f"{path}/{name}")
+
+
+def _is_nested(value: dict[str, Any]) -> bool:
+    return not _CONTAINERS.isdisjoint(map(type, value.values()))

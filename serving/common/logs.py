@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,9 +18,14 @@ _ALLOWED = {"token_id", "api_key_id"}
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace the values of fields with the name of a secret."""
     for name in event:
-        if name not in _ALLOWED and any(word in name.lower() for word in _SECRET):
+        if _is_secret(name):
             event[name] = "[redacted]"
     return event
+
+
+@lru_cache(maxsize=1024)  # a program has few names of fields, and each line needs all of its own
+def _is_secret(name: str) -> bool:
+    return name not in _ALLOWED and any(word in name.lower() for word in _SECRET)
 
 
 def _dumps(event: Any, default: Any = str) -> bytes:

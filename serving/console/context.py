@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -38,12 +38,3 @@ class Console:
     renderer: Renderer
     navigation: Sequence[NavLink]
     figures: FigureSource
-
-    @property
-    def program_urls(self) -> Mapping[str, str]:
-        """`dagster`, `mlflow`, `grafana` → URL of its pages; empty where there are none."""
-        return self.settings.page_urls
-
-    def describe(self, model: str) -> dict[str, Any]:
-        """What templates show of a model besides its name."""
-        return {"name": model, "title": self.models[model].title} if model in self.models else {"name": model}

@@ -34,6 +34,8 @@ MAX_FORM_FIELDS: Final = 2_000
 MAX_CSRF_PART_BYTES: Final = 4_096
 NOTICE_COOKIE: Final = "accident_reco_notice"
 THEME_COOKIE: Final = "accident_reco_theme"
+BACKGROUND_HEADER: Final = "x-background"
+"""Of requests that no person makes: parts of a page that refresh themselves, {{ ui.every(20) }}."""
 _CSRF_PART: Final = re.compile(rb'\A--[^\r\n]{1,200}\r\n[^\r\n]*name="csrf"[^\r\n]*\r\n\r\n([0-9a-f]{64})\r\n')
 
 
@@ -89,6 +91,26 @@ class Page(Request):
             pairs: list[tuple[str, Any]] = [*parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)]
             self._fields = FormData(pairs)
         return self._fields
+
+    async def read_csrf_part(self) -> str:
+        """CSRF token of a multipart form, whose first part it is; the body can be read from its start then."""
+        receive = self._receive
+        messages: list[Message] = []
+        head = b""
+        found = None
+        while found is None and len(head) < MAX_CSRF_PART_BYTES:
+            message = await receive()
+            messages.append(message)
+            head += message.get("body", b"")
+            found = _CSRF_PART.match(head)
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        self._receive = replay
+        return found[1].decode() if found else ""
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page or a part of one."""
@@ -169,7 +191,7 @@ class PageRoute(APIRoute):
         console, session = self.console, None
         try:
             cookie = request.cookies.get(COOKIE, "")
-            session = await console.sessions.find(cookie)
+            session = await console.sessions.find(cookie, is_use=BACKGROUND_HEADER not in request.headers)
             if session is None:
                 return _send_to_login(request, was_logged_in=bool(cookie))
             request.scope["state"]["subject"] = session.name
@@ -201,7 +223,7 @@ class PageRoute(APIRoute):
 
 
 def render_problem(request: Request, console: Console, person: Session | None, problem: ProblemPage) -> Response:
-    """A problem as a page, or as a part of one where htmx asked."""
+    """A problem as a page, or as a part of one where htmx requested it."""
     part = request.headers.get("hx-request") == "true"
     template = "problem_part.html" if part else "problem.html"
     values = {"problem": problem, "request_id": problem.request_id or get_request_id(request.scope)}
@@ -234,28 +256,10 @@ async def _check_change(page: Page) -> None:
         raise Problem(403, f"Nothing was changed: {foreign}.", kind="foreign-request")
     given = page.headers.get(protection.CSRF_HEADER)
     if given is None and page.headers.get("content-type", "").lower().startswith("multipart/"):
-        given = await _read_csrf_part(page)
+        given = await page.read_csrf_part()
     elif given is None:
         given = str((await page.form_fields()).get(protection.CSRF_FIELD, ""))
     if not protection.is_csrf_token(given, page.person.csrf_token):
         raise Problem(
             403, "Nothing was changed: the form is of an earlier session. Open the page again.", kind="stale-form"
         )
-
-
-async def _read_csrf_part(page: Page) -> str:
-    """CSRF token of a multipart form, whose first part it is; the body can be read from its beginning afterwards."""
-    receive, messages, head = page._receive, [], b""
-    while len(head) < MAX_CSRF_PART_BYTES and not (found := _CSRF_PART.match(head)):
-        message = await receive()
-        messages.append(message)
-        head += message.get("body", b"")
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            break
-
-    async def replay() -> Message:
-        return messages.pop(0) if messages else await receive()
-
-    page._receive = replay
-    found = _CSRF_PART.match(head)
-    return found[1].decode() if found else ""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -60,6 +60,7 @@ class Session:
     scopes: frozenset[str]
     sealed: str
     token_expires_at: datetime
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
     def id(self) -> str:
@@ -108,12 +109,18 @@ class Sessions:
         await asyncio.to_thread(rows.add_session, self._warehouse, row, MAX_SESSIONS, self._max_idle)
         return session
 
-    async def find(self, secret: str) -> Session | None:
-        """The session of a cookie; None where there is none (any more)."""
+    async def find(self, secret: str, *, is_use: bool = True) -> Session | None:
+        """The session of a cookie; None where there is none (any more).
+
+        Args:
+            is_use: whether a person asks; a page that refreshes itself does not keep the session alive.
+        """
         if not secret or len(secret) > 100:
             return None
         session_id = sealing.derive_id(secret)
-        row = await asyncio.to_thread(rows.find_session, self._warehouse, session_id, self._max_idle, self._max_age)
+        row = await asyncio.to_thread(
+            rows.find_session, self._warehouse, session_id, self._max_idle, self._max_age, is_use
+        )
         if row is None:
             return None
         scopes = frozenset(str(row["scope"]).split())
@@ -129,11 +136,13 @@ class Sessions:
             SessionEnded: the auth service issues no more tokens for it.
             AuthUnavailable: the auth service does not answer.
         """
-        tokens = self._open(session)
-        if tokens["access"] != rejected and session.token_expires_at - MARGIN > utc_now():
-            return tokens["access"]
-        await self._refresh(session, address)
-        return self._open(session)["access"]
+        # A page calls several services at once: its first call refreshes for all of them.
+        async with session.lock:
+            token = self._open(session)["access"]
+            if token == rejected or session.token_expires_at - MARGIN <= utc_now():
+                await self._refresh(session, address)
+                token = self._open(session)["access"]
+        return token
 
     async def log_out(self, session: Session, address: str) -> None:
         """End a session, also in the auth service."""

@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         metrics=metrics,
         warehouse=warehouse,
         guard=build_guard(settings, warehouse),
-        gauges=Gauges(metrics, warehouse, chosen),
+        gauges=Gauges(metrics, warehouse, chosen, settings.home),
         computations=Computations(platform, chosen, metrics),
         alert_secret=cache(lambda: load_alert_secret(settings)),
         column_texts=cache(lambda name: chosen[name].serving().columns()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,7 @@ from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
 from serving.common.background import PeriodicTask
 from serving.common.metrics import Metrics
+from serving.drift.process_gauges import ProcessGauges
 
 POLL_SECONDS: Final = 2.0
 STATUSES: Final = ("stable", "warning", "drift", "insufficient_data")
@@ -22,7 +24,7 @@ _NAN: Final = float("nan")
 class Gauges:
     """Gauges per model. All workers set the same values; `/metrics` shows the most recent one."""
 
-    def __init__(self, metrics: Metrics, warehouse: Warehouse, models: Iterable[str]) -> None:
+    def __init__(self, metrics: Metrics, warehouse: Warehouse, models: Iterable[str], home: Path) -> None:
         def gauge(name: str, text: str, *labels: str) -> Any:
             return metrics.gauge(name, text, ("model", *labels), across="livemostrecent")
 
@@ -38,6 +40,7 @@ class Gauges:
         self._live = gauge("live_performance", "Metric on reported labels", "metric", "bound")
         self._labels = gauge("live_performance_labels", "Reported labels of the latest window")
         self._dropped = gauge("live_performance_dropped", "1 if significantly worse than at training (95 % CI)")
+        self._processes = ProcessGauges(metrics, home)
         self._warehouse = warehouse
         self._models = tuple(models)
         self._task = PeriodicTask("gauges", self._poll)
@@ -62,6 +65,7 @@ class Gauges:
                 self._shown[model] = row["id"]
 
     def _poll(self) -> float:
+        self._processes.refresh()
         try:
             self.refresh()
             self.problem = None

@@ -20,6 +20,7 @@ from serving.predict import feedback, inspection, model_routes, rollback, runs, 
 from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
+from serving.predict.rollout import routes as rollout_routes
 
 NAME = "predict"
 # A store that does not respond must not delay /livez, nor serving from the cache, for longer.
@@ -57,6 +58,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         context.log.start()
         for slot in context.slots.values():
             slot.start()
+        for rollout in context.rollouts.values():
+            rollout.start()
         # Without a model the first requests of a worker would fail with 503.
         await asyncio.to_thread(_wait_for_first_poll, context)
         # Objects loaded by now stay: a full collection over them would delay a request by 50 ms.
@@ -65,6 +68,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         try:
             yield
         finally:
+            for rollout in context.rollouts.values():
+                rollout.close()
             for slot in context.slots.values():
                 slot.stop()
             context.guard.stop()
@@ -83,6 +88,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             inspection.router(context),
             training.router(context),
             rollback.router(context),
+            rollout_routes.router(context),
+            rollout_routes.admin_router(context),
             statistics.router(context),
             runs.router(context),
             v2.health_router(context),

@@ -22,6 +22,8 @@ from serving.common.problems import Problem
 from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 from serving.predict.prediction_log import Call, PredictionLog
+from serving.predict.rollout.slot import RolloutMetrics, RolloutSlot
+from serving.predict.rollout.work import R, Served, Work
 
 
 class PredictionMetrics:
@@ -44,6 +46,7 @@ class Context:
     warehouse: Warehouse
     models: Mapping[str, Model]
     slots: Mapping[str, ModelSlot[Any]]
+    rollouts: Mapping[str, RolloutSlot]
     guard: Guard
     log: PredictionLog
     predictions: PredictionMetrics
@@ -57,6 +60,36 @@ class Context:
             reason = slot.problem or ("it is still being loaded" if is_loading else "no version was promoted yet")
             raise Problem(503, f"No {model} model serves: {reason}.", kind="no-champion", headers={"Retry-After": "5"})
         return current
+
+    def serve(self, champion: Champion[Any], request: Request, work: Work[R], user: object = None) -> Served[R]:
+        """Compute a request with the champion, or with the challenger of a rollout that answers for its user.
+
+        Args:
+            user: whom the request is about; by default the account that sent it.
+        """
+        rollout = self.rollouts.get(champion.name)
+        if rollout is None:
+            return Served(champion, work.call(champion))
+        subject = request.scope["state"]["subject"]
+        return rollout.serve(champion, f"account:{subject}" if user is None else f"user:{user}", work)
+
+    def compare(
+        self,
+        served: Served[R],
+        request: Request,
+        work: Work[R],
+        ids: Sequence[str],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Let the other version of a rollout compute a sampled request, too. Never blocks.
+
+        Args:
+            ids, inputs: one entry per prediction, as the log stores them.
+        """
+        rollout = self.rollouts.get(served.version.name)
+        if rollout is not None and rollout.running is not None:
+            request_id = request.scope["state"]["request_id"]
+            rollout.compare(served, work, ids, [{"inputs": one, "request_id": request_id} for one in inputs])
 
     def open_models(self) -> ModelStore:
         """Opens the model store; its reads block."""
@@ -132,6 +165,21 @@ def build_context(
         for name in models
     }
     warehouse = Warehouse(settings.database)
+    rollout_metrics = RolloutMetrics(metrics)
+    rollouts = {
+        name: RolloutSlot(
+            slots[name],
+            model.serving(),
+            loaders[name],
+            lambda: ModelStore(open_store(settings.store)),
+            warehouse,
+            rollout_metrics,
+            settings.rollout_sample,
+            settings.model_poll_seconds,
+        )
+        for name, model in models.items()
+        if settings.rollout_mode(name) != "direct"
+    }
     log = PredictionLog(
         warehouse,
         metrics,
@@ -141,4 +189,4 @@ def build_context(
         enabled=settings.log_predictions,
     )
     guard = build_guard(settings, warehouse)
-    return Context(settings, metrics, warehouse, models, slots, guard, log, PredictionMetrics(metrics))
+    return Context(settings, metrics, warehouse, models, slots, rollouts, guard, log, PredictionMetrics(metrics))

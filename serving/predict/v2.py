@@ -15,10 +15,11 @@ from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
+from serving.predict.rollout.work import Outcome, Served, Work
 from serving.predict.tensors import DTYPES, TensorSpec, build_response, parse_request
 
 ModelName = Annotated[str, Path(max_length=40, description="Model name")]
-Version = Annotated[str, Path(max_length=64, description="Version; only the champion serves")]
+Version = Annotated[str, Path(max_length=64, description="The champion, or the challenger of a running rollout")]
 
 _TENSOR: Final = {
     "type": "object",
@@ -61,6 +62,10 @@ class InferenceResult(NamedTuple):
     inputs: list[dict[str, Any]]
     scores: list[float]
     answers: list[Any]
+
+    def outcomes(self) -> list[Outcome]:
+        """Score and class of each row."""
+        return [Outcome(score, answer) for score, answer in zip(self.scores, self.answers, strict=True)]
 
     def logged(self) -> dict[str, list[Any]]:
         """Arguments of `Context.record`: one entry per row of the call."""
@@ -170,7 +175,7 @@ def router(context: Context) -> APIRouter:
     async def v2_model_version_ready(model: ModelName, version: Version) -> Response:
         return json_response({"name": _get_champion(context, model, version).name, "ready": True})
 
-    async def infer(champion: Champion[Any], request: Request) -> Response:
+    async def infer(champion: Champion[Any], request: Request, may_choose: bool) -> Response:
         started = time.perf_counter()
         adapter = adapters[champion.name]
         call = parse_request(
@@ -179,9 +184,14 @@ def router(context: Context) -> APIRouter:
             adapter.inputs(champion),
             adapter.max_rows,
         )
-        scored = adapter.infer(champion, call.columns)
-        body, headers = build_response(champion.name, champion.version, call, scored.outputs)
-        context.record(champion, request, "v2", time.perf_counter() - started, **scored.logged())
+        work = Work(lambda version: adapter.infer(version, call.columns), InferenceResult.outcomes)
+        # A version named in the path answers itself.
+        served = context.serve(champion, request, work) if may_choose else Served(champion, work.call(champion))
+        scored, version = served.result, served.version
+        body, headers = build_response(version.name, version.version, call, scored.outputs)
+        context.record(version, request, "v2", time.perf_counter() - started, **scored.logged())
+        if may_choose:
+            context.compare(served, request, work, scored.ids, scored.inputs)
         return Response(body, headers=headers)
 
     @routes.post(
@@ -192,7 +202,7 @@ def router(context: Context) -> APIRouter:
         openapi_extra=_BODY,
     )
     async def v2_infer(model: ModelName, request: Request) -> Response:
-        return await infer(_get_champion(context, model), request)
+        return await infer(_get_champion(context, model), request, may_choose=True)
 
     @routes.post(
         "/v2/models/{model}/versions/{version}/infer",
@@ -202,7 +212,7 @@ def router(context: Context) -> APIRouter:
         openapi_extra=_BODY,
     )
     async def v2_infer_version(model: ModelName, version: Version, request: Request) -> Response:
-        return await infer(_get_champion(context, model, version), request)
+        return await infer(_get_champion(context, model, version), request, may_choose=False)
 
     return routes
 
@@ -213,6 +223,10 @@ def _get_champion(context: Context, model: str, version: str | None = None) -> C
         raise Problem(404, detail, kind="no-such-model", error=detail)
     champion = context.champion(model)
     if version is not None and version != champion.version:
+        rollout = context.rollouts.get(model)
+        challenger = rollout.find(version) if rollout else None
+        if challenger is not None:
+            return challenger
         detail = f"Only the champion serves: {champion.version}."
         raise Problem(404, detail, kind="no-such-version", error=detail)
     return champion

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from accident_reco.contract import Model, ModelServing, ModelTraining, Task
-from accident_reco.models.accidents.settings import AccidentSettings, FeatureSet
+from accident_reco.models.accidents.settings import AccidentData, AccidentSettings, FeatureSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,7 @@ class AccidentModel(Model):
     Args:
         name: name of the instance; the base instance is `accidents`.
         feature_set: its feature set; None: that of the setting `accidents_feature_set`.
+        overrides: further settings of its training.
     """
 
     title = "Severity of road accidents"
@@ -47,14 +48,22 @@ class AccidentModel(Model):
     settings = AccidentSettings
     access: ClassVar = {"reader": dict.fromkeys((*_DATA_TABLES, *_VIEWS), "SELECT")}
 
-    def __init__(self, name: str = BASE, feature_set: FeatureSet | None = None) -> None:
+    def __init__(
+        self, name: str = BASE, feature_set: FeatureSet | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
-        self.feature_set = feature_set
+        self.overrides = {**({"accidents_feature_set": feature_set} if feature_set else {}), **(overrides or {})}
         self.is_base = name == BASE
         if not self.is_base:
             self.requires = (BASE,)
             self.title = f"{self.title} ({name})"
             self.drift_question = f"Does the traffic of {name} differ from the data that its champion was trained on?"
+
+    def instance(self, name: str, overrides: Mapping[str, Any]) -> Model:
+        shared = overrides.keys() & AccidentData.model_fields.keys()
+        if shared:
+            raise ValueError(f"{', '.join(sorted(shared))}: a setting of the data, which all instances share")
+        return AccidentModel(name, overrides=overrides)
 
     def tables(self) -> Sequence[Table]:
         from accident_reco.models.accidents.data.tables import TABLES
@@ -67,9 +76,9 @@ class AccidentModel(Model):
         return AccidentServing(self.name)
 
     def training(self) -> ModelTraining:
-        from accident_reco.models.accidents.assets.plugin import AccidentTraining
+        from accident_reco.models.accidents.assets import plugin
 
-        return AccidentTraining(self)
+        return plugin.AccidentTraining(self)
 
     def dashboards(self) -> Sequence[Dashboard]:
         from accident_reco.models.accidents.dashboards import DASHBOARDS

@@ -75,7 +75,7 @@ class AccidentTraining(BaseModel):
         0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of training rows, up to 80"
     )
     accidents_boosting_rounds: int = Field(
-        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of training rows, up to 350"
+        0, ge=0, le=5_000, description="Rounds of gradient boosting; 0: by the number of training rows, up to 500"
     )
     accidents_boosting_members: int = Field(
         2, ge=1, le=10, description="Number of averaged boosters; every second one has extremely random trees"
@@ -94,13 +94,3 @@ class AccidentTraining(BaseModel):
 
 class AccidentSettings(AccidentData, AccidentTraining, Settings):
     """The platform's settings with those of the accident model."""
-
-
-def select_settings(settings: Settings, feature_set: FeatureSet | None) -> AccidentSettings:
-    """The accident settings of one instance of the model.
-
-    Args:
-        feature_set: the instance's own feature set instead of the setting; None: the setting.
-    """
-    own = settings.of(AccidentSettings)
-    return own if feature_set is None else own.model_copy(update={"accidents_feature_set": feature_set})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,6 +14,9 @@ from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.storage.drift_reports import LOG_WINDOW
 from accident_reco.storage.warehouse import Warehouse
+
+MAX_PAIRED = 500_000
+"""Most ratings on which two versions are compared."""
 
 
 def build_windows(platform: Platform, manifest: Manifest, files: Mapping[str, bytes]) -> Windows:
@@ -52,24 +55,53 @@ def predict_live_ratings(
     Excluded are simulated ratings, training ratings, and users who came after the training (the holdout has none).
     Predictions use the ratings known at training time only, never those of the window. None where no rating is left.
     """
+    found = predict_same_ratings(warehouse, [(manifest, files)], received)
+    return found[0] if found else None
+
+
+def predict_same_ratings(
+    warehouse: Warehouse, versions: Sequence[tuple[Manifest, Mapping[str, bytes]]], received: Mapping[str, np.ndarray]
+) -> list[Labelled]:
+    """Predictions of each version, as `predict_live_ratings`, for the ratings that qualify for all; empty for none."""
     from accident_reco.models.movies.data.queries import read_ratings_until
     from accident_reco.models.movies.data.ratings import Ratings
     from accident_reco.models.movies.scoring.bulk import predict_ratings
     from accident_reco.models.movies.scoring.recommender import Recommender
 
     if not len(received["rating"]):
-        return None
-    until = int(manifest.lineage.get("ratings_received_until", 0))
-    recommender = Recommender.from_files(files)
-    evaluated = ~received["simulated"].astype(bool) & (received["received_at"] > until)
-    evaluated &= np.isin(received["user_id"], recommender.user_id)
+        return []
+    evaluated = ~received["simulated"].astype(bool)
+    loaded = []
+    for manifest, files in versions:
+        until = int(manifest.lineage.get("ratings_received_until", 0))
+        recommender = Recommender.from_files(files)
+        evaluated &= (received["received_at"] > until) & np.isin(received["user_id"], recommender.user_id)
+        loaded.append((recommender, until))
     if not evaluated.any():
-        return None
+        return []
     names = ("user_id", "movie_id", "rating", "rated_at")
     new = Ratings.from_columns(*(received[name][evaluated] for name in names)).sort_by_user()
-    known = read_ratings_until(warehouse, new.user_id, until)
-    expected = predict_ratings(recommender, Ratings(*(known[name] for name in names)), new)
-    return Labelled(expected, new.rating.astype(np.float64), new.user_id)
+    answers = []
+    for recommender, until in loaded:
+        known = read_ratings_until(warehouse, new.user_id, until)
+        expected = predict_ratings(recommender, Ratings(*(known[name] for name in names)), new)
+        answers.append(Labelled(expected, new.rating.astype(np.float64), new.user_id))
+    return answers
+
+
+def pair_predictions(platform: Platform, manifests: Sequence[Manifest], since: datetime) -> tuple[Labelled, Labelled]:
+    """Predictions of two versions for the real ratings received since a time (UTC)."""
+    from accident_reco.models.movies.data.queries import read_received_ratings
+
+    start, end = int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1
+    received = read_received_ratings(platform.warehouse, start, end, MAX_PAIRED)
+    versions = [(manifest, platform.models.files(manifest)) for manifest in manifests]
+    found = predict_same_ratings(platform.warehouse, versions, received)
+    if not found:
+        nothing = np.empty(0)
+        return Labelled(nothing, nothing, nothing), Labelled(nothing, nothing, nothing)
+    champion, challenger = found
+    return champion, challenger
 
 
 def _build_window(received: Mapping[str, np.ndarray], labelled: Labelled | None) -> Window:

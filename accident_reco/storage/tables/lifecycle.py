@@ -13,7 +13,12 @@ promotions = Table(
     Column("model", String(32), nullable=False, comment="Model name"),
     Column("version", String(64), nullable=False, comment="Evaluated version"),
     Column("previous", String(64), comment="Champion before the decision"),
-    Column("action", String(16), nullable=False, comment="promote, refuse or rollback"),
+    Column(
+        "action",
+        String(16),
+        nullable=False,
+        comment="promote, refuse, rollback, or rollout_ with start, advance, promote, back, abort, replace or end",
+    ),
     Column("promoted", Boolean, nullable=False, comment="Whether the pointer moved"),
     Column("reason", Text, nullable=False, comment="Reason of the decision"),
     Column("detail", JSON, nullable=False, comment="Figures of the decision: policy, metrics, comparison"),

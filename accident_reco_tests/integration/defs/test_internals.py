@@ -21,6 +21,8 @@ USED = {
         "dagster._core.storage.sqlite_storage",
         "dagster._core.storage.tags.GRPC_INFO_TAG",
         "dagster._core.storage.tags.WILL_RETRY_TAG",
+        "dagster._core.workspace.context.WorkspaceProcessContext",
+        "dagster._core.workspace.load_target.WorkspaceFileTarget",
         "dagster._grpc.client.DagsterGrpcClient",
         "dagster._grpc.types.CanCancelExecutionRequest",
         "dagster._grpc.types.CanCancelExecutionResult",
@@ -28,6 +30,7 @@ USED = {
         "dagster._serdes.deserialize_value",
         "dagster._serdes.unpack_value",
         "dagster._utils.test",
+        "dagster_graphql.schema.create_schema",
     },
     "accident_reco/defs/celery_internals.py": {
         "dagster_celery.core_execution_loop.core_celery_execution_loop",
@@ -41,7 +44,7 @@ USED = {
     # How a code server records the process of a run.
     "accident_reco_tests/integration/defs/test_run_workers.py": {"dagster._core.events.EngineEventData"},
     # dagster-k8s exports the job of a run, not the class that reads the chart's values.
-    "accident_reco_tests/e2e/test_deploy.py": {"dagster_k8s.container_context.K8sContainerContext"},
+    "accident_reco_tests/support/kubernetes_files.py": {"dagster_k8s.container_context.K8sContainerContext"},
 }
 
 

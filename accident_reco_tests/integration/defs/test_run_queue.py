@@ -1,6 +1,7 @@
 """Dagster's queue with the platform's configuration, a real web server and daemon: trainings wait, rollbacks do not."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +63,9 @@ def dagster(platform: Platform, gate: BinaryIO) -> Iterator[Children]:
     workspace.write_text(f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: {LOCATION}}}\n")
     web = ("-h", "127.0.0.1", "-p", str(platform.settings.dagster_port), "-w", str(workspace))
     try:
-        children.start("code", [script("dagster"), "api", "grpc", "-p", str(code), "-m", LOCATION])
+        children.start(
+            "code", [sys.executable, "-m", "accident_reco.defs.code_server", "-p", str(code), "-m", LOCATION]
+        )
         children.start("web", [script("dagster-webserver"), *web])
         children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])
         children.await_ready({"web": f"http://127.0.0.1:{platform.settings.dagster_port}/server_info"}, SECONDS)

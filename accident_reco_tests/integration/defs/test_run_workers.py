@@ -17,7 +17,7 @@ from dagster._core.events import EngineEventData
 from accident_reco.defs.dagster_internals import GRPC_INFO_TAG, WILL_RETRY_TAG
 from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.run_launcher import RunLauncher
-from accident_reco.defs.run_workers import LOST, fail_lost_runs, is_worker_alive
+from accident_reco.defs.run_workers import LOST, definitions, fail_lost_runs, fail_lost_starts, is_worker_alive
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.programs import script
@@ -103,6 +103,36 @@ def test_what_cannot_be_known_is_left_alone(instance: dg.DagsterInstance) -> Non
     assert fail_lost_runs(instance) == [unknown[1].run_id]
 
 
+def test_a_run_that_was_starting_when_its_code_server_was_killed_is_lost(
+    instance: dg.DagsterInstance, process: subprocess.Popen
+) -> None:
+    """Launched before this server started, without a process, or with one that is gone. Others are left alone."""
+
+    def starting(pid: int | None, server: dict | None = HERE) -> str:
+        tags = {GRPC_INFO_TAG: json.dumps(server)} if server else {}
+        run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING, tags=tags)
+        if pid is not None:
+            instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+        return run.run_id
+
+    lost = [starting(None), starting(2**22 + 1)]
+    alive, elsewhere = starting(process.pid), starting(None, server=None)
+    assert fail_lost_starts(instance, time.time() - 60) == [], "this server may still start them"
+    assert sorted(fail_lost_starts(instance, time.time() + 1)) == sorted(lost)
+    statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert {statuses[run_id] for run_id in lost} == {dg.DagsterRunStatus.FAILURE}
+    assert {statuses[run_id] for run_id in (alive, elsewhere)} == {dg.DagsterRunStatus.STARTING}
+
+
+def test_the_sensor_takes_the_start_of_its_own_process(instance: dg.DagsterInstance) -> None:
+    """A run that was launched since is not lost; the tick says what it found."""
+    instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING, tags={GRPC_INFO_TAG: json.dumps(HERE)})
+    (sensor,) = definitions().sensors or ()
+    assert isinstance(sensor, dg.SensorDefinition)
+    tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert tick.skip_message == "no run was lost"
+
+
 @pytest.mark.timeout(1200)
 def test_runs_killed_with_the_platform_fail_and_are_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL of everything while a run is STARTED: restarted, the run fails by monitoring and its retry starts.
@@ -122,7 +152,9 @@ def test_runs_killed_with_the_platform_fail_and_are_retried(tmp_path: Path, monk
     children = Children(environ, settings.logs)
 
     def start() -> None:
-        children.start("code", [script("dagster"), "api", "grpc", "-p", str(code), "-m", LOCATION])
+        children.start(
+            "code", [sys.executable, "-m", "accident_reco.defs.code_server", "-p", str(code), "-m", LOCATION]
+        )
         web = ("-h", "127.0.0.1", "-p", str(settings.dagster_port), "-w", str(workspace))
         children.start("web", [script("dagster-webserver"), *web])
         children.start("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)])

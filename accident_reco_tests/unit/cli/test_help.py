@@ -18,8 +18,8 @@ from accident_reco.settings.plugins import installed_names
 from accident_reco_tests.support.command_line import accident_reco
 
 PROMISED = """
-up pipeline stack demo status logs stop reset train backfill score drift rollback users keys backup restore inspect
-official bench doctor version
+up pipeline stack demo status logs stop reset train backfill score drift rollback users keys backup verify restore
+inspect official bench doctor version
 """
 EXAMPLE = re.compile(r"accident-reco [^|>)\n]+")
 

@@ -13,6 +13,7 @@ import pytest
 
 from accident_reco.launch import doctor
 from accident_reco.launch.locks import sole_platform
+from accident_reco.storage.process_states import ProcessState, write_states
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import request_work
 from accident_reco_tests.support.command_line import accident_reco
@@ -56,6 +57,34 @@ def test_status_of_a_platform_that_is_not_ready(warehouse: Warehouse, home: Path
     assert outcome.exit_code == 4
     assert outcome.document["running"]["kind"] == "platform"
     assert {service["ready"] for service in outcome.document["services"]} == {False}
+
+
+GIVEN_UP = ProcessState("drift", "given up", 7, 5, "2026-11-27T10:00:00+00:00", "was killed by SIGKILL; given up: …")
+RESTARTED = ProcessState("auth", "running", 8, 1, "2026-11-27T10:00:00+00:00", "ended with exit code 1; restart 1 …")
+
+
+def test_status_and_doctor_show_restarts_and_processes_that_were_given_up(warehouse: Warehouse, home: Path) -> None:
+    """While the platform runs; the states that a killed launcher has left are not shown."""
+    write_states(home, "platform", [ProcessState("predict", "running", 9), RESTARTED, GIVEN_UP])
+    with sole_platform(home):
+        shown = accident_reco("status").out
+        found = doctor.examine()
+        assert accident_reco("status", "--json").document["processes"][2]["state"] == "given up"
+    assert "process\tpredict\trunning\t0\t\t\n" in shown
+    assert "process\tdrift\tgiven up\t5\t2026-11-27 10:00:00\twas killed by SIGKILL; given up: …\n" in shown
+    assert [(one.state, one.text) for one in found if one.check == "process"] == [
+        ("warning", "auth ended with exit code 1; restart 1 …; restarts so far: 1"),
+        ("problem", "drift was killed by SIGKILL; given up: …"),
+    ]
+    assert accident_reco("status", "--json").document["processes"] == []
+
+
+def test_doctor_warns_of_a_home_that_others_can_read(tmp_path: Path) -> None:
+    """With the command that mends it."""
+    tmp_path.chmod(0o755)
+    assert doctor.check_home(tmp_path).fix == f"chmod 700 {tmp_path}"
+    tmp_path.chmod(0o700)
+    assert doctor.check_home(tmp_path).state == "ok"
 
 
 def test_logs(home: Path) -> None:
@@ -169,7 +198,7 @@ def test_doctor_of_a_good_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    for place, name in enumerate(("DAGSTER", "AUTH", "PREDICT", "DRIFT")):
+    for place, name in enumerate(("DAGSTER", "AUTH", "PREDICT", "DRIFT", "MLFLOW")):
         monkeypatch.setenv(f"ACCIDENT_RECO_{name}_PORT", str(free + place if free < 65_000 else free - place))
     outcome = accident_reco("doctor", "--json")
     states = {finding["check"]: finding["state"] for finding in outcome.document}

@@ -1,4 +1,4 @@
-"""Progress of a job: lines everywhere, and a bar of its steps on a terminal."""
+"""Progress of runs: lines everywhere, and a bar of the steps of each on a terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from accident_reco.contract import Step
-from accident_reco.defs.progress import BarProgress, LineProgress, run_step
+from accident_reco.defs.launching import FollowedRun
+from accident_reco.defs.progress import BarProgress, LineProgress
 
 
 @dg.asset
@@ -25,36 +25,54 @@ def second() -> dg.MaterializeResult:
     )
 
 
-DEFINITIONS = dg.Definitions([first, second], jobs=[dg.define_asset_job("train", "*")])
-LINES = ["▶ train: as requested", "    first: 1,234 rows", "    second", "    ! check complete of second: a gap"]
+@dg.asset(deps=[second])
+def third() -> None:
+    raise ValueError("no such year")
+
+
+DEFINITIONS = dg.Definitions([first, second, third], jobs=[dg.define_asset_job("train", ["first", "second"])])
+LINES = ["    first: 1,234 rows", "    second", "    ! check complete of second: a gap"]
+
+
+def _run(instance: dg.DagsterInstance, *names: str) -> str:
+    """A run of these assets that has ended; its id."""
+    job = DEFINITIONS.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(name) for name in names]
+    return job.execute_in_process(instance=instance, asset_selection=keys, raise_on_error=False).run_id
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Assets with their rows, failed checks, the time at the end."""
+    """Assets with their rows, failed checks, the time at the end; each once, however often it is polled."""
     with dg.DagsterInstance.ephemeral() as instance:
-        run_step(DEFINITIONS, instance, Step("train", "as requested"), LineProgress())
+        followed = FollowedRun(instance, _run(instance, "first", "second"), "train", 2, LineProgress())
+        assert followed.is_finished()
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines == LINES
     assert last.startswith("✔ train in ")
 
 
-def test_a_bar_counts_the_steps() -> None:
-    """The same lines above it; at the end every step has ended."""
+def test_a_failed_run_raises_its_cause() -> None:
+    """The message names the job and the error that the code raised, not Dagster's wrapper."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        followed = FollowedRun(instance, _run(instance, "first", "second", "third"), "train 2023", 3, LineProgress())
+        with pytest.raises(RuntimeError, match=r"^train 2023: third: ValueError: no such year$"):
+            followed.is_finished()
+
+
+def test_a_bar_counts_the_steps_and_goes_with_its_run() -> None:
+    """Bars of two runs at a time, each with its own steps; the lines are above them."""
     screen = io.StringIO()
     bars = Bars(console=Console(file=screen, force_terminal=True, width=100, color_system=None), auto_refresh=False)
+    progress = BarProgress(bars)
     with bars, dg.DagsterInstance.ephemeral() as instance:
-        run_step(DEFINITIONS, instance, Step("train", "as requested"), BarProgress(bars))
-        (task,) = bars.tasks
-        assert (task.description, task.completed, task.total) == ("train", 2, 2)
+        other = progress.begin("ingest", 3)
+        other.advance()
+        followed = FollowedRun(instance, _run(instance, "first", "second"), "train", 2, progress)
+        assert [(task.description, task.completed, task.total) for task in bars.tasks] == [
+            ("ingest", 1, 3),
+            ("train", 0, 2),
+        ]
+        assert followed.is_finished()
+        assert [task.description for task in bars.tasks] == ["ingest"]
     for line in LINES:
         assert line in screen.getvalue()
-
-
-def test_the_bar_is_that_of_the_job_in_progress() -> None:
-    """A second job replaces the first one's."""
-    bars = Bars(console=Console(file=io.StringIO()), auto_refresh=False)
-    progress = BarProgress(bars)
-    progress.begin("ingest", 3)
-    progress.begin("train", 5)
-    progress.advance()
-    assert [(task.description, task.completed, task.total) for task in bars.tasks] == [("train", 1, 5)]

@@ -360,6 +360,14 @@ WEIGHTS = {"a": 0.3, "b": 0.2, "c": 0.5}
             ),
         ),
         (
+            {"drifted": ("a", "c"), "importance": WEIGHTS},
+            "drift",
+            (
+                "they have 80% of the model's importance, at or above the threshold of 50%: c, a; "
+                "2 of 10 features drifted (20%), below the threshold of 50%: a, c"
+            ),
+        ),
+        (
             {"drifted": ("a",), "importance": WEIGHTS},
             "warning",
             (

@@ -13,6 +13,7 @@ import pytest
 from accident_reco.launch import stack
 from accident_reco.launch.processes import Children, LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
+from accident_reco.launch.supervision import Supervisor
 from accident_reco.settings import Settings
 
 
@@ -63,6 +64,6 @@ def test_the_wait_for_the_platform_ends_with_the_platform_not_with_a_clock(tmp_p
     try:
         platform.start("platform", [sys.executable, "-c", "raise SystemExit('no data')"])
         with pytest.raises(LaunchError, match="platform ended with exit code 1"):
-            stack._await_platform(platform, servers, settings)
+            stack._await_platform(platform, Supervisor([servers], tmp_path, "stack"), settings)
     finally:
         platform.stop()

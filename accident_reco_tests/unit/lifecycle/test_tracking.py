@@ -19,6 +19,8 @@ def _run(version: str) -> TrackedRun:
         {"roc_auc": 0.9},
         {"bundle_version": version},
         {"card.md": b"# card", "curves.png": b"\x89PNG"},
+        history={"boosting/roc_auc": [(1, 0.8, 1_700_000_000_000), (2, 0.9, 1_700_000_001_000)]},
+        tables={"slices": {"part": ["night", "day"], "rows": [3, None]}},
     )
 
 

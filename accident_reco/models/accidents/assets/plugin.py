@@ -17,7 +17,7 @@ from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
 from accident_reco.models.accidents.model import BASE, AccidentModel
-from accident_reco.models.accidents.settings import AccidentSettings, select_settings
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
 
 SHARED: Final = ("victims", "synthetic_victims", "training_set")
@@ -112,6 +112,7 @@ class AccidentTraining(ModelTraining):
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
         from accident_reco.models.accidents.training import assembly
         from accident_reco.models.accidents.training.plots import embed_markdown, plot_evaluation
+        from accident_reco.models.accidents.training.tables import tabulate_evaluation
         from accident_reco.models.accidents.training.training_population import load_population
 
         settings = self._settings(platform)
@@ -137,6 +138,7 @@ class AccidentTraining(ModelTraining):
                 for name, value in one.metrics.items()
             },
             artifacts={**{name: bundle.files[name] for name in TRACKED_FILES}, **pictures},
+            tables=tabulate_evaluation(done.holdout.label, done.report),
             metadata={
                 name.removesuffix(".png"): dg.MetadataValue.md(embed_markdown(picture, name))
                 for name, picture in pictures.items()
@@ -146,7 +148,7 @@ class AccidentTraining(ModelTraining):
     def gate_policy(self, settings: Settings) -> GatePolicy:
         from accident_reco.models.accidents.training import assembly
 
-        return assembly.build_gate_policy(settings.of(AccidentSettings))
+        return assembly.build_gate_policy(self._model.own_settings(settings).of(AccidentSettings))
 
     def compare(
         self, candidate: Bundle, manifest: Manifest, files: Mapping[str, bytes], frames: Frames, platform: Platform
@@ -227,7 +229,7 @@ class AccidentTraining(ModelTraining):
         return get_source_setting(folder)
 
     def _settings(self, platform: Platform) -> AccidentSettings:
-        return select_settings(platform.settings, self._model.feature_set)
+        return self._model.own_settings(platform.settings).of(AccidentSettings)
 
 
 def _get_parameters(candidate: Bundle) -> Iterable[tuple[str, Any]]:

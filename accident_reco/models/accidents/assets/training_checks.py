@@ -9,7 +9,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets.ingest import VICTIMS
 from accident_reco.models.accidents.assets.training_data import synthetic_victims, training_set
 from accident_reco.models.accidents.model import AccidentModel
-from accident_reco.models.accidents.settings import AccidentSettings, select_settings
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.synthesis import quality
 from accident_reco.models.accidents.training import artefact_checks
 from accident_reco.models.accidents.training.parameters import get_tuned_key
@@ -77,7 +77,7 @@ def build_feature_checks(model: AccidentModel) -> list[dg.AssetChecksDefinition]
     )
     def features_match_spec(platform: Platform, features: pd.DataFrame) -> dg.AssetCheckResult:
         """Training and serving build the same features."""
-        settings = select_settings(platform.settings, model.feature_set)
+        settings = model.own_settings(platform.settings).of(AccidentSettings)
         return _build_result(artefact_checks.check_feature_table(features, settings.accidents_feature_set))
 
     @dg.asset_check(

@@ -16,7 +16,7 @@ from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.model import BASE, AccidentModel
-from accident_reco.models.accidents.settings import AccidentSettings, select_settings
+from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
@@ -99,7 +99,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
     )
     def features(context: dg.AssetExecutionContext, platform: Platform, training_set: pd.DataFrame) -> pd.DataFrame:
         """Build the matrix with the feature builder of the service."""
-        settings = select_settings(platform.settings, model.feature_set)
+        settings = model.own_settings(platform.settings).of(AccidentSettings)
         table = candidate.build_feature_frame(training_set, TrainingConfig.from_settings(settings))
         origins = {str(origin): int(rows) for origin, rows in table["_origin"].value_counts().items()}
         context.add_output_metadata(
@@ -119,7 +119,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, platform: Platform, features: pd.DataFrame
     ) -> dg.MaterializeResult:
         """Search the parameters of both candidates and store them for the trainings that follow."""
-        settings = select_settings(platform.settings, model.feature_set)
+        settings = model.own_settings(platform.settings).of(AccidentSettings)
         data_source = load_population(platform.objects, settings).data_source
         document = parameters.tune_candidates(features, data_source, settings)
         platform.objects.write(parameters.get_tuned_key(model.name), canonical_json(document))

@@ -27,6 +27,11 @@ from accident_reco.models.accidents.features.lookups import (
     build_collision_table,
     classify_known_vehicles,
 )
+from accident_reco.models.accidents.features.severity_rates import (
+    RATE_FEATURES,
+    RATED_CODES,
+    SeverityRates,
+)
 
 FORMAT: Final = 1
 BIRTH_YEARS: Final = ("driver_an_nais", "other_an_nais")
@@ -45,6 +50,7 @@ DERIVED: Final[tuple[str, ...]] = (
     *LOCATION_FEATURES,
     *("kind", "opponent", "log_mass_ratio", "speed_change"),
     *("unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined"),
+    *RATE_FEATURES,
 )
 # Raw columns behind the derived features, besides codes.
 _DERIVED_FROM: Final[tuple[str, ...]] = (
@@ -69,12 +75,14 @@ class FeatureSpec:
         feature_set: `call` (known when the call comes in) or `full` (adds obstacle, impact and manoeuvre).
         year: last year of the training rows, assumed where `an` is unknown.
         locations: accident counts and coordinates of the training rows.
+        rates: severity rates of the training rows by code and place.
         subset: features of a model that was trained by older code with fewer of them; empty: all of the set.
     """
 
     feature_set: str = "call"
     year: int = 2024
     locations: LocationStatistics = field(default_factory=LocationStatistics)
+    rates: SeverityRates = field(default_factory=SeverityRates)
     subset: tuple[str, ...] = ()
 
     @cached_property
@@ -103,13 +111,28 @@ class FeatureSpec:
         return {name: index for index, name in enumerate(self.names)}
 
     @cached_property
+    def rated(self) -> list[int]:
+        """Positions in `all_names` of the code features that have a rate."""
+        return [self.all_names.index(name) for name in RATED_CODES]
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that the features are built from: the inputs of the model."""
         return (*self.codes, *_DERIVED_FROM, *FLOAT_COLUMNS, *TEXT_COLUMNS)
 
     @classmethod
-    def learn(cls, columns: Mapping[str, NDArray[Any]], feature_set: str = "call") -> FeatureSpec:
-        """The spec of training rows, which have `Num_Acc`; labels are not used.
+    def learn(
+        cls,
+        columns: Mapping[str, NDArray[Any]],
+        feature_set: str = "call",
+        label: NDArray[np.integer] | None = None,
+    ) -> FeatureSpec:
+        """The spec of training rows, which have `Num_Acc`.
+
+        Args:
+            columns: raw columns, each of shape (n,).
+            feature_set: `call` or `full`.
+            label: 1 = severe, shape (n,), for the severity rates; None: rates are missing in every row.
 
         Raises:
             ValueError: there is no such feature set.
@@ -119,7 +142,12 @@ class FeatureSpec:
         _, first = np.unique(columns["Num_Acc"], return_index=True)
         accidents = {name: columns[name][first] for name in ("com", "dep", "lat", "long", "an") if name in columns}
         year = int(accidents["an"].max()) if len(first) and "an" in accidents else cls.year
-        return cls(feature_set, year, LocationStatistics.learn(accidents))
+        spec = cls(feature_set, year, LocationStatistics.learn(accidents))
+        if label is None:
+            return spec
+        matrix = build_features(columns, spec, training_rows=True)
+        codes = {name: matrix[:, spec.position[name]] for name in RATED_CODES}
+        return replace(spec, rates=SeverityRates.learn(codes, columns, label))
 
     def to_json(self) -> bytes:
         """`features.json`: the same bytes for the same spec."""
@@ -130,6 +158,7 @@ class FeatureSpec:
             "columns": self.columns,
             "year": self.year,
             **asdict(self.locations),
+            **self.rates.to_document(),
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -143,7 +172,9 @@ class FeatureSpec:
         raw = json.loads(content)
         if raw.get("format") != FORMAT or raw.get("feature_set") not in CODES:
             raise ValueError(f"features.json: format {raw.get('format')!r}, feature set {raw.get('feature_set')!r}")
-        spec = cls(raw["feature_set"], raw["year"], LocationStatistics.from_document(raw))
+        spec = cls(
+            raw["feature_set"], raw["year"], LocationStatistics.from_document(raw), SeverityRates.from_document(raw)
+        )
         names = tuple(raw["names"])
         if unknown := sorted(set(names) - set(spec.all_names)):
             raise ValueError(
@@ -159,8 +190,8 @@ def build_features(
 
     Args:
         columns: raw columns, each of shape (n,).
-        training_rows: whether the spec was learnt from these rows; counts of accidents then exclude the row's own
-            accident, since it would be missing from the counts of any other row.
+        training_rows: whether the spec was learnt from these rows; counts of accidents and severity rates of places
+            then exclude the row's own accident, since it would be missing from those of any other row.
     """
     n = len(next(iter(columns.values())))
     out = np.full((len(spec.all_names), n), np.nan, dtype=np.float32)
@@ -197,6 +228,7 @@ def build_features(
     out[at + 4 : at + 12] = (bits & BIT) != 0
     if (nothing := bits == 0).any():
         out[at + 4 : at + 12, nothing] = np.nan
+    out[at + 12 :] = spec.rates.features(out[spec.rated], columns, training_rows)
     if spec.subset:
         out = out[spec.kept]
     return np.ascontiguousarray(out.T)

@@ -137,7 +137,7 @@ def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, str
 
 
 def list_fields(columns: Sequence[str], drives: bool) -> list[tuple[str, tuple[str, ...]]]:
-    """Fields that may be asked for, with the columns that each makes known; `columns` are the inputs of the model."""
+    """Fields that advice may name, with the columns that each makes known; `columns` are the inputs of the model."""
     fields = []
     for name in columns:
         if name in _NEVER_ASKED or (drives and name in OF_THE_DRIVER.values()):
@@ -166,19 +166,19 @@ def advise(
     """
     record = {name: values[row : row + 1] for name, values in columns.items()}
     groups = [group for group in find_groups(record)[0] if group in table.groups]
-    asked: list[tuple[str, FieldValues]] = []
+    wanted: list[tuple[str, FieldValues]] = []
     for field, together in list_fields(inputs, bool(is_driver(record)[0])):
         if all(get_value(record, name, 0) is None for name in together):
             found = next((table.groups[group][field] for group in groups if field in table.groups[group]), None)
             if found is not None:
-                asked.append((field, found))
-    if not asked:
+                wanted.append((field, found))
+    if not wanted:
         return []
-    tried = score(_build_trials(record, asked))
-    now, *rest = np.split(tried, np.cumsum([1, *(len(values.weight) for _, values in asked)])[:-1])
+    tried = score(_build_trials(record, wanted))
+    now, *rest = np.split(tried, np.cumsum([1, *(len(values.weight) for _, values in wanted)])[:-1])
     entropy = compute_entropy(now)[0]
     answers = []
-    for (field, values), probability in zip(asked, rest, strict=True):
+    for (field, values), probability in zip(wanted, rest, strict=True):
         change = float(values.weight @ np.abs(probability - now))
         reduction = float(entropy - values.weight @ compute_entropy(probability))
         low, high = float(probability.min()), float(probability.max())
@@ -193,15 +193,15 @@ def compute_entropy(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _build_trials(
-    record: Mapping[str, NDArray[Any]], asked: Sequence[tuple[str, FieldValues]]
+    record: Mapping[str, NDArray[Any]], wanted: Sequence[tuple[str, FieldValues]]
 ) -> dict[str, NDArray[Any]]:
     """The record as it is, then once for each value of each field; columns of shape (1 + values,)."""
-    rows = 1 + sum(len(values.weight) for _, values in asked)
+    rows = 1 + sum(len(values.weight) for _, values in wanted)
     trials = {name: np.repeat(values, rows) for name, values in record.items()}
     # Whose sex and year of birth are both unknown counts among the unknown users until one of them is known.
     counted = all(get_value(record, name, 0) is None for name in _IDENTITY)
     start = 1
-    for field, values in asked:
+    for field, values in wanted:
         part = slice(start, start + len(values.weight))
         for name, column in values.columns.items():
             if name not in trials:

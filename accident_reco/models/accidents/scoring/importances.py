@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from accident_reco.models.accidents.features.builder import FeatureSpec
-from accident_reco.models.accidents.features.location_features import COORDINATES, LOCATION_FEATURES
-from accident_reco.models.accidents.scoring.explanations import SOURCE_COLUMN, compute_node_values
+from accident_reco.models.accidents.features.location_features import COORDINATES
+from accident_reco.models.accidents.scoring.explanations import LOCATION, SOURCE_COLUMN, compute_node_values
 from accident_reco.models.accidents.scoring.scorer import FEATURES_FILE, TREES_FILE
 from accident_reco.models.accidents.scoring.trees import Trees
 
@@ -27,7 +27,8 @@ def read_importances(files: Mapping[str, bytes]) -> dict[str, float]:
     importances = compute_importances(Trees.from_npz(files[TREES_FILE]), len(spec.names))
     total: dict[str, float] = {}
     for name, importance in zip(spec.names, importances, strict=True):
-        columns = COORDINATES if name in LOCATION_FEATURES else (SOURCE_COLUMN.get(name, name),)
+        source = SOURCE_COLUMN.get(name, name)
+        columns = COORDINATES if source == LOCATION else (source,)
         for column in columns:
             total[column] = total.get(column, 0.0) + importance / len(columns)
     return total

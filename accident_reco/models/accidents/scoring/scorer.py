@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
+from accident_reco.models.accidents.scoring.group_bounds import GroupBounds
+from accident_reco.models.accidents.scoring.user_groups import count_rows
 
 if TYPE_CHECKING:
     from accident_reco.models.accidents.scoring.advice import Advice, AdviceTable
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from accident_reco.models.accidents.scoring.explanations import Explainer
     from accident_reco.models.accidents.scoring.factors import Explanation, Factor
 
-DECISION_FORMAT: Final = 1
+# Format 1 has no bounds by group.
+DECISION_FORMATS: Final = (1, 2)
 # Rows per call of the runtime: bounds the memory of a large batch.
 CHUNK_ROWS: Final = 8192
 PROBABILITY_DIGITS: Final = 6
@@ -40,6 +43,7 @@ class DecisionRule:
         threshold: minimum probability of the class "severe".
         uncertain_from, uncertain_to: between these probabilities neither class can be excluded at `coverage`.
         coverage: share of each class whose true class is not excluded.
+        groups: the same bounds by group of road users; None: of a version of older code, one for everybody.
     """
 
     x: NDArray[np.float64]
@@ -48,15 +52,23 @@ class DecisionRule:
     uncertain_from: float
     uncertain_to: float
     coverage: float
+    groups: GroupBounds | None = None
 
     def probability(self, margin: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probability of each margin, shape (n,), rounded to six digits as in every answer."""
         return np.round(np.interp(margin, self.x, self.y), PROBABILITY_DIGITS)
 
+    def find_bounds(self, columns: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities (from, to) between which each row of raw columns is uncertain, shape (n,) each."""
+        if self.groups is not None:
+            return self.groups.find_bounds(columns)
+        n = count_rows(columns)
+        return np.full(n, self.uncertain_from), np.full(n, self.uncertain_to)
+
     def to_json(self) -> bytes:
         """`decision.json`: the same bytes for the same rule."""
-        document = {
-            "format": DECISION_FORMAT,
+        document: dict[str, Any] = {
+            "format": DECISION_FORMATS[0] if self.groups is None else DECISION_FORMATS[1],
             "x": self.x.tolist(),
             "y": self.y.tolist(),
             "threshold": self.threshold,
@@ -64,6 +76,8 @@ class DecisionRule:
             "uncertain_to": self.uncertain_to,
             "coverage": self.coverage,
         }
+        if self.groups is not None:
+            document["groups"] = asdict(self.groups)
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
@@ -74,9 +88,11 @@ class DecisionRule:
             ValueError: it has another format.
         """
         raw = json.loads(content)
-        if raw.pop("format", None) != DECISION_FORMAT:
-            raise ValueError(f"decision.json is not of format {DECISION_FORMAT}")
-        return cls(np.array(raw.pop("x")), np.array(raw.pop("y")), **raw)
+        if raw.pop("format", None) not in DECISION_FORMATS:
+            raise ValueError(f"decision.json is not of format {' or '.join(map(str, DECISION_FORMATS))}")
+        groups = raw.pop("groups", None)
+        x, y = np.array(raw.pop("x")), np.array(raw.pop("y"))
+        return cls(x, y, **raw, groups=None if groups is None else GroupBounds(**groups))
 
 
 @dataclass(frozen=True)
@@ -157,13 +173,9 @@ class AccidentScorer:
 
     def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answer:
         """Probability, class and uncertainty for every row of raw columns."""
-        return self.answer_for(self.probability(columns))
-
-    def answer_for(self, probability: NDArray[np.float64]) -> Answer:
-        """Class and uncertainty for probabilities of shape (n,)."""
-        rule = self.rule
-        uncertain = (probability >= rule.uncertain_from) & (probability < rule.uncertain_to)
-        return Answer(probability, probability >= rule.threshold, uncertain)
+        probability = self.probability(columns)
+        low, high = self.rule.find_bounds(columns)
+        return Answer(probability, probability >= self.threshold, (probability >= low) & (probability < high))
 
     def explain(self, columns: Mapping[str, NDArray[Any]], max_factors: int = 5) -> list[Sequence[Factor]]:
         """The `max_factors` strongest factors of every row, strongest first; see `explain_rows`."""

@@ -21,6 +21,7 @@ from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
+from serving.predict.rollout.work import Outcome, Work
 
 MAX_EXPLAINED: Final = 100
 Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, known and missing fields")]
@@ -92,19 +93,27 @@ def router(context: Context, model: str) -> APIRouter:
             rows = from_accidents(accidents)
         else:
             rows = from_records(body.records)
-        scored = champion.model.answer(rows.columns)
-        users = build_predictions(scored)
+        work = Work(lambda version: version.model.answer(rows.columns), _list_outcomes)
+        served = context.serve(champion, request, work)
+        version = served.version
+        users = build_predictions(served.result)
         if explain or advise:
             _check_size(users)
         if explain:
-            await _add_factors(champion, rows, users)
+            await _add_factors(version, rows, users)
         if advise:
-            await _add_advice(champion, rows, users)
-        answer = _build_answer(champion, rows, scored, users)
-        context.record(champion, request, "json", time.perf_counter() - started, **build_log_rows(rows.inputs, users))
+            await _add_advice(version, rows, users)
+        answer = _build_answer(version, rows, served.result, users)
+        logged = build_log_rows(rows.inputs, users)
+        context.record(version, request, "json", time.perf_counter() - started, **logged)
+        context.compare(served, request, work, logged["ids"], rows.inputs)
         return json_response(answer)
 
     return routes
+
+
+def _list_outcomes(scored: Answer) -> list[Outcome]:
+    return [Outcome(score, severe) for score, severe in zip(scored.probability.tolist(), scored.severe, strict=True)]
 
 
 def _check_size(users: list[dict[str, Any]]) -> None:

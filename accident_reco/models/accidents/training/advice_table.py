@@ -59,4 +59,4 @@ def _summarise(rows: pd.DataFrame) -> FieldValues | None:
         places = ((np.arange(MAX_VALUES) + 0.5) / MAX_VALUES * len(known)).astype(int)
         chosen, weight = known.sort_values(list(rows.columns), kind="stable").iloc[places], np.ones(MAX_VALUES)
     weight = np.round(weight / weight.sum(), 6)
-    return FieldValues({str(name): chosen[name].to_numpy(rows[name].dtype) for name in rows.columns}, weight)
+    return FieldValues({str(name): chosen[name].astype(rows[name].dtype).to_numpy() for name in rows.columns}, weight)

@@ -55,7 +55,8 @@ def fit_candidate(
     trained = train(features, training, parameters, TrainingConfig.from_settings(settings))
     stated = {**{key: str(value) for key, value in describe_parameters(parameters).items()}, "chosen": why}
     signature = {**build_signature(trained.files), "algorithm": get_algorithm(parameters)}
-    return Bundle(model, trained.files, signature, compute_validation_metrics(trained), {"parameters": stated})
+    metrics = compute_validation_metrics(trained)
+    return Bundle(model, trained.files, signature, metrics, {"parameters": stated}, history=trained.history)
 
 
 def build_gate_policy(settings: AccidentSettings) -> GatePolicy:

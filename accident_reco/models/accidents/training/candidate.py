@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.lifecycle.training_history import History
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import (
     ADVICE_FILE,
@@ -31,10 +32,12 @@ from accident_reco.models.accidents.training.calibration import fit_decision_rul
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import Parameters, TrainingRows, fit, reduce_for_calibration
+from accident_reco.models.accidents.training.group_bounds import fit_group_bounds
+from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
 from accident_reco.models.accidents.training.training_rows import (
     Columns,
     extract_columns,
-    in_validation,
+    get_fold,
     mask_rows,
     severe_label,
     take,
@@ -64,26 +67,29 @@ def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: 
 
 def learn_spec(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
     """Feature spec learnt from the real training rows."""
-    return FeatureSpec.learn(extract_columns(training[~training["synthetic"]]), feature_set)
+    real = extract_real_columns(training)
+    return FeatureSpec.learn(real, feature_set, severe_label(real["grav"]))
 
 
 def build_feature_frame(training: pd.DataFrame, config: TrainingConfig) -> pd.DataFrame:
     """Model matrix: real rows, rows with simulated missing values, synthetic rows; with label, target, weight, origin.
 
-    The target of a real row (`_target`) is its label combined with its soft label (see `soft_labels`).
+    The target of a real row (`_target`) is its label combined with its soft label (see `soft_labels`); `_target_0` …
+    are the targets of the fits that are calibrated on that fold, NaN in its own rows.
     """
     spec = learn_spec(training, config.feature_set)
     columns = extract_columns(training)
     real, synthetic = take(columns, ~columns["synthetic"]), take(columns, columns["synthetic"])
-    target = _soften_labels(real, config)
-    parts = [(REAL, 1.0, real, target)]
+    targets = _soften_labels(real, config)
+    parts = [(REAL, 1.0, real, targets)]
     if config.max_missing_fraction:
         masked = mask_rows(real, spec, config.max_missing_fraction, config.seed)
-        parts.append((MASKED, config.masked_weight, masked, target))
-    parts.append((SYNTHETIC, config.synthetic_weight, synthetic, severe_label(synthetic["grav"]).astype(np.float32)))
+        parts.append((MASKED, config.masked_weight, masked, targets))
+    recorded = severe_label(synthetic["grav"]).astype(np.float32)
+    parts.append((SYNTHETIC, config.synthetic_weight, synthetic, dict.fromkeys(targets, recorded)))
     frames = []
-    for origin, weight, rows, targets in parts:
-        kept = _select_thinned_rows(len(targets), weight, config, origin)
+    for origin, weight, rows, of_rows in parts:
+        kept = _select_thinned_rows(len(of_rows[TARGET]), weight, config, origin)
         if not len(kept):
             continue
         rows = take(rows, kept)
@@ -92,7 +98,7 @@ def build_feature_frame(training: pd.DataFrame, config: TrainingConfig) -> pd.Da
         extra = {
             NUM_ACC: rows[NUM_ACC],
             LABEL: severe_label(rows["grav"]),
-            TARGET: targets[kept],
+            **{name: target[kept] for name, target in of_rows.items()},
             WEIGHT: np.full(len(kept), max(weight, config.min_row_weight), dtype=np.float32),
             ORIGIN: np.full(len(kept), origin, dtype=np.int8),
         }
@@ -108,37 +114,39 @@ def _select_thinned_rows(rows: int, weight: float, config: TrainingConfig, origi
     return np.sort(np.random.default_rng([config.seed, origin]).permutation(rows)[:count])
 
 
-def _soften_labels(real: Columns, config: TrainingConfig) -> NDArray[np.float32]:
-    """Target of every real row, shape (n,): label and soft label, the latter with `soft_label_weight`."""
+def get_target_name(held_out: int) -> str:
+    """Name of the target of the fit that is calibrated on a fold."""
+    return f"{TARGET}_{held_out}"
+
+
+def _soften_labels(real: Columns, config: TrainingConfig) -> dict[str, NDArray[np.float32]]:
+    """Targets of every real row by name, shape (n,): label and soft label, the latter with `soft_label_weight`."""
     label = severe_label(real["grav"]).astype(np.float32)
+    names = [TARGET, *(get_target_name(fold) for fold in range(config.calibration_folds))]
     if not config.soft_label_weight or not len(label):
-        return label
-    excluded = in_validation(real[NUM_ACC], config.validation_share)
-    soft = soft_labels.predict_out_of_fold(
-        real, excluded, soft_labels.select_soft_label_parameters(len(label)), config.seed, config.jobs
+        return dict.fromkeys(names, label)
+    whole, by_fold = soft_labels.predict_out_of_fold(
+        real, soft_labels.select_soft_label_parameters(len(label)), config.seed, config.jobs
     )
     weight = np.float32(config.soft_label_weight)
-    return (1 - weight) * label + weight * soft.astype(np.float32)
+    soft = zip(names, (whole, *by_fold), strict=False)
+    return {name: (1 - weight) * label + weight * values.astype(np.float32) for name, values in soft}
 
 
-def extract_rows(features: pd.DataFrame) -> tuple[TrainingRows, NDArray[np.int64]]:
-    """Training rows of the feature table and their accident numbers, shape (n,)."""
+def extract_rows(features: pd.DataFrame, target: str = TARGET) -> tuple[TrainingRows, NDArray[np.int64]]:
+    """Training rows of the feature table with one of its targets, and their accident numbers, shape (n,)."""
     names = [name for name in features.columns if not str(name).startswith("_")]
     matrix = np.ascontiguousarray(features[names].to_numpy(dtype=np.float32))
-    target, weight = (features[f"_{name}"].to_numpy(np.float32) for name in (TARGET, WEIGHT))
-    return TrainingRows(matrix, target, weight), features[f"_{NUM_ACC}"].to_numpy(np.int64)
+    values, weight = (features[f"_{name}"].to_numpy(np.float32) for name in (target, WEIGHT))
+    return TrainingRows(matrix, values, weight), features[f"_{NUM_ACC}"].to_numpy(np.int64)
 
 
-def select_search_rows(
-    features: pd.DataFrame, config: TrainingConfig
-) -> tuple[TrainingRows, NDArray[np.int64], NDArray[np.bool_]]:
-    """Rows for the parameter search: real rows outside of validation with their recorded label.
+def select_search_rows(features: pd.DataFrame) -> tuple[TrainingRows, NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows for the parameter search: real rows with their recorded label.
 
     Returns the rows, their accident numbers, and which of them have no simulated missing values; each of length n.
     """
-    numbers = features[f"_{NUM_ACC}"].to_numpy(np.int64)
-    kept = (features[f"_{ORIGIN}"] != SYNTHETIC).to_numpy() & ~in_validation(numbers, config.validation_share)
-    chosen = features[kept]
+    chosen = features[(features[f"_{ORIGIN}"] != SYNTHETIC).to_numpy()]
     rows, num_acc = extract_rows(chosen)
     return (
         TrainingRows(rows.x, chosen[f"_{LABEL}"].to_numpy(np.int8), rows.weight),
@@ -149,27 +157,36 @@ def select_search_rows(
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted candidate: bundle files, and margins and labels of the real validation rows, to compare candidates."""
+    """A fitted candidate: bundle files; out-of-fold margins and labels of real rows, to compare candidates; and the
+    learning curve of the last fold's trees on that fold."""
 
     files: dict[str, bytes]
     validation_margin: NDArray[np.float32]
     validation_label: NDArray[np.int8]
+    history: History
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # sums in one order, whatever the number of cores
 def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters, config: TrainingConfig) -> Trained:
-    """Fit, calibrate on real validation rows, refit on all rows, export."""
+    """Fit without each calibration fold, calibrate on the margins of its real rows, refit on all rows, export."""
     spec = learn_spec(training, config.feature_set)
-    rows, num_acc = extract_rows(features)
-    validation = in_validation(num_acc, config.validation_share)
-    first = reduce_for_calibration(parameters) if config.refit else parameters
-    trees = fit(rows.select(~validation), first, config.seed, config.jobs)
-    real = extract_columns(training[in_validation(training[NUM_ACC].to_numpy(), config.validation_share)])
+    real = extract_real_columns(training)
+    real_fold = get_fold(real[NUM_ACC])
+    real = take(real, real_fold < config.calibration_folds)
+    real_fold = get_fold(real[NUM_ACC])
     matrix, label = build_features(real, spec, training_rows=True), severe_label(real["grav"])
-    margin = build_uncalibrated_scorer(trees, spec).margin(matrix)
+    margin = np.empty(len(label), dtype=np.float32)
+    first = reduce_for_calibration(parameters) if config.refit else parameters
+    for held_out in range(config.calibration_folds):
+        rows, num_acc = extract_rows(features, get_target_name(held_out))
+        trees = fit(rows.select(get_fold(num_acc) != held_out), first, config.seed, config.jobs)
+        own = real_fold == held_out
+        margin[own] = build_uncalibrated_scorer(trees, spec).margin(matrix[own])
+    history = compute_learning_curve(trees, first, matrix[own], label[own])
     rule = fit_decision_rule(margin, label, config.miss_cost, config.coverage, config.seed)
+    rule = replace(rule, groups=fit_group_bounds(rule, margin, label, real))
     if config.refit:
-        trees = fit(rows, parameters, config.seed, config.jobs)
+        trees = fit(extract_rows(features)[0], parameters, config.seed, config.jobs)
     files = {
         MODEL_FILE: to_onnx(trees, len(spec.names)),
         FEATURES_FILE: spec.to_json(),
@@ -177,7 +194,7 @@ def train(features: pd.DataFrame, training: pd.DataFrame, parameters: Parameters
         TREES_FILE: trees.to_npz(),
         ADVICE_FILE: learn_advice_table(extract_real_columns(training), spec.columns).to_json(),
     }
-    return Trained(files, margin, label)
+    return Trained(files, margin, label, history)
 
 
 def build_uncalibrated_scorer(trees: Trees, spec: FeatureSpec) -> AccidentScorer:

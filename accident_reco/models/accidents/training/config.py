@@ -18,10 +18,11 @@ class TrainingConfig:
         min_row_weight: rows of a lower weight are subsampled and get this weight: the same total weight in less time.
         max_missing_fraction: each real row is repeated with up to this fraction of its fields missing; 0: never.
         soft_label_weight: weight of the soft label of a real row against its recorded label; 0: recorded labels only.
-        validation_share: share of the training accidents that calibrate and choose.
+        calibration_folds: folds of the training accidents, of four, that calibrate and choose: each is scored by a fit
+            on the other three.
         miss_cost: cost of a missed severe injury in false alarms.
         coverage: coverage of the conformal bounds, per class.
-        refit: whether the final trees are fitted on the validation rows too, after calibration.
+        refit: whether the final trees are fitted on all rows, after calibration; otherwise they are those of one fold.
         seed, jobs: random seed and number of threads.
     """
 
@@ -31,7 +32,7 @@ class TrainingConfig:
     min_row_weight: float = 0.5
     max_missing_fraction: float = 0.8
     soft_label_weight: float = 0.5
-    validation_share: float = 0.1
+    calibration_folds: int = 2
     miss_cost: float = 4.0
     coverage: float = 0.9
     refit: bool = True

@@ -21,7 +21,7 @@ from accident_reco.lifecycle.gate import (
     roc_auc_statistic,
 )
 from accident_reco.lifecycle.holdout import in_holdout
-from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+from accident_reco.models.accidents.scoring.scorer import AccidentScorer, Answer
 from accident_reco.models.accidents.training.metrics import (
     average_precision,
     compute_calibration_bins,
@@ -29,6 +29,18 @@ from accident_reco.models.accidents.training.metrics import (
     evaluate,
     expected_calibration_error,
     roc_auc,
+)
+from accident_reco.models.accidents.training.slice_reports import (
+    ErrorRates,
+    GroupCoverage,
+    ReliabilityCurve,
+    compute_odds_differences,
+    compute_reliability,
+    describe_unknown_age,
+    find_lowest_coverage,
+    is_covered,
+    measure_coverage,
+    measure_error_rates,
 )
 from accident_reco.models.accidents.training.slices import iterate_slices
 from accident_reco.models.accidents.training.training_rows import Columns, extract_columns, mask_fields, severe_label
@@ -77,24 +89,45 @@ class SliceResult:
 
 @dataclass(frozen=True)
 class HoldoutReport:
-    """Evaluation of a version on the holdout; `probability` has shape (n,)."""
+    """Evaluation of a version on the holdout; `probability` has shape (n,).
+
+    Coverage by group, error rates by sex and age, and reliability curves by slice are for the card and the plots.
+    """
 
     metrics: dict[str, float]
     slices: list[SliceResult]
     probability: NDArray[np.float64]
     importances: dict[str, float] = field(default_factory=dict)
+    coverage: list[GroupCoverage] = field(default_factory=list)
+    error_rates: list[ErrorRates] = field(default_factory=list)
+    reliability: list[ReliabilityCurve] = field(default_factory=list)
+    unknown_age: str = ""
 
 
 def evaluate_holdout(
     scorer: AccidentScorer, holdout: Holdout, seed: int, *, with_importances: bool = True
 ) -> HoldoutReport:
     """Score the holdout and compute metrics, slices and, by default, permutation importances."""
-    probability = scorer.probability(holdout.columns)
-    metrics = evaluate(holdout.label, probability, scorer.threshold)
+    answer = scorer.answer(holdout.columns)
+    rows = (holdout.columns, holdout.label, answer.probability)
+    coverage = measure_coverage(scorer.rule, *rows)
+    error_rates = measure_error_rates(*rows, scorer.threshold)
+    metrics = evaluate(holdout.label, answer.probability, scorer.threshold)
     metrics |= evaluate_missing_values(scorer, holdout, seed)
-    metrics |= evaluate_uncertainty(scorer, holdout.label, probability)
+    metrics |= evaluate_uncertainty(scorer, holdout, answer)
+    metrics |= find_lowest_coverage(coverage) | compute_odds_differences(error_rates)
     importances = compute_permutation_importances(scorer, holdout, seed) if with_importances else {}
-    return HoldoutReport(metrics, evaluate_slices(holdout, probability, seed), probability, importances)
+    slices = evaluate_slices(holdout, answer.probability, seed)
+    return HoldoutReport(
+        metrics,
+        slices,
+        answer.probability,
+        importances,
+        coverage,
+        error_rates,
+        compute_reliability(*rows),
+        describe_unknown_age(holdout.columns, holdout.label),
+    )
 
 
 def build_evaluation(report: HoldoutReport, label: NDArray[np.int8]) -> VersionEvaluation:
@@ -130,17 +163,14 @@ def evaluate_missing_values(scorer: AccidentScorer, holdout: Holdout, seed: int)
     return results
 
 
-def evaluate_uncertainty(
-    scorer: AccidentScorer, label: NDArray[np.int8], probability: NDArray[np.float64]
-) -> dict[str, float]:
+def evaluate_uncertainty(scorer: AccidentScorer, holdout: Holdout, answer: Answer) -> dict[str, float]:
     """Share of rows flagged as uncertain, and coverage of the true class, overall and per class."""
-    rule = scorer.rule
-    kept = np.where(label == 1, probability >= rule.uncertain_from, probability <= rule.uncertain_to)
+    kept = is_covered(scorer.rule, holdout.columns, holdout.label, answer.probability)
     return {
-        "uncertain_share": float(scorer.answer_for(probability).uncertain.mean()),
+        "uncertain_share": float(answer.uncertain.mean()),
         "coverage": float(kept.mean()),
-        "coverage_grave": float(kept[label == 1].mean()),
-        "coverage_light": float(kept[label == 0].mean()),
+        "coverage_grave": float(kept[holdout.label == 1].mean()),
+        "coverage_light": float(kept[holdout.label == 0].mean()),
     }
 
 

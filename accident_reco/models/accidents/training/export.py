@@ -23,8 +23,13 @@ _BRANCH_LEQ: Final = 0
 _SUM: Final = 1
 
 
-def to_onnx(trees: Trees, n_features: int) -> bytes:
-    """The ONNX model file; the same bytes for the same trees."""
+def to_onnx(trees: Trees, n_features: int, group: NDArray[np.integer] | None = None) -> bytes:
+    """The ONNX model file; the same bytes for the same trees.
+
+    Args:
+        group: group of each tree, shape (trees,), that of the first tree 0: the output is then the margin of each
+            group alone, (n, groups).
+    """
     import onnx
     from onnx import TensorProto, helper
 
@@ -40,12 +45,16 @@ def to_onnx(trees: Trees, n_features: int) -> bytes:
     values = trees.value.astype(np.float64)
     if trees.base[0]:
         values[_find_leaves_of_first_tree(trees)] += trees.base[0]
+    groups = np.zeros(len(trees.roots), dtype=np.int64) if group is None else group
+    # A binary tree has one leaf more than nodes.
+    leaves_of_tree = np.diff(np.append(trees.roots, len(trees.feature))) + 1
+    targets = int(groups.max()) + 1
     node = helper.make_node(
         "TreeEnsemble",
         [INPUT],
         [OUTPUT],
         domain="ai.onnx.ml",
-        n_targets=1,
+        n_targets=targets,
         aggregate_function=_SUM,
         post_transform=0,
         tree_roots=trees.roots.tolist(),
@@ -59,14 +68,14 @@ def to_onnx(trees: Trees, n_features: int) -> bytes:
         nodes_falsenodeids=high,
         nodes_falseleafs=high_is_leaf,
         nodes_missing_value_tracks_true=trees.missing_low.astype(int).tolist(),
-        leaf_targetids=[0] * len(values),
+        leaf_targetids=np.repeat(groups, leaves_of_tree).tolist(),
         leaf_weights=tensor("weights", values.astype(np.float32)),
     )
     graph = helper.make_graph(
         [node],
         "accident_severity",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", n_features])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", targets])],
     )
     model = helper.make_model(
         graph,
@@ -83,6 +92,19 @@ def compute_margins(trees: Trees, x: NDArray[np.float32]) -> NDArray[np.float64]
 
     session = open_session(to_onnx(trees, x.shape[1]))
     return session.run(None, {INPUT: np.ascontiguousarray(x)})[0].reshape(-1).astype(np.float64)
+
+
+def compute_staged_margins(trees: Trees, x: NDArray[np.float32], group: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Margin of every row after each group of trees, shape (n, groups), in one pass over the trees.
+
+    Args:
+        group: group of each tree, shape (trees,), that of the first tree 0.
+    """
+    from accident_reco.models.accidents.scoring.scorer import open_session
+
+    session = open_session(to_onnx(trees, x.shape[1], group))
+    margins: NDArray[np.float64] = session.run(None, {INPUT: np.ascontiguousarray(x)})[0].astype(np.float64)
+    return margins.cumsum(axis=1)
 
 
 def _find_leaves_of_first_tree(trees: Trees) -> NDArray[np.int64]:

@@ -49,11 +49,11 @@ class BoostingParameters:
     Those draw their thresholds at random, so they use more features per tree and a higher learning rate.
     """
 
-    rounds: int = 350
-    leaves: int = 63
-    rate: float = 0.07
+    rounds: int = 500
+    leaves: int = 45
+    rate: float = 0.05
     leaf: int = 40
-    features: float = 0.4
+    features: float = 0.3
     rows: float = 0.8
     l2: float = 5.0
     members: int = 2

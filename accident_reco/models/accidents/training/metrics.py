@@ -39,10 +39,17 @@ def compute_calibration_bins(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE
     )
 
 
-def expected_calibration_error(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
+def expected_calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE_BINS) -> float:
     """Mean absolute difference of probability and observed rate over equally filled bins, weighted by rows."""
-    mean, rate, rows = compute_calibration_bins(y, p)
+    mean, rate, rows = compute_calibration_bins(y, p, bins)
     return float((np.abs(mean - rate) * rows).sum() / rows.sum())
+
+
+def expected_calibration_error_equal_width(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = ECE_BINS) -> float:
+    """The same over bins of equal width between 0 and 1 (Guo et al. 2017)."""
+    labels, probabilities = np.asarray(y, dtype=float), np.asarray(p, dtype=float)
+    place = np.minimum((probabilities * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(place, probabilities - labels)).sum() / len(labels))
 
 
 def log_loss(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -77,6 +84,8 @@ def evaluate(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, 
         "accuracy": (counts["tp"] + counts["tn"]) / rows,
         "majority_accuracy": max(prevalence, 1 - prevalence),
         "accuracy_at_half": float(((probabilities >= 0.5) == (labels == 1)).mean()),
+        "ece_10_quantiles": expected_calibration_error(labels, probabilities, 10),
+        "ece_15_widths": expected_calibration_error_equal_width(labels, probabilities),
         "log_loss": log_loss(labels, probabilities),
         "recall": counts["tp"] / max(counts["tp"] + counts["fn"], 1),
         "precision": counts["tp"] / max(counts["tp"] + counts["fp"], 1),

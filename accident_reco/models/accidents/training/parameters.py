@@ -37,7 +37,7 @@ def select_parameters(
     """
     chosen = tuned or {}
     trees = settings.accidents_forest_trees or min(max(rows // 500, 30), ForestParameters.trees)
-    rounds = settings.accidents_boosting_rounds or min(max(rows // 150, 60), BoostingParameters.rounds)
+    rounds = settings.accidents_boosting_rounds or min(max(rows // 100, 60), BoostingParameters.rounds)
     return {
         "forest": ForestParameters(**{**chosen.get("forest", {}), "trees": trees}),
         "boosting": BoostingParameters(
@@ -68,7 +68,7 @@ def read_tuned_parameters(
 def tune_candidates(features: pd.DataFrame, data_source: str, settings: AccidentSettings) -> dict[str, Any]:
     """Search the parameters of both candidates on the feature table; the document for `read_tuned_parameters`."""
     config = TrainingConfig.from_settings(settings)
-    rows, num_acc, complete = select_search_rows(features, config)
+    rows, num_acc, complete = select_search_rows(features)
     real_rows = int(np.count_nonzero(features["_origin"] == REAL))
     document: dict[str, Any] = {
         "data_source": data_source,

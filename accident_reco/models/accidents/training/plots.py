@@ -23,12 +23,16 @@ MAX_CURVE_POINTS = 400
 
 
 def plot_evaluation(label: NDArray[np.int8], result: HoldoutReport) -> dict[str, bytes]:
-    """File name → PNG: ROC and precision-recall curves, calibration, confusion matrix, slices, importances."""
+    """File name → PNG: ROC and precision-recall curves, calibration, confusion matrix, slices, importances.
+
+    Calibration is drawn overall and by slice.
+    """
     pictures = {
         "curves.png": _plot_curves(label, result.probability),
         "calibration.png": _plot_calibration(label, result.probability),
         "confusion.png": _plot_confusion(label, result),
         "slices.png": _plot_slices(result),
+        "reliability.png": _plot_reliability(result),
     }
     if result.importances:
         pictures["importances.png"] = _plot_bars(result.importances, "Loss of ROC AUC when shuffled")
@@ -117,6 +121,21 @@ def _plot_slices(result: HoldoutReport) -> bytes:
     axes.axvline(result.metrics["roc_auc"], color=SOFT, linestyle="--")
     axes.set_yticks(np.arange(len(rows)), [f"{row.dimension}: {row.part} ({row.rows:,})" for row in rows], fontsize=7)
     axes.set_title("ROC AUC by slice, 95 % interval")
+    return _to_png(figure)
+
+
+def _plot_reliability(result: HoldoutReport, columns: int = 5) -> bytes:
+    """Reliability curves by slice on one page, each with its expected calibration error."""
+    curves = result.reliability
+    lines = -(-len(curves) // columns)
+    figure = _create_figure(2.3 * columns, 2.3 * lines)
+    for axes, curve in zip(figure.subplots(lines, columns, squeeze=False).flat, curves, strict=False):
+        axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--")
+        axes.plot(curve.mean, curve.rate, "o-", color=INK, markersize=3)
+        axes.set_title(f"{curve.name}\n{int(curve.rows.sum()):,}, ECE {curve.error:.3f}", fontsize=8)
+        axes.tick_params(labelsize=6)
+    for axes in figure.axes[len(curves) :]:
+        axes.set_axis_off()
     return _to_png(figure)
 
 

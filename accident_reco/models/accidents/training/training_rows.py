@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accident_reco.lifecycle.holdout import in_holdout
+from accident_reco.lifecycle.holdout import hash_keys
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.features.builder import FeatureSpec
 
 Columns = dict[str, NDArray[Any]]
 
-# Salt of the validation share of the training accidents; the frozen holdout has its own.
-VALIDATION_SALT: Final = 0x7A11_DA7E
+FOLDS: Final = 4
+# Salt of the folds of the training accidents; the frozen holdout has its own.
+_FOLD_SALT: Final = 0x7A11_DA7E
 
 
 def extract_columns(frame: pd.DataFrame) -> Columns:
@@ -34,9 +35,9 @@ def severe_label(grav: NDArray[np.integer]) -> NDArray[np.int8]:
     return is_severe(grav).astype(np.int8)
 
 
-def in_validation(num_acc: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Whether each accident is a validation accident (calibration, choices), shape (n,); none is in the holdout."""
-    return in_holdout(num_acc, share=share, salt=VALIDATION_SALT) & ~in_holdout(num_acc)
+def get_fold(num_acc: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fold of the accident of every row, 0 … `FOLDS` - 1, shape (n,), by the hash of its number."""
+    return (hash_keys(num_acc, _FOLD_SALT) % np.uint64(FOLDS)).astype(np.int64)
 
 
 def get_missing_value(values: NDArray[Any]) -> Any:

@@ -76,6 +76,7 @@ class MovieTraining(ModelTraining):
 
     def evaluate(self, candidates: Mapping[str, Bundle], frames: Frames, platform: Platform) -> Evaluated:
         from accident_reco.models.movies.training import candidate_training, loading
+        from accident_reco.models.movies.training.audience import tabulate_audience
         from accident_reco.models.movies.training.choice import ChoiceRule
 
         settings = platform.settings.of(MovieSettings)
@@ -96,6 +97,7 @@ class MovieTraining(ModelTraining):
             metrics={
                 f"{kind}_{name}": value for kind, one in candidates.items() for name, value in one.metrics.items()
             },
+            tables={"audience": tabulate_audience(bundle.metrics)},
             metadata={"ranking_head": choice.ranking, "stars_head": choice.stars},
             artifacts={
                 CARD_FILE: bundle.files[CARD_FILE],

@@ -48,6 +48,7 @@ class Fit:
         predict: (user id, movie id) → unclipped stars by the library itself, for parity checks; None: none to compare.
         pruning_loss: NDCG@10 that served weights lose to the fitted ones, on the inner split; None: none was pruned.
         folds: RMSE and MAE of each fold of the cross-validation, where the fit makes these folds itself.
+        history: metric → its value in each epoch, or of each trial of hyperparameters, for the tracker.
     """
 
     arrays: dict[str, np.ndarray]
@@ -55,6 +56,7 @@ class Fit:
     predict: Callable[[int, int], float] | None = None
     pruning_loss: float | None = None
     folds: Sequence[dict[str, float]] | None = None
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from accident_reco.models.movies.candidates import baseline
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
-from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
+from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import (
     INPUTS,
     MAX_PRUNING_LOSS,
@@ -68,6 +68,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     from accident_reco.models.movies.candidates.biases import fit_biases
 
     own = options.of(EaseOptions)
+    trials: list[float] = []
     # One order of sums on any number of cores: the same rows give the same weights.
     with threadpool_limits(1, "blas"):
         chosen, keep, loss = start_options(own), own.kept_weights[0], None
@@ -75,8 +76,10 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
             split = split_rows(data)
             chosen = choose_options(split, own)
             keep, loss = choose_kept(split, chosen, own, 0.0)
+            trials = split.trials
         weights = fit_weights(data, chosen, own.dense_movies, keep)
-    return Fit({**fit_biases(data), **pack_weights(weights)}, describe(chosen), pruning_loss=loss)
+    arrays = {**fit_biases(data), **pack_weights(weights)}
+    return Fit(arrays, describe(chosen), pruning_loss=loss, history={TRIALS: trials})
 
 
 def choose_kept(

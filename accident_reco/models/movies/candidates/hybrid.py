@@ -16,7 +16,7 @@ from accident_reco.models.movies.candidates import als, baseline, ease, slim
 from accident_reco.models.movies.candidates.als import AlsOptions, AlsScorer
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
 from accident_reco.models.movies.candidates.ease import EaseChoice, EaseOptions
-from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
+from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import ItemWeightScorer, pack_weights
 from accident_reco.models.movies.candidates.parts import PartsState, pack_parts, select_part, spread_parts
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, UserState
@@ -120,8 +120,13 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     from accident_reco.models.movies.candidates.biases import fit_biases
 
     of_ease = options.of(EaseOptions)
+    trials: list[float] = []
     with threadpool_limits(1, "blas"):
-        chosen = choose_parts(split_rows(data), data, options) if options.tune else start_parts(options)
+        if options.tune:
+            split = split_rows(data)
+            chosen, trials = choose_parts(split, data, options), split.trials
+        else:
+            chosen = start_parts(options)
         weights = ease.fit_weights(data, chosen.ease, of_ease.dense_movies, chosen.keep)
         weights = weights + chosen.slim_weight * slim.fit_weights(data, chosen.slim)
         by_items = Fit(pack_weights(weights), ease.describe(chosen.ease))
@@ -139,7 +144,8 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         "slim_weight": chosen.slim_weight,
         "als_weight": chosen.als_weight,
     }
-    return Fit({**biases, **arrays}, used, pruning_loss=chosen.loss)
+    history = {TRIALS: trials, **{f"als_{name}": values for name, values in by_factors.history.items()}}
+    return Fit({**biases, **arrays}, used, pruning_loss=chosen.loss, history=history)
 
 
 def start_parts(options: FitOptions) -> HybridChoice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ MAX_USERS: Final = 2_000
 MAX_SCORES: Final = 30_000_000
 """Scores of these users over all movies, which bounds memory: fewer users where movies are many."""
 TOP: Final = 10
+TRIALS: Final = "trial_ndcg_at_10"
+"""Name of the trials' metric in the history of a fit."""
 LIKED: Final = 4.0
 
 OptionsT = TypeVar("OptionsT")
@@ -34,16 +36,19 @@ class InnerSplit:
         known: rows to fit on, with the positions of all training rows.
         users: positions of the users whose lists are compared, shape (n,).
         seen: their known movies, liked: their held-out movies of 4 stars or more; CSR (n, movies).
+        trials: what `measure` returned so far, in order.
     """
 
     known: IndexedRatings
     users: np.ndarray
     seen: Any
     liked: Any
+    trials: list[float] = field(default_factory=list)
 
     def measure(self, score: np.ndarray) -> float:
-        """Mean NDCG@10 of the users by their scores, shape (n, movies); 0 without users."""
-        return float(self.measure_users(score).mean()) if len(self.users) else 0.0
+        """Mean NDCG@10 of the users by their scores, shape (n, movies); 0 without users. Recorded as a trial."""
+        self.trials.append(float(self.measure_users(score).mean()) if len(self.users) else 0.0)
+        return self.trials[-1]
 
     def measure_users(self, score: np.ndarray) -> np.ndarray:
         """NDCG@10 of each user, with binary gain, as `training.metrics` defines it; shape (n,)."""

@@ -14,7 +14,7 @@ import numpy as np
 from accident_reco.models.movies.candidates import baseline
 from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
 from accident_reco.models.movies.candidates.ease import build_inputs, select_dense
-from accident_reco.models.movies.candidates.inner_split import InnerSplit, choose_best, split_rows
+from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import (
     INPUTS,
     ItemWeightScorer,
@@ -59,9 +59,11 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     from accident_reco.models.movies.candidates.biases import fit_biases
 
     own = options.of(SlimOptions)
+    trials: list[float] = []
     with threadpool_limits(1, "blas"):
         if options.tune:
-            own = choose_options(split_rows(data), own)
+            split = split_rows(data)
+            own, trials = choose_options(split, own), split.trials
         weights = fit_weights(data, own)
     used = {
         "input": float(INPUTS.index(own.input)),
@@ -70,7 +72,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         "l2": own.penalties[0][1],
         "neighbours": float(own.neighbours),
     }
-    return Fit({**fit_biases(data), **pack_weights(weights)}, used)
+    return Fit({**fit_biases(data), **pack_weights(weights)}, used, history={TRIALS: trials})
 
 
 def choose_options(split: InnerSplit, own: SlimOptions) -> SlimOptions:

@@ -11,9 +11,11 @@ from accident_reco.contract import ColumnText, ModelServing, NewData, Platform
 from accident_reco.models.movies import monitoring
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fastapi import APIRouter
 
-    from accident_reco.drift.window import Windows
+    from accident_reco.drift.window import Labelled, Windows
     from accident_reco.lifecycle.bundle import Manifest
     from accident_reco.lifecycle.reference import ReferenceProfile
     from accident_reco.models.movies.scoring.recommender import Recommender
@@ -66,6 +68,11 @@ class MovieServing(ModelServing):
             "movie": ColumnText("Movie"),
             "whole_star": ColumnText("Whole stars", {0: "half stars", 1: "whole stars"}),
         }
+
+    def paired_predictions(
+        self, platform: Platform, manifests: Sequence[Manifest], since: datetime
+    ) -> tuple[Labelled, Labelled]:
+        return monitoring.pair_predictions(platform, manifests, since)
 
     def new_data(self, platform: Platform, manifest: Manifest) -> NewData | str:
         return monitoring.find_new_ratings(platform, manifest)

@@ -21,6 +21,7 @@ from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
+from serving.predict.rollout.work import Outcome, Work
 
 if TYPE_CHECKING:
     from accident_reco.models.movies.data.history import History
@@ -45,12 +46,16 @@ def router(context: Context) -> APIRouter:
 
     async def respond(
         champion: Champion[Any], requests: Sequence[MoviesRequest], request: Request
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[dict[str, str], list[dict[str, Any]]]:
         started = time.perf_counter()
+        work = Work(lambda version: _build_answers(context, version, requests), _list_outcomes)
+        user = requests[0].user_id if len(requests) == 1 else None
         # In a thread: the warehouse may be remote, and numpy releases the interpreter's lock.
-        answers = await asyncio.to_thread(_build_answers, context, champion, requests)
-        context.record(champion, request, "json", time.perf_counter() - started, **_build_log(requests, answers))
-        return answers
+        served = await asyncio.to_thread(context.serve, champion, request, work, user)
+        logged = _build_log(requests, served.result)
+        context.record(served.version, request, "json", time.perf_counter() - started, **logged)
+        context.compare(served, request, work, logged["ids"], logged["inputs"])
+        return describe_champion(served.version), served.result
 
     @routes.post(
         "/predict/movies",
@@ -63,7 +68,8 @@ def router(context: Context) -> APIRouter:
     )
     async def predict_movies(body: MoviesRequest, request: Request) -> Response:
         champion = context.champion(MODEL)
-        return json_response({**describe_champion(champion), **(await respond(champion, [body], request))[0]})
+        served, answers = await respond(champion, [body], request)
+        return json_response({**served, **answers[0]})
 
     @routes.post(
         "/predict/movies/batch",
@@ -72,9 +78,7 @@ def router(context: Context) -> APIRouter:
         responses=responses(503),
     )
     async def predict_movies_batch(body: BatchRequest, request: Request) -> Response:
-        champion = context.champion(MODEL)
-        served = describe_champion(champion)
-        answers = await respond(champion, body.requests, request)
+        served, answers = await respond(context.champion(MODEL), body.requests, request)
         return json_response({**served, "answers": [{**served, **answer} for answer in answers]})
 
     @routes.get(
@@ -129,6 +133,10 @@ def _build_answers(
             }
         )
     return answers
+
+
+def _list_outcomes(answers: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    return [Outcome(None, [movie["movie_id"] for movie in answer["movies"]]) for answer in answers]
 
 
 def _read_histories(context: Context, champion: Champion[Any], users: list[int]) -> dict[int, History]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -78,3 +78,19 @@ def build_evaluation(metrics: Mapping[str, float]) -> VersionEvaluation:
             if f"{name}_{part.key}" in metrics
         ],
     )
+
+
+def tabulate_audience(metrics: Mapping[str, float]) -> dict[str, list[Any]]:
+    """One row for all users and one per slice: their number, and NDCG@10 of the version beside popularity, on the
+    holdout and on the newest ratings; None where it was not measured.
+    """
+    ends = {"all": "", **{part.name: f"_{part.key}" for part in SLICES}}
+    return {
+        "users": list(ends),
+        "number": [metrics.get(f"users{end}") for end in ends.values()],
+        **{
+            f"{prefix}{head}ndcg_at_10": [metrics.get(f"{prefix}{head}ndcg_at_10{end}") for end in ends.values()]
+            for prefix in ("", "temporal_")
+            for head in ("", POPULARITY)
+        },
+    }

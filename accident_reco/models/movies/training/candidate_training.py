@@ -13,6 +13,7 @@ import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.evaluation import EVALUATION_FILE
+from accident_reco.lifecycle.training_history import number_steps
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
 from accident_reco.models.movies.candidates.heads import compose_arrays
@@ -99,7 +100,12 @@ def train_candidate(
         **{f"fold_{number}_{name}": value for number, fold in enumerate(folds, 1) for name, value in fold.items()},
     }
     files = {FILE: write_arrays(arrays)}
-    bundle = Bundle(MODEL, files, build_signature(model, rows, options), drop_missing(values), lineage)
+    signature = build_signature(model, rows, options)
+    history = {
+        **{name: number_steps(steps) for name, steps in model.fit.history.items() if steps},
+        **{f"fold_{name}": number_steps(fold[name] for fold in folds) for name in folds[0]},
+    }
+    bundle = Bundle(MODEL, files, signature, drop_missing(values), lineage, history=history)
     return TrainedCandidate(
         bundle,
         folds,

@@ -107,6 +107,31 @@ def test_run_is_logged_evaluated_and_registered(tmp_path, monkeypatch):
     assert not (tmp_path / "mlruns").exists()
 
 
+def test_histories_and_tables_are_logged_once(tmp_path, monkeypatch):
+    """Metrics by step, more than one request takes, from the start of the training; tables as MLflow's own. An attempt
+    that is repeated adds nothing."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    experiment = prepare_experiment(uri, "accidents", tmp_path / "mlartifacts")
+    points = [(step, step / 1000, 1_700_000_000_000 + step) for step in range(1, 1201)]
+    table = {"part": ["night", "day"], "rows": [3, float("nan")]}
+    run = replace(_run("v"), history={"boosting/roc_auc": points}, tables={"slices": table})
+    run_id = log_alone(uri, run)
+    assert log_alone(uri, run) == run_id
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    logged = client.get_metric_history(run_id, "boosting/roc_auc")
+    assert sorted((one.step, one.value, one.timestamp) for one in logged) == points
+    assert len(client.get_metric_history(run_id, "roc_auc")) == 1
+    assert client.get_run(run_id).info.start_time == points[0][2]
+    shown = client.load_table(experiment, "tables/slices.json", [run_id])
+    assert shown["part"].tolist() == ["night", "day"]
+    assert shown["rows"].isna().tolist() == [False, True]
+    # The registry describes the model by the card of its champion; the pages show the experiment's charts.
+    move_aliases(uri, "accidents", "v", None)
+    assert client.get_registered_model("accidents").description == "# card"
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_training_continues_without_a_tracker_and_is_sent_later(tmp_path, monkeypatch):
     """An unreachable server causes a warning; run and decision are spooled, then logged as one run."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

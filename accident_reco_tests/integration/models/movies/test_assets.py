@@ -61,12 +61,19 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
 
     # MLflow gets every fold of every candidate, and the ranking metrics of each.
     spooled = Path(world.platform.home) / "spool" / "mlflow" / f"movies-{candidate['version']}" / "run.json"
-    metrics = json.loads(spooled.read_text())["metrics"]
+    document = json.loads(spooled.read_text())
+    metrics = document["metrics"]
     folds = {f"{kind}_fold_{n}_{error}" for kind in CANDIDATES for n in (1, 2, 3) for error in ("rmse", "mae")}
     ranking = {
         f"{kind}_{name}" for kind in CANDIDATES for name in ("ndcg_at_10", "recall_at_10", "coverage", "novelty")
     }
     assert folds | ranking <= set(metrics)
+    by_step = {name: [value for _, value, _ in points] for name, points in document["history"].items()}
+    for kind in CANDIDATES:
+        assert by_step[f"{kind}/fold_mae"] == [metrics[f"{kind}_fold_{n}_mae"] for n in (1, 2, 3)]
+        assert min(by_step[f"system/{kind}/process_memory_megabytes"]) > 0
+    assert document["tables"]["candidates"]["candidate"] == list(CANDIDATES)
+    assert document["tables"]["audience"]["ndcg_at_10"][0] == metrics["ndcg_at_10"]
 
     champion = world.platform.models.champion("movies")
     assert champion is not None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from accident_reco.drift.performance import live_performance
-from accident_reco.drift.window import Windows
+from accident_reco.drift.window import Labelled, Windows
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.lifecycle.reference import ReferenceProfile, read_reference
@@ -25,7 +25,7 @@ from accident_reco.models.movies.data.ratings import RatingScale
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions
 from accident_reco.models.movies.model import MODEL
-from accident_reco.models.movies.monitoring import build_windows
+from accident_reco.models.movies.monitoring import build_windows, predict_same_ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import loading, reference_profile
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows, train_candidate
@@ -214,3 +214,25 @@ def test_new_ratings_are_a_window(world: World) -> None:
     assert windows.previous.rows == 460  # and those that were there before
     assert windows.current.since is not None
     assert len(np.unique(windows.current.groups)) == 600
+
+
+def test_two_versions_are_compared_on_the_same_ratings(world: World) -> None:
+    """Real ratings that neither was trained on, in the same order for both."""
+    user = next(iter(world.known))
+    first, second, third = world.unrated(user, 3)
+    now = int(time.time() * 1000)
+    receive(world.warehouse, [(user, first, 4.0), (user, second, 2.0)], now - 60_000)
+    receive(world.warehouse, [(user, third, 3.0)], now - 1_000, simulated=True)
+    received = queries.read_received_ratings(world.warehouse, now - 120_000, now, 100)
+
+    def compare(read_until: int) -> list[Labelled]:
+        later = replace(world.manifest, lineage={**world.manifest.lineage, "ratings_received_until": read_until})
+        versions = [(world.manifest, world.files), (later, world.files)]
+        return predict_same_ratings(world.warehouse, versions, received)
+
+    champion, challenger = compare(now - 90_000)
+    assert champion.groups.tolist() == challenger.groups.tolist() == [user, user]
+    assert sorted(champion.truth) == [2.0, 4.0]
+    assert champion.truth.tolist() == challenger.truth.tolist()
+    assert np.isfinite(champion.score).all()
+    assert compare(now) == []

@@ -184,6 +184,9 @@ def test_a_hybrid_ranks_movies_without_weights_by_factors(sample_rows: TrainingR
     fitted = hybrid.fit(IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, fit)
     assert len(np.unique(fitted.arrays["items:weight_movie"])) <= 20
     assert fitted.pruning_loss == pytest.approx(0.0, abs=1e-6)
+    # Each part, then the two weights of their sum, then the number of weights: every trial of them is recorded.
+    assert len(fitted.history["trial_ndcg_at_10"]) > 5
+    assert max(fitted.history["trial_ndcg_at_10"]) > 0
     untuned = hybrid.fit(
         IndexedRatings.from_ratings(sample_rows.train), sample_rows.scale, FitOptions(1, 1, False, fit.hyperparameters)
     )

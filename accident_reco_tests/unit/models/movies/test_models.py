@@ -140,6 +140,9 @@ def test_a_sample_is_learnable_and_training_repeats_itself(sample_rows: Training
         "als", sample_rows, options, {"data_source": "sample", "other": 1}
     ).bundle
     assert again.version == candidates["als"].version
+    als = {name: [value for _, value, _ in points] for name, points in candidates["als"].history.items()}
+    assert als["loss"] == sorted(als["loss"], reverse=True)
+    assert als["fold_rmse"] == [candidates["als"].metrics[f"fold_{number}_rmse"] for number in (1, 2, 3)]
     chosen, choice = candidate_training.complete_best(candidates, ChoiceRule(), sample_rows, options)
     assert choice.ranking in {"als", "ease", "slim", "hybrid"}
     assert choice.stars in {"svd", "knn", "baseline", "stack"}

@@ -19,12 +19,17 @@ from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import artefact_checks, assembly, candidate
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.evaluation import Holdout, compare
-from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters
+from accident_reco.models.accidents.training.export import compute_staged_margins
+from accident_reco.models.accidents.training.fitting import BoostingParameters, ForestParameters, fit
+from accident_reco.models.accidents.training.learning_curve import compute_learning_curve
+from accident_reco.models.accidents.training.metrics import roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
 from accident_reco.models.accidents.training.slices import compute_months
+from accident_reco.models.accidents.training.tables import tabulate_evaluation
 from accident_reco.models.accidents.training.training_rows import (
+    FOLDS,
     extract_columns,
-    in_validation,
+    get_fold,
     mask_fields,
     mask_rows,
     severe_label,
@@ -73,6 +78,49 @@ def assembled(forest, boosting, training, victims, tmp_path_factory) -> assembly
     return assembly.assemble(chosen, candidates, training, victims, "sample", settings)
 
 
+def test_learning_curves_end_at_the_validation_metrics(forest, boosting, table, training):
+    """By round and by tree of the last fold's fit, in one pass; a point in between is that of the trees so far."""
+    fold = get_fold(candidate.extract_real_columns(training)[candidate.NUM_ACC])
+    last = fold[fold < CONFIG.calibration_folds] == CONFIG.calibration_folds - 1
+    for trained, steps in ((forest, 12), (boosting, 40)):
+        curve = {name: [point[:2] for point in points] for name, points in trained.history.items()}
+        assert [step for step, _ in curve["roc_auc"]] == list(range(1, steps + 1))
+        final = roc_auc(trained.validation_label[last], trained.validation_margin[last])
+        assert curve["roc_auc"][-1][1] == pytest.approx(final, abs=1e-4)
+        assert curve["log_loss"][-1][1] < curve["log_loss"][0][1]
+    rows, numbers = candidate.extract_rows(table)
+    trees = fit(rows.select(get_fold(numbers) != 0), BOOSTING, CONFIG.seed, 1)
+    x = rows.x[:300]
+    group = np.tile(np.arange(BOOSTING.rounds), 2)
+    staged = compute_staged_margins(trees, x, group)
+    early = replace(trees, roots=trees.roots[group < 7])
+    np.testing.assert_allclose(staged[:, 6], early.margin(x), atol=1e-4)
+
+
+def test_a_member_that_ended_early_has_no_curve(table):
+    """Which trees belong to which member is then unknown; a validation of one class has no curve either."""
+    rows, _ = candidate.extract_rows(table)
+    label = (rows.y[:50] > 0.5).astype(np.int8)
+    one = BoostingParameters(rounds=3, members=1)
+    trees = fit(rows.select(np.arange(len(rows.y)) < 500), one, 1, 1)
+    assert len(compute_learning_curve(trees, one, rows.x[:50], label)["roc_auc"]) == 3
+    assert compute_learning_curve(trees, replace(one, members=2), rows.x[:50], label) == {}
+    assert compute_learning_curve(trees, one, rows.x[:50], label * 0) == {}
+
+
+def test_tables_state_what_the_pictures_show(assembled):
+    """Plain values whose sums are those of the holdout."""
+    tables = tabulate_evaluation(assembled.holdout.label, assembled.report)
+    rows = len(assembled.holdout.label)
+    assert sum(tables["confusion"]["rows"]) == sum(tables["calibration"]["rows"]) == rows
+    accuracy = (tables["confusion"]["rows"][0] + tables["confusion"]["rows"][3]) / rows
+    assert accuracy == pytest.approx(assembled.bundle.metrics["accuracy"])
+    assert len(tables["slices"]["part"]) == len(assembled.report.slices)
+    assert {len(values) for values in tables["slices"].values()} == {len(assembled.report.slices)}
+    assert tables["importances"]["column"][0] == next(iter(assembled.report.importances))
+    assert json.loads(json.dumps(tables)) == tables
+
+
 def _bundle(name: str, trained: candidate.Trained) -> Bundle:
     signature = {**candidate.build_signature(trained.files), "algorithm": name}
     return Bundle(
@@ -102,13 +150,14 @@ def test_accident_held_out_under_another_number_is_found_in_training(training):
     )
 
 
-def test_validation_is_never_part_of_the_holdout(victims):
-    """Calibration rows are training accidents; the rows of an accident are all in validation or none is."""
+def test_folds_keep_accidents_whole_and_are_independent_of_the_holdout(victims):
+    """Calibration rows are out-of-fold: the rows of an accident share a fold, which does not depend on the holdout."""
     numbers = victims["Num_Acc"].to_numpy()
-    chosen = in_validation(numbers, 0.3)
-    assert 0.1 < chosen.mean() < 0.4
-    assert not (chosen & in_holdout(numbers)).any()
-    assert set(numbers[chosen]).isdisjoint(numbers[~chosen])
+    fold, held_out = get_fold(numbers), in_holdout(numbers)
+    assert set(fold) == set(range(FOLDS))
+    assert victims.assign(fold=fold).groupby("Num_Acc")["fold"].nunique().max() == 1
+    for one in range(FOLDS):
+        assert held_out[fold == one].mean() == pytest.approx(held_out.mean(), abs=0.08)
 
 
 def test_feature_table_has_rows_with_and_without_missing_values(table, training):

@@ -106,13 +106,12 @@ def test_next_training_uses_tuned_parameters(table, tmp_path):
     assert "feature_set call, this is full" in parameters.read_tuned_parameters(store, "accidents", "sample", "full")[1]
 
 
-def test_search_uses_neither_validation_nor_synthetic_rows_nor_soft_labels(table):
+def test_search_uses_neither_synthetic_rows_nor_soft_labels(table):
     """Labels as recorded; rows with simulated missing values are trained on but not scored."""
-    rows, num_acc, complete = candidate.select_search_rows(table, TrainingConfig())
+    rows, num_acc, complete = candidate.select_search_rows(table)
     assert set(np.unique(rows.y)) == {0, 1}
     assert (num_acc > 0).all()
-    assert not candidate.in_validation(num_acc, 0.1).any()
-    real = ((table["_origin"] == candidate.REAL) & ~candidate.in_validation(table["_Num_Acc"].to_numpy(), 0.1)).sum()
+    real = (table["_origin"] == candidate.REAL).sum()
     assert complete.sum() == real < len(complete) < 2 * real
 
 
@@ -127,3 +126,11 @@ def test_document_outside_of_the_space_is_rejected():
     assert artefact_checks.check_tuned_parameters(outside) == "not in the declared space: forest.leaf"
     worse = {**good, "boosting": {**good["boosting"], "gain": -0.001}}
     assert artefact_checks.check_tuned_parameters(worse) == "worse than the parameters in use before: boosting"
+
+
+def test_folds_keep_accidents_whole():
+    """Otherwise a model would be trained on the other users of an accident, whose severities are related."""
+    numbers = np.repeat(np.arange(200), 3)
+    fold = tuning.assign_folds(numbers, 4, 1)
+    assert set(fold) == {0, 1, 2, 3}
+    assert (fold.reshape(-1, 3) == fold.reshape(-1, 3)[:, :1]).all()

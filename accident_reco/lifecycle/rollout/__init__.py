@@ -1,0 +1,1 @@
+"""Rollouts: a version that passed the gate proves itself on live traffic before it becomes champion."""

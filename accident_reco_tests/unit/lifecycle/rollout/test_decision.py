@@ -1,0 +1,196 @@
+"""Decisions on a rollout: a table of cases, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from accident_reco.lifecycle.rollout.decision import (
+    Calls,
+    Evidence,
+    Labels,
+    RolloutPolicy,
+    decide,
+    paired_labels,
+    read_policy,
+    violation,
+)
+from accident_reco.lifecycle.rollout.evidence import summarize_calls
+from accident_reco.lifecycle.rollout.sequential import Bounds
+from accident_reco.lifecycle.rollout.state import Rollout
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = RolloutPolicy(step_seconds=600, step_calls=100, max_labels=1000)
+CANARY = Rollout(
+    model="accidents",
+    champion="a" * 16,
+    challenger="b" * 16,
+    manifest_sha256="",
+    mode="canary",
+    share=0.01,
+    steps=(0.01, 0.1, 0.5),
+    since=START.isoformat(),
+    step_since=START.isoformat(),
+    ends=(START + timedelta(days=1)).isoformat(),
+    rule=POLICY.document(),
+    run_id="run",
+)
+SHADOW = replace(CANARY, mode="shadow", share=0.0, steps=())
+LAST = replace(CANARY, share=0.5)
+NO_LABELS = Labels(Bounds(0, 0.0, -np.inf, np.inf), Bounds(0, 0.0, -np.inf, np.inf), 0.0)
+UNDECIDED = Labels(Bounds(500, 0.001, -0.002, 0.004), Bounds(500, -0.001, -0.004, 0.002), 0.1)
+WORSE = replace(UNDECIDED, difference=Bounds(500, 0.02, 0.001, 0.04))
+NO_WORSE = replace(UNDECIDED, excess=Bounds(500, -0.01, -0.02, -0.001))
+LATER = START + timedelta(seconds=600)
+OVER = START + timedelta(days=1)
+
+
+def evidence(labels: Labels = NO_LABELS, step_calls: int = 100, **calls: float) -> Evidence:
+    return Evidence(Calls(**{"compared": 1000, "timed": 200} | calls), step_calls, labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rollout", "known", "now", "action", "share", "reason"),
+    [
+        (CANARY, evidence(not_finite=1), START, "roll_back", 0.0, "service objective: 1 of 1000 scores are not finite"),
+        (
+            CANARY,
+            evidence(WORSE),
+            START,
+            "roll_back",
+            0.0,
+            "worse: its loss differs from the champion's (0.1000) by +20",
+        ),
+        (
+            CANARY,
+            evidence(),
+            START + timedelta(seconds=599),
+            "hold",
+            0.01,
+            "this step lasts 1 s more; 0 groups of labels",
+        ),
+        (CANARY, evidence(step_calls=99), LATER, "hold", 0.01, "99 comparisons in this step, 100 are needed"),
+        (CANARY, evidence(), LATER, "advance", 0.1, "100 comparisons without a violation; 0 groups of labels"),
+        (replace(CANARY, share=0.1), evidence(), LATER, "advance", 0.5, "100 comparisons without a violation"),
+        (CANARY, evidence(NO_WORSE), LATER, "advance", 0.1, "100 comparisons without a violation; its loss differs"),
+        (
+            LAST,
+            evidence(UNDECIDED),
+            LATER,
+            "hold",
+            0.5,
+            "its loss differs from the champion's (0.1000) by +1.0 % [-2.0,",
+        ),
+        (LAST, evidence(NO_WORSE), LATER, "promote", 1.0, "not worse by more than 5%: its loss differs"),
+        (LAST, evidence(UNDECIDED), OVER, "hold", 0.5, "not enough evidence by the end of the budget: its loss"),
+        (LAST, evidence(NO_LABELS), OVER - timedelta(seconds=1), "hold", 0.5, "0 groups of labels, at least 100"),
+        (SHADOW, evidence(), LATER, "hold", 0.0, "0 groups of labels, at least 100 are needed"),
+        (SHADOW, evidence(NO_WORSE), LATER, "promote", 1.0, "not worse by more than 5%"),
+        (SHADOW, evidence(NO_WORSE), START, "hold", 0.0, "this step lasts 600 s more"),
+        (
+            SHADOW,
+            evidence(step_calls=0),
+            OVER,
+            "hold",
+            0.0,
+            "not enough evidence by the end of the budget: 0 comparisons",
+        ),
+    ],
+)
+def test_cases(rollout: Rollout, known: Evidence, now: datetime, action: str, share: float, reason: str) -> None:
+    step = decide(rollout, known, now, POLICY)
+    assert (step.action, step.share) == (action, share)
+    assert step.reason.startswith(reason), step.reason
+
+
+def test_the_end_of_the_budget_by_setting() -> None:
+    promoting = replace(POLICY, undecided="promote")
+    for now, labels in ((OVER, UNDECIDED), (LATER, replace(UNDECIDED, difference=Bounds(1000, 0.0, -0.1, 0.1)))):
+        held, promoted = (decide(LAST, evidence(labels), now, policy) for policy in (POLICY, promoting))
+        assert (held.action, held.reason[-29:]) == ("hold", "; held until a person decides")
+        assert (promoted.action, promoted.reason[-21:]) == ("promote", "; promoted by setting")
+    # A violation counts to the end.
+    assert decide(LAST, evidence(not_finite=1), OVER, promoting).action == "roll_back"
+    assert decide(LAST, evidence(WORSE), OVER, promoting).action == "roll_back"
+
+
+@pytest.mark.parametrize(
+    ("calls", "words"),
+    [
+        (Calls(), None),
+        (Calls(compared=10, not_finite=1), "1 of 10 scores are not finite"),
+        (Calls(compared=10, errors=2), None),
+        (Calls(compared=10, errors=3), "it failed on 30.0% of 10 inputs, the champion on 0.0%"),
+        (Calls(compared=300, errors=3), None),
+        (Calls(compared=299, errors=3), "it failed on 1.0% of 299 inputs, the champion on 0.0%"),
+        (Calls(compared=100, errors=6, champion_errors=5), None),
+        (Calls(compared=100, errors=7, champion_errors=5), "it failed on 7.0% of 100 inputs, the champion on 5.0%"),
+        (Calls(compared=99, is_constant=True), None),
+        (Calls(compared=100, is_constant=True), "its scores of 100 inputs are all equal, the champion's are not"),
+        (Calls(compared=500, timed=99, p99_ms=50.0, champion_p99_ms=2.0), None),
+        (Calls(compared=500, timed=100, p99_ms=7.1, champion_p99_ms=2.0), "its p99 is 7.1 ms, the champion's 2.0 ms"),
+        (Calls(compared=500, timed=100, p99_ms=7.0, champion_p99_ms=2.0), None),
+        (Calls(compared=500, timed=100, p99_ms=20.0, champion_p99_ms=10.0), None),
+        (Calls(compared=500, timed=100, p99_ms=20.1, champion_p99_ms=10.0), "its p99 is 20.1 ms, the champion's 10.0"),
+    ],
+)
+def test_service_objectives(calls: Calls, words: str | None) -> None:
+    found = violation(calls, POLICY)
+    assert (found is None) if words is None else (found is not None and found.startswith(words)), found
+
+
+def test_labels_decide_by_groups_and_relative_to_the_champions_loss() -> None:
+    random = np.random.default_rng(3)
+    champion = random.random(2000)
+    worse = paired_labels(champion, champion + 0.1 + 0.01 * random.random(2000), np.arange(2000), POLICY)
+    assert worse.difference.low > 0.09
+    assert worse.excess.high > 0
+    assert worse.describe().startswith(f"its loss differs from the champion's ({champion.mean():.4f}) by +21")
+    equal = paired_labels(champion, champion, np.arange(2000), POLICY)
+    assert equal.difference.low == equal.difference.high == 0.0
+    assert equal.excess.high < 0
+    # As many rows of one group say as little as one row.
+    assert paired_labels(champion, champion, np.zeros(2000), POLICY).difference.groups == 1
+    assert paired_labels(np.empty(0), np.empty(0), np.empty(0), POLICY).champion_loss == 0.0
+
+
+def test_evidence_is_json_with_relative_figures() -> None:
+    document = evidence(UNDECIDED).document()
+    assert {name: document[name] for name in ("labels", "difference", "low", "high", "excess_high")} == pytest.approx(
+        {"labels": 500, "difference": 0.01, "low": -0.02, "high": 0.04, "excess_high": 0.02}
+    )
+    unknown = evidence().document()
+    assert [unknown[name] for name in ("difference", "low", "high", "excess_high")] == [None] * 4
+    assert read_policy(POLICY.document()) == POLICY
+
+
+def columns(**given: list[object]) -> dict[str, np.ndarray]:
+    size = len(next(iter(given.values())))
+    numbers = ("champion_score", "challenger_score", "agreement", "champion_ms", "challenger_ms")
+    found = {name: np.array(given.get(name, [np.nan] * size), dtype=float) for name in numbers}
+    return found | {"problem": np.array(given.get("problem", [None] * size), dtype=object)}
+
+
+def test_comparisons_are_summarized() -> None:
+    found = summarize_calls(
+        columns(
+            champion_score=[0.1, 0.2, 0.3, np.nan, np.nan],
+            challenger_score=[0.5, 0.5, np.nan, np.nan, np.nan],
+            agreement=[1.0, 0.0, np.nan, np.nan, np.nan],
+            champion_ms=[1.0, np.nan, 2.0, np.nan, np.nan],
+            challenger_ms=[3.0, 5.0, 3.0, np.nan, np.nan],
+            problem=[None, None, "not_finite", "failed", "champion_failed"],
+        )
+    )
+    assert (found.compared, found.errors, found.champion_errors, found.not_finite, found.timed) == (5, 1, 1, 1, 2)
+    assert (found.p99_ms, found.champion_p99_ms) == pytest.approx((3.0, 1.99))
+    assert found.is_constant
+    assert (found.distance, found.agreement) == pytest.approx((0.35, 0.5))
+    assert summarize_calls(columns(problem=[])) == Calls()
+    both_constant = columns(champion_score=[0.2, 0.2], challenger_score=[0.5, 0.5])
+    assert not summarize_calls(both_constant).is_constant
+    rankings = summarize_calls(columns(agreement=[0.4, 0.6]))
+    assert (rankings.distance, rankings.agreement, rankings.is_constant) == (None, 0.5, False)

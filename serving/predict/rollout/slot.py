@@ -1,0 +1,174 @@
+"""The rollout of one model in a predict process: follows the state, and chooses who answers.
+
+A request never fails because of it: what the challenger cannot answer, the champion answers. A challenger that violates
+a service objective stops at once in this process; the state that this process writes then stops it in all others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from accident_reco.contract import ModelServing
+from accident_reco.lifecycle.rollout.control import carry_out
+from accident_reco.lifecycle.rollout.decision import Step
+from accident_reco.lifecycle.rollout.state import Rollout, is_chosen, read_rollout
+from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.storage.warehouse import Warehouse
+from serving.common import logs
+from serving.common.background import PeriodicTask
+from serving.common.metrics import Metrics
+from serving.common.problems import Problem
+from serving.predict.model_slot import Champion, Loader, ModelSlot
+from serving.predict.rollout.comparer import Comparer, ComparisonMetrics, Job
+from serving.predict.rollout.work import R, Running, Served, Work, is_finite
+
+
+class RolloutMetrics(ComparisonMetrics):
+    """Metrics of the rollouts of a process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(metrics)
+        self.share = metrics.gauge(
+            "rollout_share", "Share of the traffic that the challenger answers; -1: no rollout", ("model",), "livemax"
+        )
+        self.fallbacks = metrics.counter(
+            "rollout_fallbacks", "Requests that the champion answered since the challenger failed", ("model",)
+        )
+        self.problem = metrics.gauge(
+            "rollout_problem", "1 if this process cannot follow the rollout", ("model",), "livemax"
+        )
+
+
+class RolloutSlot:
+    """Requests call `serve` and `compare`; background tasks poll the state and compare."""
+
+    def __init__(
+        self,
+        slot: ModelSlot[Any],
+        serving: ModelServing,
+        loader: Loader[Any],
+        store: Callable[[], ModelStore],
+        warehouse: Warehouse,
+        metrics: RolloutMetrics,
+        sample: float,
+        poll_seconds: float,
+    ) -> None:
+        self.running: Running | None = None
+        self._slot, self._serving, self._loader = slot, serving, loader
+        self._open_store = store
+        self._store: ModelStore | None = None
+        self._warehouse, self._metrics = warehouse, metrics
+        self._sample, self._poll_seconds = sample, poll_seconds
+        self._stopped: str | None = None
+        self._comparer = Comparer(slot.name, warehouse, metrics, self._stop)
+        self._task = PeriodicTask(f"rollout-{slot.name}", self._poll)
+        self._log = logs.get("rollout")
+
+    def start(self) -> None:
+        """Begin to follow the state and to compare."""
+        self._task.start()
+        self._comparer.start()
+
+    def close(self) -> None:
+        """End both tasks."""
+        self._task.stop(3)
+        self._comparer.close()
+
+    # Requests
+    def serve(self, champion: Champion[Any], key: str, work: Work[R]) -> Served[R]:
+        """Compute a request with the version that answers for its key: an account or a user."""
+        running = self.running
+        if (
+            running is None
+            or running.state.champion != champion.version
+            or not is_chosen(running.state.share, key, running.challenger.version)
+        ):
+            return Served(champion, work.call(champion))
+        try:
+            result = work.call(running.challenger)
+            if all(is_finite(outcome) for outcome in work.outcomes(result)):
+                return Served(running.challenger, result)
+        except Problem:
+            raise
+        except Exception as error:  # whatever a version does, the champion answers
+            self._log.warning("challenger failed", version=running.challenger.version, error=str(error)[:500])
+        self._metrics.fallbacks.labels(champion.name).inc()
+        return Served(champion, work.call(champion), challenger_failed=True)
+
+    def compare(self, served: Served[R], work: Work[R], ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Queue a sampled request for the other version. Never blocks.
+
+        Args:
+            ids: prediction ids.
+            rows: `inputs` and `request_id` of each prediction, as in the log.
+        """
+        running = self.running
+        if running is None or served.version.version not in (running.state.champion, running.state.challenger):
+            return
+        if random.random() < self._sample:  # noqa: S311 - a sample, not a secret
+            self._comparer.enqueue(Job(running, served, work, ids, [self._serving.log_group(row) for row in rows]))
+
+    def find(self, version: str) -> Champion[Any] | None:
+        """The challenger, where it has this version and its rollout runs."""
+        running = self.running
+        return running.challenger if running is not None and running.challenger.version == version else None
+
+    # State
+    def _poll(self) -> float:
+        try:
+            self._follow()
+            self._metrics.problem.labels(self._slot.name).set(0)
+        except Exception as error:  # store away, state damaged, bundle that does not load: the champion serves
+            self.running = None
+            self._metrics.problem.labels(self._slot.name).set(1)
+            self._log.error("rollout not followed", model=self._slot.name, error=str(error)[:500])
+        running = self.running
+        self._metrics.share.labels(self._slot.name).set(-1 if running is None else running.state.share)
+        return self._poll_seconds
+
+    def _follow(self) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        state, champion = read_rollout(self._store, self._slot.name), self._slot.current
+        if state is None or not state.is_running or champion is None or state.champion != champion.version:
+            self.running = None
+            return
+        if state.challenger == self._stopped:
+            return
+        before = self.running
+        if before is None or before.state.challenger != state.challenger:
+            challenger = self._load(self._store, state)
+            self._log.info("challenger loaded", model=state.model, version=state.challenger, mode=state.mode)
+        else:
+            challenger = before.challenger
+        if before is None or before.state.step_since != state.step_since:
+            self._comparer.forget()
+        self.running = Running(state, champion, challenger)
+
+    def _load(self, store: ModelStore, state: Rollout) -> Champion[Any]:
+        manifest = store.manifest(state.model, state.challenger)
+        if manifest.sha256 != state.manifest_sha256:
+            raise ValueError(f"the manifest of {state.challenger} is not that of the rollout (sha256 differs)")
+        reason = f"{state.mode} in progress"
+        pointer = Pointer(state.challenger, state.manifest_sha256, state.since, state.run_id, state.champion, reason)
+        model = self._loader(store.files(manifest), manifest)
+        return Champion(state.model, state.challenger, model, manifest, pointer, "store")
+
+    def _stop(self, running: Running, violated: str) -> None:
+        """Stop the challenger here, then in every process."""
+        version = running.state.challenger
+        self._stopped, self.running = version, None
+        self._log.error("challenger stopped", model=self._slot.name, version=version, reason=violated)
+        state = read_rollout(self._store, self._slot.name) if self._store is not None else None
+        if self._store is None or state is None or not state.is_running or state.challenger != version:
+            return
+        step = Step("roll_back", f"service objective: {violated}", 0.0)
+        try:
+            carry_out(self._store, self._warehouse, state, step, by="predict service", now=datetime.now(UTC))
+        except Exception as error:
+            # Another process decided in this moment, or store or warehouse failed: the next comparison tries again.
+            self._stopped = None
+            self._log.warning("rollout not ended yet", model=self._slot.name, error=str(error)[:500])
