@@ -41,6 +41,7 @@ MARKUP_CARD = """# Card of a *test*
 |---|---|
 | <img src=x onerror=alert(3)> | 12 |
 """
+_FRANCE = {"lat": (42.0, 51.0), "long": (-4.0, 7.0)}
 
 
 def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -52,7 +53,7 @@ def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
         if name in TEXT_COLUMNS:
             columns[name] = rng.choice(np.array(["59", "75", "2A"], dtype=object), n)
         elif name in FLOAT_COLUMNS:
-            columns[name] = rng.uniform(40, 50, n)
+            columns[name] = rng.uniform(*_FRANCE[name], n)
         elif field is not None and field.codes is not None:
             columns[name] = rng.choice(np.array([-1, *field.codes], dtype=np.int32), n)
         elif field is not None:

@@ -48,7 +48,7 @@ def create_app(settings: Settings, transports: Mapping[str, httpx.AsyncBaseTrans
         service: httpx.AsyncClient(base_url=url, transport=(transports or {}).get(service))
         for service, url in settings.api_urls.items()
     }
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     history = MetricHistory(settings.api_urls)
     prometheus = httpx.AsyncClient(base_url=settings.prometheus_url) if settings.prometheus_url else None
     packages = {name: brought.package for name, brought in pages.items() if brought.package}

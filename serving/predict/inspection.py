@@ -82,7 +82,7 @@ def router(context: Context) -> APIRouter:
         summary="What an ingestion would read from files, and what it would reject; stores nothing",
         description="A form with one to sixteen files, named as they are published; archives too.",
         response_model=Inspection,
-        responses=responses(404, 413, 415, 422, 503),
+        responses=responses(400, 404, 413, 415, 422, 503),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -90,7 +90,15 @@ def router(context: Context) -> APIRouter:
                     _FORM: {
                         "schema": {
                             "type": "object",
-                            "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                            "required": ["file"],
+                            "properties": {
+                                "file": {
+                                    "type": "array",
+                                    "items": {"type": "string", "format": "binary"},
+                                    "minItems": 1,
+                                    "maxItems": MAX_FILES,
+                                }
+                            },
                         }
                     }
                 },

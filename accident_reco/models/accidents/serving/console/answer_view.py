@@ -186,6 +186,6 @@ def _compare(
     for name in dict.fromkeys((*first, *second)):
         pair = [values.get(name, "") for values in (first, second)]
         if pair[0] != pair[1]:
-            said = [words.value(name, value) if value else "" for value in pair]
-            found.append(Difference(part, (names or {}).get(name) or words.name(name), *said))
+            described = [words.value(name, value) if value else "" for value in pair]
+            found.append(Difference(part, (names or {}).get(name) or words.name(name), *described))
     return found

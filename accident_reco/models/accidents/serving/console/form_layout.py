@@ -78,14 +78,14 @@ class Words:
     def control(self, name: str) -> Control:
         """The control of a field."""
         field = self._fields[name]
-        options = [(str(code.code), self._say(code)) for code in field.codes or ()]
+        options = [(str(code.code), self._translate(code)) for code in field.codes or ()]
         current = [option for option in options if not any(mark in option[1] for mark in _OUTDATED)]
-        return Control(name, self._say(field), field.kind, current, self._translate_unit(field.unit))
+        return Control(name, self._translate(field), field.kind, current, self._translate_unit(field.unit))
 
     def name(self, column: str, otherwise: str = "") -> str:
         """Words of a field or context column; `otherwise` for one that this release does not know."""
         field = self._fields.get(column)
-        return self._say(field) if field else otherwise or column
+        return self._translate(field) if field else otherwise or column
 
     def value(self, column: str, value: object, otherwise: str = "") -> str:
         """Words of a value."""
@@ -96,7 +96,7 @@ class Words:
             return otherwise or str(value)
         for code in field.codes or ():
             if str(code.code) == str(value):
-                return self._say(code)
+                return self._translate(code)
         return f"{value} {self._translate_unit(field.unit)}".rstrip()
 
     def rule(self, name: str, otherwise: str) -> str:
@@ -109,7 +109,7 @@ class Words:
 
     def severities(self) -> list[tuple[str, str]]:
         """Codes of the outcome with their words."""
-        return [(str(code.code), self._say(code)) for code in self._codebook.severity]
+        return [(str(code.code), self._translate(code)) for code in self._codebook.severity]
 
     def departments(self) -> list[tuple[str, str]]:
         """Codes of the departments with code and name."""
@@ -118,14 +118,14 @@ class Words:
     def _translate_unit(self, unit: str) -> str:
         return _UNITS_FR.get(unit, unit) if self.language == "fr" else unit
 
-    def _say(self, words: object) -> str:
+    def _translate(self, words: object) -> str:
         return str(getattr(words, self.language))
 
 
-def choose_language(asked: str, accepted: str) -> Language:
-    """The language of a page: the one that was asked for, else the browser's first known one, else English."""
-    if asked in LANGUAGES:
-        return "fr" if asked == "fr" else "en"
+def choose_language(requested: str, accepted: str) -> Language:
+    """The language of a page: the requested one, else the browser's first known one, else English."""
+    if requested in LANGUAGES:
+        return "fr" if requested == "fr" else "en"
     for part in accepted.lower().split(","):
         if part.strip()[:2] in LANGUAGES:
             return "fr" if part.strip()[:2] == "fr" else "en"

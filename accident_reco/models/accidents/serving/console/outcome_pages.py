@@ -35,15 +35,15 @@ def router(console: Console, model: str) -> APIRouter:
     @routes.post(path)
     async def report(page: Page) -> Response:
         fields = await page.form_fields()
-        given = {name: str(fields.get(name, "")).strip() for name in ("prediction_id", "severity", "lang")}
-        language = choose_language(given["lang"], page.headers.get("accept-language", ""))
+        given: dict[str, Any] = {name: str(fields.get(name, "")).strip() for name in ("prediction_id", "severity")}
+        language = choose_language(str(fields.get("lang", "")), page.headers.get("accept-language", ""))
         severity = int(given["severity"]) if given["severity"].isdecimal() else None
         body = {"prediction_id": given["prediction_id"], "severity": severity}
         try:
             stored = await page.api.post("predict", f"/feedback/{model}", body)
         except ApiProblem as refused:
             problem = describe_api_problem(refused)
-            return show(page, language, problem.status, **(given | {"problem": problem}))
+            return show(page, language, problem.status, problem=problem, **given)
         t = build_translator(language)
         done = t("reported_before") if stored["status"] == "known" else t("reported")
         if page.is_htmx:

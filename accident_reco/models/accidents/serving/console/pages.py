@@ -1,4 +1,4 @@
-"""The page of the scene builder: form, answer, comparison, place, outcome. See docs: Use the console."""
+"""The page of the scene builder: form, answer, comparison, place, outcome. See docs: Predict accident severity."""
 
 from __future__ import annotations
 
@@ -72,14 +72,15 @@ def router(console: Console, model: str) -> APIRouter:
     async def change_scene(page: Page) -> Response:
         fields = await page.form_fields()
         request = _read(page, fields.multi_items())
-        fragment = ""
-        if location := _read_click(fields):
-            request = Request(await _move(page, model, request.scene, location), request.other, request.language)
-            fragment = "#place"
+        notice = ""
+        if click := _read_click(fields):
+            scene = await _move(page, model, request.scene, click)
+            notice = "" if scene else build_translator(request.language)("no_map")
+            request, fragment = Request(scene or request.scene, request.other, request.language), "#place"
         else:
             request, fragment = apply(request, str(fields.get("do", "")))
         path = request.build_path(base, fragment)
-        return page.redirect(path) if path else await _show(page, model, request)
+        return page.redirect(path, notice) if path else await _show(page, model, request)
 
     @routes.post(f"{base}/answer")
     async def answer(page: Page) -> Response:
@@ -94,10 +95,10 @@ def router(console: Console, model: str) -> APIRouter:
     async def set_place(page: Page) -> Response:
         fields = await page.form_fields()
         request = _read(page, fields.multi_items())
-        location = _read_click(fields)
-        scene = await _move(page, model, request.scene, location) if location else request.scene.move({})
-        values = await _build_form(page, model, Request(scene, request.other, request.language))
-        response = page.render(f"{model}/place.html", **values)
+        click = _read_click(fields)
+        scene = await _move(page, model, request.scene, click) if click else None
+        values = await _build_form(page, model, Request(scene or request.scene, request.other, request.language))
+        response = page.render(f"{model}/place.html", **values | {"is_missed": scene is None})
         response.headers["HX-Trigger-After-Settle"] = "placed"
         return response
 
@@ -165,11 +166,14 @@ def _read_click(fields: Mapping[str, Any]) -> tuple[float, float] | None:
     return None
 
 
-async def _move(page: Page, model: str, scene: Scene, click: tuple[float, float]) -> Scene:
-    """The scene at the place of a click, with the department and the commune that the champion's data knows there."""
+async def _move(page: Page, model: str, scene: Scene, click: tuple[float, float]) -> Scene | None:
+    """The scene at the place of a click, with the department and the commune that the champion's data knows there.
+
+    None for a click beside the map.
+    """
     location = locate(*click)
     if location is None:
-        return scene
+        return None
     lat, long = location
     commune = await page.api.fetch("predict", f"/{model}/nearest-commune", lat=lat, long=long)
     codes = {name: str(commune.value[name]) for name in ("dep", "com")} if commune.value else {}
@@ -202,6 +206,7 @@ async def _build_form(
         "date": get_date(scene.accident),
         "mark": mark,
         "commune": commune,
+        "is_missed": False,
         "map_size": (WIDTH, HEIGHT),
         "user_titles": [describe_user(user, scene, words) for user in scene.users],
         "languages": layout.LANGUAGES,

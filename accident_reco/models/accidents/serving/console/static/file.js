@@ -54,7 +54,7 @@ async function finish(done, kind) {
     return;
   }
   const length = Number(done.getResponseHeader("X-Summary-Bytes") ?? done.response.size);
-  htmx.swap("#result", await done.response.slice(0, length).text(), { swapStyle: "innerHTML" });
+  htmx.swap("#result", await done.response.slice(0, length).text(), { swapStyle: target.dataset.swap });
   const link = document.getElementById("download");
   if (link) {
     URL.revokeObjectURL(saved);

@@ -8,5 +8,5 @@ document.addEventListener("click", (event) => {
   const x = ((event.clientX - box.left) / box.width) * Number(map.dataset.width);
   const y = ((event.clientY - box.top) / box.height) * Number(map.dataset.height);
   const values = { "at.x": x.toFixed(1), "at.y": y.toFixed(1) };
-  htmx.ajax("POST", map.dataset.map, { source: map, target: "#place", swap: "outerHTML", values });
+  htmx.ajax("POST", map.dataset.map, { source: map, target: "#place", swap: map.dataset.swap, values });
 });
