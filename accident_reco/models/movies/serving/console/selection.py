@@ -1,6 +1,6 @@
 """What a person has selected on the page of movies, as the address has it: ratings, user, genres, diversity. Pure.
 
-Ratings of somebody who is no stored user are kept here alone: in the page and its address, in no service.
+Ratings of a user who is not stored are kept here alone: in the page and its address, in no service.
 """
 
 from __future__ import annotations
