@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics()
     chosen = models(settings)
     warehouse = Warehouse(settings.database, must_exist=True)
+    platform = OpenedPlatform(settings, warehouse)
     context = Context(
         settings=settings,
         models=tuple(chosen),
@@ -45,8 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
         warehouse=warehouse,
         guard=build_guard(settings, warehouse),
         gauges=Gauges(metrics, warehouse, chosen, settings.home),
-        computations=Computations(OpenedPlatform(settings, warehouse), chosen, metrics),
+        computations=Computations(platform, chosen, metrics),
         alert_secret=cache(lambda: load_alert_secret(settings)),
+        column_texts=cache(lambda name: chosen[name].serving().columns()),
+        partitions=lambda name: chosen[name].serving().partitions(platform),
     )
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from accident_reco.storage.objects import StoreError
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.drift import schemas
+from serving.drift.computing import CheckOptions
 from serving.drift.context import Context
 
 MAX_DECISIONS: Final = 50
@@ -43,7 +44,7 @@ def router(context: Context) -> APIRouter:
                     raise
                 verdicts[model] = {"status": None, "reason": problem.detail, "report": None}
             else:
-                report = schemas.build_full_report(row)
+                report = _build(context, row)
                 verdicts[model] = {"status": row["status"], "reason": row["reason"], "report": report}
         drifted = [model for model, verdict in verdicts.items() if verdict["status"] == "drift"]
         return json_response({"drifted": drifted, "models": verdicts}, headers={"Cache-Control": "no-store"})
@@ -60,15 +61,31 @@ def router(context: Context) -> APIRouter:
     ) -> Response:
         require_model(context, model)
         row = await _compute(context, model) if compute else await _read_latest(context, model)
-        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
+        return json_response(_build(context, row), headers={"Cache-Control": "no-store"})
+
+    @routes.get(
+        "/monitoring/drift/{model}/reports/{report_id}",
+        summary="Get a verdict of the history with all its figures",
+        response_model=schemas.FullReport,
+        responses=responses(401, 403, 404, 503),
+    )
+    async def drift_report(
+        model: ModelName,
+        report_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Report id from the history")],
+    ) -> Response:
+        require_model(context, model)
+        row = await read_blocking(drift_reports.report, context.warehouse, report_id)
+        if row is None or row["model"] != model:
+            raise Problem(404, "There is no such report.", kind="no-report")
+        return json_response(_build(context, row))
 
     @routes.post(
         "/monitoring/drift/{model}",
-        summary="Check the latest window now, with a threshold of this request",
-        description="The report is in the history. With a threshold of its own it is not the model's current one: it "
-        "sets no gauge, fires no alert and starts no training.",
+        summary="Check now: the latest window with a threshold of this request, or a stored partition",
+        description="The report is in the history. With a threshold or a partition it is not the model's current one: "
+        "it sets no gauge, fires no alert and starts no training.",
         response_model=schemas.FullReport,
-        responses=responses(401, 403, 404, 409, 503),
+        responses=responses(401, 403, 404, 409, 422, 503),
     )
     async def check_drift(
         model: ModelName,
@@ -80,10 +97,19 @@ def router(context: Context) -> APIRouter:
                 description="Share of drifted features at which the window has drifted; by default the setting",
             ),
         ] = None,
+        partition: Annotated[
+            int | None, Query(ge=1, le=9999, description="Stored partition to check, such as a year: see `history`")
+        ] = None,
+        against: Annotated[
+            int | None,
+            Query(ge=1, le=9999, description="Partition to compare it with; by default the champion's reference"),
+        ] = None,
     ) -> Response:
         require_model(context, model)
-        row = await _compute(context, model, threshold)
-        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
+        if against is not None and partition is None:
+            raise Problem(422, "`against` needs a partition.", kind="invalid-request")
+        row = await _compute(context, model, CheckOptions(threshold, partition, against))
+        return json_response(_build(context, row), headers={"Cache-Control": "no-store"})
 
     @routes.get(
         "/monitoring/drift/{model}/history",
@@ -100,7 +126,12 @@ def router(context: Context) -> APIRouter:
         def read() -> dict[str, Any]:
             rows = drift_reports.reports(context.warehouse, model, limit=limit)
             decided = retrain_decisions.decisions(context.warehouse, model, limit=MAX_DECISIONS)
-            return {"model": model, "reports": [schemas.build_report(row) for row in rows], "decisions": decided}
+            return {
+                "model": model,
+                "reports": [schemas.build_report(row) for row in rows],
+                "decisions": decided,
+                "partitions": list(context.partitions(model)),
+            }
 
         return json_response(await read_blocking(read))
 
@@ -120,11 +151,15 @@ async def _read_latest(context: Context, model: str) -> dict[str, Any]:
     return row
 
 
-async def _compute(context: Context, model: str, share: float | None = None) -> dict[str, Any]:
+def _build(context: Context, row: dict[str, Any]) -> dict[str, Any]:
+    return schemas.build_full_report(row, context.column_texts(row["model"]))
+
+
+async def _compute(context: Context, model: str, options: CheckOptions | None = None) -> dict[str, Any]:
     from accident_reco.drift.run_check import NothingToCompare
 
     try:
-        row = await context.computations.compute(model, share)
+        row = await context.computations.compute(model, options)
         await asyncio.to_thread(context.gauges.refresh)
     except NothingToCompare as error:
         raise Problem(409, f"{str(error)[0].upper()}{str(error)[1:]}.", kind="nothing-to-compare") from None
