@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from accident_reco.cli.command import AsJson, command, complete_model, load_settings
+from accident_reco.cli.command import AsJson, command, complete_model, explain, load_settings
 from accident_reco.cli.output import print_json, print_line
 from accident_reco.launch.signals import Stopped
+from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings
 
 commands = typer.Typer()
@@ -71,14 +72,23 @@ def stack() -> None:
 def prepare() -> None:
     """Create databases, schema, roles and the first admin, then exit. Safe to repeat.
 
-    The admin's password is printed once, unless ACCIDENT_RECO_ADMIN_PASSWORD sets it.
+    The admin's password is printed once, unless ACCIDENT_RECO_ADMIN_PASSWORD sets it. A failure is a JSON line where
+    standard error is no terminal: the command is a container's program.
     """
     from accident_reco.launch.home import prepare_home
     from serving.auth.bootstrap import ensure_admin
 
-    settings = load_settings()
-    prepare_home(settings)
-    password = ensure_admin(settings)
+    report_crashes("prepare")
+    try:
+        settings = load_settings()
+        prepare_home(settings)
+        password = ensure_admin(settings)
+    except Exception as error:
+        found = explain(error)
+        if found is None:
+            raise
+        report_failure("prepare", found[1])
+        raise typer.Exit(found[0]) from None
     print_line(f"admin password: {password}" if password else "prepared")
 
 

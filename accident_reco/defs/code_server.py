@@ -16,7 +16,9 @@ from typing import Any
 def main() -> None:
     """Replace the way in which the server starts processes, then run it."""
     from accident_reco.defs.steps import PRELOADED
+    from accident_reco.log_lines import report_crashes
 
+    report_crashes("code")
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload(PRELOADED)
     other = multiprocessing.get_context

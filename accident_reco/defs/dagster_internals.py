@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
+from dagster._core.definitions.instigation_logger import DispatchingLogHandler as SensorConsoleHandler
 from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
@@ -26,6 +27,7 @@ __all__ = [
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "RetryMode",
+    "SensorConsoleHandler",
     "WorkerStatus",
     "is_run_at_code_server",
     "open_graphql",
@@ -35,6 +37,7 @@ __all__ = [
 # exports no types for.
 # GRPC_INFO_TAG: tag with the address of the code server that started a run, as JSON: `host`, and `port` or `socket`.
 # WILL_RETRY_TAG: tag of a failed run, `true` or `false`, whether the daemon retries it; set just after the failure.
+# SensorConsoleHandler: the handler of a sensor's `context.log` that writes text to the console; there is no option.
 # RetryMode: an argument of dagster-celery's executor; Dagster exports neither the class nor an executor that sets it.
 
 PRELOADED_MODULES: Final = ("dagster._core.storage.sqlite_storage", "dagster._utils.test")

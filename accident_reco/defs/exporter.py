@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings, SettingsError
 from accident_reco.storage.objects import StoreError, open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -177,7 +178,9 @@ def build_server(settings: Settings, instance: dg.DagsterInstance) -> WSGIServer
     """A server that is bound to the exporter's port and not running yet."""
     registry = CollectorRegistry()
     store = ModelStore(open_store(settings.store))
-    registry.register(InstanceCollector(instance, Warehouse(settings.database), store, settings.model_names))
+    registry.register(
+        InstanceCollector(instance, Warehouse(settings.database, must_exist=True), store, settings.model_names)
+    )
     address = (settings.host, settings.exporter_port)
     return make_server(*address, build_app(registry), ThreadingWSGIServer, handler_class=_SilentHandler)
 
@@ -190,10 +193,11 @@ class _SilentHandler(WSGIRequestHandler):
 def main() -> int:
     """Serve until SIGTERM; returns the exit code."""
     argparse.ArgumentParser(prog="python -m accident_reco.defs.exporter", description=__doc__).parse_args()
+    report_crashes("exporter")
     try:
         settings = Settings.load()
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        report_failure("exporter", str(error))
         return 2
     # Dagster's own variable: without it the instance is ephemeral and has no history.
     os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home))

@@ -21,6 +21,7 @@ from accident_reco.lifecycle.tracking import (
     SpoolReport,
     TrackedRun,
     answers,
+    failure_record,
     find_or_create_run,
     gate_record,
     is_local,
@@ -41,6 +42,7 @@ from accident_reco.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Logging = dg.AssetExecutionContext | dg.OpExecutionContext | dg.HookContext
 _BACKLOG_SHARE = 0.5
 """Share of the time budget after which no further spooled run is started, so that the last one ends in time."""
 
@@ -90,6 +92,33 @@ def record_decision(
         context.log.info("MLflow aliases of %s: %s", model, moved)
 
 
+def build_failure_hook(model: str) -> dg.HookDefinition:
+    """A hook of a training's job: a failed step, also one that a blocking check stopped, becomes an MLflow run of
+    status FAILED with the reason. A step whose process is killed runs no hook.
+    """
+
+    @dg.failure_hook(name="track_failure", required_resource_keys={"platform"})
+    def track_failure(context: dg.HookContext) -> None:
+        platform: Platform = context.resources.platform
+        settings, error = platform.settings, context.op_exception
+        reason = " ".join(str(error).split()) or type(error).__name__
+        record = failure_record(model, context.job_name, context.run_id, context.step_key, reason)
+        left = _seconds_left(settings, time.monotonic())
+        try:
+            _require_port(settings.tracking_uri)
+            _call(settings, left, log_record, settings.tracking_uri, settings.home, record)
+        except Exception as problem:  # the failure of the training is what counts
+            _spool_or_reject(context, platform, record, problem)
+
+    return track_failure
+
+
+def log_record(uri: str, home: Path, record: TrackedRun) -> str:
+    """Log a run outside of a training's own; returns its MLflow id. Raises as `log_run`."""
+    prepare_experiment(uri, record.experiment, home / ARTIFACTS)
+    return log_alone(uri, record)
+
+
 def spool_directory(platform: Platform) -> Path:
     """Folder of spooled runs."""
     return _spool_below(platform.settings.home)
@@ -131,8 +160,7 @@ def send_waiting(uri: str, home: Path, seconds: float) -> SpoolReport:
     """Send spooled runs; no run is started after a share of `seconds`."""
 
     def send(run: TrackedRun) -> None:
-        prepare_experiment(uri, run.experiment, home / ARTIFACTS)
-        log_alone(uri, run)
+        log_record(uri, home, run)
 
     deadline = time.monotonic() + _BACKLOG_SHARE * seconds
     return send_spooled(_spool_below(home), send, lambda: answers(uri), deadline)
@@ -157,8 +185,7 @@ def log_decision(
         except Exception as error:
             moved = f"not moved: {error}"
     if not behind:
-        prepare_experiment(uri, record.experiment, home / ARTIFACTS)
-        log_alone(uri, record)
+        log_record(uri, home, record)
     return report, moved
 
 
@@ -198,9 +225,7 @@ def _require_port(uri: str) -> None:
         raise ConnectionError(f"{uri} does not answer")
 
 
-def _spool_or_reject(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext, platform: Platform, run: TrackedRun, error: Exception
-) -> None:
+def _spool_or_reject(context: Logging, platform: Platform, run: TrackedRun, error: Exception) -> None:
     """Spool a run that could not be logged; one that the tracker rejects is set aside."""
     place = spool(spool_directory(platform), run)
     if isinstance(error, RejectedRun):
@@ -212,7 +237,7 @@ def _spool_or_reject(
         )
 
 
-def _log_report(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: SpoolReport) -> None:
+def _log_report(context: Logging, report: SpoolReport) -> None:
     if report.sent:
         context.log.info("sent %d spooled runs to MLflow", report.sent)
     for place, reason in report.rejected.items():

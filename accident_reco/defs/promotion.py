@@ -51,11 +51,12 @@ def move_pointer(
     log("%s %s: %s", candidate.model, outcome.version, outcome.decision.reason)
     record_decision(context, platform, candidate.model, outcome.version, outcome.decision, outcome.pointer)
     return dg.MaterializeResult(
+        data_version=dg.DataVersion(outcome.pointer.version if outcome.pointer else "none"),
         metadata={
             "promoted": outcome.decision.promote,
             "reason": outcome.decision.reason,
             "candidate": outcome.version,
             "serving": outcome.pointer.version if outcome.pointer else "none",
             "decision": dg.MetadataValue.json(outcome.decision.document()),
-        }
+        },
     )

@@ -40,7 +40,7 @@ class Platform(dg.ConfigurableResource):
     @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse; its schema is migrated when the platform starts, not here."""
-        return Warehouse(self.settings.database)
+        return Warehouse(self.settings.database, must_exist=True)
 
     @cached_property
     def models(self) -> ModelStore:

@@ -17,6 +17,7 @@ from accident_reco.defs.dagster_internals import WILL_RETRY_TAG
 from accident_reco.defs.drift_report import report_key
 from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_logs import sensor_log
 from accident_reco.defs.tags import REQUEST_TAG, SOURCE_TAG
 from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
@@ -56,7 +57,9 @@ def _apply_policy(
         repetition=lambda: describe_repetition(get_model(platform.settings, trigger.model), platform),
         **late,
     )
-    context.log.info("%s %s %s: %s, %s", trigger.model, trigger.source, trigger.id, answer.action, answer.reason)
+    ids = {"model": trigger.model, "trigger": trigger.id, "work_request": answer.request_id}
+    words = (trigger.model, trigger.source, trigger.id, answer.action, answer.reason)
+    sensor_log(context).info("%s %s %s: %s, %s", *words, extra={"fields": ids})
     if answer.action == "suggest" and answer.new:
         notify(platform.settings, platform.warehouse, "suggestion", trigger.id, f"{trigger.model}: {answer.reason}")
     return answer
@@ -92,7 +95,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
     @dg.sensor(
         name=f"{source}_reports",
         description=description,
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
@@ -121,7 +124,7 @@ def _report_sensor(source: Source, description: str, models: Sequence[str], sett
 def _data_sensor(models: Sequence[str], settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="new_data",
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="New data that a model's champion was not trained on.",
     )
@@ -266,7 +269,7 @@ def _decision(
 def _failure_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="failed_runs",
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Records every failed run and notifies operators once.",
     )
@@ -276,7 +279,8 @@ def _failure_sensor(settings: Settings) -> dg.SensorDefinition:
         failure = describe_failure(context.instance, run.run_id) or context.failure_event.message
         text = f"run {run.run_id} of {run.job_name} failed: {failure}"
         delivered = notify(platform.settings, platform.warehouse, "run_failure", run.run_id, text[:2000])
-        context.log.info("%s (%s)", text, delivered)
+        ids = {"run_id": run.run_id, "job": run.job_name}
+        sensor_log(context).error("%s (%s)", text, delivered, extra={"fields": ids})
 
     return failed_runs
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.automation import DATA_VERSION_TAG
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
@@ -119,7 +120,8 @@ def _record_move(
             "rollback": is_rollback,
         }
         key = production_key(model)
-        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=metadata))
+        tags = {DATA_VERSION_TAG: outcome.version}  # what follows the champion follows a rollback too
+        context.log_event(dg.AssetMaterialization(key, description=reason, metadata=metadata, tags=tags))
     record_decision(context, platform, model, outcome.version, outcome.decision, outcome.pointer)
 
 
@@ -161,13 +163,11 @@ def record_external_move() -> None:
 
 def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
     """The jobs, each with its sensor over these models."""
-    common: dict[str, Any] = {
-        "minimum_interval_seconds": settings.loop_seconds,
-        "default_status": dg.DefaultSensorStatus.RUNNING,
-    }
+    common: dict[str, Any] = {"default_status": dg.DefaultSensorStatus.RUNNING}
 
     @dg.sensor(
         **common,
+        minimum_interval_seconds=settings.loop_seconds,
         name="rollbacks",
         job_name=rollback_model.name,
         description="Starts rollbacks that the API queued, and closes requests whose rollback is done.",
@@ -184,6 +184,7 @@ def definitions(models: Sequence[str], settings: Settings) -> dg.Definitions:
 
     @dg.sensor(
         **common,
+        minimum_interval_seconds=settings.trigger_interval,
         name="rollbacks_elsewhere",
         job_name=record_external_move.name,
         description="Completes interrupted moves of the pointers and records those that no run recorded.",

@@ -13,7 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.contract import Check, Evaluated, Model, ModelTraining
-from accident_reco.defs.mlflow_tracking import track
+from accident_reco.defs.mlflow_tracking import build_failure_hook, track
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_TRAINING
@@ -56,6 +56,7 @@ def training_definitions(model: Model) -> dg.Definitions:
         ),
         description=f"Train every candidate of {model.name}, evaluate the best one, promote it if the gate accepts.",
         executor_def=FORKED_TRAINING,
+        hooks={build_failure_hook(model.name)},
     )
     return dg.Definitions(assets=assets, jobs=[job])
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from accident_reco.launch.dagster_servers import code_server_command
 from accident_reco.launch.home import child_environment, dagster_yaml
-from accident_reco.launch.programs import script
+from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings, SettingsError
 
 CODE_PORT = 4000
@@ -22,25 +22,27 @@ CODE_PORT = 4000
 JSON_LOGS = """
 python_logs:
   dagster_handler_config:
-    handlers: {json: {class: logging.StreamHandler, stream: ext://sys.stdout, formatter: json, level: INFO}}
+    handlers: {json: {class: logging.StreamHandler, stream: ext://sys.stdout, formatter: json, filters: [key_events]}}
     formatters: {json: {class: accident_reco.defs.run_logs.JsonRunFormatter}}
+    filters: {key_events: {(): accident_reco.defs.run_logs.KeyEvents}}
 """
 WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location_name: accident_reco}}\n"
 
 
 def build_command(program: str, settings: Settings, workspace: Path, code_port: int = CODE_PORT) -> list[str]:
     """Command line of a program."""
+    run = [sys.executable, "-m", "accident_reco.launch.console_script"]
     listen = ["--host", settings.host, "--port"]
     common = ["--log-format", "json"]
     # Not `dagster-celery worker start`, which splits its -q into letters. The name contains the process id.
-    celery = [script("celery"), "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
+    celery = [*run, "celery", "--quiet", "-A", "accident_reco.defs.celery_app", "worker", "-Q", "dagster"]
     single = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", settings.log_level]
     guarded = [sys.executable, "-m", "serving.guard.dagster_server"]
     commands = {
         "code-server": [*code_server_command(settings.host, code_port), *common],
         "webserver": [*guarded, *listen, str(settings.dagster_port), *common, "-w", str(workspace)],
-        "daemon": [script("dagster-daemon"), "run", *common, "-w", str(workspace)],
-        "liveness": [script("dagster-daemon"), "liveness-check"],
+        "daemon": [*run, "dagster-daemon", "run", *common, "-w", str(workspace)],
+        "liveness": [*run, "dagster-daemon", "liveness-check"],
         "exporter": [sys.executable, "-m", "accident_reco.defs.exporter"],
         "worker": [*celery, "-n", f"worker-{os.getpid()}@%h", *single],
     }
@@ -62,10 +64,11 @@ def main() -> int:
     parser.add_argument("--code-host", default="code", help="where the code server is reached")
     parser.add_argument("--code-port", default=CODE_PORT, type=int, help="the code server's port")
     chosen = parser.parse_args()
+    report_crashes(chosen.program)
     try:
         settings = Settings.load()
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        report_failure(chosen.program, str(error))
         return 2
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     _write_if_changed(settings.dagster_home / "dagster.yaml", dagster_yaml(settings) + JSON_LOGS)

@@ -41,6 +41,7 @@ class Demo(Loop):
             "predict_port": free_port(),
             "drift_port": free_port(),
             "loop_seconds": 4,
+            "trigger_seconds": 4,
             "drift_window_rows": 1000,
             "drift_schedule": "0 0 1 1 *",
             "drift_sample_rows": 0,  # charts take most of a report's time

@@ -43,8 +43,9 @@ def sole_platform(home: Path, kind: str = "platform") -> Iterator[None]:
         deadline = time.monotonic() + LOCK_SECONDS
         while not _lock(lock, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
+                lock.seek(0)
                 fix = f"fix: `accident-reco stop`, or set {variable('home')}"
-                raise LaunchError(f"a {kind} runs in {home} already; {fix}")
+                raise LaunchError(f"a {kind} runs in {home} already{_describe_owner(lock.read())}; {fix}")
             time.sleep(0.05)
         lock.seek(0)
         lock.truncate()
@@ -60,6 +61,15 @@ def is_locked(path: Path) -> bool:
             return not _lock(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
+
+
+def _describe_owner(text: str) -> str:
+    """Process and start that the holder has written into its lock; empty in the moment before it has."""
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        return ""
+    return f" (process {owner['pid']} since {owner['since']})"
 
 
 @contextmanager

@@ -61,9 +61,9 @@ def run_platform(settings: Settings, environ: dict[str, str], started: float) ->
         LaunchError: a port is taken, a platform runs in this home already, a step failed, a service ended before
             all were ready, or every process was given up.
     """
-    require_free_ports(settings.host, service_ports(settings))
     base = service_urls(settings)
     with sole_platform(settings.home), _children(settings, environ) as children:
+        require_free_ports(settings.host, service_ports(settings))
         start_code_server(children, settings)
         start_web_server(children, settings)
         _print(f"Dagster: {base['dagster']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ class Child:
         """The end of its log."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+            return "\n".join(map(_as_text, log.read().decode(errors="replace").splitlines()[-lines:]))
 
     def signal(self, number: int) -> None:
         """Signal its process group."""
@@ -63,6 +64,17 @@ class Child:
         """Start it once more. Raises OSError where its program is gone."""
         self.process = self.start()
         self.is_gone = False
+
+
+def _as_text(line: str) -> str:
+    """The event of a JSON line, with its stack trace; any other line as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        event = json.loads(line)
+        return "\n".join(str(event[name]) for name in ("event", "exception") if name in event) or line
+    except ValueError:
+        return line
 
 
 @dataclass

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,15 +52,19 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
     """
     stack_folder(settings)
     protect_home(settings.home)
-    require_free_ports(settings.host, service_ports(settings))  # another platform there would look like this one's
-    with sole_platform(settings.home, "stack"), stack_servers(settings, environ) as (children, stack):
+    s3_metrics = free_port()
+    with ExitStack() as running:
+        running.enter_context(sole_platform(settings.home, "stack"))
+        # Before the servers: another platform there would look like this one's.
+        require_free_ports(settings.host, service_ports(settings))
+        children, stack = running.enter_context(stack_servers(settings, environ, s3_metrics))
         platform = Children(stack, settings.logs)
         try:
             platform.start("platform", [sys.executable, "-m", "accident_reco.cli", "up"], echo=True)
             with supervising([children], settings.home, "stack") as servers_only:
                 _await_platform(platform, servers_only, settings)
             start_exporter(children, settings, stack)
-            start_monitoring(children, settings)
+            start_monitoring(children, settings, s3_metrics)
             _print(_addresses(settings))
             supervise([children, platform], settings.home, "stack")
         finally:
@@ -68,10 +72,12 @@ def run_stack(settings: Settings, environ: dict[str, str]) -> None:
 
 
 @contextmanager
-def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
+def stack_servers(
+    settings: Settings, environ: dict[str, str], s3_metrics: int = 0
+) -> Iterator[tuple[Children, dict[str, str]]]:
     """PostgreSQL, S3 and MLflow with roles, databases and buckets; yields them and the platform's variables."""
     _require_ports(settings, PORTS)
-    with storage_servers(settings, environ) as (children, stack):
+    with storage_servers(settings, environ, s3_metrics) as (children, stack):
         keys = secrets_folder(settings)
         _print("starting MLflow …")
         mlflow = servers.start_mlflow(
@@ -87,7 +93,9 @@ def stack_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple
 
 
 @contextmanager
-def storage_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tuple[Children, dict[str, str]]]:
+def storage_servers(
+    settings: Settings, environ: dict[str, str], s3_metrics: int = 0
+) -> Iterator[tuple[Children, dict[str, str]]]:
     """PostgreSQL and S3 with roles, databases and buckets; yields them and the variables of clients."""
     folder = stack_folder(settings)
     _require_ports(settings, STORAGE_PORTS)
@@ -107,6 +115,7 @@ def storage_servers(settings: Settings, environ: dict[str, str]) -> Iterator[tup
             s3["AWS_ACCESS_KEY_ID"],
             s3["AWS_SECRET_ACCESS_KEY"],
             BUCKETS,
+            s3_metrics,
         )
         children.await_ready({"postgres": postgres, "s3": store}, READY_SECONDS)
         address = f"{LOOPBACK}:{settings.postgres_port}"
@@ -141,14 +150,14 @@ def start_exporter(children: Children, settings: Settings, stack: dict[str, str]
     children.await_ready({"exporter": f"http://{LOOPBACK}:{settings.exporter_port}/livez"}, READY_SECONDS)
 
 
-def start_monitoring(children: Children, settings: Settings) -> None:
+def start_monitoring(children: Children, settings: Settings, s3_metrics: int) -> None:
     """Start the machine's and PostgreSQL's exporters, Prometheus with its rules, and Alertmanager."""
     folder, keys = stack_folder(settings), secrets_folder(settings)
     node, database = free_port(), free_port()
     admin = secret(keys, "postgres-superuser")
     servers.start_node_exporter(children, node)
     servers.start_postgres_exporter(children, database, settings.postgres_port, admin)
-    known = addresses(settings, node, database)
+    known = addresses(settings, node, database, s3_metrics)
     config = folder / "prometheus.yml"
     interval = f"{settings.scrape_seconds}s" if settings.scrape_seconds else None
     config.write_text(prometheus_config(known, interval), encoding="utf-8")

@@ -18,6 +18,8 @@ from accident_reco.settings import Settings, variable
 DEPLOY = ROOT / "deploy"
 ALERT_SECRET_PATH = "/run/secrets/alert_secret"  # noqa: S105  # where compose and Kubernetes mount it
 BUCKETS = ("artifacts", "mlflow")
+ONLY_CONTAINERS = frozenset({"loki", "alloy", "grafana"})
+"""Scrape jobs of servers that a native stack does not have: they have no package in Debian, PyPI or npm."""
 # Kind of login → role and database. The first three own their database.
 LOGINS = {
     "database_url": ("platform", "platform"),
@@ -78,7 +80,7 @@ def s3_environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
 
 
-def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
+def addresses(settings: Settings, node: int, postgres: int, s3_metrics: int) -> dict[str, str]:
     """Address in the deployment → address on this machine."""
     ports = {
         "auth:7999": settings.auth_port,
@@ -86,6 +88,9 @@ def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
         "drift:8001": settings.drift_port,
         "console:8002": settings.console_port,
         "exporter:9400": settings.exporter_port,
+        "dagster:8080": settings.dagster_port,
+        "mlflow:5000": settings.mlflow_port,
+        "s3:9327": s3_metrics,
         "alertmanager:9093": settings.alertmanager_port,
         "localhost:9090": settings.prometheus_port,
         "node-exporter:9100": node,
@@ -95,9 +100,10 @@ def addresses(settings: Settings, node: int, postgres: int) -> dict[str, str]:
 
 
 def prometheus_config(known: Mapping[str, str], interval: str | None = None) -> str:
-    """deploy/prometheus for this machine. Raises KeyError for an address that is not in `known`."""
+    """deploy/prometheus for this machine, without the containers' logs. Raises KeyError for another unknown address."""
     document = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     document["rule_files"] = [str(DEPLOY / "prometheus" / path) for path in document["rule_files"]]
+    document["scrape_configs"] = [job for job in document["scrape_configs"] if job["job_name"] not in ONLY_CONTAINERS]
     groups = [job["static_configs"] for job in document["scrape_configs"]]
     groups += [manager["static_configs"] for manager in document["alerting"]["alertmanagers"]]
     for static in (entry for group in groups for entry in group):

@@ -25,12 +25,19 @@ GRPC_OFFSET = 10_000
 
 
 def start_s3(
-    children: Children, folder: Path, ports: Sequence[int], access_key: str, secret_key: str, buckets: Sequence[str]
+    children: Children,
+    folder: Path,
+    ports: Sequence[int],
+    access_key: str,
+    secret_key: str,
+    buckets: Sequence[str],
+    metrics_port: int = 0,
 ) -> Callable[[], bool]:
     """Start SeaweedFS as an S3 API; returns its readiness probe. The keys cannot create or remove buckets.
 
     Args:
         ports: S3, master, volume, filer and admin (`seaweed_ports` finds free ones around a given S3 port).
+        metrics_port: where Prometheus scrapes it; 0: nowhere.
     """
     (folder / "data").mkdir(parents=True, exist_ok=True)
     identity = {
@@ -51,6 +58,7 @@ def start_s3(
         "master.telemetry": "false",
         **{f"{part}.port": port for part, port in ports_of.items()},
         **unused,
+        **({"metricsPort": metrics_port} if metrics_port else {}),
         "s3.config": config,
         "bucket": ",".join(buckets),
         "filer.localSocket": folder / "filer.sock",

@@ -23,6 +23,7 @@ from accident_reco.lifecycle.tracking_spool import (
     RejectedRun,
     SpoolReport,
     TrackedRun,
+    failure_record,
     gate_record,
     is_waiting,
     joined_run_waits,
@@ -43,6 +44,7 @@ __all__ = [
     "SpoolReport",
     "TrackedRun",
     "answers",
+    "failure_record",
     "find_or_create_run",
     "gate_record",
     "is_local",
@@ -235,7 +237,7 @@ def log_alone(uri: str, run: TrackedRun) -> str:
     except Exception:
         mark_failed(uri, run_id)
         raise
-    client.set_terminated(run_id)
+    client.set_terminated(run_id, run.status)
     return run_id
 
 

@@ -45,7 +45,7 @@ class TrackedRun:
 
     `artifacts` are file name → content; `model_files` path → content of the version as an MLflow model; `datasets`
     name → SHA-256 of what it was trained on; `history` metrics by step; `tables` name → columns of JSON values. With
-    `joins` it is added to the latest run of the same bundle version.
+    `joins` it is added to the latest run of the same bundle version. `status` is MLflow's: `FINISHED` or `FAILED`.
     `key` identifies the run in the tracker, so that it is found again after an attempt of unknown outcome, and
     `logged_at` (milliseconds since 1970) is the time of its metrics, so that the next attempt repeats the same ones.
     """
@@ -61,6 +61,7 @@ class TrackedRun:
     history: History = field(default_factory=dict)
     tables: Mapping[str, EvaluationTable] = field(default_factory=dict)
     joins: bool = False
+    status: str = "FINISHED"
     key: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     logged_at: int = field(default_factory=now, compare=False)
 
@@ -89,6 +90,21 @@ def gate_record(model: str, version: str, decision: Decision) -> TrackedRun:
     return TrackedRun(
         model, f"{model}-{version}-gate", {}, known, tags, {"gate.json": canonical_json(document)}, joins=True
     )
+
+
+def failure_record(model: str, job: str, dagster_run_id: str, step: str, reason: str) -> TrackedRun:
+    """A training that failed at a step, as a run of status FAILED; the same one for every failed step of a run."""
+    reason = reason[:MAX_TAG_LENGTH]
+    tags = {
+        "dagster_run_id": dagster_run_id,
+        "failure.step": step,
+        "failure.reason": reason,
+        "mlflow.note.content": f"{step}: {reason}"[:MAX_TAG_LENGTH],
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": job,
+    }
+    key = hashlib.sha256(dagster_run_id.encode()).hexdigest()[:32]
+    return TrackedRun(model, f"{job}-failed-{dagster_run_id[:8]}", {}, {}, tags, status="FAILED", key=key)
 
 
 class UnreadableRun(ValueError):
@@ -124,6 +140,7 @@ def spool(directory: Path, run: TrackedRun) -> Path:
         "history": dict(run.history),
         "tables": dict(run.tables),
         "joins": run.joins,
+        "status": run.status,
         "key": run.key,
         "logged_at": run.logged_at,
     }

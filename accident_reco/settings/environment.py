@@ -248,6 +248,11 @@ class Settings(
         return [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost") for port in ports]
 
     @cached_property
+    def trigger_interval(self) -> int:
+        """Interval of the sensors that look for triggers, in seconds: an idle platform's ticks cost the most there."""
+        return self.trigger_seconds or 4 * self.loop_seconds
+
+    @cached_property
     def datasets(self) -> Path:
         """Git repository of the promoted versions' inputs."""
         return Path(self.dvc_repository).expanduser().resolve() if self.dvc_repository else self.home / "datasets"

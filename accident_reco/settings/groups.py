@@ -362,7 +362,13 @@ class RolloutSettings(BaseModel):
 class LoopSettings(BaseModel):
     """Sensors, alerts and notifications."""
 
-    loop_seconds: int = Field(30, ge=1, description="Interval of the sensors of the closed loop, in seconds")
+    loop_seconds: int = Field(30, ge=1, description="Interval of the sensors that start requested work, in seconds")
+    trigger_seconds: int = Field(
+        0,
+        ge=0,
+        description="Interval of the sensors that look for reports, new data, moves of pointers and failures; "
+        "0: four times LOOP_SECONDS",
+    )
     alert_secret: str = Field("", description="Bearer secret of `POST /alerts`; generated in $HOME/keys where empty")
     notify_url: str = Field(
         "", description="Webhook that receives failed runs and suggested trainings (JSON); empty: none"

@@ -11,7 +11,16 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, up
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.clock import as_utc, read_row, utc_now
-from accident_reco.storage.tables.accounts import api_keys, audit_log, login_failures, refresh_tokens, users
+from accident_reco.storage.tables.accounts import (
+    api_keys,
+    audit_log,
+    login_failures,
+    refresh_tokens,
+    users,
+)
+from accident_reco.storage.tables.accounts import (
+    token_revocations as revocations,
+)
 from accident_reco.storage.warehouse import Warehouse
 
 _ACTIVE_ADMIN: Final = and_(users.c.role == "admin", users.c.disabled.is_(False))
@@ -21,6 +30,8 @@ KNOWN: Final = "known:"
 """Prefix of rows that remember a successful login from an address."""
 KNOWN_FOR: Final = timedelta(days=90)
 FORGOTTEN_AFTER: Final = timedelta(days=1)
+REVOKED_FOR: Final = timedelta(days=2)
+"""Longer than the longest lifetime of an access token."""
 
 
 class AccountExists(ValueError):
@@ -70,11 +81,16 @@ def change_user(warehouse: Warehouse, name: str, changes: Mapping[str, Any], *, 
 
 
 def remove_user(warehouse: Warehouse, name: str) -> str:
-    """Delete an account with its refresh tokens, and revoke its keys. Returns `removed`, `missing` or `last admin`."""
+    """Delete an account with its refresh tokens, and revoke its keys and access tokens.
+
+    Returns:
+        `removed`, `missing`, or `last admin`.
+    """
     with warehouse.begin() as connection:
         if _is_last_admin(connection, name):
             return "last admin"
         _revoke_keys(connection, [name])
+        _revoke_access_tokens(connection, name)
         connection.execute(delete(refresh_tokens).where(refresh_tokens.c.user_name == name))
         done = connection.execute(delete(users).where(users.c.name == name))
         return "removed" if done.rowcount else "missing"
@@ -173,10 +189,25 @@ def revoke_family(warehouse: Warehouse, token_hash: str) -> str | None:
 
 
 def revoke_user_tokens(warehouse: Warehouse, user_name: str) -> None:
-    """Revoke every refresh token of an account."""
+    """Revoke every token of an account: those issued until now."""
     with warehouse.begin() as connection:
-        _lock_user_tokens(connection, user_name)
+        _revoke_access_tokens(connection, user_name)
         _revoke(connection, refresh_tokens.c.user_name == user_name)
+
+
+def token_revocations(warehouse: Warehouse) -> dict[str, float]:
+    """Account → when its access tokens were revoked, in seconds UTC."""
+    with warehouse.connect() as connection:
+        rows = connection.execute(select(revocations)).mappings().all()
+    return {row["subject"]: as_utc(row["revoked_at"]).timestamp() for row in rows}
+
+
+def _revoke_access_tokens(connection: Connection, user_name: str) -> None:
+    _lock_user_tokens(connection, user_name)
+    at = utc_now()
+    own = revocations.c.subject == user_name
+    connection.execute(delete(revocations).where(own | (revocations.c.revoked_at < at - REVOKED_FOR)))
+    connection.execute(revocations.insert(), {"subject": user_name, "revoked_at": at})
 
 
 def _family_member(connection: Connection, token_hash: str) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ def claim_database(url: str, mine: Installation) -> Installation:
     """Record `mine` as the owner of a database that has none. Returns the owner; of concurrent claims one succeeds."""
     warehouse = Warehouse(url)
     try:
+        warehouse.create_file()
         with warehouse.begin() as connection:
             if not warehouse.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

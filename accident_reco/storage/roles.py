@@ -25,6 +25,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
         "users": OWN,
         "api_keys": CHANGE,
         "refresh_tokens": OWN,
+        "token_revocations": OWN,
         "login_failures": OWN,
         "audit_log": APPEND,
         "predictions": FORGET,
@@ -33,6 +34,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
     },
     "services": {
         "api_keys": READ,
+        "token_revocations": READ,
         "predictions": KEEP,
         "feedback": KEEP,
         "promotions": APPEND,

@@ -46,10 +46,13 @@ class Warehouse:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg2://…`.
+        must_exist: whether a missing embedded database is an error, except for `upgrade`: for processes of a running
+            platform, of which one that starts after its file was removed would hide that from the others.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False) -> None:
         self.url = make_url(url)
+        self._must_exist = must_exist
         self._engine: Engine | None = None
         self._was_opened = False
 
@@ -66,8 +69,6 @@ class Warehouse:
         """The connection pool, created at first use."""
         if self._engine is None:
             if self.is_sqlite:
-                if self.url.database:
-                    Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S}, **QUIET)
                 event.listen(self._engine, "connect", _sqlite_pragmas)
                 event.listen(self._engine, "begin", _sqlite_begin)
@@ -96,6 +97,13 @@ class Warehouse:
         with self.engine.connect().execution_options(postgresql_readonly=True) as connection:
             yield connection
 
+    def create_file(self) -> None:
+        """Create the embedded database, empty and of mode 0600, where there is none. Its log gets the same mode."""
+        if self.is_sqlite and self.url.database:
+            path = Path(self.url.database)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
     def upgrade(self, extra: Sequence[Table] = ()) -> None:
         """Bring the schema to the newest revision; concurrent processes wait for each other.
 
@@ -106,8 +114,7 @@ class Warehouse:
 
         from accident_reco.storage.migrations import alembic_config
 
-        if self.is_sqlite and self.url.database:
-            _create_private(Path(self.url.database))  # SQLite itself would create it by the umask
+        self.create_file()
         with self.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -155,6 +162,9 @@ class Warehouse:
         """SQLite would create an empty file in place of a removed one, and what was stored would seem never to be."""
         if self.problem is not None:
             raise _lost_file(self.url)
+        if self._must_exist and self._identify_file() is None:
+            raise _no_file(self.url)
+        Path(str(self.url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _check_connection(self, connection: Any, record: Any, _proxy: Any) -> None:
         """Replace connections to a file that was removed or replaced: what they write is lost."""
@@ -170,14 +180,12 @@ class Warehouse:
             self._engine = None
 
 
-def _create_private(path: Path) -> None:
-    """Create an empty database of mode 0600 where there is none; its write-ahead log gets the same mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-
-
 def _lost_file(url: URL) -> sqlite3.OperationalError:
     return sqlite3.OperationalError(f"the warehouse's file {url.database} was removed or replaced")
+
+
+def _no_file(url: URL) -> sqlite3.OperationalError:
+    return sqlite3.OperationalError(f"the warehouse's file {url.database} does not exist; fix: accident-reco prepare")
 
 
 def is_content_error(error: Exception) -> bool:

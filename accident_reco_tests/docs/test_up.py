@@ -205,6 +205,14 @@ def _failed_start(env: dict[str, str], *arguments: str) -> str:
     return run.stdout + run.stderr
 
 
+def test_a_second_start_in_a_running_home_is_one_line(running: Running) -> None:
+    """The lock with its owner, not the ports that the first one uses."""
+    screen = _failed_start(running.env)
+    (line,) = [line for line in screen.splitlines() if "already" in line]
+    assert re.fullmatch(rf"a platform runs in {_home(running)} already \(process \d+ since \S+\); fix: .+", line)
+    assert "port" not in screen
+
+
 def test_second_start_is_quick_and_trains_nothing(running: Running) -> None:
     """Stops within 10 s on SIGTERM and on Ctrl-C; starts again with the same versions, no password, no training."""
     before = _pointers(_home(running))

@@ -5,14 +5,17 @@ They are started as by `make stack`, in a folder of their own that PostgreSQL's 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, text
@@ -21,6 +24,7 @@ from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.home import RESTRICTED_ROLES, prepare_home, service_environment
 from accident_reco.launch.postgres_server import start_postgres
 from accident_reco.launch.processes import LOOPBACK, Children, free_port
+from accident_reco.launch.programs import debian
 from accident_reco.settings import Settings, variable
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -51,6 +55,24 @@ def children(stack_folder: Path) -> Iterator[Children]:
     running = Children(dict(os.environ) | {"MLFLOW_DISABLE_TELEMETRY": "true"}, logs)
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Any], Any]:
+    """Runs a script of the folder `npm` with Grafana's packages: JSON in, JSON out."""
+    folder = shutil.copytree(Path(__file__).parent / "npm", tmp_path_factory.mktemp("npm") / "scripts")
+    install = [debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    subprocess.run(install, cwd=folder, check=True, capture_output=True, text=True, timeout=180)
+
+    def run(script: str, document: Any) -> Any:
+        command = [debian("node", "nodejs"), script]
+        done = subprocess.run(
+            command, cwd=folder, input=json.dumps(document), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.lifecycle.rollout.control import Plan, start
+from accident_reco.lifecycle.rollout.decision import RolloutPolicy
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.registry import database_access
@@ -40,8 +45,9 @@ from accident_reco.storage.objects import open_store
 from accident_reco.storage.prediction_log import add_feedback, insert_predictions
 from accident_reco.storage.roles import ensure_databases, grant
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco.storage.work_requests import request_work
+from accident_reco.storage.work_requests import advance_request, request_work
 from accident_reco_tests.e2e.conftest import Postgres
+from accident_reco_tests.support.boards import BOARDS, fill_expression, fill_sql, panels
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.real_accidents import random_columns, real_bundle
 from accident_reco_tests.support.real_movies import movie_bundle
@@ -49,12 +55,11 @@ from serving.console.figures import FIGURES, Reading
 from serving.console.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
-BOARDS = {path.name: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json"))}
-
 AFTER_TWO_SCRAPES = (
-    "model:predictions:rate5m{model='accidents'} > 0",
-    "model:predictions:rate5m{model='movies'} > 0",
-    "job:http_errors:ratio5m",
+    "rate(predictions_total{model='accidents'}[1m]) > 0",
+    "rate(predictions_total{model='movies'}[1m]) > 0",
+    "rate(log_lines_total[1m])",
+    "rate(rollout_comparisons_total[1m])",
     "drift_share",
     "rate(node_cpu_seconds_total[5m])",
     "pg_stat_activity_count",
@@ -66,8 +71,8 @@ def _panels(source: str) -> list[Any]:
     return [
         pytest.param(panel, id=f"{name}:{panel['title']}")
         for name, board in BOARDS.items()
-        for panel in board["panels"]
-        if panel["type"] != "row" and panel["datasource"]["uid"] == source
+        for panel in panels(board)
+        if panel["datasource"]["uid"] == source
     ]
 
 
@@ -83,9 +88,9 @@ def test_json_is_generated() -> None:
     sources = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/accident_reco.yml").read_text())["datasources"]
     kinds = {source["uid"]: source["type"] for source in sources}
     for board in BOARDS.values():
-        panels = [panel for panel in board["panels"] if panel["type"] != "row"]
-        assert len({panel["title"] for panel in panels}) == len(panels)
-        for panel in panels:
+        shown = list(panels(board))
+        assert len({panel["title"] for panel in shown}) == len(shown)
+        for panel in shown:
             assert panel["description"], panel["title"]
             assert panel["targets"], panel["title"]
             assert kinds[panel["datasource"]["uid"]] == panel["datasource"]["type"]
@@ -123,6 +128,8 @@ def filled(
         "ACCIDENT_RECO_ACCIDENTS_SOURCE": str(_published(home)),
         "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "2000",
         "ACCIDENT_RECO_EXPORTER_PORT": str(free_port()),
+        "ACCIDENT_RECO_ROLLOUT": "shadow",
+        "ACCIDENT_RECO_ROLLOUT_SAMPLE": "1",
     }
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -156,9 +163,13 @@ def filled(
         servers.start_node_exporter(children, node)
         servers.start_postgres_exporter(children, database, postgres.port, postgres.password)
         known |= {"node-exporter:9100": f"127.0.0.1:{node}", "postgres-exporter:9187": f"127.0.0.1:{database}"}
-        known |= {"alertmanager:9093": f"127.0.0.1:{other}", "localhost:9090": f"127.0.0.1:{port}"}
+        away = ("alertmanager:9093", "console:8002", "dagster:8080", "mlflow:5000", "s3:9327")
+        known |= dict.fromkeys(away, f"127.0.0.1:{other}") | {"localhost:9090": f"127.0.0.1:{port}"}
         config = home / "prometheus.yml"
-        config.write_text(prometheus_config(known, interval="1s"))
+        document = yaml.safe_load(prometheus_config(known, interval="1s"))
+        lines = stack.enter_context(log_counters())
+        document["scrape_configs"].append({"job_name": "alloy", "static_configs": [{"targets": [lines]}]})
+        config.write_text(yaml.safe_dump(document))
         children.await_ready({"p": servers.start_prometheus(children, home / "prometheus", port, config)}, 30)
         for name in ("prometheus", "postgres-exporter", "node-exporter"):
             stack.callback(children.kill, name)
@@ -178,6 +189,42 @@ def filled(
         yield filled
         filled.reader.close()
         warehouse.close()
+
+
+LINES = """\
+log_lines_total{{service="predict",level="info"}} {0}
+log_lines_total{{service="code",level="error"}} {0}
+loki_process_dropped_lines_total{{reason="tick"}} {0}
+loki_write_dropped_entries_total{{reason="ingester_error"}} 0
+loki_discarded_samples_total{{reason="rate_limited"}} 0
+"""
+
+
+@contextmanager
+def log_counters() -> Iterator[str]:
+    """The counters that Alloy and Loki expose, which have no package here, as they would count; yields the address."""
+    scrapes = count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = LINES.format(next(scrapes) * 7).encode()
+            self.send_response(200)
+            self.send_header("content-type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def _published(folder: Path) -> Path:
@@ -214,6 +261,11 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
     )
     made = promote(models, warehouse, bundle, lambda *_: None, GatePolicy("roc_auc", True, 0.5, 0.0), "r1")
     promote(models, warehouse, movie_bundle(2_000), lambda *_: None, GatePolicy("ndcg_at_10", True, 0.0, 0.0), "r2")
+    assert made.pointer is not None
+    other = real_bundle(rounds=4, rows=600)
+    manifest = models.write(replace(other, files={**other.files, "reference.json": reference_bytes(profile)}))
+    shadow = Plan("shadow", (), timedelta(days=1), RolloutPolicy())
+    start(models, warehouse, manifest, made.pointer, shadow, run_id="r4", reason="better", now=datetime.now(UTC))
     record_model_metrics(models, warehouse, "accidents")
     at = datetime.now(UTC)
     rows = [
@@ -233,6 +285,7 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
         }
         for n in range(900)
     ]
+    rows[0] |= {"status": 503, "answer": None, "score": None}
     insert_predictions(warehouse, rows)
     for n in range(250):
         add_feedback(
@@ -250,6 +303,10 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
     request, _ = request_work(
         warehouse, kind="training", model="movies", source="api", requested_by="ada", reason="requested"
     )
+    failed, _ = request_work(
+        warehouse, kind="training", model="accidents", source="drift", requested_by="platform", reason="drift"
+    )
+    advance_request(warehouse, failed["id"], "failed", run_id="r3", outcome="run r3 ended as failure: the disk is full")
     retrain_decisions.record_decision(
         warehouse,
         {
@@ -288,30 +345,156 @@ def _count(warehouse: Warehouse, table: str) -> int:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
+@pytest.fixture(scope="module")
+def chosen(filled: Filled) -> dict[str, list[str]]:
+    """All values of each variable, by its own query."""
+    found: dict[str, list[str]] = {}
+    for variable in (variable for board in BOARDS.values() for variable in board["templating"]["list"]):
+        if variable["type"] == "query" and variable["datasource"]["uid"] == "warehouse":
+            with filled.reader.connect() as connection:
+                values = connection.execute(text(fill_sql(variable["query"], found))).scalars()
+                found[variable["name"]] = list(values)
+    return found
+
+
+def test_variables_have_values(filled: Filled, chosen: dict[str, list[str]]) -> None:
+    """A query of a variable runs as the reading role; services are those whose lines were counted."""
+    assert chosen["model"] == ["accidents", "movies"]
+    assert chosen["version"]
+    assert chosen["department"]
+    services = {sample["metric"]["service"] for sample in _query(filled.prometheus, "log_lines_total")}
+    assert services == {"code", "predict"}
+
+
+def test_annotations_show_what_happened(filled: Filled, chosen: dict[str, list[str]]) -> None:
+    """The statements run as the reading role; a promotion is a line with its version and reason."""
+    for board in BOARDS.values():
+        for annotation in board["annotations"].get("list", ()):
+            rows = _execute(filled, fill_sql(annotation["target"]["rawSql"], chosen))
+            if annotation["name"] == "Promotions":
+                assert {row["text"].split()[0] for row in rows} == {"accidents", "movies"}
+                assert all(isinstance(row["time"], datetime) and "promoted" in row["text"] for row in rows)
+
+
+def _execute(filled: Filled, sql: str) -> list[Any]:
+    with filled.reader.connect() as connection:
+        return list(connection.execute(text(sql.replace(":", r"\:"))).mappings().all())
+
+
 @pytest.mark.parametrize("panel", _panels("prometheus"))
 def test_promql_returns_values(filled: Filled, panel: dict[str, Any]) -> None:
     """Every expression is valid, and every panel shows at least one value."""
-    found = {target["expr"]: _query(filled.prometheus, target["expr"]) for target in panel["targets"]}
+    found = {target["expr"]: _query(filled.prometheus, fill_expression(target["expr"])) for target in panel["targets"]}
     assert any(found.values()), found
 
 
 @pytest.mark.parametrize("panel", _panels("warehouse"))
-def test_sql_returns_rows(filled: Filled, panel: dict[str, Any]) -> None:
+def test_sql_returns_rows(filled: Filled, chosen: dict[str, list[str]], panel: dict[str, Any]) -> None:
     """Every statement runs as the reading role and returns rows; time series have a time."""
     (target,) = panel["targets"]
-    sql = re.sub(
-        r"\$__timeFilter\((\w+)\)",
-        r"\1 BETWEEN now() - interval '90 years' AND now() + interval '1 day'",
-        target["rawSql"],
-    )
-    assert "$" not in sql
-    with filled.reader.connect() as connection:
-        rows = connection.execute(text(sql.replace(":", r"\:"))).mappings().all()
-    assert rows, sql
+    rows = _execute(filled, fill_sql(target["rawSql"], chosen))
+    assert rows, target
     if target["format"] == "time_series":
         assert isinstance(rows[0]["time"], datetime)
     if panel["type"] == "barchart":
         assert isinstance(next(iter(rows[0].values())), str)
+
+
+Shown = dict[str, dict[str, Any]]
+"""Column → `texts`, `colors` and `links`, as a person sees them, and the raw `values`."""
+
+
+@pytest.fixture(scope="module")
+def shown(filled: Filled, chosen: dict[str, list[str]], npm: Callable[[str, Any], Any]) -> dict[str, Shown]:
+    """`dashboard:panel` → what Grafana's own data package shows of the real results."""
+    results: dict[str, dict[str, list[Any]]] = {}
+    frames = []
+    for name, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["datasource"]["uid"] == "warehouse":
+                rows = _execute(filled, fill_sql(panel["targets"][0]["rawSql"], chosen))
+                columns = {column: [_plain(row[column]) for row in rows] for column in rows[0]}
+            elif panel["datasource"]["uid"] == "prometheus":
+                samples = _query(filled.prometheus, fill_expression(panel["targets"][0]["expr"]))
+                columns = {"Value": [float(sample["value"][1]) for sample in samples]}
+                for label in sorted({label for sample in samples for label in sample["metric"]}):
+                    columns[label] = [sample["metric"].get(label) for sample in samples]
+            else:
+                continue
+            fields = [{"name": key, "type": _kind(values), "values": values} for key, values in columns.items()]
+            results[f"{name}:{panel['title']}"] = columns
+            frames.append({"fields": fields, "fieldConfig": panel["fieldConfig"]})
+    found = npm("display.cjs", frames)["shown"]
+    return {
+        title: {column: texts[column] | {"values": values} for column, values in columns.items()}
+        for (title, columns), texts in zip(results.items(), found, strict=True)
+    }
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, datetime) else value
+
+
+def _kind(values: list[Any]) -> str:
+    known = next((value for value in values if value is not None), "")
+    return "boolean" if isinstance(known, bool) else "number" if isinstance(known, int | float) else "string"
+
+
+def test_years_ids_and_counts_read_as_they_are(shown: dict[str, Shown]) -> None:
+    """A year reads 2022, not 2.02 K; a count has separators; no number of a table is rounded to thousands."""
+    assert shown["accidents:Years loaded"]["year"]["texts"] == ["2022"]
+    people = shown["accidents:Road users"]["people"]
+    assert people["texts"] == [f"{people['values'][0]:,.0f}"]
+    for title, columns in shown.items():
+        for column in columns.values():
+            assert not any(re.fullmatch(r"[\d.]+ (K|Mil|Bil)", value) for value in column["texts"]), title
+
+
+def test_shares_read_as_percent_and_have_the_colour_of_their_step(shown: dict[str, Shown]) -> None:
+    """0.173 reads 17.3 %, in tables, bars, stats and on the map."""
+    severe = "killed or hospitalised"
+    for title in ("Departments", "By department", "By road", "By light", "Killed or hospitalised"):
+        column = shown[f"accidents:{title}"][severe]
+        for words, value in zip(column["texts"], column["values"], strict=True):
+            assert re.fullmatch(r"\d+\.\d%", words), words
+            assert float(words[:-1]) == pytest.approx(100 * value, abs=0.051)
+    column = shown["accidents:By department"][severe]
+    steps = [(0.4, "red"), (0.25, "orange"), (0.15, "yellow"), (-1.0, "green")]
+    names = [next(color for bound, color in steps if value >= bound) for value in column["values"]]
+    by_name = dict(zip(names, column["colors"], strict=True))
+    assert len(by_name) > 1
+    assert column["colors"] == [by_name[name] for name in names]
+    assert len(set(by_name.values())) == len(by_name)
+
+
+def test_states_are_words_with_their_colour(shown: dict[str, Shown], npm: Callable[[str, Any], Any]) -> None:
+    """Drift is red, a target that is away is red, an outcome is a word; on real values, and for both of a state."""
+    drift = next(panel for panel in panels(BOARDS["drift"]) if panel["title"] == "Drift")
+    values = {"name": "Value", "type": "number", "values": [0, 1]}
+    answer = npm("display.cjs", [{"fields": [values], "fieldConfig": drift["fieldConfig"]}])
+    red = answer["palette"]
+    (both,) = answer["shown"]
+    assert both["Value"]["texts"] == ["no drift", "drift"]
+    assert both["Value"]["colors"][1] == red
+    up = shown["api:Targets"]["Value"]
+    colors = dict(zip(up["texts"], up["colors"], strict=True))
+    assert set(colors) == {"up", "down"}
+    assert colors["down"] == red != colors["up"]
+    assert set(shown["drift:Drift"]["Value"]["texts"]) <= {"no drift", "drift"}
+    gate = shown["models:Gate"]
+    assert set(gate["action"]["texts"]) <= {"promoted", "rejected", "rolled back", "rollout started"}
+    assert set(gate["promoted"]["texts"]) <= {"yes", "no"}
+    failed = shown["logs:Failed runs and requests"]["status"]
+    assert (failed["texts"], failed["colors"]) == (["failed"], [red])
+
+
+def test_ids_are_links(shown: dict[str, Shown]) -> None:
+    """Request → its log lines; run → Dagster; version → console, MLflow and its metrics."""
+    assert shown["api:Failed predictions"]["request_id"]["links"] == ["/d/logs?var-request=${__value.raw}"]
+    assert shown["logs:Failed runs and requests"]["run_id"]["links"] == ["${dagster}/runs/${__value.raw}"]
+    for title in ("api:Latest predictions", "models:Gate", "models:Serving", "models:All versions", "drift:Reports"):
+        links = shown[title]["version"]["links"]
+        assert [link.split("/")[0] for link in links] == ["${console}", "${mlflow}", ""], title
 
 
 def test_the_console_reads_its_figures_from_prometheus(filled: Filled) -> None:

@@ -223,7 +223,7 @@ def test_drift_gauge_requests_a_training_repeatedly(
     """
     secret = tmp_path / "secret"
     secret.write_text(load_alert_secret(settings))
-    known = addresses(settings, node=free_port(), postgres=free_port())
+    known = addresses(settings, node=free_port(), postgres=free_port(), s3_metrics=free_port())
     config = tmp_path / "prometheus.yml"
     document = yaml.safe_load(prometheus_config(known, interval="1s"))
     quick = tmp_path / "quick.yml"

@@ -31,6 +31,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         tmp_path_factory.mktemp("up") / "home",
         ACCIDENT_RECO_MODELS=request.param,
         ACCIDENT_RECO_LOOP_SECONDS="1",
+        ACCIDENT_RECO_TRIGGER_SECONDS="1",
         ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",
     )
     unused = [name for name in SMALL if OTHER[request.param].upper() in name]

@@ -30,6 +30,7 @@ SMALL_LOOP = {
     "AUTH_REQUIRED": "false",
     "SCRAPE_SECONDS": "5",
     "LOOP_SECONDS": "5",
+    "TRIGGER_SECONDS": "5",
     "ACCIDENTS_WATCH_SECONDS": "5",
     "DRIFT_WINDOW_ROWS": "1000",
     "DRIFT_SHARE": "0.3",

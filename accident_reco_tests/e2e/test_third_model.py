@@ -71,6 +71,7 @@ def running(package: Path, source: Path, tmp_path_factory: pytest.TempPathFactor
         ACCIDENT_RECO_MODELS=MODEL,
         ACCIDENT_RECO_DIABETES_SOURCE=str(source),
         ACCIDENT_RECO_LOOP_SECONDS="1",
+        ACCIDENT_RECO_TRIGGER_SECONDS="1",
         ACCIDENT_RECO_RETRAIN_COOLDOWN_SECONDS="0",
         ACCIDENT_RECO_RETRAIN_IN_ONE_PROCESS="true",
         ACCIDENT_RECO_DRIFT_SAMPLE_ROWS="100",

@@ -22,6 +22,7 @@ SMALL = {
     "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "6000",
     "ACCIDENT_RECO_RETRAIN_IN_ONE_PROCESS": "true",
     "ACCIDENT_RECO_LOOP_SECONDS": "2",
+    "ACCIDENT_RECO_TRIGGER_SECONDS": "2",
 }
 WEAK = {"ACCIDENT_RECO_MOVIES_MAX_RATINGS": "1000"}
 """A first champion that a training on all ratings improves."""

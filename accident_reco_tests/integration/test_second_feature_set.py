@@ -42,6 +42,7 @@ OWN = {
     "boosting_model",
     "candidate_model",
     "production_model",
+    "rollout",
     "drift_report",
     "scored_victims",
 }

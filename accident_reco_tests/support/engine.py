@@ -252,6 +252,7 @@ class Engine:
         root = base / "root"
         command = [*image.entrypoint, *(service.get("command") or image.command)]
         lines = [
+            "umask 022",  # an image's files are open to the users of its container
             f"hostname {name}",
             f"mount -t tmpfs tmpfs {base}",
             f"mkdir {base}/upper {base}/work {root}",

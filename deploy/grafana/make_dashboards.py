@@ -13,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from machine_board import MACHINE
 from model_boards import DRIFT, MODELS
 from panels import build_dashboard
 from service_boards import API, LOGS
@@ -24,7 +25,14 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 def rendered() -> dict[str, str]:
     """File name → JSON of every dashboard."""
-    boards = [API, MODELS, DRIFT, LOGS, *(board for model in all_models().values() for board in model.dashboards())]
+    boards = [
+        API,
+        LOGS,
+        MACHINE,
+        MODELS,
+        DRIFT,
+        *(board for model in all_models().values() for board in model.dashboards()),
+    ]
     return {f"{board.uid}.json": _to_json(build_dashboard(board)) for board in boards}
 
 
@@ -35,7 +43,8 @@ def _to_json(board: Any) -> str:
 
 def _without_nulls(part: Any) -> Any:
     if isinstance(part, dict):
-        return {name: _without_nulls(value) for name, value in part.items() if value is not None}
+        # The first step of thresholds has the value null: from minus infinity on.
+        return {name: _without_nulls(value) for name, value in part.items() if value is not None or name == "value"}
     return [_without_nulls(value) for value in part] if isinstance(part, list) else part
 
 

@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Accounts always require authentication, also where the setting turns it off for the other services.
     settings = settings.model_copy(update={"auth_required": True})
     metrics = Metrics()
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     keys = KeyRing(settings.keys)
     context = Context(
         settings=settings,
@@ -86,11 +86,18 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _read_current_scopes(warehouse: Warehouse, principal: Principal) -> frozenset[str] | None:
-    """Scopes of the current role of an account, not of the one at login; None where it is removed or disabled."""
-    if principal.subject.startswith("key:"):
+    """Scopes of the current role of an account, not of the one at login; None where it is removed or disabled.
+
+    None also for a token that has all its scopes still and was revoked: the password changed.
+    """
+    if principal.issued_at is None:  # an API key
         return principal.scopes
     user = accounts.user(warehouse, principal.subject)
-    return None if user is None or user["disabled"] else ROLES[user["role"]]
+    if user is None or user["disabled"]:
+        return None
+    scopes = ROLES[user["role"]]
+    revoked_at = accounts.token_revocations(warehouse).get(principal.subject, 0.0)
+    return None if principal.issued_at <= revoked_at and principal.scopes <= scopes else scopes
 
 
 def _revoke_unfounded_keys(warehouse: Warehouse) -> None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +22,7 @@ from starlette.responses import Response
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
 from serving.common.draining import wait_until_quiet
-from serving.common.metrics import CONTENT_TYPE, Metrics
+from serving.common.metrics import CONTENT_TYPE, Metrics, is_from_loopback
 from serving.common.middleware import Lifecycle, RequestMiddleware, ResponseObserver, RouteLimits
 from serving.common.routing import OPERATIONS, StrictRoute
 
@@ -161,24 +160,13 @@ def _build_operations(settings: Settings, service: Service, metrics: Metrics, li
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems.responses(403)},
     )
     async def metrics_(request: Request) -> Response:
-        if not settings.metrics_public and not _is_from_loopback(request):
+        if not settings.metrics_public and not is_from_loopback(request.scope):
             raise problems.Problem(403, "Metrics are available from this machine only.", kind="metrics-not-public")
         directory = get_metrics_directory(settings, service.name)
         text = await asyncio.to_thread(metrics.exposition, directory)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     return router
-
-
-def _is_from_loopback(request: Request) -> bool:
-    if any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip")):
-        # A proxy on this machine forwards another client's request.
-        return False
-    try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
-    except ValueError:
-        # Not an IP address, such as the host name of a test client.
-        return False
 
 
 def _drain_before_exit(lifecycle: Lifecycle, seconds: float) -> Callable[[], None]:

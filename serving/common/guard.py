@@ -18,6 +18,7 @@ from serving.common.identity import ANONYMOUS, SCOPES, Principal
 from serving.common.jwks import Jwks, build_http_fetch
 from serving.common.problems import Problem
 from serving.common.rate import RateLimiter
+from serving.common.revocations import Revocations
 from serving.common.tokens import InvalidToken, TokenVerifier, UnknownKey
 
 REALM: Final = "accident_reco"
@@ -78,16 +79,19 @@ class Guard:
         self.jwks = jwks
         self._verifier = TokenVerifier(jwks, settings.auth_issuer, settings.auth_audience)
         self._api_keys = ApiKeys(warehouse)
+        self._revocations = Revocations(warehouse)
         self._rate = RateLimiter(settings.rate_per_second, settings.rate_burst)
 
     def start(self) -> None:
-        """Keep the public keys fresh from now on."""
+        """Keep the public keys and the revoked accounts fresh from now on."""
         if self.required:
             self.jwks.start()
+            self._revocations.start()
 
     def stop(self) -> None:
         """Stop the background work."""
         self.jwks.stop()
+        self._revocations.stop()
 
     def status(self) -> dict[str, Any]:
         """The guard's part of `/readyz`. Missing public keys do not make a service unready: API keys still work."""
@@ -140,7 +144,10 @@ class Guard:
         try:
             if credentials.startswith(PREFIX):
                 return await self._verify_key(credentials)
-            return await self._verify_token(credentials)
+            principal = await self._verify_token(credentials)
+            if self._revocations.is_revoked(principal):
+                raise InvalidToken("the account's tokens were revoked")
+            return principal
         except InvalidToken as error:
             self._rate_limit(_get_address(request))
             raise unauthorised(request, str(error), "invalid_token") from None

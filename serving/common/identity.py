@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import Request
@@ -23,10 +23,15 @@ ACCOUNT_NAME: Final = r"^[a-z][a-z0-9._-]{1,63}$"
 
 @dataclass(frozen=True)
 class Principal:
-    """An account (`ada`) or a machine's key (`key:<id>`) with the scopes it was granted."""
+    """An account (`ada`) or a machine's key (`key:<id>`) with the scopes it was granted.
+
+    Args:
+        issued_at: of its access token, in seconds UTC; None without one.
+    """
 
     subject: str
     scopes: frozenset[str]
+    issued_at: float | None = field(default=None, compare=False)
 
 
 ANONYMOUS: Final = Principal("anonymous", frozenset(SCOPES))

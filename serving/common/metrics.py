@@ -6,6 +6,7 @@ sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is imported, and `/metric
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import Scope
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS: Final = (
@@ -98,6 +100,17 @@ class Metrics:
         all_workers = CollectorRegistry()
         MultiProcessCollector(all_workers, path=str(workers_directory))
         return generate_latest(all_workers)
+
+
+def is_from_loopback(scope: Scope) -> bool:
+    """Whether a request comes from this machine, and not from a proxy on it that forwards another client's."""
+    if any(name in (b"forwarded", b"x-forwarded-for", b"x-real-ip") for name, _ in scope["headers"]):
+        return False
+    try:
+        return scope.get("client") is not None and ip_address(scope["client"][0]).is_loopback
+    except ValueError:
+        # Not an IP address, such as the host name of a test client.
+        return False
 
 
 def _remove_ended_workers(directory: Path) -> None:

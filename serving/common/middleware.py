@@ -130,7 +130,7 @@ class RequestMiddleware:
         if self.on_response is not None:
             self.on_response(scope, route, status, seconds)
         if scope["path"] not in _UNLOGGED or status >= 500:
-            self.log.info(
+            self._choose_log(scope["path"], status)(
                 "request",
                 request_id=exchange.request_id,
                 method=scope["method"],
@@ -141,6 +141,13 @@ class RequestMiddleware:
                 subject=scope["state"].get("subject"),
                 **({"refusal": refusal} if (refusal := scope["state"].get("refusal")) else {}),
             )
+
+    def _choose_log(self, path: str, status: int) -> Callable[..., None]:
+        """The level of a request's line: a server error is one, a service that is not ready yet is a state."""
+        log: Callable[..., None] = self.log.info
+        if status >= 500:
+            log = self.log.warning if path in _UNLOGGED else self.log.error
+        return log
 
 
 class _Exchange:

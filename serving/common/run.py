@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import threading
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings, SettingsError
 from serving.common.connections import ConnectionLimits, ConnectionTable
 from serving.common.draining import ignore_new_connections
@@ -179,16 +179,17 @@ def serve(service: str, factory: str, port_setting: str) -> int:
         service: name of the service, in messages.
         port_setting: field of the settings that holds the port.
     """
+    report_crashes(service)
     try:
         settings = Settings.load()
     except SettingsError as error:
-        return _fail(str(error))
+        return _fail(service, str(error))
     port = getattr(settings, port_setting)
     try:
         listener = _listen(settings.host, port)
     except OSError as error:
         variable = f"ACCIDENT_RECO_{port_setting.upper()}"
-        return _fail(f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
+        return _fail(service, f"{service}: cannot listen on {settings.host}:{port}: {error.strerror}; set {variable}")
     if settings.http_workers > 1:
         _prepare_shared_metrics(settings, service)
     config = ServiceConfig(
@@ -262,6 +263,6 @@ def _prepare_shared_metrics(settings: Settings, service: str) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(message + "\n")
+def _fail(service: str, message: str) -> int:
+    report_failure(service, message)
     return 2

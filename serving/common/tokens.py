@@ -82,7 +82,8 @@ class TokenVerifier:
                 options={"require": ["iss", "aud", "sub", "exp", "iat", "jti", "scope"]},
             )
             scopes = frozenset(str(claims["scope"]).split()) & SCOPES.keys()
-            return Principal(str(claims["sub"]), scopes), float(claims["exp"]) + LEEWAY_SECONDS
+            principal = Principal(str(claims["sub"]), scopes, float(claims["iat"]))
+            return principal, float(claims["exp"]) + LEEWAY_SECONDS
         except jwt.ExpiredSignatureError:
             raise InvalidToken("the token has expired") from None
         except jwt.InvalidTokenError:

@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     chosen = models(settings)
     pages = {name: model.console() or default_pages(model) for name, model in chosen.items()}
     clients = {service: httpx.AsyncClient(base_url=url) for service, url in settings.api_urls.items()}
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     history = MetricHistory(settings.api_urls)
     prometheus = httpx.AsyncClient(base_url=settings.prometheus_url) if settings.prometheus_url else None
     packages = {name: brought.package for name, brought in pages.items() if brought.package}

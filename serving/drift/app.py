@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The app with the models of the installation."""
     metrics = Metrics()
     chosen = models(settings)
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     context = Context(
         settings=settings,
         models=tuple(chosen),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from accident_reco.settings import Settings
 from serving.common.identity import Principal
 from serving.common.jwks import Jwks, build_http_fetch
+from serving.common.metrics import CONTENT_TYPE, Metrics, is_from_loopback
 from serving.common.problems import Problem, problem_response
 from serving.common.routing import parse_form
 from serving.common.tokens import InvalidToken, TokenVerifier, UnknownKey
@@ -24,6 +26,7 @@ from serving.guard.user_tag import ForgedTag, add_user_tag
 MAX_FORM_BYTES: Final = 32 * 1024
 MAX_GRAPHQL_BYTES: Final = 16 * 1024**2
 OPEN_PATHS: Final = {"dagster": frozenset({"/server_info"}), "mlflow": frozenset({"/health", "/version"})}
+METRICS_PATH: Final = "/metrics"
 TITLES: Final = {"dagster": "Dagster", "mlflow": "MLflow"}
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
@@ -39,6 +42,7 @@ class PageGuard:
         sessions: sessions of people; None: no login is required.
         verifier: verifies tokens of the auth service, which programs send instead of a cookie.
         machine_token: bearer token of the platform's own processes; empty: none.
+        metrics_public: whether `/metrics` is served to clients that are not on loopback.
     """
 
     def __init__(
@@ -48,17 +52,50 @@ class PageGuard:
         sessions: Sessions | None = None,
         verifier: TokenVerifier | None = None,
         machine_token: str = "",
+        metrics_public: bool = False,
     ) -> None:
         self.app = app
         self.policy = policy
         self._sessions = sessions
         self._verifier = verifier
         self._machine_token = machine_token
+        self._metrics_public = metrics_public
+        self._metrics = Metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] == "http":
+            await self._measure(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._guard(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
+
+    async def _measure(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Record the request: the programs behind the guard have no metrics of their own."""
+        started, status = time.perf_counter(), 500
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._metrics.in_progress.inc()
+        try:
+            await self._guard(scope, receive, observed)
+        finally:
+            self._metrics.in_progress.dec()
+            route = self.policy.program  # a path is a client's text
+            self._metrics.record_request(scope["method"], route, status, time.perf_counter() - started)
+
+    async def _serve_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._metrics_public or is_from_loopback(scope):
+            text = await asyncio.to_thread(self._metrics.exposition)
+            await Response(text, headers={"content-type": CONTENT_TYPE})(scope, receive, send)
+        else:
+            await _refuse(scope, receive, send, Refusal(403, "Metrics are available from this machine only."))
+
+    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _read(scope)
         if request.path in (LOGIN_PATH, LOGOUT_PATH) and self._sessions is not None and not request.is_websocket:
             await self._serve_login(request, self._sessions, scope, receive, send)
@@ -66,6 +103,9 @@ class PageGuard:
         refusal = find_refusal(request, self.policy)
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
+            return
+        if request.path == METRICS_PATH and not request.is_websocket:
+            await self._serve_metrics(scope, receive, send)
             return
         name: str | None = None
         if self._sessions is not None and request.path not in self.policy.open_paths:
@@ -184,12 +224,12 @@ def build_page_guard(
     names = [name.strip().lower() for name in settings.page_hosts.split(",") if name.strip()]
     policy = PagePolicy(program, LOOPBACK | frozenset(names), OPEN_PATHS[program], settings.page_read_only)
     if not settings.page_login:
-        return PageGuard(app, policy)
+        return PageGuard(app, policy, metrics_public=settings.metrics_public)
     jwks = Jwks(build_http_fetch(settings.keys_url), cache=None)
     jwks.start()
     token_url = f"{settings.internal_auth_url.rstrip('/') or settings.auth_url}/token"
     verifier = TokenVerifier(jwks, settings.auth_issuer, settings.auth_audience)
-    return PageGuard(app, policy, Sessions(token_url, program), verifier, machine_token)
+    return PageGuard(app, policy, Sessions(token_url, program), verifier, machine_token, settings.metrics_public)
 
 
 def _read(scope: Scope) -> PageRequest:

@@ -12,16 +12,18 @@ from typing import Any
 
 import uvicorn
 
+from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings, SettingsError
 from serving.guard.app import build_page_guard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replace the app that the web server runs, then run it. Returns 2 for a wrong setting."""
+    report_crashes("dagster")
     try:
         settings = Settings.load()
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        report_failure("dagster", str(error))
         return 2
     run = uvicorn.run
 

@@ -1,7 +1,7 @@
 """Login of admins to the pages of Dagster and MLflow, with the tokens of the auth service behind a cookie.
 
-The browser holds a random session id alone; tokens stay in this process. They are refreshed when they expire, so that a
-removed or demoted admin loses the session with the next token.
+The browser holds a random session id alone; tokens stay in this process. They are refreshed every half minute in use,
+so that a removed or demoted admin loses the session then; while the auth service is away they last until they expire.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any, Final
 import httpx
 
 MAX_SESSIONS: Final = 1_000
-# A token is refreshed so long before it expires.
+# A token does not count any more so long before it expires.
 MARGIN_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 30.0
+"""Age of a token at which the next request refreshes it, which shows whether the account is still an admin's."""
 TIMEOUT_SECONDS: Final = 10.0
 LOGIN_PATH: Final = "/guard/login"
 LOGOUT_PATH: Final = "/guard/logout"
@@ -32,6 +34,7 @@ class Session:
     name: str
     refresh_token: str
     expires: float
+    checked: float
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -63,9 +66,9 @@ class Sessions:
         if status != 200:
             raise LoginRefused(*_explain(status, answer))
         session_id = secrets.token_urlsafe(32)
-        self._sessions[session_id] = Session(
-            name.strip().lower(), answer["refresh_token"], time.monotonic() + answer["expires_in"] - MARGIN_SECONDS
-        )
+        now = time.monotonic()
+        expires = now + answer["expires_in"] - MARGIN_SECONDS
+        self._sessions[session_id] = Session(name.strip().lower(), answer["refresh_token"], expires, now)
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return session_id
@@ -78,14 +81,13 @@ class Sessions:
             return None
         # A refresh token is valid once: parallel requests of a page must not use it twice.
         async with session.lock:
-            if time.monotonic() < session.expires:
+            if time.monotonic() < min(session.checked + CHECK_SECONDS, session.expires):
                 return session.name
             status = await self._refresh(session, address)
-        if status == 200:
-            return session.name
         if status in (400, 401):  # not for an outage: the session continues after it
             self._sessions.pop(session_id, None)
-        return None
+            return None
+        return session.name if status == 200 or time.monotonic() < session.expires else None
 
     async def log_out(self, cookies: str, address: str) -> None:
         """End a session, also in the auth service."""
@@ -98,7 +100,8 @@ class Sessions:
         status, answer = await self._request(form, address)
         if status == 200:
             session.refresh_token = answer["refresh_token"]
-            session.expires = time.monotonic() + answer["expires_in"] - MARGIN_SECONDS
+            session.checked = time.monotonic()
+            session.expires = session.checked + answer["expires_in"] - MARGIN_SECONDS
         return status
 
     async def _request(self, form: dict[str, str], address: str, url: str = "") -> tuple[int, dict[str, Any]]:

@@ -164,7 +164,7 @@ def build_context(
         )
         for name in models
     }
-    warehouse = Warehouse(settings.database)
+    warehouse = Warehouse(settings.database, must_exist=True)
     rollout_metrics = RolloutMetrics(metrics)
     rollouts = {
         name: RolloutSlot(

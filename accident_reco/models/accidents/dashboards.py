@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from accident_reco.dashboards import Dashboard, MapLayer, Panel, sql_panel, stat_panel
+from accident_reco.dashboards import Dashboard, Format, MapLayer, Panel, sql_panel, stat_panel
 
 SEVERE: Final = "killed or hospitalised"
 """Column name of the share of road users who are killed or hospitalised."""
+SHARE: Final = Format(
+    "percentunit", decimals=1, steps=((0.0, "green"), (0.15, "yellow"), (0.25, "orange"), (0.4, "red"))
+)
+"""Colours of the share: over all roads it is just below a fifth."""
+COUNT: Final = Format("locale")
 _OUTCOMES_SEVERE_SHARE: Final = f'sum(killed + hospitalised)::float8 / sum(people) AS "{SEVERE}"'
 _SEVERE_SHARE: Final = f'avg((v.grav IN (2, 3))::int) AS "{SEVERE}"'
+_DEPARTMENTS: Final = "dep IN (${department:sqlstring})"
 
 
 def _severity_by_label(title: str, label: str, view: str) -> Panel:
@@ -17,27 +23,33 @@ def _severity_by_label(title: str, label: str, view: str) -> Panel:
     statement = f"""
         SELECT coalesce({label}, 'unknown') AS {label}, {_OUTCOMES_SEVERE_SHARE}
         FROM accident_outcomes_by_{view} GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - our own views
-    return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, unit="percentunit")
+    description = "Share of road users killed or hospitalised, in all departments"
+    return sql_panel("bars", title, description, statement, shown=SHARE)
 
 
 def _severity_by_code(title: str, field: str) -> Panel:
-    """Share of road users killed or hospitalised by the label of a code of the accident."""
+    """Share of road users killed or hospitalised by the label of a code of the accident, in the chosen departments."""
     statement = f"""
         SELECT coalesce(c.en, 'unknown') AS "{field}", {_SEVERE_SHARE}
         FROM victims v JOIN accidents a ON a."Num_Acc" = v."Num_Acc"
         LEFT JOIN codebook c ON c.field = '{field}' AND c.code = a.{field}
-        GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - names of our own columns
-    return sql_panel("bars", title, "Share of road users killed or hospitalised", statement, unit="percentunit")
+        WHERE a.{_DEPARTMENTS} GROUP BY 1 ORDER BY 2 DESC LIMIT 12"""  # noqa: S608 - names of our own columns
+    description = "Share of road users killed or hospitalised, in the chosen departments"
+    return sql_panel("bars", title, description, statement, shown=SHARE)
 
 
 _OVERVIEW: Final = [
-    stat_panel("Accidents", "Of all loaded years", "SELECT count(*) AS accidents FROM accidents"),
-    stat_panel("Road users", "Involved in these accidents", "SELECT count(*) AS people FROM victims"),
-    stat_panel("Killed", "Within 30 days", "SELECT count(*) AS killed FROM victims WHERE grav = 2"),
+    stat_panel("Accidents", "Of all loaded years", "SELECT sum(accidents) AS accidents FROM accident_years"),
+    stat_panel("Road users", "Involved in these accidents", "SELECT sum(people) AS people FROM accident_years"),
+    stat_panel(
+        "Killed",
+        "Within 30 days, in the chosen departments",
+        f"SELECT sum(killed) AS killed FROM accident_outcomes_by_department WHERE {_DEPARTMENTS}",  # noqa: S608
+    ),
     stat_panel(
         "Killed or hospitalised",
-        "Share of the road users",
-        "SELECT avg((grav IN (2, 3))::int) AS share FROM victims",
+        "Share of the road users in the chosen departments",
+        f"SELECT {_OUTCOMES_SEVERE_SHARE} FROM accident_outcomes_by_department WHERE {_DEPARTMENTS}",  # noqa: S608
         unit="percentunit",
     ),
 ]
@@ -45,11 +57,12 @@ _WHERE: Final = [
     sql_panel(
         "map",
         "By department",
-        "A circle per department: accidents and share of road users killed or hospitalised",
+        "A circle per department: its size is the number of accidents, its colour the share killed or hospitalised",
         f"""SELECT dep AS department, avg(lat) AS latitude, avg(long) AS longitude, count(*) AS accidents,
         {_OUTCOMES_SEVERE_SHARE} FROM accident_map
-        WHERE lat BETWEEN -90 AND 90 AND long BETWEEN -180 AND 180 GROUP BY dep""",  # noqa: S608
+        WHERE lat BETWEEN -90 AND 90 AND long BETWEEN -180 AND 180 AND {_DEPARTMENTS} GROUP BY dep""",  # noqa: S608
         height=14,
+        columns={SEVERE: SHARE, "accidents": COUNT},
         layer=MapLayer("Departments", size="accidents", color=SEVERE),
     ),
     sql_panel(
@@ -57,9 +70,10 @@ _WHERE: Final = [
         "Departments",
         "The same as a table, by number of accidents",
         f"""SELECT dep AS department, sum(accidents) AS accidents, sum(people) AS people, sum(killed) AS killed,
-        {_OUTCOMES_SEVERE_SHARE} FROM accident_outcomes_by_department GROUP BY dep
-        ORDER BY 2 DESC LIMIT 100""",  # noqa: S608
+        {_OUTCOMES_SEVERE_SHARE} FROM accident_outcomes_by_department WHERE {_DEPARTMENTS} GROUP BY dep
+        ORDER BY 2 DESC LIMIT 110""",  # noqa: S608
         height=14,
+        columns={SEVERE: SHARE, "accidents": COUNT, "people": COUNT, "killed": COUNT},
     ),
 ]
 _CIRCUMSTANCES: Final = [
@@ -77,6 +91,7 @@ _TIME: Final = [
         "Road users per month, by severity",
         """SELECT make_timestamptz(an, mois, 1, 0, 0, 0, 'UTC') AS time, unharmed, slightly_injured, hospitalised,
         killed FROM accident_outcomes_by_month WHERE mois IS NOT NULL ORDER BY 1""",
+        unit="locale",
         width=16,
     ),
     sql_panel(
@@ -85,6 +100,7 @@ _TIME: Final = [
         "Accidents by hour of French local time",
         """SELECT lpad(hour::text, 2, '0') AS hour, sum(accidents) AS accidents FROM accident_outcomes_by_hour
         GROUP BY 1 ORDER BY 1""",
+        unit="locale",
         width=8,
     ),
 ]
@@ -95,6 +111,7 @@ _DATA: Final = [
         "Years in the warehouse and their source",
         """SELECT an AS year, data_source, accidents, people, refused, repaired, months, loaded_at
         FROM accident_years ORDER BY an""",
+        columns=dict.fromkeys(("accidents", "people", "refused", "repaired"), COUNT),
     ),
     sql_panel(
         "table",
@@ -102,6 +119,7 @@ _DATA: Final = [
         "Rules that rejected rows or repaired values",
         """SELECT an AS year, source_table, rule, disposition, column_name, notes AS cases
         FROM quarantine_by_rule ORDER BY notes DESC LIMIT 50""",
+        columns={"cases": COUNT},
     ),
 ]
 
@@ -109,7 +127,8 @@ DASHBOARDS: Final = (
     Dashboard(
         "accidents",
         "Accidents",
-        "Where, when and in which circumstances road users are hurt",
+        "analyst",
+        "What happened on the roads: where, when and in which circumstances are road users hurt?",
         [
             ("Overview", _OVERVIEW),
             ("Where", _WHERE),
@@ -118,5 +137,6 @@ DASHBOARDS: Final = (
             ("Data", _DATA),
         ],
         since="now-6y",
+        variables=("department",),
     ),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from accident_reco.dashboards import Dashboard, metric_panel, sql_panel, stat_panel
+from accident_reco.dashboards import Dashboard, Format, metric_panel, sql_panel, stat_panel
 
+_RATED: Final = {"ratings": Format("locale"), "mean": Format("none", decimals=2)}
 _RATINGS: Final = [
     stat_panel("Ratings", "In the warehouse", "SELECT count(*) AS ratings FROM ratings"),
     stat_panel("Users", "With at least one rating", "SELECT count(DISTINCT user_id) AS users FROM ratings"),
@@ -21,6 +22,7 @@ _RATINGS: Final = [
         "Stars",
         "Ratings by stars",
         "SELECT rating::text AS stars, count(*) AS ratings FROM ratings GROUP BY rating ORDER BY rating",
+        unit="locale",
     ),
     sql_panel(
         "series",
@@ -28,6 +30,7 @@ _RATINGS: Final = [
         "By the date of the rating",
         """SELECT date_trunc('month', to_timestamp(rated_at)) AS time, count(*) AS ratings FROM ratings
         GROUP BY 1 ORDER BY 1""",
+        unit="locale",
     ),
     sql_panel(
         "table",
@@ -35,6 +38,7 @@ _RATINGS: Final = [
         "Movies with the most ratings, and their mean",
         """SELECT m.title, count(*) AS ratings, avg(r.rating) AS mean FROM ratings r
         JOIN movies m USING (movie_id) GROUP BY m.movie_id, m.title ORDER BY 2 DESC LIMIT 50""",
+        columns=_RATED,
     ),
     sql_panel(
         "table",
@@ -42,6 +46,7 @@ _RATINGS: Final = [
         "Ratings and mean by genre",
         """SELECT genre, count(*) AS ratings, avg(r.rating) AS mean FROM ratings r JOIN movies m USING (movie_id),
         LATERAL unnest(string_to_array(m.genres, '|')) AS genre GROUP BY 1 ORDER BY 2 DESC""",
+        columns=_RATED,
     ),
 ]
 _RECOMMENDATIONS: Final = [
@@ -50,12 +55,16 @@ _RECOMMENDATIONS: Final = [
         "Quality",
         "Metrics of the champion on the frozen holdout",
         ("{{metric}}", 'model_holdout_metric{model="movies", metric=~"rmse|mae|ndcg_at_10|recall_at_10|coverage"}'),
+        shown=Format("none", decimals=4),
     ),
     metric_panel(
         "series",
         "Requests",
         "Recommendations per second, by version and reason",
-        ("{{version}} {{reason}}", 'sum by (version, reason) (rate(predictions_total{model="movies"}[5m]))'),
+        (
+            "{{version}} {{reason}}",
+            'sum by (version, reason) (rate(predictions_total{model="movies"}[$__rate_interval]))',
+        ),
     ),
     sql_panel(
         "table",
@@ -63,6 +72,7 @@ _RECOMMENDATIONS: Final = [
         "Imported rating files",
         """SELECT load_id, data_source, rows, quarantined, started_at, finished_at FROM rating_loads
         ORDER BY load_id DESC LIMIT 20""",
+        columns={"rows": Format("locale"), "quarantined": Format("locale")},
         width=24,
     ),
 ]
@@ -71,7 +81,8 @@ DASHBOARDS: Final = (
     Dashboard(
         "movies",
         "Movies",
-        "Ratings, popular movies, and the quality of the recommendations",
+        "analyst",
+        "What do people watch and rate, and how good are the recommendations?",
         [("Ratings", _RATINGS), ("Recommendations", _RECOMMENDATIONS)],
         since="now-30y",
     ),

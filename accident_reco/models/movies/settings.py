@@ -16,6 +16,11 @@ class MovieData(BaseModel):
         pattern=r"^ml-[a-z0-9-]{1,20}$",
         description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
     )
+    movies_watch_seconds: int = Field(
+        60,
+        ge=1,
+        description="Interval of the sensor of movie files; a publisher's server is requested at most once an hour",
+    )
     movies_sample_ratings: int = Field(
         60_000, ge=2_000, le=50_000_000, description="Approximate number of ratings of the movie sample"
     )

@@ -54,6 +54,19 @@ refresh_tokens = Table(
     comment="Rotating refresh tokens",
 )
 
+token_revocations = Table(
+    "token_revocations",
+    metadata,
+    Column("subject", String(64), primary_key=True, comment="Account, also one that is removed"),
+    Column(
+        "revoked_at",
+        DateTime(timezone=True),
+        nullable=False,
+        comment="UTC; services reject its access tokens issued until then",
+    ),
+    comment="Accounts that lost rights or changed their password; rows are kept as long as a token may be valid",
+)
+
 login_failures = Table(
     "login_failures",
     metadata,

@@ -30,6 +30,7 @@ def environment(tmp_path) -> dict[str, str]:
     return clean | {
         "ACCIDENT_RECO_HOME": str(tmp_path),
         "ACCIDENT_RECO_LOOP_SECONDS": "1",
+        "ACCIDENT_RECO_TRIGGER_SECONDS": "1",
         "DAGSTER_HOME": str(dagster_home),
     }
 

@@ -15,6 +15,7 @@ PRIVATE = re.compile(r"(?:dagster|celery|kombu)\w*(?:\.\w+)*\._(?!_)|dagster_sha
 USED = {
     "accident_reco/defs/dagster_internals.py": {
         "dagster._core.errors.DagsterUserCodeUnreachableError",
+        "dagster._core.definitions.instigation_logger.DispatchingLogHandler",
         "dagster._core.execution.retries.RetryMode",
         "dagster._core.launcher.CheckRunHealthResult",
         "dagster._core.launcher.WorkerStatus",

@@ -56,6 +56,20 @@ def test_admin_rights_end_with_the_role(auth: Auth) -> None:
         assert auth.client.get("/users", headers=headers_of_mallory).status_code == 401
 
 
+def test_tokens_end_with_the_password_at_once(auth: Auth) -> None:
+    """An admin whose password was stolen changes it: the thief's access token is rejected, a new login is not."""
+    admin = auth.headers()
+    body = {"name": "trent", "password": PASSWORD, "role": "admin"}
+    assert auth.client.post("/users", json=body, headers=admin).status_code == 201
+    stolen = auth.headers("trent", PASSWORD)
+    assert auth.client.get("/users", headers=stolen).status_code == 200
+    changed = "another correct battery"
+    assert auth.client.patch("/users/trent", json={"password": changed}, headers=stolen).status_code == 200
+    assert auth.client.get("/users", headers=stolen).status_code == 401
+    assert auth.client.get("/users", headers=auth.headers("trent", changed)).status_code == 200
+    assert auth.client.delete("/users/trent", headers=admin).status_code == 204
+
+
 def test_the_last_admin_stays(auth: Auth) -> None:
     """409: an installation always has an admin."""
     headers = auth.headers()

@@ -44,6 +44,17 @@ def test_forged_valid_token_is_accepted(predict: httpx.Client, forge: Forge) -> 
     assert answer.status_code == 200
 
 
+def test_access_tokens_of_a_demoted_admin_end_in_other_services_too(auth: Auth, predict: httpx.Client) -> None:
+    """Within seconds, not when they expire: a rollback is an admin's."""
+    auth.add_user("walter", PASSWORD, "admin")
+    headers = auth.headers("walter", PASSWORD)
+    assert predict.post(URL, json=BODY, headers=headers).status_code == 200
+    changed = auth.client.patch("/users/walter", json={"role": "user"}, headers=auth.headers())
+    assert changed.status_code == 200
+    wait_for(lambda: predict.post(URL, json=BODY, headers=headers).status_code == 401)
+    assert predict.post(URL, json=BODY, headers=auth.headers("walter", PASSWORD)).status_code == 200
+
+
 @pytest.mark.parametrize("kind", INVALID_TOKENS)
 def test_invalid_tokens_are_rejected(predict: httpx.Client, forge: Forge, kind: str) -> None:
     """401 with a challenge and a problem that does not contain the token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -62,6 +63,8 @@ def test_predict_start_memory_and_stop(home: Path, tmp_path: Path) -> None:
         assert time.monotonic() - signalled < 10
     lines = log.read_text().splitlines()
     assert all(line.startswith("{") for line in lines), "a log line is not JSON"
+    # Not ready is a state; a failed request is an error.
+    assert {line["level"] for line in map(json.loads, lines) if line.get("status") == 503} == {"warning"}
     assert any('"event":"request"' in line and answer.headers["x-request-id"] in line for line in lines)
 
 

@@ -31,8 +31,9 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
 def test_a_second_platform_does_not_erase_the_first_one(tmp_path: Path) -> None:
     """Its failed start leaves the holder's process in the file."""
     with sole_platform(tmp_path):
-        with pytest.raises(LaunchError, match="accident-reco stop"), sole_platform(tmp_path):
+        with pytest.raises(LaunchError, match="accident-reco stop") as error, sole_platform(tmp_path):
             pass
+        assert f"runs in {tmp_path} already (process {os.getpid()} since 20" in str(error.value)
         assert find_running(tmp_path) is not None
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from starlette.requests import Request
 
 from accident_reco.settings import Settings
 from accident_reco.storage import accounts
+from accident_reco.storage.accounts import REVOKED_FOR, add_user, revoke_user_tokens, token_revocations
+from accident_reco.storage.clock import utc_now
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.unit.serving.conftest import Forge
 from serving.auth.keys import KeyRing
 from serving.common.api_keys import generate_key
@@ -19,6 +23,7 @@ from serving.common.guard import UNAUTHORISED, Guard, RequiredScope, build_guard
 from serving.common.identity import ANONYMOUS, Principal
 from serving.common.jwks import Jwks
 from serving.common.problems import Problem
+from serving.common.revocations import POLL_SECONDS, Revocations
 
 INVALID = 'Bearer realm="accident_reco", error="invalid_token"'
 MALFORMED = 'Bearer realm="accident_reco", error="invalid_request"'
@@ -62,6 +67,45 @@ def test_a_good_token_is_admitted_and_the_request_knows_who(guard: Guard, forge:
     ada = Principal("ada", frozenset({"predict", "monitor"}))
     assert admit(guard, incoming) == ada
     assert incoming.scope["state"] == {"principal": ada, "subject": "ada"}
+
+
+def test_tokens_issued_before_a_revocation_are_rejected(guard: Guard, forge: Forge, warehouse: Warehouse) -> None:
+    """Also one that is verified already; those issued later, other accounts' and API keys are admitted."""
+    add_user(warehouse, "ada", "hash", "user")
+    now = time.time()
+    early = forge(iat=now)
+    assert admit(guard, bearer(early)).issued_at == now
+    revoke_user_tokens(warehouse, "ada")
+    guard.start()
+    try:
+        wait_for(lambda: guard._revocations.is_revoked(Principal("ada", frozenset(), now)))
+    finally:
+        guard.stop()
+    assert challenge(refused(guard, bearer(early, host="10.0.0.2")))[0] == 401
+    assert admit(guard, bearer(forge(iat=time.time()), host="10.0.0.3")).subject == "ada"
+    assert admit(guard, bearer(forge(sub="bob", iat=now), host="10.0.0.4")).subject == "bob"
+    assert not guard._revocations.is_revoked(Principal("ada", frozenset()))
+
+
+def test_revocations_are_kept_while_the_warehouse_is_away_and_as_long_as_a_token_lasts(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of the last read applies; rows older than the longest lifetime of a token are deleted."""
+    for name in ("ada", "bob"):
+        add_user(warehouse, name, "hash", "user")
+    revoke_user_tokens(warehouse, "ada")
+    list_of_service = Revocations(warehouse)
+    list_of_service.refresh()
+    token = Principal("ada", frozenset(), 0.0)
+    assert list_of_service.is_revoked(token)
+    away = Revocations(Warehouse("sqlite:////nowhere/warehouse.db"))
+    away._revoked = list_of_service._revoked
+    assert away._poll() == POLL_SECONDS
+    assert away.is_revoked(token)
+    later = utc_now() + REVOKED_FOR + timedelta(seconds=1)
+    monkeypatch.setattr("accident_reco.storage.accounts.utc_now", lambda: later)
+    revoke_user_tokens(warehouse, "bob")
+    assert token_revocations(warehouse) == {"bob": later.timestamp()}
 
 
 def test_a_missing_scope_is_named(guard: Guard, forge: Forge) -> None:

@@ -97,3 +97,17 @@ def test_a_new_warehouse_still_creates_its_file(tmp_path: Path) -> None:
         connection.execute(text("CREATE TABLE t (n INTEGER)"))
     new.close()
     assert (tmp_path / "new" / "w.db").exists()
+
+
+def test_a_process_that_starts_after_the_removal_does_not_hide_it(warehouse: Warehouse, file: Path) -> None:
+    """A run or a service that is restarted: it creates no empty file; a migration does, as at the first start."""
+    remove(file)
+    late = Warehouse(f"sqlite:///{file}", must_exist=True)
+    with pytest.raises(OperationalError, match="does not exist"):
+        count(late)
+    assert not file.exists()
+    assert "restore it" in str(warehouse.problem)
+    late.upgrade()
+    assert warehouse.problem is None
+    late.close()
+    warehouse.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.automation import FOLLOW_UPDATES
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.models.accidents.assets.partitions import single_run, years
@@ -199,6 +200,7 @@ def freshness(platform: Platform) -> dg.AssetCheckResult:
 @dg.asset(
     key=WAREHOUSE,
     deps=[VICTIMS, QUARANTINE],
+    automation_condition=FOLLOW_UPDATES,
     group_name=GROUP,
     kinds={"sql"},
     owners=OWNERS,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import dagster as dg
 
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
+from accident_reco.defs.automation import build_automation_sensor
 from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
@@ -67,20 +68,34 @@ class AccidentTraining(ModelTraining):
 
     def definitions(self, settings: Settings) -> dg.Definitions:
         model, partitioned = self._model, partitioned_executor(settings)
+        sensor_settings = settings.of(AccidentSettings)
+        seconds = sensor_settings.accidents_watch_seconds
         own = dg.Definitions(
             assets=[*training_data.build_feature_assets(model), scoring.build_scored_victims(model)],
             asset_checks=[*training_checks.build_feature_checks(model), scoring.build_score_check(model.name)],
             jobs=[training_data.build_tune_job(model.name), scoring.build_score_job(model.name, partitioned)],
+            sensors=[
+                build_automation_sensor(
+                    f"{model.name}_scores",
+                    [scoring.scored_key(model.name)],
+                    seconds,
+                    "Scores every stored year again after a promotion or a rollback, and a year after its ingestion.",
+                )
+            ],
         )
         if not model.is_base:
             return own
         modules = (ingest, training_data, training_checks)
-        sensor_settings = settings.of(AccidentSettings)
         data = dg.Definitions(
             assets=dg.load_assets_from_modules(modules),
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[ingest.build_ingest_job(partitioned), ingest.load_accidents],
-            sensors=[sensors.build_source_sensor(sensor_settings), sensors.build_warehouse_sensor(sensor_settings)],
+            sensors=[
+                sensors.build_source_sensor(sensor_settings),
+                build_automation_sensor(
+                    "accident_warehouse", [ingest.WAREHOUSE], seconds, "Loads ingested years into the warehouse."
+                ),
+            ],
         )
         return dg.Definitions.merge(data, own)
 

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.automation import FOLLOW_CONTENT
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.store import NoSuchVersion
@@ -44,6 +45,7 @@ def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
                 io_manager_key="frames",
                 code_version="1",
                 description="Every road user of a year with the champion's probability.",
+                automation_condition=FOLLOW_CONTENT,
             ),
         },
         deps=[VICTIMS, dg.AssetKey([model.name, "production_model"])],

@@ -1,4 +1,4 @@
-"""Sensors of accident data: they ingest new or corrected years and load ingested years into the warehouse."""
+"""Sensor of accident data: it ingests new or corrected years."""
 
 import time
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.run_logs import sensor_log
+from accident_reco.defs.tags import REASON_TAG
 from accident_reco.models.accidents.assets.partitions import years
-from accident_reco.models.accidents.data.queries import read_loaded_years
-from accident_reco.models.accidents.data.watch import find_changed_years, find_stale_years
+from accident_reco.models.accidents.data.watch import find_changed_years
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import SourceError, open_source
 
@@ -47,33 +48,14 @@ def build_source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         known = set(years.get_partition_keys())
         for change in changed:
             if str(change.year) not in known:
-                context.log.info("%s is not over yet and has no partition", change.year)
+                sensor_log(context).info("%s is not over yet and has no partition", change.year)
                 continue
-            context.log.info("%s is %s", change.year, change.kind)
-            yield dg.RunRequest(run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind})
+            why = f"the year {change.year} of the source is {change.kind}"
+            sensor_log(context).info("%s", why)
+            yield dg.RunRequest(
+                run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind, REASON_TAG: why}
+            )
         if not changed:
             yield dg.SkipReason("every year that the source offers is stored in its current version")
 
     return accident_source
-
-
-def build_warehouse_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
-    """The sensor `accident_warehouse`, which requests runs of `load_accidents`."""
-
-    @dg.sensor(
-        job_name="load_accidents",
-        name="accident_warehouse",
-        minimum_interval_seconds=settings.accidents_watch_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Loads ingested years into the warehouse when they differ from what it holds.",
-    )
-    def accident_warehouse(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
-        """One run per content of the stored years; the load replaces only the years that differ."""
-        source = open_source(platform.settings.of(AccidentSettings))
-        stale, key = find_stale_years(platform.objects, source.data_source, read_loaded_years(platform.warehouse))
-        if not stale:
-            return dg.SkipReason("the warehouse has the stored years")
-        context.log.info("years to load or remove: %s", stale)
-        return dg.RunRequest(run_key=key)
-
-    return accident_warehouse

@@ -1,14 +1,12 @@
-"""Comparison of source, object store and warehouse: years that are new, corrected, or to be loaded."""
+"""Comparison of source and object store: years that are new or corrected."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from accident_reco.models.accidents.codebook import TABLES
-from accident_reco.models.accidents.data.raw_store import is_current, load_current_years, read_raw_record
+from accident_reco.models.accidents.data.raw_store import is_current, read_raw_record
 from accident_reco.models.accidents.sources.base import Source
 from accident_reco.storage.objects import ObjectStore
 
@@ -45,17 +43,3 @@ def find_changed_years(store: ObjectStore, source: Source) -> list[ChangedYear]:
         before = hashlib.sha256(repr([record and record.fetched_at for record in stored]).encode()).hexdigest()[:8]
         changed.append(ChangedYear(year, kind, f"ingest:{source.data_source}:{year}:{fingerprint}:{before}"))
     return changed
-
-
-def find_stale_years(
-    store: ObjectStore, data_source: str, loaded: Mapping[int, Mapping[str, Any]]
-) -> tuple[list[int], str]:
-    """Years to load into or delete from the warehouse, ascending, and a key that identifies this state.
-
-    `loaded` are the rows of `accident_years` by year.
-    """
-    stored = {year: str(summary["victims_sha256"]) for year, summary in load_current_years(store, data_source).items()}
-    present = {year: str(row["victims_sha256"]) for year, row in loaded.items()}
-    stale = sorted(year for year in stored.keys() | present.keys() if stored.get(year) != present.get(year))
-    state = repr((sorted(stored.items()), sorted((year, str(row["loaded_at"])) for year, row in loaded.items())))
-    return (stale if stored else []), f"load:accidents:{hashlib.sha256(state.encode()).hexdigest()[:16]}"

@@ -2,8 +2,8 @@
 
 For every missing field the values that it has among comparable training people (`AdviceTable`, `advice.json` of the
 bundle) are put into the record one after the other, and the version itself scores each of them. Codes are exact: all of
-their values are tried. Numbers, dates and locations are tried at `MAX_VALUES` quantiles or draws; the results page has
-the error that this makes.
+their values are tried. Numbers, dates and locations are tried at `MAX_VALUES` quantiles; the results page has the error
+that this makes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS
+from accident_reco.models.accidents.features.context import DRIVER, PEDESTRIAN
 from accident_reco.models.accidents.scoring.known_fields import get_name, get_value
 from accident_reco.models.accidents.scoring.scorer import ADVICE_FILE
 from accident_reco.models.accidents.scoring.user_groups import (
     classify_surroundings,
     classify_users,
-    is_driver,
+    get_codes,
 )
 
 FORMAT: Final = 1
 MAX_VALUES: Final = 12
+# Up to so many different values are tried one by one, those of codes in any case.
+MAX_EXACT_VALUES: Final = 16
 EVERYBODY: Final = "@"
 # Fields that one answer makes known together. A field is missing when all of its columns are.
 TOGETHER: Final[dict[str, tuple[str, ...]]] = {
@@ -39,6 +42,7 @@ OF_THE_DRIVER: Final = {"an_nais": "driver_an_nais", "sexe": "driver_sexe"}
 _NEVER_ASKED: Final = frozenset(
     {"an", "nb_unknown_users", *(name for names in TOGETHER.values() for name in names[1:])}
 )
+_OF_PEDESTRIANS: Final = frozenset({"locp", "actp", "etatp"})
 _IDENTITY: Final = ("sexe", "an_nais")
 
 Score = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float64]]
@@ -123,27 +127,43 @@ def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
     return np.array(values, dtype=np.int32)
 
 
-def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, str]]:
-    """Groups of every row: kind of user, role and surroundings; kind of user and role; everybody.
+def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, ...]]:
+    """Groups of every row from the closest one on: kind of user, role and place; kind and role; role; everybody.
 
-    A group that the known fields do not determine is that of everybody.
+    What the known fields do not determine is left open: a group is named `kind/role@place`.
     """
-    kinds, driver, place = classify_users(columns), is_driver(columns), classify_surroundings(columns)
+    kinds, roles, place = classify_users(columns), get_codes(columns, "catu"), classify_surroundings(columns)
     groups = []
-    for kind, drives, where in zip(kinds.tolist(), driver.tolist(), place.tolist(), strict=True):
-        user = f"{kind}{'d' if drives else ''}" if kind >= 0 else ""
-        groups.append((f"{user}@{where}" if where >= 0 else f"{user}@", f"{user}@", EVERYBODY))
+    for kind, role, where in zip(kinds.tolist(), roles.tolist(), place.tolist(), strict=True):
+        of_role = f"/{role}" if role > 0 else ""
+        user = f"{kind}{of_role}" if kind >= 0 else of_role
+        groups.append((f"{user}@{where}" if where >= 0 else f"{user}@", f"{user}@", f"{of_role}@", EVERYBODY))
     return groups
 
 
-def list_fields(columns: Sequence[str], drives: bool) -> list[tuple[str, tuple[str, ...]]]:
-    """Fields that advice may name, with the columns that each makes known; `columns` are the inputs of the model."""
+def get_role(group: str) -> int:
+    """`catu` of the road users of a group; -1: several."""
+    user = group.partition("@")[0]
+    return int(user.partition("/")[2]) if user else -1
+
+
+def list_fields(columns: Sequence[str], role: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Fields that advice may name, with the columns that each makes known.
+
+    What only pedestrians have is named for pedestrians, and the seat for everybody but drivers and pedestrians.
+
+    Args:
+        columns: inputs of the model.
+        role: `catu` of the road user, -1: unknown.
+    """
     fields = []
     for name in columns:
-        if name in _NEVER_ASKED or (drives and name in OF_THE_DRIVER.values()):
+        if name in _NEVER_ASKED or (role == DRIVER and name in OF_THE_DRIVER.values()):
+            continue
+        if (name in _OF_PEDESTRIANS and role != PEDESTRIAN) or (name == "place" and role in (DRIVER, PEDESTRIAN)):
             continue
         together = TOGETHER.get(name, (name,))
-        if drives and name in OF_THE_DRIVER:
+        if role == DRIVER and name in OF_THE_DRIVER:
             together = (name, OF_THE_DRIVER[name])
         fields.append((name, together))
     return fields
@@ -167,7 +187,7 @@ def advise(
     record = {name: values[row : row + 1] for name, values in columns.items()}
     groups = [group for group in find_groups(record)[0] if group in table.groups]
     wanted: list[tuple[str, FieldValues]] = []
-    for field, together in list_fields(inputs, bool(is_driver(record)[0])):
+    for field, together in list_fields(inputs, int(get_codes(record, "catu")[0])):
         if all(get_value(record, name, 0) is None for name in together):
             found = next((table.groups[group][field] for group in groups if field in table.groups[group]), None)
             if found is not None:

@@ -13,7 +13,7 @@ from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, 
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.lifecycle.training_identity import DATA_VERSION
-from accident_reco.models.movies.assets import ingest, split
+from accident_reco.models.movies.assets import ingest, sensors, split
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.item_weights import MAX_PRUNING_LOSS
 from accident_reco.models.movies.settings import MovieSettings
@@ -48,6 +48,7 @@ class MovieTraining(ModelTraining):
             assets=dg.load_assets_from_modules(modules),
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[ingest.ingest_movies],
+            sensors=[sensors.build_source_sensor(settings.of(MovieSettings))],
         )
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:

@@ -11,13 +11,14 @@ import dagster as dg
 import mlflow
 import pytest
 
-from accident_reco.defs.mlflow_tracking import record_decision, spool_directory, track
+from accident_reco.defs.mlflow_tracking import build_failure_hook, record_decision, spool_directory, track
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.store import Pointer
 from accident_reco.lifecycle.tracking import (
     TrackedRun,
     answers,
+    failure_record,
     find_or_create_run,
     gate_record,
     log_alone,
@@ -130,6 +131,44 @@ def test_histories_and_tables_are_logged_once(tmp_path, monkeypatch):
     move_aliases(uri, "accidents", "v", None)
     assert client.get_registered_model("accidents").description == "# card"
     assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_failed_training_is_a_failed_run_with_its_reason(tmp_path):
+    """An error of a step, or a blocking check; an attempt that is repeated adds no second run, and no version."""
+    key = dg.AssetKey(["accidents", "features"])
+
+    @dg.asset(key=key)
+    def broken():
+        raise ValueError("the holdout has one class")
+
+    @dg.asset(key=key, check_specs=[dg.AssetCheckSpec("complete", asset=key, blocking=True)])
+    def incomplete():
+        yield dg.Output(None)
+        yield dg.AssetCheckResult(passed=False, check_name="complete")
+
+    platform = Platform(home=str(tmp_path))
+    uri, found = platform.settings.tracking_uri, list[str]()
+    for asset in (broken, incomplete):
+        job = dg.define_asset_job("train_accidents", selection=[asset], hooks={build_failure_hook("accidents")})
+        defs = dg.Definitions([asset], jobs=[job], resources={"platform": platform})
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = defs.resolve_job_def("train_accidents").execute_in_process(instance=instance, raise_on_error=False)
+        assert not done.success
+        found.append(done.run_id)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'accidents'")
+    runs = {run.data.tags["dagster_run_id"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == set(found)
+    assert [run.info.status for run in runs.values()] == ["FAILED", "FAILED"]
+    assert {run.data.tags["failure.step"] for run in runs.values()} == {"accidents__features"}
+    error, check = (runs[run_id].data.tags["failure.reason"] for run_id in found)
+    assert error == "the holdout has one class"
+    assert "accidents/features" in check
+    assert "complete" in check
+    again = failure_record("accidents", "train_accidents", found[0], "accidents__features", error)
+    assert log_alone(uri, again) == runs[found[0]].info.run_id
+    assert client.get_run(runs[found[0]].info.run_id).info.status == "FAILED"
+    assert client.search_registered_models() == []
 
 
 def test_training_continues_without_a_tracker_and_is_sent_later(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets import ingest as ingest_assets
-from accident_reco.models.accidents.assets.sensors import build_source_sensor, build_warehouse_sensor
+from accident_reco.models.accidents.assets.sensors import build_source_sensor
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import ingest, raw_store
 from accident_reco.models.accidents.model import MODEL
@@ -20,7 +20,7 @@ from accident_reco.models.accidents.sources import open_source
 from accident_reco.settings import Settings
 
 SETTINGS = Settings.load(accidents_watch_seconds=7)
-accident_source, accident_warehouse = build_source_sensor(SETTINGS), build_warehouse_sensor(SETTINGS)
+accident_source = build_source_sensor(SETTINGS)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = 
     definitions = dg.Definitions(
         assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
         jobs=[ingest_assets.build_ingest_job(None), ingest_assets.load_accidents],
-        sensors=[accident_source, accident_warehouse],
+        sensors=[accident_source],
         resources={"platform": platform},
     )
     with dg.build_sensor_context(definitions=definitions, resources={"platform": platform}, cursor=cursor) as context:
@@ -97,19 +97,6 @@ def test_unreachable_source(platform: Platform, monkeypatch: pytest.MonkeyPatch)
     assert "less than an hour ago" in _tick(accident_source, away, cursor=str(time.time() - 60))[1]
 
 
-def test_warehouse_is_loaded_after_ingestion(platform: Platform, published: Path) -> None:
-    """The load is requested while the warehouse differs, with one run key per difference."""
-    assert _tick(accident_warehouse, platform) == ([], "the warehouse has the stored years")
-    _ingest(platform, 2022)
-    first, _ = _tick(accident_warehouse, platform)
-    assert len(first) == 1
-    assert _tick(accident_warehouse, platform)[0] == first
-    ingest.load_warehouse(platform.objects, platform.warehouse, "directory")
-    assert _tick(accident_warehouse, platform)[0] == []
-    _ingest(platform, 2023)
-    assert _tick(accident_warehouse, platform)[0] not in ([], first)
-
-
 def test_tick_is_cheap(platform: Platform, published: Path) -> None:
     """A tick reads names and small records, no published file: below a second with everything stored."""
     _ingest(platform, 2022, 2023)
@@ -118,13 +105,12 @@ def test_tick_is_cheap(platform: Platform, published: Path) -> None:
             platform.objects.delete(key)
     started = time.perf_counter()
     _tick(accident_source, platform)
-    _tick(accident_warehouse, platform)
     assert time.perf_counter() - started < 1
 
 
 def test_interval_follows_the_setting() -> None:
-    """Of both sensors; a demonstration uses a short one."""
+    """Of all sensors of the data; a demonstration uses a short one."""
     found = {
         sensor.name: sensor.minimum_interval_seconds for sensor in MODEL.training().definitions(SETTINGS).sensors or ()
     }
-    assert found == {"accident_source": 7, "accident_warehouse": 7}
+    assert found == {"accident_source": 7, "accident_warehouse": 7, "accidents_scores": 7}

@@ -33,6 +33,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every asset and check in turn; the pointer names a bundle that serves; an equal candidate is not promoted."""
+    early = world.run("train_movies")
+    assert not early.success
+    spool = Path(world.platform.home) / "spool" / "mlflow"
+    failed = json.loads((spool / f"movies-train_movies-failed-{early.run_id[:8]}" / "run.json").read_text())
+    assert (failed["status"], failed["tags"]["failure.step"]) == ("FAILED", "movies__ratings_split")
     ingested = world.run("ingest_movies")
     assert ingested.success
     assert world.metadata(ingested, "raw_ratings")["data_source"] == "sample"
@@ -60,7 +65,7 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
         assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
 
     # MLflow gets every fold of every candidate, and the ranking metrics of each.
-    spooled = Path(world.platform.home) / "spool" / "mlflow" / f"movies-{candidate['version']}" / "run.json"
+    spooled = spool / f"movies-{candidate['version']}" / "run.json"
     document = json.loads(spooled.read_text())
     metrics = document["metrics"]
     folds = {f"{kind}_fold_{n}_{error}" for kind in CANDIDATES for n in (1, 2, 3) for error in ("rmse", "mae")}
