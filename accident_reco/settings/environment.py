@@ -131,7 +131,9 @@ class Settings(
             names = plugins.chosen_names(overrides.get("models"))
             combined = combine(names)
             overrides = plugins.base_overrides(names) | overrides
-        except (plugins.UnknownModelError, DeclarationError) as error:
+        except DeclarationError as error:  # without it the models are unknown, and so are their settings
+            raise SettingsError(f"wrong settings:\n  - {error}") from None
+        except plugins.UnknownModelError as error:
             problems.append(str(error))
         try:
             settings = combined(**overrides)
@@ -215,6 +217,11 @@ class Settings(
     def auth_url(self) -> str:
         """Where clients (and the login of `/docs`) reach the auth service."""
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
+
+    @cached_property
+    def drift_url(self) -> str:
+        """Where browsers reach the drift service."""
+        return self.public_drift_url.rstrip("/") or f"http://127.0.0.1:{self.drift_port}"
 
     @cached_property
     def keys_url(self) -> str:

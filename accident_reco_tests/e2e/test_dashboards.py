@@ -400,6 +400,24 @@ def test_sql_returns_rows(filled: Filled, chosen: dict[str, list[str]], panel: d
         assert isinstance(next(iter(rows[0].values())), str)
 
 
+def test_the_console_reads_its_figures_from_prometheus(filled: Filled) -> None:
+    """Every expression of the page Monitoring is valid and finds values: no chart is empty where Prometheus runs."""
+
+    async def read() -> Reading:
+        async with httpx.AsyncClient(base_url=filled.prometheus) as client:
+            return await Prometheus(client).read(1)
+
+    reading = asyncio.run(read())
+    assert reading.problem == ""
+    measured = {
+        key for key, lines in reading.lines.items() if any(any(v is not None for v in line) for line in lines.values())
+    }
+    assert measured == {figure.key for figure in FIGURES}
+    assert {"auth", "predict", "drift", "console"} >= set(reading.lines["requests"]) >= {"predict"}
+    gone = asyncio.run(Prometheus(httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port()}")).read(1))
+    assert "does not answer" in gone.problem
+
+
 Shown = dict[str, dict[str, Any]]
 """Column → `texts`, `colors` and `links`, as a person sees them, and the raw `values`."""
 
@@ -495,21 +513,3 @@ def test_ids_are_links(shown: dict[str, Shown]) -> None:
     for title in ("api:Latest predictions", "models:Gate", "models:Serving", "models:All versions", "drift:Reports"):
         links = shown[title]["version"]["links"]
         assert [link.split("/")[0] for link in links] == ["${console}", "${mlflow}", ""], title
-
-
-def test_the_console_reads_its_figures_from_prometheus(filled: Filled) -> None:
-    """Every expression of the page Monitoring is valid and finds values: no chart is empty where Prometheus runs."""
-
-    async def read() -> Reading:
-        async with httpx.AsyncClient(base_url=filled.prometheus) as client:
-            return await Prometheus(client).read(1)
-
-    reading = asyncio.run(read())
-    assert reading.problem == ""
-    measured = {
-        key for key, lines in reading.lines.items() if any(any(v is not None for v in line) for line in lines.values())
-    }
-    assert measured == {figure.key for figure in FIGURES}
-    assert {"auth", "predict", "drift", "console"} >= set(reading.lines["requests"]) >= {"predict"}
-    gone = asyncio.run(Prometheus(httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port()}")).read(1))
-    assert "does not answer" in gone.problem

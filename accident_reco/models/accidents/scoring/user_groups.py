@@ -13,6 +13,8 @@ from accident_reco.models.accidents.features.context import GROUP_OF_KIND, PEDES
 KINDS_OF_USER: Final = ("on foot", "moped or motorcycle", "cycle", "car or van", "other vehicle")
 SURROUNDINGS: Final = ("outside towns", "in towns")
 UNKNOWN: Final = -1
+# By `agg`: 1 outside, 2 in towns; the last entry is for unknown, which -1 reads, and for other codes.
+_SURROUNDINGS_OF_AGG: Final = np.array([UNKNOWN, 0, 1, UNKNOWN])
 
 
 def count_rows(columns: Mapping[str, NDArray[Any]]) -> int:
@@ -36,5 +38,4 @@ def classify_users(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 def classify_surroundings(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Index into `SURROUNDINGS` of every row, shape (n,); -1 where `agg` is unknown."""
-    agg = get_codes(columns, "agg")
-    return np.where((agg == 1) | (agg == 2), agg - 1, UNKNOWN)
+    return _SURROUNDINGS_OF_AGG[np.minimum(get_codes(columns, "agg"), 3)]

@@ -78,4 +78,4 @@ def _count_values(rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]
         return pd.DataFrame({rows.columns[0]: values}), counts / len(rows)
     shares = rows.value_counts(normalize=True, dropna=False, sort=False)
     found = shares.index.to_frame(index=False)
-    return found.set_axis(rows.columns, axis=1), shares.to_numpy()
+    return found.set_axis(rows.columns, axis=1), np.asarray(shares, dtype=np.float64)

@@ -116,7 +116,7 @@ def _fit_logistic_curve(x: Array, y: NDArray[np.integer], build_basis: Callable[
 
 def fit_isotonic(x: Array, y: NDArray[np.integer]) -> Curve:
     """Centred isotonic regression as (knots, values): blocks at their mean margin, linear between to keep ranks."""
-    # Rows of equal margin are one block from the start: they cannot be distinguished.
+    # Rows of equal margin are one block from the start: nothing separates them.
     places, block, rows = np.unique(x, return_inverse=True, return_counts=True)
     rates = np.bincount(block, y) / rows
     means: list[float] = []
