@@ -98,12 +98,11 @@ def test_decisions_of_the_policy_have_their_reasons(judged: ConsolePlatform, bro
         judged.check_page(page)
 
 
-def test_drift_is_for_people_with_the_right(judged: ConsolePlatform) -> None:
+def test_unknown_models_and_reports(judged: ConsolePlatform) -> None:
     with judged.log_in(USER) as client:
-        assert client.get("/drift").status_code == 403
-    with judged.log_in() as client:
         assert client.get("/drift/cars").status_code == 404
         assert client.get("/drift/accidents?report=" + "0" * 32).status_code == 404
+        assert client.get("/drift/movies/reports/" + "0" * 32).status_code == 404
 
 
 def test_without_a_champion(tmp_path: Any) -> None:
