@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.table_schema import frame_schema
 from accident_reco.lifecycle.bundle import Bundle, canonical_json, sha256
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
@@ -35,7 +36,9 @@ class FrameIOManager(dg.ConfigurableIOManager):
             frame.to_parquet(stream, index=False, compression="zstd")
             stream.seek(0)
             self.platform.objects.write(_key(context.asset_key, partition), stream)
-        context.add_output_metadata({"rows": sum(len(frame) for frame in obj.values())})
+        # The rows of one partition are metadata of that partition: an asset over several adds its own.
+        rows = {"dagster/row_count": len(frame)} if len(obj) == 1 else {}
+        context.add_output_metadata({**rows, "dagster/column_schema": frame_schema(frame)})
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """The upstream frame; of a partitioned asset the stored partitions that the run depends on, as one frame.

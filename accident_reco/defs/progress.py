@@ -121,7 +121,7 @@ def report_event(event: dg.DagsterEvent, progress: Progress) -> None:
     if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
         data: Any = event.event_specific_data
         materialization = data.materialization
-        rows = materialization.metadata.get("dagster/row_count") or materialization.metadata.get("rows")
+        rows = materialization.metadata.get("dagster/row_count")
         partition = f" [{materialization.partition}]" if materialization.partition else ""
         amount = f": {rows.value:,} rows" if rows is not None and isinstance(rows.value, int) else ""
         progress.line(f"    {materialization.asset_key.to_user_string()}{partition}{amount}")

@@ -131,7 +131,9 @@ class Settings(
             names = plugins.chosen_names(overrides.get("models"))
             combined = combine(names)
             overrides = plugins.base_overrides(names) | overrides
-        except (plugins.UnknownModelError, DeclarationError) as error:
+        except DeclarationError as error:  # without it the models are unknown, and so are their settings
+            raise SettingsError(f"wrong settings:\n  - {error}") from None
+        except plugins.UnknownModelError as error:
             problems.append(str(error))
         try:
             settings = combined(**overrides)

@@ -70,7 +70,7 @@ def test_commands_that_are_not_run_here_name_their_test() -> None:
 def test_languages_of_code_blocks() -> None:
     """Commands are never hidden in a block that no test reads."""
     languages = {block.language for path in DOCUMENTS for block in blocks(path)}
-    assert languages <= {"bash", "sh", "text", "toml", "python"}
+    assert languages <= {"bash", "sh", "text", "toml", "yaml", "python"}
     commands = re.compile(r"^(?:make|accident-reco|curl|ask|dagster|python3?|docker|kubectl) ", re.MULTILINE)
     written = [path for path in DOCUMENTS if path.parent != reference.PAGES]  # `--help` has the examples of the others
     texts = [block for path in written for block in blocks(path) if block.language == "text"]

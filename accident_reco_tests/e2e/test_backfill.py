@@ -73,7 +73,7 @@ class Home:
         return done.stdout + done.stderr
 
     def materialize(self, *which: str, fails: bool = False) -> str:
-        return self.run("dagster", "asset", "materialize", "-m", MODULE, "--select", EVERYTHING, *which, fails=fails)
+        return self.run("dg", "launch", "-m", MODULE, "--assets", EVERYTHING, *which, fails=fails)
 
     def years(self) -> list[str]:
         return sorted(self.instance.get_materialized_partitions(VICTIMS))

@@ -63,7 +63,7 @@ def test_rules_pass_their_cases() -> None:
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == set(alerts)
     for name, rule in alerts.items():
         assert rule["labels"]["severity"] in {"info", "warning", "page"}, name
-        assert set(rule["annotations"]) == {"summary", "description"}, name
+        assert set(rule["annotations"]) == {"summary", "description", "dashboard_url"}, name
 
 
 @pytest.mark.parametrize(

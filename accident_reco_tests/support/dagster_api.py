@@ -42,6 +42,20 @@ def query(url: str, text: str, **variables: Any) -> dict[str, Any]:
     return dict(document["data"])
 
 
+def runs(url: str) -> list[dict[str, Any]]:
+    """Job, code location (None without one) and tags of every run, newest first."""
+    text = """{ runsOrError { ... on Runs { results {
+      jobName repositoryOrigin { repositoryLocationName } tags { key value } } } } }"""
+    return [
+        {
+            "job": run["jobName"],
+            "location": (run["repositoryOrigin"] or {}).get("repositoryLocationName"),
+            "tags": {tag["key"]: tag["value"] for tag in run["tags"]},
+        }
+        for run in query(url, text)["runsOrError"]["results"]
+    ]
+
+
 def repository(url: str) -> dict[str, Any]:
     """Jobs, schedules, sensors and assets of the one code location, by name or key, once it is loaded."""
 

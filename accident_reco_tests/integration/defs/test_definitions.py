@@ -51,7 +51,7 @@ def graph(definitions: dg.Definitions) -> Any:
 
 
 def test_definitions_load(definitions: dg.Definitions) -> None:
-    """The checks of `dagster definitions validate`."""
+    """The checks of `dg check defs`, without its process."""
     dg.Definitions.validate_loadable(definitions)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from accident_reco.launch.processes import answers, free_port
+from accident_reco_tests.docs.pages import blocks
+from accident_reco_tests.support import dagster_api
+from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.running import ROOT
 
 DG = str(Path(sys.executable).with_name("dg"))
@@ -21,12 +27,7 @@ root_module = "mine"
 code_location_target_module = "mine.definitions"
 """
 DEFINITIONS = "from accident_reco.definitions import defs\n\n__all__ = ['defs']\n"
-SECOND = """type: accident_reco.ModelLoop
-attributes:
-  model: accidents
-  name: accidents_full
-  settings: {accidents_feature_set: full}
-"""
+PAGE = ROOT / "docs" / "pages" / "how-to" / "dagster.md"
 SERVED = """
 import sys
 from accident_reco.settings import Settings
@@ -65,11 +66,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's project beside the installed platform: a new model, and a second instance of the accident model."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "pyproject.toml").write_text(PROJECT)
-    (folder / "mine" / "defs" / "second").mkdir(parents=True)
+    (folder / "mine" / "defs" / "accidents_full").mkdir(parents=True)
     for name in ("__init__.py", "defs/__init__.py"):
         (folder / "mine" / name).touch()
     (folder / "mine" / "definitions.py").write_text(DEFINITIONS)
-    (folder / "mine" / "defs" / "second" / "defs.yaml").write_text(SECOND)
+    (second,) = [block.code for block in blocks(PAGE) if block.language == "yaml"]
+    (folder / "mine" / "defs" / "accidents_full" / "defs.yaml").write_text(second)
     _run(folder, DG, "scaffold", "defs", "accident_reco.ModelLoop", "weather")
     return folder
 
@@ -98,3 +100,29 @@ def test_services_find_the_declared_models(project: Path) -> None:
 def test_the_platforms_own_project_is_valid() -> None:
     """`dg` finds the code location and the configuration of the checkout."""
     assert "valid" in _run(ROOT, DG, "check", "toml")
+
+
+def test_dg_dev_serves_the_location(project: Path) -> None:
+    """The declared models are in the location that Dagster's pages load; nothing of the platform runs beside it."""
+    home, port = project / "dev", free_port()
+    home.mkdir()
+    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    environ = _environment(project) | {"DAGSTER_HOME": str(home)}
+    log = project / "dev.log"
+    with log.open("wb") as output:
+        command = [DG, "dev", "--port", str(port)]
+        process = subprocess.Popen(
+            command, cwd=project, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: process.poll() is not None or answers(f"{url}/server_info"), 90)
+        assert process.poll() is None, log.read_text()
+        shown = dagster_api.repository(url)
+        assert {"train_weather", "train_accidents_full", "train_accidents"} <= shown["jobs"]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "upersession" not in log.read_text()

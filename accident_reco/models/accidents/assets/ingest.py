@@ -8,12 +8,14 @@ import dagster as dg
 
 from accident_reco.defs.automation import FOLLOW_UPDATES
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.table_schema import table_schemas
 from accident_reco.lifecycle.model_metrics import record_model_metrics
 from accident_reco.models.accidents.assets.partitions import single_run, years
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import checks, ingest, raw_store
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_freshness
 from accident_reco.models.accidents.data.queries import count_rows, read_loaded_years
+from accident_reco.models.accidents.data.tables import TABLES as TABLES_IN_SQL
 from accident_reco.models.accidents.model import BASE
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
@@ -147,7 +149,7 @@ def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
     for table, (record, fetched) in year.files.items():
         metadata[dg.AssetKey([BASE, table]), year.year] = {
             "file": record.name,
-            "source_url": record.url,
+            "source_url": _show_url(record.url),
             "sha256": record.sha256,
             "bytes": record.size,
             "data_source": record.data_source,
@@ -173,6 +175,11 @@ def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
             "data_source": summary["data_source"],
         }
     return metadata
+
+
+def _show_url(url: str) -> dg.MetadataValue[Any]:
+    """A link where a browser can open it."""
+    return dg.MetadataValue.url(url) if url.startswith("http") else dg.MetadataValue.text(url)
 
 
 def _build_check_result(check: dg.AssetCheckKey, outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
@@ -218,6 +225,7 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
         metadata={
             "dagster/row_count": sum(counts.values()),
             **{f"{table}_rows": count for table, count in counts.items()},
+            **table_schemas(TABLES_IN_SQL),
             **{f"years_{what}": ", ".join(map(str, found)) or "none" for what, found in done.items()},
             "model_versions": versions,
             "data_source": open_source(platform.settings.of(AccidentSettings)).data_source,

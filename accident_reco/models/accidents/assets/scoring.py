@@ -64,9 +64,9 @@ def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
             victims = load_frame(platform.objects, "victims", int(year))
             scored[year] = score_road_users(scorer, victims, manifest.version)
             facts = {
+                "dagster/row_count": len(victims),
                 "version": manifest.version,
                 "data_source": manifest.data_source,
-                "road_users": len(victims),
                 "grave_share": float(is_severe(victims["grav"]).mean()) if len(victims) else 0.0,
                 "mean_probability": float(scored[year]["probability"].mean()) if len(victims) else 0.0,
             }

@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.table_schema import table_schemas
 from accident_reco.models.movies.data import ingest, raw_store
 from accident_reco.models.movies.data.quarantine import MAX_QUARANTINED, check_quarantine
 from accident_reco.models.movies.data.sources import open_source
+from accident_reco.models.movies.data.tables import TABLES
 from accident_reco.models.movies.settings import MovieSettings
 
 GROUP = "movies_ingest"
@@ -104,6 +106,7 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
             "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in done.notes[:20]) or "none"),
             "imported_now": done.fresh,
             "data_source": record.data_source,
+            **table_schemas(TABLES),
         },
         check_results=[
             dg.AssetCheckResult(
