@@ -78,7 +78,7 @@ def test_decisions_of_the_policy_have_their_reasons(judged: ConsolePlatform, bro
         page.goto(f"{judged.url}/drift/movies")
         assert page.get_by_text("had nothing to decide").count()
         assert page.get_by_text("Nothing was judged yet").count()
-        row = {
+        row: dict[str, Any] = {
             "model": "movies",
             "source": "drift",
             "trigger_id": "r1",

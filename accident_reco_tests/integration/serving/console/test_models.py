@@ -29,7 +29,7 @@ def second(platform: ConsolePlatform) -> str:
         900, 400, Interval(0.01, 0.004, 0.02), [SliceGain("catu: <b>x</b>", 400, Interval(0, -1, 1))]
     )
     candidate = replace(real_bundle(rounds=10, is_complete=True), metrics={"roc_auc": 0.8, "ece": 0, "brier": 0})
-    policy = build_gate_policy(AccidentSettings.load(home=platform.settings.home))
+    policy = build_gate_policy(platform.settings.of(AccidentSettings))
     decision = decide(
         Evaluation(candidate.version, candidate.metrics), Evaluation("a", candidate.metrics), comparison, policy
     )
