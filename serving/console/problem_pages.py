@@ -44,6 +44,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "stale-form": "Go back, reload the page, and send the form again.",
     "foreign-request": "Open the page in this console and send the form there.",
     "no-report": "Let the drift service check the latest data now on the page Drift.",
+    "nothing-to-compare": "Train a version on the page Models: it brings the profile that data is compared with.",
+    "nothing-to-roll-back-to": "Train another version on the page Models; this one serves until then.",
+    "no-rollout": "Start a rollout by a training; the documentation page “Roll out” says how.",
     "invalid-request": "Go back and correct what is listed.",
     "internal": "Reload this page. If it happens again, report it with the request id.",
 }

@@ -13,7 +13,7 @@ from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.training.assembly import build_gate_policy
 from accident_reco.storage.lifecycle import record_promotion
 from accident_reco.storage.objects import open_store
-from accident_reco.storage.work_requests import advance_request
+from accident_reco.storage.work_requests import advance_request, list_requests
 from accident_reco_tests.support.console import USER, ConsolePlatform
 from accident_reco_tests.support.live import wait_for
 from accident_reco_tests.support.real_accidents import real_bundle
@@ -29,7 +29,7 @@ def second(platform: ConsolePlatform) -> str:
         900, 400, Interval(0.01, 0.004, 0.02), [SliceGain("catu: <b>x</b>", 400, Interval(0, -1, 1))]
     )
     candidate = replace(real_bundle(rounds=10, is_complete=True), metrics={"roc_auc": 0.8, "ece": 0, "brier": 0})
-    policy = build_gate_policy(AccidentSettings.load(home=platform.settings.home))
+    policy = build_gate_policy(platform.settings.of(AccidentSettings))
     decision = decide(
         Evaluation(candidate.version, candidate.metrics), Evaluation("a", candidate.metrics), comparison, policy
     )
@@ -113,8 +113,8 @@ def test_roll_back_with_reason_and_confirmation(platform: ConsolePlatform, brows
         wait_for(lambda: predict.get("/models/accidents", headers=headers).json()["champion"] != second)
         page.reload()
         first = page.get_by_role("region", name="Decisions, newest first").locator("tbody tr").first.inner_text()
-        assert "rolled back" in first
-        assert "worse in <i>practice</i>" in first
+        assert f"rolled back from {second}" in first
+    assert list_requests(platform.warehouse, "rollback", limit=1)[0]["reason"] == "worse in <i>practice</i>"
 
 
 def test_refused_requests_are_explained(platform: ConsolePlatform) -> None:
@@ -132,4 +132,5 @@ def test_refused_requests_are_explained(platform: ConsolePlatform) -> None:
         refused = client.post("/models/movies/rollback", data=rollback | {"confirmed": "yes"})
         assert refused.status_code == 409
         assert "no earlier version" in refused.text.lower()
-        assert client.post("/models/movies/rollout/advance", data=rollback).status_code == 404
+        assert client.post("/models/movies/rollout/advance", data=rollback).status_code == 409
+        assert client.post("/models/movies/rollout/restart", data=rollback).status_code == 404

@@ -35,7 +35,7 @@ def test_timeline_is_of_live_data_oldest_first() -> None:
 
 
 def test_what_drifted_comes_first() -> None:
-    features = [
+    features: list[dict[str, Any]] = [
         {"name": "far", "drifted": None, "missing_drifted": False, "distance": None},
         {"name": "near", "drifted": False, "missing_drifted": False, "distance": 0.2},
         {"name": "gap", "drifted": False, "missing_drifted": True, "distance": 0.01},
