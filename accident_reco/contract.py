@@ -143,6 +143,19 @@ class Label:
 
 
 @dataclass(frozen=True)
+class ColumnText:
+    """What people call a column of the reference profile.
+
+    Args:
+        title: name in words.
+        values: code → its meaning; empty for numbers and texts.
+    """
+
+    title: str
+    values: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class NewData:
     """Data that the champion was not trained on.
 
@@ -204,6 +217,14 @@ class ModelServing(ABC):
             ObjectNotFound: the partition is not stored.
         """
         return None
+
+    def partitions(self, platform: Platform) -> Sequence[int]:
+        """Stored partitions that `partition_window` has, ascending."""
+        return ()
+
+    def columns(self) -> Mapping[str, ColumnText]:
+        """Column of the reference profile → its name and codes in words, for drift reports; by default its own name."""
+        return {}
 
     def paired_predictions(
         self, platform: Platform, manifests: Sequence[Manifest], since: datetime

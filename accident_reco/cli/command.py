@@ -91,10 +91,11 @@ def explain(error: Exception) -> tuple[ExitCode, str] | None:
     from accident_reco.drift.run_check import NothingToCompare
     from accident_reco.lifecycle.intents import MoveInterrupted, first_line
     from accident_reco.lifecycle.store import NoSuchVersion
+    from accident_reco.storage.warehouse import NewerSchema
 
     if isinstance(error, MoveInterrupted):
         return ExitCode.COMPLETED_LATER, str(error)
-    if isinstance(error, NoSuchVersion | NothingToCompare):
+    if isinstance(error, NoSuchVersion | NothingToCompare | NewerSchema):
         return ExitCode.FAILED, first_line(error)
     if isinstance(error, SQLAlchemyError | sqlite3.Error):
         return ExitCode.FAILED, f"the warehouse failed: {first_line(error)}"

@@ -1,14 +1,17 @@
 """Drift report of a model: an asset on a schedule and on demand, with verdict, table and plot in its metadata."""
 
 import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from accident_reco.contract import Model
 from accident_reco.defs.resources import Platform
+from accident_reco.drift.alert_secret import find_alert_secret
 from accident_reco.drift.check import DriftReport
 from accident_reco.drift.plot import distance_plot
+from accident_reco.drift.report_links import build_link
 from accident_reco.drift.run_check import CheckRequest, NothingToCompare, run_check
 from accident_reco.drift.verdict import FeatureVerdict
 from accident_reco.settings import Settings
@@ -63,7 +66,8 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
         if problem := report.row["document"]["page_problem"]:
             context.log.warning("%s", problem)
-        return dg.MaterializeResult(metadata=_metadata(report), check_results=[_no_drift(report)])
+        metadata = _metadata(report) | _link(report, model.name, platform.settings)
+        return dg.MaterializeResult(metadata=metadata, check_results=[_no_drift(report)])
 
     return drift_report
 
@@ -88,6 +92,16 @@ def _metadata(report: DriftReport) -> dict[str, Any]:
         "distances": dg.MetadataValue.md(f"![distances](data:image/png;base64,{picture})"),
         "page": row["report_key"] or row["document"]["page_problem"],
     }
+
+
+def _link(report: DriftReport, model: str, settings: Settings) -> dict[str, Any]:
+    """The HTML report as a link for browsers; empty where it is not stored, or where this process cannot sign."""
+    secret = find_alert_secret(settings)
+    if secret is None or not report.row["report_key"]:
+        return {}
+    expires_at = datetime.now(UTC) + timedelta(hours=settings.drift_link_hours)
+    url = build_link(settings.drift_url, secret, model, report.id, expires_at)
+    return {"html_report": dg.MetadataValue.url(url), "html_report_until": dg.MetadataValue.timestamp(expires_at)}
 
 
 def _table(features: tuple[FeatureVerdict, ...]) -> str:

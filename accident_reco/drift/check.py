@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from accident_reco.contract import Task
+from accident_reco.drift.distributions import describe_distribution
 from accident_reco.drift.performance import LivePerformance, live_performance
 from accident_reco.drift.verdict import FeatureVerdict, Thresholds, Verdict, evaluate_drift
 from accident_reco.drift.window import Window
 from accident_reco.lifecycle.bundle import REFERENCE_FILE, Manifest
-from accident_reco.lifecycle.reference import ReferenceProfile, build_reference, read_reference
+from accident_reco.lifecycle.reference import Column, ReferenceProfile, build_reference, read_reference
 from accident_reco.settings import Settings
 from accident_reco.storage.clock import utc_now
 
@@ -72,9 +75,12 @@ def check(
         "drifted_share": verdict.drifted_share,
         "prediction_distance": None if verdict.prediction is None else _plain(verdict.prediction.comparison.distance),
         "document": {
-            "features": [feature_document(feature) for feature in verdict.features],
-            "prediction": None if verdict.prediction is None else feature_document(verdict.prediction),
-            "label": None if verdict.label is None else feature_document(verdict.label),
+            "features": [
+                _drawable(feature, reference.columns[feature.comparison.name], window.columns[feature.comparison.name])
+                for feature in verdict.features
+            ],
+            "prediction": _drawable(verdict.prediction, reference.score, window.score),
+            "label": _drawable(verdict.label, reference.label, window.label),
             "drifted_importance": verdict.drifted_importance,
             "thresholds": asdict(thresholds),
             "previous_window": None if consecutive is None else _brief(consecutive),
@@ -104,6 +110,15 @@ def feature_document(feature: FeatureVerdict) -> dict[str, Any]:
         "importance": feature.importance,
         "reason": feature.reason,
     }
+
+
+def _drawable(
+    feature: FeatureVerdict | None, reference: Column | None, values: np.ndarray | None
+) -> dict[str, Any] | None:
+    """JSON of a feature with the distributions of reference and window."""
+    if feature is None or reference is None or values is None:
+        return None
+    return feature_document(feature) | {"distribution": describe_distribution(reference, np.asarray(values))}
 
 
 def _against_previous(

@@ -219,6 +219,11 @@ class Settings(
         return self.public_auth_url.rstrip("/") or f"http://127.0.0.1:{self.auth_port}"
 
     @cached_property
+    def drift_url(self) -> str:
+        """Where browsers reach the drift service."""
+        return self.public_drift_url.rstrip("/") or f"http://127.0.0.1:{self.drift_port}"
+
+    @cached_property
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"

@@ -175,6 +175,9 @@ class HttpSettings(BaseModel):
     public_auth_url: str = Field(
         "", description="URL of the auth service for clients; default `http://127.0.0.1:$AUTH_PORT`"
     )
+    public_drift_url: str = Field(
+        "", description="URL of the drift service for browsers, in links; default `http://127.0.0.1:$DRIFT_PORT`"
+    )
     internal_auth_url: str = Field(
         "", description="URL of the auth service for other services; default `PUBLIC_AUTH_URL`"
     )
@@ -282,6 +285,12 @@ class DriftSettings(BaseModel):
     drift_schedule: str = Field("0 * * * *", description="When drift is checked, as cron (UTC)")
     drift_sample_rows: int = Field(
         2000, ge=0, description="Rows per side in the charts of the HTML report; 0: no charts"
+    )
+    drift_link_hours: float = Field(
+        24,
+        gt=0,
+        le=168,
+        description="Lifetime of the signed link to the HTML report in Dagster's metadata, in hours",
     )
     drift_pages_kept: int = Field(20, ge=1, description="HTML reports kept per model; older reports keep their figures")
 

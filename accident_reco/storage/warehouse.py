@@ -41,6 +41,10 @@ MIGRATION_LOCK = 0x6163_7265  # an arbitrary number, the same in every release
 _CONTENT_CLASSES = frozenset({"22", "23", "54"})
 
 
+class NewerSchema(RuntimeError):
+    """A newer release has migrated the warehouse; nothing was changed."""
+
+
 class Warehouse:
     """One SQL database, connected to at first use.
 
@@ -109,8 +113,13 @@ class Warehouse:
 
         Args:
             extra: tables of installed models; those that no revision creates are created here.
+
+        Raises:
+            NewerSchema: this release does not know the revision of the schema.
         """
         from alembic import command
+        from alembic.script.revision import ResolutionError
+        from alembic.util import CommandError
 
         from accident_reco.storage.migrations import alembic_config
 
@@ -118,7 +127,13 @@ class Warehouse:
         with self.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            command.upgrade(alembic_config(connection), "head")
+            try:
+                command.upgrade(alembic_config(connection), "head")
+            except CommandError as error:
+                if not isinstance(error.__cause__, ResolutionError):
+                    raise
+                fix = "fix: start that release, or restore a backup of this one"
+                raise NewerSchema(f"a newer release has migrated the warehouse ({error}); {fix}") from None
             for table in extra:
                 table.create(connection, checkfirst=True)
 

@@ -23,6 +23,7 @@ from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.data.victims import build_victims
 from accident_reco.models.accidents.features.builder import build_features
 from accident_reco.models.accidents.features.location_features import LOCATION_FEATURES
+from accident_reco.models.accidents.features.severity_rates import RATE_FEATURES
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS, Synthesizer
 from accident_reco.models.accidents.training.candidate import (
     SYNTHETIC,
@@ -77,6 +78,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "soft_alone": Variant("weight 0.05, soft labels alone", {"soft_label_weight": 1.0}, ALONE),
     "pair": Variant("recorded labels, two boosters, one of random trees", PLAIN),
     "shipped": Variant("soft labels at weight 0.5, two boosters (default)"),
+    "unrated": Variant("the same without severity rates", without=RATE_FEATURES),
     "unplaced": Variant("the same without diagonals and accidents around", without=LOCATION_FEATURES[4:]),
     "forest": Variant("forest, recorded labels", PLAIN, algorithm="forest"),
     "soft_forest": Variant("forest, soft labels at weight 0.5 (default)", algorithm="forest"),

@@ -1,6 +1,7 @@
 """Every panel of every dashboard has data from real servers: Prometheus that scraped the services, PostgreSQL with rows
 that the platform wrote, read by Grafana's role."""
 
+import asyncio
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -49,6 +51,8 @@ from accident_reco_tests.support.boards import BOARDS, fill_expression, fill_sql
 from accident_reco_tests.support.live import live, wait_for
 from accident_reco_tests.support.real_accidents import random_columns, real_bundle
 from accident_reco_tests.support.real_movies import movie_bundle
+from serving.console.figures import FIGURES, Reading
+from serving.console.prometheus import Prometheus
 
 pytestmark = pytest.mark.e2e
 AFTER_TWO_SCRAPES = (
@@ -394,6 +398,24 @@ def test_sql_returns_rows(filled: Filled, chosen: dict[str, list[str]], panel: d
         assert isinstance(rows[0]["time"], datetime)
     if panel["type"] == "barchart":
         assert isinstance(next(iter(rows[0].values())), str)
+
+
+def test_the_console_reads_its_figures_from_prometheus(filled: Filled) -> None:
+    """Every expression of the page Monitoring is valid and finds values: no chart is empty where Prometheus runs."""
+
+    async def read() -> Reading:
+        async with httpx.AsyncClient(base_url=filled.prometheus) as client:
+            return await Prometheus(client).read(1)
+
+    reading = asyncio.run(read())
+    assert reading.problem == ""
+    measured = {
+        key for key, lines in reading.lines.items() if any(any(v is not None for v in line) for line in lines.values())
+    }
+    assert measured == {figure.key for figure in FIGURES}
+    assert {"auth", "predict", "drift", "console"} >= set(reading.lines["requests"]) >= {"predict"}
+    gone = asyncio.run(Prometheus(httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port()}")).read(1))
+    assert "does not answer" in gone.problem
 
 
 Shown = dict[str, dict[str, Any]]

@@ -21,6 +21,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from accident_reco.defs.exporter import build_app, build_server
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.launch import stack_servers as servers
 from accident_reco.launch.processes import Children, free_port
 from accident_reco.launch.stack_config import DEPLOY, addresses, alertmanager_config, prometheus_config
@@ -34,7 +35,6 @@ from accident_reco.storage.work_requests import advance_request, open_requests, 
 from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.live import live, wait_for
 from serving.drift.app import create_app
-from serving.drift.secret import load_alert_secret
 
 pytestmark = pytest.mark.e2e
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -63,7 +63,7 @@ def test_rules_pass_their_cases() -> None:
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == set(alerts)
     for name, rule in alerts.items():
         assert rule["labels"]["severity"] in {"info", "warning", "page"}, name
-        assert set(rule["annotations"]) == {"summary", "description"}, name
+        assert set(rule["annotations"]) == {"summary", "description", "dashboard_url"}, name
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.settings import Settings
-from serving.drift.secret import load_alert_secret
 
 
 def build_alert(

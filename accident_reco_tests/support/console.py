@@ -6,24 +6,29 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import numpy as np
 from fastapi import FastAPI
 
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
-from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
+from accident_reco.models.movies.data.sample import SampleSpec, generate_ratings_csv
 from accident_reco.registry import warehouse_tables
 from accident_reco.settings import Settings
+from accident_reco.storage.clock import utc_now
 from accident_reco.storage.objects import open_store
+from accident_reco.storage.prediction_log import insert_predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.accounts import PASSWORD
 from accident_reco_tests.support.browser import find_overflow, find_violations
 from accident_reco_tests.support.live import live
-from accident_reco_tests.support.real_accidents import real_bundle
-from accident_reco_tests.support.real_movies import NOW, movie_bundle
+from accident_reco_tests.support.real_accidents import random_columns, real_bundle
+from accident_reco_tests.support.real_movies import NOW, movie_bundle, movies_csv
 from accident_reco_tests.support.running import free_ports
 from serving.auth.app import create_app as create_auth
 from serving.auth.bootstrap import ensure_admin
@@ -31,6 +36,8 @@ from serving.console.app import create_app as create_console
 from serving.drift.app import create_app as create_drift
 from serving.predict.app import create_app as create_predict
 
+MARKUP_CATEGORY = "<i id=y>75</i>"
+"""A department that pages must show as text."""
 USER = "ada"
 """An account without the scopes of an admin; its password is `PASSWORD`."""
 
@@ -115,6 +122,37 @@ class ConsolePlatform:
             assert not violations, (appearance, violations)
 
 
+def log_accidents(platform: ConsolePlatform, *, rows: int = 1_200, moved: bool = False) -> None:
+    """Logged predictions like the champion's training data; moved: mostly pedestrians, of a category with markup."""
+    columns = random_columns(rows, seed=7)
+    if moved:
+        columns["catu"][: rows // 2] = 3
+        columns["dep"][: rows // 2] = MARKUP_CATEGORY
+        columns["vma"] = np.minimum(columns["vma"] + 40, 130)
+    at = utc_now()
+    listed = {name: values.tolist() for name, values in columns.items() if name != "Num_Acc"}
+    insert_predictions(
+        platform.warehouse,
+        [
+            {
+                "id": uuid4().hex,
+                "request_id": str(row),
+                "at": at - timedelta(milliseconds=rows - row),
+                "model": "accidents",
+                "version": "v",
+                "user_name": None,
+                "source": "json",
+                "status": 200,
+                "score": 0.2,
+                "answer": {},
+                "latency_ms": 1.0,
+                "inputs": {name: values[row] for name, values in listed.items()},
+            }
+            for row in range(rows)
+        ],
+    )
+
+
 def _is_report(message: Any) -> bool:
     # Chromium reports each response with an error status; pages of problems have one on purpose.
     return message.type == "error" and "Failed to load resource" not in message.text
@@ -122,11 +160,11 @@ def _is_report(message: Any) -> bool:
 
 def _store_champions(settings: Settings, warehouse: Warehouse) -> None:
     spec = SampleSpec(ratings=6_000, seed=3)
-    ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
+    ratings, movies = b"".join(generate_ratings_csv(spec)), movies_csv(spec)
     files = [SourceFile(n, n, lambda c=c: io.BytesIO(c)) for n, c in (("ratings.csv", ratings), ("movies.csv", movies))]  # type: ignore[misc]
     import_files(warehouse, *files, "sample", NOW)
     models = ModelStore(open_store(settings.store))
-    for bundle in (movie_bundle(), real_bundle()):
+    for bundle in (movie_bundle(), real_bundle(is_complete=True)):
         models.point(models.write(bundle), expected=None, run_id="run", reason="first model")
 
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import text
 
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.launch.home import service_environment
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
@@ -36,7 +37,6 @@ from accident_reco_tests.support.real_movies import NOW, movie_bundle
 from serving.auth.app import create_app as create_auth
 from serving.console.app import create_app as create_console
 from serving.drift.app import create_app as create_drift
-from serving.drift.secret import load_alert_secret
 from serving.predict.app import create_app as create_predict
 from serving.predict.log_spill import Spill, encode_row
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle
+from accident_reco.lifecycle.evaluation import EVALUATION_FILE
+from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS, FeatureSpec, build_features
 from accident_reco.models.accidents.scoring.scorer import (
@@ -13,12 +15,33 @@ from accident_reco.models.accidents.scoring.scorer import (
     FEATURES_FILE,
     MODEL_FILE,
     TREES_FILE,
+    AccidentScorer,
 )
 from accident_reco.models.accidents.training.advice_table import learn_advice_table
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
-from accident_reco.models.accidents.training.candidate import build_signature, build_uncalibrated_scorer
+from accident_reco.models.accidents.training.candidate import (
+    build_signature,
+    build_uncalibrated_scorer,
+    get_profile_kinds,
+)
+from accident_reco.models.accidents.training.evaluation import (
+    Holdout,
+    HoldoutReport,
+    build_evaluation,
+    evaluate_slices,
+)
 from accident_reco.models.accidents.training.export import to_onnx
 from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
+
+MARKUP_CARD = """# Card of a *test*
+
+<script>alert(1)</script> <b id="x">raw</b> [link](javascript:alert(2)) ![picture](http://example.org/a.png)
+
+| slice | rows |
+|---|---|
+| <img src=x onerror=alert(3)> | 12 |
+"""
+_FRANCE = {"lat": (42.0, 51.0), "long": (-4.0, 7.0)}
 
 
 def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -30,7 +53,7 @@ def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
         if name in TEXT_COLUMNS:
             columns[name] = rng.choice(np.array(["59", "75", "2A"], dtype=object), n)
         elif name in FLOAT_COLUMNS:
-            columns[name] = rng.uniform(40, 50, n)
+            columns[name] = rng.uniform(*_FRANCE[name], n)
         elif field is not None and field.codes is not None:
             columns[name] = rng.choice(np.array([-1, *field.codes], dtype=np.int32), n)
         elif field is not None:
@@ -42,8 +65,8 @@ def random_columns(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     return columns
 
 
-def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
-    """A bundle with the files of a training run."""
+def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0, *, is_complete: bool = False) -> Bundle:
+    """A bundle with the files that serving needs; a complete one has reference profile, card and evaluation too."""
     columns = random_columns(rows, seed)
     spec = FeatureSpec.learn(columns)
     x = build_features(columns, spec, training_rows=True)
@@ -60,11 +83,38 @@ def real_bundle(rounds: int = 20, rows: int = 1500, seed: int = 0) -> Bundle:
         TREES_FILE: trees.to_npz(),
         ADVICE_FILE: learn_advice_table(columns, spec.columns).to_json(),
     }
+    metrics: dict[str, float] = {"roc_auc": 0.5}
+    if is_complete:
+        files |= _evidence(columns, AccidentScorer.from_files(files), y)
+        metrics |= {"average_precision": 0.4, "ece": 0.02, "brier": 0.1}
     return Bundle(
         model="accidents",
         files=files,
         signature=build_signature(files),
-        metrics={"roc_auc": 0.5},
+        metrics=metrics,
         lineage={"data_source": "random", "sources": []},
         gate={"promote": True, "reason": "for a test"},
     )
+
+
+def _evidence(columns: dict[str, np.ndarray], scorer: AccidentScorer, label: np.ndarray) -> dict[str, bytes]:
+    """Reference profile, model card with a markup of its own, and evaluation."""
+    score = scorer.probability(columns)
+    profile = build_reference(
+        columns,
+        get_profile_kinds(scorer.spec),
+        columns["Num_Acc"],
+        score,
+        label,
+        model="accidents",
+        data_source="random",
+    )
+    holdout = Holdout(columns, label)
+    report = HoldoutReport(
+        {"threshold": scorer.threshold}, evaluate_slices(holdout, score, 0)[:12], score, {"catu": 0.3}
+    )
+    return {
+        REFERENCE_FILE: reference_bytes(profile),
+        CARD_FILE: MARKUP_CARD.encode(),
+        EVALUATION_FILE: build_evaluation(report, label).to_json(),
+    }

@@ -18,12 +18,19 @@ from accident_reco.models.movies.data.split import SplitOptions, split
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows, train_candidate
 
 NOW = 1_790_000_000
+MARKUP_TITLE = "<b id=x>Garden</b> & <img src=x onerror=alert(1)> (2017)"
+"""Title of movie 1: pages must show it as text."""
+
+
+def movies_csv(spec: SampleSpec) -> bytes:
+    """The sample's catalogue, with one title that has markup."""
+    return generate_movies_csv(spec).replace(b"\n1,Gentle Garden (2017),", f"\n1,{MARKUP_TITLE},".encode())
 
 
 def movie_bundle(ratings: int = 6_000) -> Bundle:
     """A bundle as a training run builds it."""
     spec = SampleSpec(ratings=ratings, seed=3)
-    catalogue = read_movies(generate_movies_csv(spec), "movies.csv")
+    catalogue = read_movies(movies_csv(spec), "movies.csv")
     reader = RatingReader(io.BytesIO(b"".join(generate_ratings_csv(spec))), "ratings.csv")
     rules = RatingRules(reader.scale, catalogue.movie_id, NOW)
     kept = Ratings.concatenate([rules.partition_valid(chunk)[0] for chunk in reader])

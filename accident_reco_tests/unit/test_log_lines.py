@@ -66,7 +66,7 @@ def test_interrupt_is_no_crash() -> None:
     assert "critical" not in run("-c", INTERRUPT).stderr
 
 
-@pytest.mark.parametrize("program", ["code-server", "exporter", "auth", "webserver"])
+@pytest.mark.parametrize("program", ["code-server", "exporter", "auth"])
 def test_program_that_does_not_start_has_one_line(program: str) -> None:
     """Every wrong setting in one message, exit code 2."""
     modules = {"auth": ["serving.auth"], "exporter": ["accident_reco.defs.exporter"]}
@@ -92,16 +92,20 @@ def test_preparation_that_fails_has_one_line(tmp_path: Path, setting: str, value
     assert only_line(done)["event"]
 
 
-def test_console_script_runs_and_its_crash_is_one_line() -> None:
-    """Arguments and exit code are the script's; a code location that cannot be imported is a line with the reason."""
+def test_console_script_runs_as_itself() -> None:
+    """Arguments and exit code are the script's."""
     shown = run("-m", "accident_reco.launch.console_script", "celery", "--version")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.strip()
     missing = run("-m", "accident_reco.launch.console_script", "no-such-program")
     assert missing.returncode == 2
     assert "no-such-program" in only_line(missing)["event"]
-    location = ["api", "grpc", "--port", "1", "--module-name", "nowhere", "--log-format", "json"]
-    failed = run("-m", "accident_reco.launch.console_script", "dagster", *location)
+
+
+def test_code_location_that_cannot_be_imported_is_one_line() -> None:
+    """The code server ends with the reason and the trace."""
+    arguments = ["--port", "1", "--module-name", "nowhere", "--log-format", "json"]
+    failed = run("-m", "accident_reco.defs.code_server", *arguments)
     assert failed.returncode == 1
     line = only_line(failed)
     assert "No module named 'nowhere'" in line["error"]

@@ -42,7 +42,7 @@ class Issuer:
     def sign_access_token(self, subject: str, scopes: frozenset[str]) -> str:
         """A signed access token."""
         key = self._keys.signing()
-        now = time.time()  # with its fraction: tokens of the second in which others are revoked are told apart
+        now = time.time()  # with its fraction: tokens of the second in which others are revoked are distinguished
         claims = {
             "iss": self._settings.auth_issuer,
             "aud": self._settings.auth_audience,

@@ -35,19 +35,12 @@ _PACKAGE = "serving.console"
 _TAGS = ({"name": "operations", "description": "Health and metrics"},)
 
 
-def create_app(settings: Settings, transports: Mapping[str, httpx.AsyncBaseTransport] | None = None) -> FastAPI:
-    """The app with the pages of the installation's models.
-
-    Args:
-        transports: service → transport of its client, instead of the network.
-    """
+def create_app(settings: Settings) -> FastAPI:
+    """The app with the pages of the installation's models."""
     metrics = Metrics()
     chosen = models(settings)
     pages = {name: model.console() or default_pages(model) for name, model in chosen.items()}
-    clients = {
-        service: httpx.AsyncClient(base_url=url, transport=(transports or {}).get(service))
-        for service, url in settings.api_urls.items()
-    }
+    clients = {service: httpx.AsyncClient(base_url=url) for service, url in settings.api_urls.items()}
     warehouse = Warehouse(settings.database, must_exist=True)
     history = MetricHistory(settings.api_urls)
     prometheus = httpx.AsyncClient(base_url=settings.prometheus_url) if settings.prometheus_url else None

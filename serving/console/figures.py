@@ -58,7 +58,9 @@ FIGURES: Final[tuple[Figure, ...]] = (
         "errors",
         "Errors",
         "Answers with 5xx per second by service",
-        'sum by (job) (rate(http_requests_total{status=~"5.."}[{rate}]))',
+        # Without any error there is no such series: the second part gives each service its zero.
+        'sum by (job) (rate(http_requests_total{status=~"5.."}[{rate}])) '
+        "or 0 * sum by (job) (rate(http_requests_total[{rate}]))",
         "job",
         "/s",
     ),

@@ -8,6 +8,7 @@ from functools import cache
 
 from fastapi import FastAPI
 
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.lifecycle.platform import OpenedPlatform
 from accident_reco.registry import models
 from accident_reco.settings import Settings
@@ -17,11 +18,10 @@ from serving.common.app import Readiness, Service, build_app
 from serving.common.guard import build_guard
 from serving.common.metrics import Metrics
 from serving.common.middleware import RouteLimits
-from serving.drift import alerts, monitoring
+from serving.drift import alerts, monitoring, report_page
 from serving.drift.computing import Computations
 from serving.drift.context import Context
 from serving.drift.gauges import Gauges
-from serving.drift.secret import load_alert_secret
 
 NAME = "drift"
 COMPUTE_SECONDS = 120.0
@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics()
     chosen = models(settings)
     warehouse = Warehouse(settings.database, must_exist=True)
+    platform = OpenedPlatform(settings, warehouse)
     context = Context(
         settings=settings,
         models=tuple(chosen),
@@ -45,8 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
         warehouse=warehouse,
         guard=build_guard(settings, warehouse),
         gauges=Gauges(metrics, warehouse, chosen, settings.home),
-        computations=Computations(OpenedPlatform(settings, warehouse), chosen, metrics),
+        computations=Computations(platform, chosen, metrics),
         alert_secret=cache(lambda: load_alert_secret(settings)),
+        column_texts=cache(lambda name: chosen[name].serving().columns()),
+        partitions=lambda name: chosen[name].serving().partitions(platform),
     )
 
     @asynccontextmanager
@@ -65,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         name=NAME,
         title="accident_reco drift",
         description="Compares current data with the training data of the champions: verdicts, reports, alerts.",
-        routers=[monitoring.router(context), alerts.router(context)],
+        routers=[monitoring.router(context), *report_page.routers(context), alerts.router(context)],
         readiness=lambda: _check_readiness(context),
         lifespan=lifespan,
         tags=_TAGS,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from accident_reco.contract import ColumnText
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import ObjectStore, open_store
 from accident_reco.storage.warehouse import Warehouse
@@ -16,7 +17,12 @@ from serving.drift.gauges import Gauges
 
 @dataclass(frozen=True)
 class Context:
-    """Passed to every router factory of the service."""
+    """Passed to every router factory of the service.
+
+    Args:
+        column_texts: model → column → its name and codes in words.
+        partitions: model → stored partitions; reads the store, which blocks.
+    """
 
     settings: Settings
     models: tuple[str, ...]
@@ -26,6 +32,8 @@ class Context:
     gauges: Gauges
     computations: Computations
     alert_secret: Callable[[], str]
+    column_texts: Callable[[str], Mapping[str, ColumnText]]
+    partitions: Callable[[str], Sequence[int]]
 
     def open_objects(self) -> ObjectStore:
         """Opens the object store; its reads block."""

@@ -1,4 +1,4 @@
-"""`/monitoring/drift`: verdicts, HTML reports, history."""
+"""`/monitoring/drift`: verdicts and history; the HTML reports are in `report_page`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,16 @@ from starlette.responses import Response
 
 from accident_reco.drift.reports import newest_report
 from accident_reco.storage import drift_reports, retrain_decisions
-from accident_reco.storage.objects import ObjectNotFound, StoreError
+from accident_reco.storage.objects import StoreError
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.drift import schemas
+from serving.drift.computing import CheckOptions
 from serving.drift.context import Context
 
 MAX_DECISIONS: Final = 50
-NO_SCRIPTS: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; sandbox"
-)
-"""Policy of reports that an earlier release rendered: the verdict and the table are shown, the charts are not."""
-
 ModelName = Annotated[str, Path(description="Model name", max_length=40)]
 Compute = Annotated[bool, Query(description="Check the latest window now, as the scheduled check does")]
-ReportId = Annotated[
-    str | None, Query(alias="id", pattern="^[0-9a-f]{32}$", description="Report id; by default the latest report")
-]
 
 
 def router(context: Context) -> APIRouter:
@@ -52,7 +44,7 @@ def router(context: Context) -> APIRouter:
                     raise
                 verdicts[model] = {"status": None, "reason": problem.detail, "report": None}
             else:
-                report = schemas.build_full_report(row)
+                report = _build(context, row)
                 verdicts[model] = {"status": row["status"], "reason": row["reason"], "report": report}
         drifted = [model for model, verdict in verdicts.items() if verdict["status"] == "drift"]
         return json_response({"drifted": drifted, "models": verdicts}, headers={"Cache-Control": "no-store"})
@@ -69,15 +61,31 @@ def router(context: Context) -> APIRouter:
     ) -> Response:
         require_model(context, model)
         row = await _compute(context, model) if compute else await _read_latest(context, model)
-        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
+        return json_response(_build(context, row), headers={"Cache-Control": "no-store"})
+
+    @routes.get(
+        "/monitoring/drift/{model}/reports/{report_id}",
+        summary="Get a verdict of the history with all its figures",
+        response_model=schemas.FullReport,
+        responses=responses(401, 403, 404, 503),
+    )
+    async def drift_report(
+        model: ModelName,
+        report_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Report id from the history")],
+    ) -> Response:
+        require_model(context, model)
+        row = await read_blocking(drift_reports.report, context.warehouse, report_id)
+        if row is None or row["model"] != model:
+            raise Problem(404, "There is no such report.", kind="no-report")
+        return json_response(_build(context, row))
 
     @routes.post(
         "/monitoring/drift/{model}",
-        summary="Check the latest window now, with a threshold of this request",
-        description="The report is in the history. With a threshold of its own it is not the model's current one: it "
-        "sets no gauge, fires no alert and starts no training.",
+        summary="Check now: the latest window with a threshold of this request, or a stored partition",
+        description="The report is in the history. With a threshold or a partition it is not the model's current one: "
+        "it sets no gauge, fires no alert and starts no training.",
         response_model=schemas.FullReport,
-        responses=responses(401, 403, 404, 409, 503),
+        responses=responses(401, 403, 404, 409, 422, 503),
     )
     async def check_drift(
         model: ModelName,
@@ -89,32 +97,19 @@ def router(context: Context) -> APIRouter:
                 description="Share of drifted features at which the window has drifted; by default the setting",
             ),
         ] = None,
+        partition: Annotated[
+            int | None, Query(ge=1, le=9999, description="Stored partition to check, such as a year: see `history`")
+        ] = None,
+        against: Annotated[
+            int | None,
+            Query(ge=1, le=9999, description="Partition to compare it with; by default the champion's reference"),
+        ] = None,
     ) -> Response:
         require_model(context, model)
-        row = await _compute(context, model, threshold)
-        return json_response(schemas.build_full_report(row), headers={"Cache-Control": "no-store"})
-
-    @routes.get(
-        "/monitoring/drift/{model}/report",
-        summary="Get the HTML report: verdict, every feature, charts",
-        response_class=Response,
-        responses={
-            200: {"content": {"text/html": {"schema": {"type": "string"}}}},
-            **responses(401, 403, 404, 503),
-        },
-    )
-    async def report(model: ModelName, report_id: ReportId = None) -> Response:
-        require_model(context, model)
-        page, policy = await _read(_read_page, context, model, report_id)
-        return Response(
-            page,
-            media_type="text/html; charset=utf-8",
-            headers={
-                "Content-Security-Policy": policy,
-                "X-Frame-Options": "DENY",
-                "Cache-Control": "private, max-age=60",
-            },
-        )
+        if against is not None and partition is None:
+            raise Problem(422, "`against` needs a partition.", kind="invalid-request")
+        row = await _compute(context, model, CheckOptions(threshold, partition, against))
+        return json_response(_build(context, row), headers={"Cache-Control": "no-store"})
 
     @routes.get(
         "/monitoring/drift/{model}/history",
@@ -131,9 +126,14 @@ def router(context: Context) -> APIRouter:
         def read() -> dict[str, Any]:
             rows = drift_reports.reports(context.warehouse, model, limit=limit)
             decided = retrain_decisions.decisions(context.warehouse, model, limit=MAX_DECISIONS)
-            return {"model": model, "reports": [schemas.build_report(row) for row in rows], "decisions": decided}
+            return {
+                "model": model,
+                "reports": [schemas.build_report(row) for row in rows],
+                "decisions": decided,
+                "partitions": list(context.partitions(model)),
+            }
 
-        return json_response(await _read(read))
+        return json_response(await read_blocking(read))
 
     return routes
 
@@ -145,17 +145,21 @@ def require_model(context: Context, model: str) -> None:
 
 
 async def _read_latest(context: Context, model: str) -> dict[str, Any]:
-    row: dict[str, Any] | None = await _read(newest_report, context.warehouse, model)
+    row: dict[str, Any] | None = await read_blocking(newest_report, context.warehouse, model)
     if row is None:
         raise Problem(404, "There is no report yet; request one with ?compute=true.", kind="no-report")
     return row
 
 
-async def _compute(context: Context, model: str, share: float | None = None) -> dict[str, Any]:
+def _build(context: Context, row: dict[str, Any]) -> dict[str, Any]:
+    return schemas.build_full_report(row, context.column_texts(row["model"]))
+
+
+async def _compute(context: Context, model: str, options: CheckOptions | None = None) -> dict[str, Any]:
     from accident_reco.drift.run_check import NothingToCompare
 
     try:
-        row = await context.computations.compute(model, share)
+        row = await context.computations.compute(model, options)
         await asyncio.to_thread(context.gauges.refresh)
     except NothingToCompare as error:
         raise Problem(409, f"{str(error)[0].upper()}{str(error)[1:]}.", kind="nothing-to-compare") from None
@@ -164,24 +168,7 @@ async def _compute(context: Context, model: str, share: float | None = None) -> 
     return row
 
 
-def _read_page(context: Context, model: str, report_id: str | None) -> tuple[bytes, str]:
-    """HTML of a report and its content security policy. Raises Problem 404."""
-    warehouse = context.warehouse
-    row = newest_report(warehouse, model) if report_id is None else drift_reports.report(warehouse, report_id)
-    if row is None or row["model"] != model:
-        raise Problem(404, "There is no such report.", kind="no-report")
-    if row["report_key"] is None:
-        problem = row["document"].get("page_problem") or "the HTML report is not kept any more"
-        raise Problem(404, f"{problem[0].upper()}{problem[1:]}; its figures are kept.", kind="no-page")
-    try:
-        # The key comes from the row: no part of the request becomes a key of the store.
-        page = context.open_objects().read(row["report_key"])
-    except ObjectNotFound:
-        raise Problem(404, "The HTML report is not kept any more; its figures are kept.", kind="no-page") from None
-    return page, row["document"].get("page_policy") or NO_SCRIPTS
-
-
-async def _read(function: Callable[..., Any], *arguments: Any) -> Any:
+async def read_blocking(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run blocking reads in a thread. Raises Problem 503 where the warehouse or the store fails."""
     try:
         return await asyncio.to_thread(function, *arguments)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
+
+from accident_reco.contract import ColumnText
 
 
 class Report(BaseModel):
@@ -38,7 +41,8 @@ class FullReport(Report):
     """A drift report with all its figures."""
 
     features: list[dict[str, Any]] = Field(
-        description="Per feature: test, distance, PSI, p-values, importance, verdict, reason"
+        description="Per feature: title, test, distance, PSI, p-values, importance, verdict, reason, and the "
+        "`distribution`: shares in reference and window by `edges`, or by `values` with `names`; null in older reports"
     )
     prediction: dict[str, Any] | None = Field(description="The same for the model's scores")
     label: dict[str, Any] | None = Field(description="The same for reported labels")
@@ -46,6 +50,14 @@ class FullReport(Report):
     thresholds: dict[str, Any]
     previous_window: dict[str, Any] | None = Field(description="Verdict against the previous window")
     performance: dict[str, Any] = Field(description="Metrics on live labels with 95 % CI, and whether they dropped")
+
+
+class ReportLink(BaseModel):
+    """A link to an HTML report."""
+
+    id: str = Field(description="Report id")
+    url: str = Field(description="Opens in a browser without a token, for whoever has it")
+    expires_at: datetime = Field(description="Time at which it expires (UTC)")
 
 
 class ModelVerdict(BaseModel):
@@ -69,6 +81,7 @@ class History(BaseModel):
     model: str
     reports: list[Report]
     decisions: list[dict[str, Any]] = Field(description="Decisions of the retrain policy with their reasons")
+    partitions: list[int] = Field(description="Stored partitions, such as years, that can be checked; [] where none")
 
 
 class AlertsResponse(BaseModel):
@@ -92,8 +105,8 @@ def build_report(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def build_full_report(row: dict[str, Any]) -> dict[str, Any]:
-    """Fields of `FullReport` from a row of the warehouse."""
+def build_full_report(row: dict[str, Any], texts: Mapping[str, ColumnText]) -> dict[str, Any]:
+    """Fields of `FullReport` from a row of the warehouse, columns and codes by name."""
     parts = (
         "features",
         "prediction",
@@ -103,4 +116,15 @@ def build_full_report(row: dict[str, Any]) -> dict[str, Any]:
         "previous_window",
         "performance",
     )
-    return build_report(row) | {name: row["document"].get(name) for name in parts}
+    found = {name: row["document"].get(name) for name in parts}
+    features = [_name_feature(feature, texts.get(feature["name"])) for feature in found["features"] or ()]
+    return build_report(row) | found | {"features": features}
+
+
+def _name_feature(feature: Mapping[str, Any], text: ColumnText | None) -> dict[str, Any]:
+    distribution = feature.get("distribution")
+    if distribution and "values" in distribution:
+        known = text.values if text else {}
+        names = ["all others" if value is None else known.get(value, str(value)) for value in distribution["values"]]
+        distribution = {**distribution, "names": names}
+    return {**feature, "title": text.title if text else feature["name"], "distribution": distribution}

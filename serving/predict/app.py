@@ -16,7 +16,7 @@ from accident_reco.settings import Settings
 from serving.common import logs
 from serving.common.app import Readiness, Service, build_app
 from serving.common.metrics import Metrics
-from serving.predict import feedback, model_routes, rollback, runs, statistics, training, v2
+from serving.predict import feedback, inspection, model_routes, rollback, runs, statistics, training, v2, version_routes
 from serving.predict.context import Context, build_context
 from serving.predict.model_slot import Loader
 from serving.predict.refused_calls import log_refused_calls
@@ -84,6 +84,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         routers=[
             *(router for own in routers.values() for router in own),
             model_routes.router(context),
+            version_routes.router(context),
+            inspection.router(context),
             training.router(context),
             rollback.router(context),
             rollout_routes.router(context),
@@ -97,7 +99,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         lifespan=lifespan,
         tags=_TAGS,
         special_limits={
-            path: limits for serving in servings.values() for path, limits in serving.route_limits(settings).items()
+            **{f"/inspect/{name}": inspection.build_limits(settings) for name in servings},
+            **{path: own for serving in servings.values() for path, own in serving.route_limits(settings).items()},
         },
         on_response=log_refused_calls(context),
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accident_reco.dashboards import Dashboard
     from accident_reco.models.accidents.demo import AccidentDemo
     from accident_reco.settings import Settings
+    from serving.console.sections import ModelPages
 
 BASE: Final = "accidents"
 """Name of the instance that has the data: its assets, tables, sensors and dashboards."""
@@ -83,6 +84,11 @@ class AccidentModel(Model):
         from accident_reco.models.accidents.dashboards import DASHBOARDS
 
         return DASHBOARDS if self.is_base else ()
+
+    def console(self) -> ModelPages:
+        from accident_reco.models.accidents.serving.console.plugin import build_pages
+
+        return build_pages(self.name, self.title)
 
     def inspect_files(self, folder: Path) -> Sequence[FileReport]:
         from accident_reco.models.accidents.inspection import inspect_folder

@@ -69,7 +69,10 @@ class AccidentTraining(BaseModel):
         4.0, gt=0, description="Cost of a missed severe injury in false alarms; determines the decision threshold"
     )
     accidents_coverage: float = Field(
-        0.9, gt=0.5, lt=1, description="Coverage of each class by the conformal bounds behind the flag `uncertain`"
+        0.9,
+        gt=0.5,
+        lt=1,
+        description="Coverage of each class, by group, of the conformal bounds behind the flag `uncertain`",
     )
     accidents_forest_trees: int = Field(
         0, ge=0, le=2_000, description="Trees of the random forest; 0: by the number of training rows, up to 80"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accident_reco.contract import Check, FileReport
     from accident_reco.dashboards import Dashboard
     from accident_reco.settings import Settings
+    from serving.console.sections import ModelPages
 
 
 class MovieModel(Model):
@@ -51,6 +52,11 @@ class MovieModel(Model):
         from accident_reco.models.movies.dashboards import DASHBOARDS
 
         return DASHBOARDS
+
+    def console(self) -> ModelPages:
+        from accident_reco.models.movies.serving.console.pages import PAGES
+
+        return PAGES
 
     def inspect_files(self, folder: Path) -> Sequence[FileReport]:
         from accident_reco.models.movies.inspection import inspect_folder

@@ -1,9 +1,14 @@
 """Drift reports as assets: their metadata, what is stored, how they fail."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import dagster as dg
+import pytest
 
+from accident_reco.drift.alert_secret import load_alert_secret
+from accident_reco.drift.report_links import find_link_problem
 from accident_reco.storage import drift_reports
 from accident_reco_tests.support.drift_rows import build_report_row
 from accident_reco_tests.support.small_loop import report, tick, traffic
@@ -45,6 +50,24 @@ def test_report_shows_verdict_table_and_plot(definitions, instance, platform) ->
     assert row["id"] == metadata["report_id"].value
     page = platform.objects.read(row["report_key"])
     assert b'<section class="verdict red">' in page
+
+
+def test_report_links_to_its_html(definitions, instance, platform) -> None:
+    """A signed link that the drift service accepts; without the service's secret there is none."""
+    traffic(platform, shift=0)
+
+    def read_metadata() -> dict[str, Any]:
+        result = report(definitions, instance)
+        return dict(result.asset_materializations_for_node("accidents__drift_report")[0].metadata)
+
+    assert "html_report" not in read_metadata()
+    secret = load_alert_secret(platform.settings)
+    metadata = read_metadata()
+    parts = urlsplit(metadata["html_report"].value)
+    query = dict(parse_qsl(parts.query))
+    assert query["id"] == metadata["report_id"].value
+    assert find_link_problem(secret, "accidents", query, datetime.now(UTC)) is None
+    assert metadata["html_report_until"].value == pytest.approx(int(query["expires"]), abs=1)
 
 
 def test_the_check_judges_the_report_of_its_own_run(definitions, instance, platform) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from accident_reco.drift.alert_secret import load_alert_secret
 from accident_reco.settings import Settings
 from accident_reco.storage import retrain_decisions
 from accident_reco.storage.tables import loop
@@ -13,7 +14,7 @@ from accident_reco.storage.work_requests import advance_request, open_requests
 from accident_reco_tests.support.alerts import build_alert, send_alerts
 from accident_reco_tests.support.live import live
 from serving.drift.app import create_app
-from serving.drift.secret import is_authorized, load_alert_secret
+from serving.drift.secret import is_authorized
 
 
 @pytest.fixture

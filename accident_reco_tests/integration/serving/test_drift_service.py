@@ -90,6 +90,14 @@ def test_check_on_request(client, champion, warehouse, settings) -> None:
     assert now["window"] == "now"
     assert {feature["name"] for feature in now["features"]} == {"hrmn", "vma", "catu"}
     assert client.get("/monitoring/drift/accidents").json() == now
+    assert client.get(f"/monitoring/drift/accidents/reports/{now['id']}").json() == now
+    users = next(feature for feature in now["features"] if feature["name"] == "catu")
+    assert users["title"] == "Kind of road user"
+    assert set(users["distribution"]["names"]) == {"Driver", "Passenger", "Pedestrian"}
+    most = users["distribution"]["names"].index("Pedestrian")
+    assert users["distribution"]["reference"][most] < 0.2 < users["distribution"]["window"][most]
+    limits = next(feature for feature in now["features"] if feature["name"] == "vma")["distribution"]
+    assert len(limits["edges"]) == len(limits["window"]) + 1
 
     page = client.get("/monitoring/drift/accidents/report")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -108,6 +116,7 @@ def test_check_on_request(client, champion, warehouse, settings) -> None:
 
     history = client.get("/monitoring/drift/accidents/history").json()
     assert [report["id"] for report in history["reports"]] == [now["id"]]
+    assert history["partitions"] == []
     assert gauge(client, 'drift_share{model="accidents"}') == pytest.approx(2 / 3)
     assert gauge(client, 'drift_alarm{model="accidents"}') == 1
     assert gauge(client, 'drift_status{model="accidents",status="drift"}') == 1
@@ -222,6 +231,14 @@ def test_missing_resources(client, path, status, kind) -> None:
     assert answer.status_code == status
     if kind:
         assert answer.json()["type"] == f"urn:accident-reco:problem:{kind}"
+
+
+def test_a_partition_of_the_request(client, champion) -> None:
+    """One that is not stored, and a comparison with one without the partition to compare."""
+    missing = client.post("/monitoring/drift/accidents?partition=2031", timeout=60)
+    assert (missing.status_code, missing.json()["type"].rpartition(":")[2]) == (409, "nothing-to-compare")
+    assert "2031 is not in the store" in missing.json()["detail"]
+    assert client.post("/monitoring/drift/accidents?against=2031").status_code == 422
 
 
 def test_a_report_belongs_to_one_model(client, warehouse, champion) -> None:

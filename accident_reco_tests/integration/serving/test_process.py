@@ -68,7 +68,7 @@ def test_predict_start_memory_and_stop(home: Path, tmp_path: Path) -> None:
     assert any('"event":"request"' in line and answer.headers["x-request-id"] in line for line in lines)
 
 
-@pytest.mark.parametrize("service", ["auth", "predict"])
+@pytest.mark.parametrize("service", ["auth", "predict", "console"])
 def test_port_in_use_is_one_clear_line(home: Path, service: str) -> None:
     """Address and variable to set, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -148,6 +148,30 @@ def test_auth_metrics_add_up_over_workers(home: Path, tmp_path: Path) -> None:
         assert logins() == {"6.0"}
 
 
+def test_workers_of_the_console_share_sessions(home: Path, tmp_path: Path) -> None:
+    """A login at one worker counts at both, and so does its logout; the metrics are those of both."""
+    form = {"username": "admin", "password": (home / "keys" / "admin-password").read_text().strip()}
+    with process("auth", home, tmp_path / "auth") as (_, auth):
+        settings = {"http_workers": 2, "internal_auth_url": str(auth.base_url)}
+        with process("console", home, tmp_path / "console", **settings) as (_, client):
+            url = str(client.base_url)
+
+            def get() -> httpx.Response:
+                # A connection each: the kernel spreads them over the workers.
+                return httpx.get(f"{url}/admin", cookies=cookies, timeout=20)
+
+            cookies = dict(httpx.post(f"{url}/login", data=form, timeout=20).cookies)
+            assert {get().status_code for _ in range(12)} == {200}
+            counted = re.findall(
+                r'http_requests_total\{.*route="/admin",status="200"\} (\S+)', client.get("/metrics").text
+            )
+            assert counted == ["12.0"]
+            csrf = re.findall('name="csrf" value="([0-9a-f]{64})"', get().text)[0]
+            assert httpx.post(f"{url}/logout", data={"csrf": csrf}, cookies=cookies).status_code == 303
+            assert {get().status_code for _ in range(12)} == {303}
+    assert form["password"] not in (tmp_path / "console").read_text()
+
+
 def children_of(pid: int) -> list[int]:
     """Ids of the running child processes."""
     found = []
@@ -181,5 +205,16 @@ def test_drift_metrics_are_not_doubled_by_workers(home: Path, tmp_path: Path) ->
 def test_importing_the_services_loads_no_training_stack() -> None:
     """No training library is in `sys.modules`."""
     script = f"import sys, serving.predict.app, serving.auth.app; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_console_needs_no_library_of_models(tmp_path: Path) -> None:
+    """With the pages of every model: neither the training stack nor what predictions need."""
+    script = (
+        "import sys; from accident_reco.settings import Settings; from serving.console.app import create_app; "
+        f"create_app(Settings.load(home={str(tmp_path)!r})); "
+        f"print([m for m in {(*HEAVY, 'numpy', 'onnxruntime')!r} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

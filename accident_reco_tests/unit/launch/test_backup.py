@@ -255,3 +255,16 @@ def test_the_command(settings: Settings, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(tmp_path / "new"))
     done = accident_reco("restore", folder)
     assert (done.exit_code, done.out.splitlines()[-1]) == (0, "start it: accident-reco up")
+
+
+def test_a_warehouse_of_a_newer_release_is_one_message(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older release that a backup was restored into: nothing is changed, the fix is named."""
+    with closing(sqlite3.connect(settings.home / "warehouse.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999_later'")
+    monkeypatch.setenv("ACCIDENT_RECO_HOME", str(settings.home))
+    outcome = accident_reco("prepare")
+    assert outcome.exit_code == 1
+    assert outcome.err == (
+        "a newer release has migrated the warehouse (Can't locate revision identified by '9999_later'); "
+        "fix: start that release, or restore a backup of this one\n"
+    )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from serving.console.pages import admin, monitoring, overview
+from serving.console.pages import admin, drift, models, monitoring, overview
 from serving.console.sections import Section
 
-SECTIONS: Final[tuple[Section, ...]] = (overview.SECTION, monitoring.SECTION, admin.SECTION)
+SECTIONS: Final[tuple[Section, ...]] = (
+    overview.SECTION,
+    drift.SECTION,
+    models.SECTION,
+    monitoring.SECTION,
+    admin.SECTION,
+)

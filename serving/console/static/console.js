@@ -6,6 +6,11 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
+// A form whose answer takes long shows the element that it names: <form data-busy="id">.
+document.addEventListener("submit", (event) => {
+  if (!event.defaultPrevented) document.getElementById(event.target.dataset.busy ?? "")?.classList.add("busy");
+});
+
 // A field that sends its form when it changes: <select data-submit>. Its form has a button for those without script.
 document.addEventListener("change", (event) => {
   if (event.target.matches?.("[data-submit]")) event.target.form.requestSubmit();

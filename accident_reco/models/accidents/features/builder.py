@@ -111,9 +111,9 @@ class FeatureSpec:
         return {name: index for index, name in enumerate(self.names)}
 
     @cached_property
-    def rated(self) -> list[int]:
+    def rated(self) -> NDArray[np.int64]:
         """Positions in `all_names` of the code features that have a rate."""
-        return [self.all_names.index(name) for name in RATED_CODES]
+        return np.array([self.all_names.index(name) for name in RATED_CODES])
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ FOLDS: Final = 10
 _SALT: Final = 0x0FF_01D
 _WIDTH: Final = 128
 _MISSING: Final = _WIDTH - 1
+_TABLE_STARTS: Final = np.arange(len(RATED_CODES))[:, None] * _WIDTH
 _DIGITS: Final = 6
 
 RATE_FEATURES: Final = tuple(f"{name}_rate" for name in (*RATED_CODES, *RATED_PLACES))
@@ -107,14 +108,14 @@ class SeverityRates:
         Raises:
             ValueError: the rates were read from a file, and these are training rows.
         """
-        n = codes.shape[1]
-        out = np.full((len(RATED_CODES) + len(RATED_PLACES), n), np.nan, dtype=np.float32)
+        out = np.full((len(RATE_FEATURES), codes.shape[1]), np.nan, dtype=np.float32)
         if not self.codes:
             return out
         if training_rows and not self.by_fold:
             raise ValueError("rates of other folds are only in memory; a stored spec builds no training rows")
-        slots = np.where(np.isnan(codes), _MISSING, np.minimum(codes, _MISSING)).astype(np.int64)
-        out[: len(RATED_CODES)] = self._tables[np.arange(len(RATED_CODES))[:, None], slots]
+        # The smaller of NaN and the last slot is the last slot, which is for missing.
+        slots = np.fmin(codes, np.float32(_MISSING)).astype(np.int64)
+        out[: len(RATED_CODES)] = self._tables.take(slots + _TABLE_STARTS)
         for row, name in enumerate(RATED_PLACES, len(RATED_CODES)):
             if name not in columns or name not in self.places:
                 continue

@@ -2,8 +2,8 @@
 
 For every missing field the values that it has among comparable training people (`AdviceTable`, `advice.json` of the
 bundle) are put into the record one after the other, and the version itself scores each of them. Codes are exact: all of
-their values are tried. Numbers, dates and locations are tried at `MAX_VALUES` quantiles or draws; the results page has
-the error that this makes.
+their values are tried. Numbers, dates and locations are tried at `MAX_VALUES` quantiles; the results page has the error
+that this makes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FLOAT_COLUMNS, TEXT_COLUMNS
+from accident_reco.models.accidents.features.context import DRIVER, PEDESTRIAN
 from accident_reco.models.accidents.scoring.known_fields import get_name, get_value
 from accident_reco.models.accidents.scoring.scorer import ADVICE_FILE
 from accident_reco.models.accidents.scoring.user_groups import (
     classify_surroundings,
     classify_users,
-    is_driver,
+    get_codes,
 )
 
 FORMAT: Final = 1
 MAX_VALUES: Final = 12
+# Up to so many different values are tried one by one, those of codes in any case.
+MAX_EXACT_VALUES: Final = 16
 EVERYBODY: Final = "@"
 # Fields that one answer makes known together. A field is missing when all of its columns are.
 TOGETHER: Final[dict[str, tuple[str, ...]]] = {
@@ -36,9 +39,8 @@ TOGETHER: Final[dict[str, tuple[str, ...]]] = {
 }
 # What is known of a driver is known of the driver of the vehicle as well.
 OF_THE_DRIVER: Final = {"an_nais": "driver_an_nais", "sexe": "driver_sexe"}
-_NEVER_ASKED: Final = frozenset(
-    {"an", "nb_unknown_users", *(name for names in TOGETHER.values() for name in names[1:])}
-)
+_EXCLUDED: Final = frozenset({"an", "nb_unknown_users", *(name for names in TOGETHER.values() for name in names[1:])})
+_OF_PEDESTRIANS: Final = frozenset({"locp", "actp", "etatp"})
 _IDENTITY: Final = ("sexe", "an_nais")
 
 Score = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float64]]
@@ -52,7 +54,7 @@ class Advice:
         column, name: the field and its description.
         change: expected absolute change of the probability once the field is known.
         uncertainty_reduction: expected decrease of the binary entropy of the probability, in bits; below 0 where
-            an answer is expected to leave more doubt than there is.
+            the uncertainty is expected to grow.
         lowest, highest: probability at the least and the most severe of the values.
     """
 
@@ -123,27 +125,43 @@ def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
     return np.array(values, dtype=np.int32)
 
 
-def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, str]]:
-    """Groups of every row: kind of user, role and surroundings; kind of user and role; everybody.
+def find_groups(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, ...]]:
+    """Groups of every row from the closest one on: kind of user, role and place; kind and role; role; everybody.
 
-    A group that the known fields do not determine is that of everybody.
+    What the known fields do not determine is left open: a group is named `kind/role@place`.
     """
-    kinds, driver, place = classify_users(columns), is_driver(columns), classify_surroundings(columns)
-    groups = []
-    for kind, drives, where in zip(kinds.tolist(), driver.tolist(), place.tolist(), strict=True):
-        user = f"{kind}{'d' if drives else ''}" if kind >= 0 else ""
-        groups.append((f"{user}@{where}" if where >= 0 else f"{user}@", f"{user}@", EVERYBODY))
+    kinds, roles, place = classify_users(columns), get_codes(columns, "catu"), classify_surroundings(columns)
+    groups: list[tuple[str, ...]] = []
+    for kind, role, where in zip(kinds.tolist(), roles.tolist(), place.tolist(), strict=True):
+        of_role = f"/{role}" if role > 0 else ""
+        user = f"{kind}{of_role}" if kind >= 0 else of_role
+        groups.append((f"{user}@{where}" if where >= 0 else f"{user}@", f"{user}@", f"{of_role}@", EVERYBODY))
     return groups
 
 
-def list_fields(columns: Sequence[str], drives: bool) -> list[tuple[str, tuple[str, ...]]]:
-    """Fields that advice may name, with the columns that each makes known; `columns` are the inputs of the model."""
+def get_role(group: str) -> int:
+    """`catu` of the road users of a group; -1: several."""
+    user = group.partition("@")[0]
+    return int(user.partition("/")[2]) if user else -1
+
+
+def list_fields(columns: Sequence[str], role: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Fields that advice may name, with the columns that each makes known.
+
+    Fields of pedestrians are for pedestrians, and the seat is for passengers and unknown roles.
+
+    Args:
+        columns: inputs of the model.
+        role: `catu` of the road user, -1: unknown.
+    """
     fields = []
     for name in columns:
-        if name in _NEVER_ASKED or (drives and name in OF_THE_DRIVER.values()):
+        if name in _EXCLUDED or (role == DRIVER and name in OF_THE_DRIVER.values()):
+            continue
+        if (name in _OF_PEDESTRIANS and role != PEDESTRIAN) or (name == "place" and role in (DRIVER, PEDESTRIAN)):
             continue
         together = TOGETHER.get(name, (name,))
-        if drives and name in OF_THE_DRIVER:
+        if role == DRIVER and name in OF_THE_DRIVER:
             together = (name, OF_THE_DRIVER[name])
         fields.append((name, together))
     return fields
@@ -166,19 +184,19 @@ def advise(
     """
     record = {name: values[row : row + 1] for name, values in columns.items()}
     groups = [group for group in find_groups(record)[0] if group in table.groups]
-    wanted: list[tuple[str, FieldValues]] = []
-    for field, together in list_fields(inputs, bool(is_driver(record)[0])):
+    candidates: list[tuple[str, FieldValues]] = []
+    for field, together in list_fields(inputs, int(get_codes(record, "catu")[0])):
         if all(get_value(record, name, 0) is None for name in together):
             found = next((table.groups[group][field] for group in groups if field in table.groups[group]), None)
             if found is not None:
-                wanted.append((field, found))
-    if not wanted:
+                candidates.append((field, found))
+    if not candidates:
         return []
-    tried = score(_build_trials(record, wanted))
-    now, *rest = np.split(tried, np.cumsum([1, *(len(values.weight) for _, values in wanted)])[:-1])
+    tried = score(_build_trials(record, candidates))
+    now, *rest = np.split(tried, np.cumsum([1, *(len(values.weight) for _, values in candidates)])[:-1])
     entropy = compute_entropy(now)[0]
     answers = []
-    for (field, values), probability in zip(wanted, rest, strict=True):
+    for (field, values), probability in zip(candidates, rest, strict=True):
         change = float(values.weight @ np.abs(probability - now))
         reduction = float(entropy - values.weight @ compute_entropy(probability))
         low, high = float(probability.min()), float(probability.max())
@@ -193,15 +211,15 @@ def compute_entropy(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _build_trials(
-    record: Mapping[str, NDArray[Any]], wanted: Sequence[tuple[str, FieldValues]]
+    record: Mapping[str, NDArray[Any]], candidates: Sequence[tuple[str, FieldValues]]
 ) -> dict[str, NDArray[Any]]:
     """The record as it is, then once for each value of each field; columns of shape (1 + values,)."""
-    rows = 1 + sum(len(values.weight) for _, values in wanted)
+    rows = 1 + sum(len(values.weight) for _, values in candidates)
     trials = {name: np.repeat(values, rows) for name, values in record.items()}
     # Whose sex and year of birth are both unknown counts among the unknown users until one of them is known.
     counted = all(get_value(record, name, 0) is None for name in _IDENTITY)
     start = 1
-    for field, values in wanted:
+    for field, values in candidates:
         part = slice(start, start + len(values.weight))
         for name, column in values.columns.items():
             if name not in trials:

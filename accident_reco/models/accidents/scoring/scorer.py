@@ -21,6 +21,7 @@ from accident_reco.models.accidents.scoring.user_groups import count_rows
 
 if TYPE_CHECKING:
     from accident_reco.models.accidents.scoring.advice import Advice, AdviceTable
+    from accident_reco.models.accidents.scoring.communes import Communes
     from accident_reco.models.accidents.scoring.explanations import Explainer
     from accident_reco.models.accidents.scoring.factors import Explanation, Factor
 
@@ -151,6 +152,13 @@ class AccidentScorer:
     def threshold(self) -> float:
         """Minimum probability of the class "severe"."""
         return self.rule.threshold
+
+    @cached_property
+    def communes(self) -> Communes:
+        """Communes and departments of the training rows."""
+        from accident_reco.models.accidents.scoring.communes import Communes
+
+        return Communes(self.spec.locations)
 
     def margin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margin of the trees for each row of a feature matrix, shape (n,)."""

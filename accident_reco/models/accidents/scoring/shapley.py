@@ -21,6 +21,7 @@ from accident_reco.models.accidents.scoring.trees import Trees
 
 ALWAYS: Final = 0
 """Number of the condition that every row satisfies."""
+LEVELS: Final = (1, 5)
 
 
 def find_parents(trees: Trees) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -162,7 +163,10 @@ def _group_ends(
     player: NDArray[np.integer],
     merged: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
 ) -> list[_Group]:
-    """Ends by the number of players of their leaves, in steps of two, for which quadrature has as many nodes."""
+    """Ends by the number of tests before them, in steps of two, for which quadrature has as many nodes.
+
+    Groups at both ends have few members: a group costs as much as some thousand tests, so they are joined to the next.
+    """
     end, of_player, condition, share = merged
     own_player = player[trees.feature[ends]].astype(np.int64)
     own = of_player == own_player[end]
@@ -173,8 +177,8 @@ def _group_ends(
     start = np.cumsum(count) - count
     slot = np.arange(len(end)) - start[end]
     groups = []
-    for nodes in np.unique(count // 2 + 1).tolist():
-        chosen = np.flatnonzero(count // 2 + 1 == nodes)
+    level = np.clip(count // 2, *LEVELS)
+    for chosen in (np.flatnonzero(level == one) for one in np.unique(level)):
         rows = int(count[chosen].max())
         # Slots that an end does not use belong to no player: a condition that every row satisfies changes nothing.
         table = (np.zeros((rows, len(chosen)), dtype=np.int64), np.full((rows, len(chosen)), ALWAYS))
@@ -186,7 +190,7 @@ def _group_ends(
         for target, values in zip((*table, shares), (of_player, condition, share), strict=True):
             target[at] = values[mine]
         last = _Last.build(trees, ends[chosen], own_player[chosen], own_condition[chosen], own_share[chosen])
-        groups.append(_Group(nodes, *table, shares, last))
+        groups.append(_Group(rows // 2 + 1, *table, shares, last))
     return groups
 
 

@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import DRIVER, GROUP_OF_KIND, PEDESTRIAN, classify_vehicles
+from accident_reco.models.accidents.features.context import GROUP_OF_KIND, PEDESTRIAN, classify_vehicles
 
 KINDS_OF_USER: Final = ("on foot", "moped or motorcycle", "cycle", "car or van", "other vehicle")
-ROLES: Final = ("driver", "passenger", "pedestrian")
 SURROUNDINGS: Final = ("outside towns", "in towns")
 UNKNOWN: Final = -1
+# By `agg`: 1 outside, 2 in towns; the last entry is for unknown, which -1 reads, and for other codes.
+_SURROUNDINGS_OF_AGG: Final = np.array([UNKNOWN, 0, 1, UNKNOWN])
 
 
 def count_rows(columns: Mapping[str, NDArray[Any]]) -> int:
@@ -37,10 +38,4 @@ def classify_users(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 def classify_surroundings(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Index into `SURROUNDINGS` of every row, shape (n,); -1 where `agg` is unknown."""
-    agg = get_codes(columns, "agg")
-    return np.where((agg == 1) | (agg == 2), agg - 1, UNKNOWN)
-
-
-def is_driver(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Whether every row is a driver, shape (n,)."""
-    return get_codes(columns, "catu") == DRIVER
+    return _SURROUNDINGS_OF_AGG[np.minimum(get_codes(columns, "agg"), 3)]

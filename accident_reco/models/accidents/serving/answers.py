@@ -28,7 +28,7 @@ class AdviceAnswer(BaseModel):
     name: str = Field(description="Description of the column")
     change: float = Field(ge=0, description="Expected absolute change of the probability once the field is known")
     uncertainty_reduction: float = Field(
-        description="Expected decrease of the entropy of the probability, in bits; below 0: more doubt is expected"
+        description="Expected decrease of the entropy of the probability, in bits; below 0: an increase"
     )
     lowest: float = Field(ge=0, le=1, description="Probability at the least severe of the usual values")
     highest: float = Field(ge=0, le=1, description="Probability at the most severe of the usual values")

@@ -5,9 +5,9 @@ How a file is read and scored is in `scoring.files`; here are HTTP, the spools b
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from prometheus_client import Counter
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -32,6 +32,8 @@ _DESCRIPTION: Final = (
     "or Parquet by Accept, with one row for each line. All lines are scored by the version that is the champion at the "
     "first line."
 )
+
+Locations = Annotated[bool, Query(description="Add the columns `dep`, `com`, `lat`, `long` of the accident, as read")]
 
 
 def get_path(model: str) -> str:
@@ -89,7 +91,7 @@ def router(context: Context, model: str) -> APIRouter:
             }
         },
     )
-    async def predict_file(request: Request) -> Response:
+    async def predict_file(request: Request, locations: Locations = False) -> Response:
         media_type = get_media_type(request.headers.get("content-type", ""))
         if media_type not in ACCEPTED:
             raise Problem(
@@ -101,7 +103,7 @@ def router(context: Context, model: str) -> APIRouter:
         if answer_type is None:
             raise Problem(406, f"The answer can be {', '.join(WRITERS)}.", kind="not-acceptable")
         champion = context.champion(model)
-        writer = WRITERS[answer_type]()
+        writer = WRITERS[answer_type](with_locations=locations)
         upload = Upload(context, champion, request, outcomes, limits, turns, writer)
         # Errors of the header, or of a file that is read as a whole, are a 4xx; after that the answer has begun.
         await upload.begin(is_multipart=media_type == MULTIPART)

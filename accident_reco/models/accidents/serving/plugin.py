@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from accident_reco.contract import ModelServing, NewData, Platform
+from accident_reco.contract import ColumnText, ModelServing, NewData, Platform
 from accident_reco.models.accidents import monitoring
 from accident_reco.models.accidents.serving.feedback import LABEL
 
@@ -51,9 +51,9 @@ class AccidentServing(ModelServing):
         return scorer
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.accidents.serving import file_route, routes
+        from accident_reco.models.accidents.serving import file_route, lookups, routes
 
-        return [routes.router(context, self._name), file_route.router(context, self._name)]
+        return [each.router(context, self._name) for each in (routes, file_route, lookups)]
 
     def route_limits(self, settings: Settings) -> Mapping[str, RouteLimits]:
         from accident_reco.models.accidents.serving.file_route import get_path
@@ -83,6 +83,16 @@ class AccidentServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes], key: int
     ) -> Window | None:
         return monitoring.load_year_window(platform, manifest, reference, files, key)
+
+    def partitions(self, platform: Platform) -> Sequence[int]:
+        from accident_reco.models.accidents.data.raw_store import load_summaries
+
+        return sorted(load_summaries(platform.objects))
+
+    def columns(self) -> Mapping[str, ColumnText]:
+        from accident_reco.models.accidents.serving.column_texts import COLUMN_TEXTS
+
+        return COLUMN_TEXTS
 
     def importances(self, files: Mapping[str, bytes]) -> Mapping[str, float]:
         from accident_reco.models.accidents.scoring.importances import read_importances

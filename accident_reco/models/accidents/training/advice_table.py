@@ -7,35 +7,42 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import FIELDS
 from accident_reco.models.accidents.scoring.advice import (
     EVERYBODY,
+    MAX_EXACT_VALUES,
     MAX_VALUES,
     AdviceTable,
     FieldValues,
     find_groups,
+    get_role,
     list_fields,
 )
 from accident_reco.models.accidents.training.training_rows import Columns
 
 # Smaller groups take the values of the next larger one.
 MIN_ROWS: Final = 300
+# The roles have fields of their own: they are there however small they are.
+_ALWAYS: Final = (EVERYBODY, "/1@", "/2@", "/3@")
 # Values of a code with a smaller share are left out, and the others weigh more.
 RARE: Final = 0.002
 
 
 def learn_advice_table(columns: Columns, inputs: Sequence[str]) -> AdviceTable:
     """The table of real training rows with raw columns of shape (n,); `inputs` are the raw columns of the model."""
-    frame, chains = pd.DataFrame(columns), np.array(find_groups(columns))
+    frame = pd.DataFrame(columns)
+    names, chains = np.unique(np.array(find_groups(columns)), return_inverse=True)
+    chains = chains.reshape(len(frame), -1)
     groups: dict[str, dict[str, FieldValues]] = {}
-    for group in np.unique(chains).tolist():
-        rows = frame[(chains == group).any(axis=1)]
-        if len(rows) < MIN_ROWS and group != EVERYBODY:
+    for number, group in enumerate(names.tolist()):
+        rows = frame[(chains == number).any(axis=1)]
+        if len(rows) < MIN_ROWS and group not in _ALWAYS:
             continue
         values = {
             field: _summarise(rows[list(names)])
-            for field, names in list_fields(inputs, "d" in group)
+            for field, names in list_fields(inputs, get_role(group))
             if set(names) <= set(frame)
         }
         groups[group] = {field: found for field, found in values.items() if found is not None}
@@ -47,16 +54,28 @@ def _summarise(rows: pd.DataFrame) -> FieldValues | None:
 
     All values of codes with their shares; `MAX_VALUES` rows at equal distances in sorted order of anything else.
     """
-    known = rows[(rows.notna() & (rows != -1)).iloc[:, 0]]
+    lead = rows.iloc[:, 0]
+    known = rows[lead.notna() & (lead != -1)]
     if not len(known):
         return None
-    counts = known.value_counts(normalize=True, dropna=False, sort=False)
     coded = all(name in FIELDS and FIELDS[name].codes is not None for name in rows.columns)
-    if coded or len(counts) <= MAX_VALUES:
-        counts = counts[counts >= RARE] if (counts >= RARE).any() else counts.nlargest(MAX_VALUES)
-        chosen, weight = counts.index.to_frame(index=False), counts.to_numpy()
+    chosen, share = _count_values(known)
+    if coded or len(chosen) <= MAX_EXACT_VALUES:
+        kept = share >= RARE if (share >= RARE).any() else share > 0
+        chosen, weight = chosen[kept], share[kept]
     else:
         places = ((np.arange(MAX_VALUES) + 0.5) / MAX_VALUES * len(known)).astype(int)
         chosen, weight = known.sort_values(list(rows.columns), kind="stable").iloc[places], np.ones(MAX_VALUES)
     weight = np.round(weight / weight.sum(), 6)
     return FieldValues({str(name): chosen[name].astype(rows[name].dtype).to_numpy() for name in rows.columns}, weight)
+
+
+def _count_values(rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Different rows in sorted order, and the share of each."""
+    if rows.shape[1] == 1 and rows.dtypes.iloc[0].kind == "i":
+        # Counting the rows of a frame takes many times as long.
+        values, counts = np.unique(rows.iloc[:, 0].to_numpy(), return_counts=True)
+        return pd.DataFrame({rows.columns[0]: values}), counts / len(rows)
+    shares = rows.value_counts(normalize=True, dropna=False, sort=False)
+    found = shares.index.to_frame(index=False)
+    return found.set_axis(rows.columns, axis=1), np.asarray(shares, dtype=np.float64)

@@ -11,6 +11,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle
+from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer, DecisionRule
@@ -24,7 +25,12 @@ from accident_reco.models.accidents.training.candidate import (
     train,
 )
 from accident_reco.models.accidents.training.card import render_card
-from accident_reco.models.accidents.training.evaluation import Holdout, HoldoutReport, evaluate_holdout
+from accident_reco.models.accidents.training.evaluation import (
+    Holdout,
+    HoldoutReport,
+    build_evaluation,
+    evaluate_holdout,
+)
 from accident_reco.models.accidents.training.fitting import (
     Parameters,
     describe_parameters,
@@ -145,6 +151,7 @@ def assemble(
         settings.accidents_miss_cost,
         settings.accidents_coverage,
     )
+    files[EVALUATION_FILE] = build_evaluation(result, holdout.label).to_json()
     signature = {**build_signature(files), "algorithm": candidates[chosen].signature.get("algorithm", chosen)}
     bundle = Bundle(model, files, signature, result.metrics, lineage=dict(candidates[chosen].lineage))
     return Assembled(bundle, result, holdout)

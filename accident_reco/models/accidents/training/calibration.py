@@ -116,14 +116,16 @@ def _fit_logistic_curve(x: Array, y: NDArray[np.integer], build_basis: Callable[
 
 def fit_isotonic(x: Array, y: NDArray[np.integer]) -> Curve:
     """Centred isotonic regression as (knots, values): blocks at their mean margin, linear between to keep ranks."""
-    order = np.argsort(x, kind="stable")
+    # Rows of equal margin are one block from the start: nothing separates them.
+    places, block, rows = np.unique(x, return_inverse=True, return_counts=True)
+    rates = np.bincount(block, y) / rows
     means: list[float] = []
     centres: list[float] = []
     sizes: list[int] = []
-    for margin, label in zip(x[order].tolist(), y[order].tolist(), strict=True):
-        means.append(float(label))
-        centres.append(margin)
-        sizes.append(1)
+    for place, rate, size in zip(places.tolist(), rates.tolist(), rows.tolist(), strict=True):
+        means.append(rate)
+        centres.append(place)
+        sizes.append(size)
         while len(means) > 1 and means[-2] >= means[-1]:
             total = sizes[-2] + sizes[-1]
             for values in (means, centres):

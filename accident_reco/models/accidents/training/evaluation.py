@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accident_reco.lifecycle.evaluation import CalibrationBin, Confusion, SliceValue, VersionEvaluation
 from accident_reco.lifecycle.gate import (
     Comparison,
     SliceGain,
@@ -23,6 +24,8 @@ from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer, Answer
 from accident_reco.models.accidents.training.metrics import (
     average_precision,
+    compute_calibration_bins,
+    count_confusion,
     evaluate,
     expected_calibration_error,
     roc_auc,
@@ -124,6 +127,29 @@ def evaluate_holdout(
         error_rates,
         compute_reliability(*rows),
         describe_unknown_age(holdout.columns, holdout.label),
+    )
+
+
+def build_evaluation(report: HoldoutReport, label: NDArray[np.int8]) -> VersionEvaluation:
+    """What a bundle keeps of a report for pages; `label` has shape (n,)."""
+    threshold = report.metrics["threshold"]
+    bins = zip(*compute_calibration_bins(label, report.probability), strict=True)
+    return VersionEvaluation(
+        metric="roc_auc",
+        slices=[
+            SliceValue(
+                f"{row.dimension}: {row.part}",
+                row.rows,
+                row.roc_auc,
+                row.low,
+                row.high,
+                {"observed": row.severe_share, "predicted": row.mean_probability},
+            )
+            for row in report.slices
+        ],
+        calibration=[CalibrationBin(float(mean), float(rate), int(rows)) for mean, rate, rows in bins],
+        confusion=Confusion(threshold=float(threshold), **count_confusion(label, report.probability, threshold)),
+        importances=dict(list(report.importances.items())[:20]),
     )
 
 

@@ -156,6 +156,28 @@ def read_user_histories(
     return found
 
 
+def list_user_ratings(warehouse: Warehouse, user_id: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
+    """Number of a user's ratings, and the newest of them, with title and genres of the movies in the catalogue."""
+    of_user = ratings.c.user_id == user_id
+    names = ("movie_id", "rating", "rated_at", "simulated")
+    query = (
+        select(*(ratings.c[name] for name in names), movies.c.title, movies.c.genres)
+        .select_from(ratings.outerjoin(movies, movies.c.movie_id == ratings.c.movie_id))
+        .where(of_user)
+        .order_by(ratings.c.rated_at.desc(), ratings.c.movie_id)
+        .limit(limit)
+    )
+    with warehouse.connect() as connection:
+        number = connection.execute(select(func.count()).select_from(ratings).where(of_user)).scalar_one()
+        rows = connection.execute(query).all()
+    shown = [dict(zip((*names, "title"), row[:-1], strict=True)) | {"genres": _split_genres(row[-1])} for row in rows]
+    return int(number), shown
+
+
+def _split_genres(joined: str | None) -> list[str]:
+    return [name for name in (joined or "").split("|") if name]
+
+
 def _aggregate_text(column: ColumnElement[int]) -> ColumnElement[str]:
     # A literal: with the separator as a parameter SQLite takes 1.7 times as long.
     comma: Any = literal_column("','")

@@ -57,10 +57,35 @@ class FoundMovie(BaseModel):
 
 
 class SearchAnswer(ServedVersion):
-    """Movies whose titles contain every word of the query, most rated first."""
+    """Movies whose titles contain every word of the query, most rated first; or movies by id, in the given order."""
 
-    query: str
+    query: str | None
     movies: list[FoundMovie]
+
+
+class GenresAnswer(ServedVersion):
+    """Genres of the catalogue."""
+
+    genres: list[str] = Field(description="Names that `genres` and `exclude_genres` accept, sorted")
+
+
+class StoredRating(BaseModel):
+    """One rating of a stored user."""
+
+    movie_id: int
+    title: str | None
+    genres: list[str]
+    rating: float = Field(description="Stars")
+    rated_at: int = Field(description="Seconds since 1970 UTC")
+    simulated: bool
+
+
+class UserRatingsAnswer(BaseModel):
+    """Ratings of a user, newest first."""
+
+    user_id: int
+    number: int = Field(description="Number of all ratings of the user; 0: the user is not stored")
+    ratings: list[StoredRating]
 
 
 class RatingsAnswer(BaseModel):

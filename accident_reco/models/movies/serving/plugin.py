@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accident_reco.contract import ModelServing, NewData, Platform
+from accident_reco.contract import ColumnText, ModelServing, NewData, Platform
 from accident_reco.models.movies import monitoring
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class MovieServing(ModelServing):
         return version
 
     def routers(self, context: Context) -> Sequence[APIRouter]:
-        from accident_reco.models.movies.serving import feedback, routes
+        from accident_reco.models.movies.serving import catalogue, feedback, routes
 
-        return [routes.router(context), feedback.router(context)]
+        return [routes.router(context), catalogue.router(context), feedback.router(context)]
 
     def inference(self) -> InferenceAdapter:
         from accident_reco.models.movies.serving.tensors import MovieAdapter
@@ -60,6 +60,14 @@ class MovieServing(ModelServing):
         self, platform: Platform, manifest: Manifest, reference: ReferenceProfile, files: Mapping[str, bytes]
     ) -> Windows | None:
         return monitoring.build_windows(platform, manifest, files)
+
+    def columns(self) -> Mapping[str, ColumnText]:
+        return {
+            "rating": ColumnText("Stars"),
+            "movie_id": ColumnText("Movie id (grows with the time at which a movie was added)"),
+            "movie": ColumnText("Movie"),
+            "whole_star": ColumnText("Whole stars", {0: "half stars", 1: "whole stars"}),
+        }
 
     def paired_predictions(
         self, platform: Platform, manifests: Sequence[Manifest], since: datetime

@@ -11,6 +11,8 @@ from serving.common.body_limits import FewErrors
 
 MAX_RATINGS: Final = 1_000
 MAX_BATCH: Final = 100
+MAX_IDS: Final = 40
+"""Ids in a URL, which has a limited number of parameters."""
 
 UserId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID, description="Stored user")]
 MovieId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID, description="MovieLens movie id")]

@@ -1,4 +1,4 @@
-"""`POST /predict/movies`, `GET /movies/{id}/similar`, `GET /movies`: recommendations, similar movies, search."""
+"""`POST /predict/movies`, `GET /movies/{id}/similar`: recommendations and similar movies; search is in `catalogue`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from accident_reco.models.movies.data import queries
 from accident_reco.models.movies.data.bounds import MAX_ID
 from accident_reco.models.movies.scoring.answer import build_answer_rows
-from accident_reco.models.movies.serving.answers import BatchAnswer, MoviesAnswer, SearchAnswer, SimilarAnswer
+from accident_reco.models.movies.serving.answers import BatchAnswer, MoviesAnswer, SimilarAnswer
 from accident_reco.models.movies.serving.request import BatchRequest, MoviesRequest
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
@@ -55,7 +55,7 @@ def router(context: Context) -> APIRouter:
         logged = _build_log(requests, served.result)
         context.record(served.version, request, "json", time.perf_counter() - started, **logged)
         context.compare(served, request, work, logged["ids"], logged["inputs"])
-        return _describe_champion(served.version), served.result
+        return describe_champion(served.version), served.result
 
     @routes.post(
         "/predict/movies",
@@ -81,17 +81,6 @@ def router(context: Context) -> APIRouter:
         served, answers = await respond(context.champion(MODEL), body.requests, request)
         return json_response({**served, "answers": [{**served, **answer} for answer in answers]})
 
-    @routes.get("/movies", summary="Find movies by title", response_model=SearchAnswer, responses=responses(503))
-    async def search_movies(
-        query: Annotated[
-            str, Query(min_length=1, max_length=200, description="Words of the title; case and accents are ignored")
-        ],
-        count: Annotated[int, Query(ge=1, le=100)] = 20,
-    ) -> Response:
-        champion = context.champion(MODEL)
-        found = await asyncio.to_thread(champion.model.movies.search, query, count)
-        return json_response({**_describe_champion(champion), "query": query, "movies": found})
-
     @routes.get(
         "/movies/{movie_id}/similar",
         summary="Similar movies",
@@ -105,7 +94,7 @@ def router(context: Context) -> APIRouter:
         champion = context.champion(MODEL)
         answer, title = await asyncio.to_thread(_find_similar, champion.model, movie_id, count)
         shown = {"movie_id": movie_id, "title": title, "note": answer.note, "movies": build_answer_rows(answer.movies)}
-        return json_response({**_describe_champion(champion), **shown})
+        return json_response({**describe_champion(champion), **shown})
 
     return routes
 
@@ -179,7 +168,8 @@ def _find_similar(version: Recommender, movie_id: int, count: int) -> tuple[Answ
     return answer, version.movies.titles[version.movies.find_position(movie_id)]
 
 
-def _describe_champion(champion: Champion[Any]) -> dict[str, str]:
+def describe_champion(champion: Champion[Any]) -> dict[str, str]:
+    """Fields of `ServedVersion`."""
     return {"model": MODEL, "version": champion.version, "data_source": champion.data_source}
 
 

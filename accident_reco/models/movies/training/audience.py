@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from accident_reco.lifecycle.evaluation import SliceValue, VersionEvaluation
 from accident_reco.models.movies.candidates.selection import select_best
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
@@ -59,6 +60,24 @@ def measure_audience(
             found[f"ndcg_at_10_{part.key}"] = float(evaluation.ndcg[mask].mean())
             found[f"{POPULARITY}ndcg_at_10_{part.key}"] = float(popular[mask].mean())
     return found
+
+
+def build_evaluation(metrics: Mapping[str, float]) -> VersionEvaluation:
+    """The slices among a version's metrics, each beside popularity, as a bundle keeps them for pages."""
+    name = "ndcg_at_10"
+    return VersionEvaluation(
+        metric=name,
+        slices=[
+            SliceValue(
+                part.name,
+                int(metrics[f"users_{part.key}"]),
+                metrics[f"{name}_{part.key}"],
+                more={"popularity": metrics[f"{POPULARITY}{name}_{part.key}"]},
+            )
+            for part in SLICES
+            if f"{name}_{part.key}" in metrics
+        ],
+    )
 
 
 def tabulate_audience(metrics: Mapping[str, float]) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
+from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.training_history import number_steps
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
@@ -24,7 +25,7 @@ from accident_reco.models.movies.scoring.packing import FILE, read_arrays, write
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import metrics, reference_profile
 from accident_reco.models.movies.training.arrays import PopularityOptions, build_arrays
-from accident_reco.models.movies.training.audience import measure_audience
+from accident_reco.models.movies.training.audience import build_evaluation, measure_audience
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
@@ -202,6 +203,7 @@ def complete_best(
         **composed.files,
         "reference.json": canonical_json(reference),
         "card.md": write_card(composed, choice, metrics_by_kind).encode(),
+        EVALUATION_FILE: build_evaluation(composed.metrics).to_json(),
     }
     return replace(composed, files=files), choice
 

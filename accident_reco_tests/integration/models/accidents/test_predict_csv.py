@@ -286,6 +286,30 @@ def test_archives_are_bounded(served: tuple[httpx.Client, Warehouse], content: b
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, kind)
 
 
+def test_locations_on_request(served: tuple[httpx.Client, Warehouse]) -> None:
+    """As they were read: decimal commas, missing ones, lines that are no row; in every form, and only on request."""
+    client, _ = served
+    body = (
+        "Num_Acc;catu;dep;com;lat;long\n202400000001;1;59;59350;50,63;3,06\n202400000002;1;2A;;;\n"
+        "1;2;3;4;5;6;7\n202400000003;3;=1+1;;43,5;1,5\n"
+    )
+    expected = [("59", "59350", 50.63, 3.06), ("2A", None, None, None), (None,) * 4, ("=1+1", None, 43.5, 1.5)]
+    url = f"{URL}?locations=true"
+
+    def request(accept: str) -> httpx.Response:
+        return client.post(url, content=body.encode(), headers=CSV | {"accept": accept})
+
+    rows = [json.loads(line) for line in request("application/x-ndjson").text.splitlines()]
+    assert [tuple(row[name] for name in ("dep", "com", "lat", "long")) for row in rows] == expected
+    table = pq.read_table(io.BytesIO(request("application/vnd.apache.parquet").content)).to_pylist()
+    assert [tuple(row[name] for name in ("dep", "com", "lat", "long")) for row in table] == expected
+    found = rows_of(request("text/csv").text)
+    assert [row["lat"] for row in found] == ["50.63", "", "", "43.5"]
+    assert found[3]["dep"] == "'=1+1"
+    assert found[2]["error"]
+    assert "lat" not in rows_of(client.post(URL, content=body.encode(), headers=CSV).text)[0]
+
+
 def test_forms_without_a_file(served: tuple[httpx.Client, Warehouse]) -> None:
     """A form of fields only, of too many files, and one that is broken."""
     client, _ = served

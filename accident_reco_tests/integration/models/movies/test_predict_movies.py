@@ -162,6 +162,31 @@ def test_search_and_similar(client: httpx.Client) -> None:
     assert "GET /movies?query" in missing.json()["detail"]
 
 
+def test_movies_by_id_and_genres(client: httpx.Client) -> None:
+    """Ids keep their order, unknown ones are left out; every genre of a movie is in the list of genres."""
+    first, second = (movie["movie_id"] for movie in recommend(client, count=2)["movies"])
+    found = client.get("/movies", params={"movie_id": [second, 999_999, first]}).json()["movies"]
+    assert [movie["movie_id"] for movie in found] == [second, first]
+    genres = client.get("/movies/genres").json()["genres"]
+    assert genres == sorted(genres)
+    assert {genre for movie in found for genre in movie["genres"]} <= set(genres)
+    for parameters in ({}, {"query": "a", "movie_id": 1}):
+        assert client.get("/movies", params=parameters).status_code == 422
+
+
+def test_ratings_of_a_stored_user(client: httpx.Client, warehouse: Warehouse) -> None:
+    """Newest first, with titles; the number is of all of them; an unknown user has none."""
+    answer = client.get("/movies/users/1/ratings", params={"count": 3}).json()
+    history = queries.read_user_histories(warehouse, [1], newer_than=0)[1]
+    assert answer["number"] == len(history["movie_id"]) > 3
+    times = [row["rated_at"] for row in answer["ratings"]]
+    assert times == sorted(history["rated_at"].tolist(), reverse=True)[:3]
+    first = answer["ratings"][0]
+    known = client.get("/movies", params={"movie_id": first["movie_id"]}).json()["movies"][0]
+    assert (first["title"], first["genres"], first["simulated"]) == (known["title"], known["genres"], False)
+    assert client.get("/movies/users/2000000000/ratings").json()["ratings"] == []
+
+
 def test_new_ratings_count_at_once_and_only_once(client: httpx.Client) -> None:
     """A new user is folded in; the same ratings again change nothing."""
     user, body = 5_000_001, {"ratings": [{"user_id": 5_000_001, "movie_id": 4, "rating": 4.5}]}

@@ -16,6 +16,8 @@ from accident_reco.models.accidents.scoring.scorer import Answer
 PREDICTED: Final = (PREDICTION_ID, *(field.name for field in JSON_FIELDS))
 COLUMNS: Final = ("line", *KEYS, *PREDICTED, "context", "notes", "error")
 """Columns of an answer."""
+LOCATIONS: Final = ("dep", "com", "lat", "long")
+"""Columns of an answer on request: the place of the accident, as it was read."""
 # Prefixes that a spreadsheet interprets as a formula, full-width ones included.
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _FORMULA_BEGINNINGS: Final = frozenset(_FORMULA_PREFIXES)
@@ -38,13 +40,15 @@ class ScoredRows:
     ids: Sequence[str]
     seconds: float
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Values by `COLUMNS`, lines without a prediction included; absent values are None."""
+    def columns(self, *, with_locations: bool = False) -> dict[str, list[Any]]:
+        """Values by `list_columns`, lines without a prediction included; absent values are None."""
         rows, count = self.rows, len(self.rows)
         values: dict[str, list[Any]] = {"line": rows.line.tolist()}
         for name in KEYS:
             values[name] = rows.keys[name].to_pylist() if name in rows.keys else [""] * count
         values[PREDICTION_ID] = list(self.ids)
+        if with_locations:
+            values |= {name: self._read_location(name) for name in LOCATIONS}
         for field in JSON_FIELDS:
             values[field.name] = field.column(self.answer).tolist()
         values["context"] = ["full" if full else "partial" for full in rows.is_full.tolist()]
@@ -54,12 +58,26 @@ class ScoredRows:
             _insert_errors(values, rows.errors)
         return values
 
+    def _read_location(self, name: str) -> list[Any]:
+        rows = self.rows
+        if name in rows.texts:
+            return list(rows.texts[name].to_pylist())
+        if name in rows.columns:
+            return [None if value != value else value for value in rows.columns[name].tolist()]
+        return [None] * len(rows)
+
+
+def list_columns(*, with_locations: bool = False) -> tuple[str, ...]:
+    """Columns of an answer, with those of `LOCATIONS` after the keys where they are requested."""
+    head = 1 + len(KEYS)
+    return (*COLUMNS[:head], *LOCATIONS, *COLUMNS[head:]) if with_locations else COLUMNS
+
 
 def _insert_errors(values: dict[str, list[Any]], errors: dict[int, str]) -> None:
     lines = [*values["line"], *errors]
     order = sorted(range(len(lines)), key=lines.__getitem__)
     blank: dict[str, Any] = dict.fromkeys(KEYS, "") | {"notes": ""}
-    for name in COLUMNS:
+    for name in values:
         added: list[Any] = (
             list(errors)
             if name == "line"
@@ -72,9 +90,15 @@ def _insert_errors(values: dict[str, list[Any]], errors: dict[int, str]) -> None
 
 
 class AnswerWriter(Protocol):
-    """Encodes an answer piece by piece."""
+    """Encodes an answer piece by piece.
+
+    Args:
+        with_locations: whether the rows have the columns of `LOCATIONS`.
+    """
 
     media_type: str
+
+    def __init__(self, *, with_locations: bool = False) -> None: ...
 
     def begin(self) -> bytes:
         """What comes before the rows."""
@@ -104,24 +128,28 @@ class CsvWriter:
 
     media_type = "text/csv; charset=utf-8"
 
+    def __init__(self, *, with_locations: bool = False) -> None:
+        self._with_locations = with_locations
+        self._columns = list_columns(with_locations=with_locations)
+
     def begin(self) -> bytes:
-        return (";".join(COLUMNS) + "\n").encode()
+        return (";".join(self._columns) + "\n").encode()
 
     def write(self, scored: ScoredRows) -> bytes:
-        values = scored.columns()
-        for name in KEYS:
+        values = scored.columns(with_locations=self._with_locations)
+        for name in values.keys() & {*KEYS, "dep", "com"}:
             if any(cell[:1] in _FORMULA_BEGINNINGS for cell in values[name] if cell):
-                values[name] = [escape_formula(cell) for cell in values[name]]
+                values[name] = [cell and escape_formula(cell) for cell in values[name]]
         for name, cells in values.items():
             if cells and isinstance(cells[0], bool | None):
                 values[name] = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
-        return _to_lines(zip(*(values[name] for name in COLUMNS), strict=True))
+        return _to_lines(zip(*(values[name] for name in self._columns), strict=True))
 
     def end(self) -> bytes:
         return b""
 
     def fail(self, line: int, message: str) -> bytes:
-        return _to_lines([[line, *[""] * (len(COLUMNS) - 2), message]])
+        return _to_lines([[line, *[""] * (len(self._columns) - 2), message]])
 
 
 def _to_lines(rows: Any) -> bytes:
@@ -135,17 +163,21 @@ class JsonLinesWriter:
 
     media_type = "application/x-ndjson"
 
+    def __init__(self, *, with_locations: bool = False) -> None:
+        self._with_locations = with_locations
+        self._columns = list_columns(with_locations=with_locations)
+
     def begin(self) -> bytes:
         return b""
 
     def write(self, scored: ScoredRows) -> bytes:
         import orjson
 
-        values = scored.columns()
+        values = scored.columns(with_locations=self._with_locations)
         for name in (*KEYS, "error"):
             values[name] = [cell or None for cell in values[name]]
-        rows = zip(*(values[name] for name in COLUMNS), strict=True)
-        return b"".join(orjson.dumps(dict(zip(COLUMNS, row, strict=True))) + b"\n" for row in rows)
+        rows = zip(*(values[name] for name in self._columns), strict=True)
+        return b"".join(orjson.dumps(dict(zip(self._columns, row, strict=True))) + b"\n" for row in rows)
 
     def end(self) -> bytes:
         return b""
@@ -153,7 +185,7 @@ class JsonLinesWriter:
     def fail(self, line: int, message: str) -> bytes:
         import orjson
 
-        return orjson.dumps({**dict.fromkeys(COLUMNS), "line": line, "error": message}) + b"\n"
+        return orjson.dumps({**dict.fromkeys(self._columns), "line": line, "error": message}) + b"\n"
 
 
 class ParquetWriter:
@@ -161,12 +193,15 @@ class ParquetWriter:
 
     media_type = "application/vnd.apache.parquet"
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_locations: bool = False) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kinds = {field.name: _KINDS.get(field.kind, "string") for field in JSON_FIELDS} | {"line": "int64"}
-        self._schema = pa.schema([(name, getattr(pa, kinds.get(name, "string"))()) for name in COLUMNS])
+        self._with_locations = with_locations
+        self._columns = list_columns(with_locations=with_locations)
+        kinds = {field.name: _KINDS.get(field.kind, "string") for field in JSON_FIELDS}
+        kinds |= {"line": "int64", "lat": "float64", "long": "float64"}
+        self._schema = pa.schema([(name, getattr(pa, kinds.get(name, "string"))()) for name in self._columns])
         self._sink = _Sink()
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
 
@@ -176,10 +211,10 @@ class ParquetWriter:
     def write(self, scored: ScoredRows) -> bytes:
         import pyarrow as pa
 
-        values = scored.columns()
+        values = scored.columns(with_locations=self._with_locations)
         for name in (*KEYS, "error"):
             values[name] = [cell or None for cell in values[name]]
-        self._writer.write_batch(pa.record_batch([values[name] for name in COLUMNS], schema=self._schema))
+        self._writer.write_batch(pa.record_batch([values[name] for name in self._columns], schema=self._schema))
         return self._sink.take()
 
     def end(self) -> bytes:

@@ -258,6 +258,9 @@ def test_bundle_carries_profile_and_card(assembled):
     text = assembled.bundle.files["card.md"].decode()
     assert "| roc_auc |" in text
     assert "catu: driver" in text
+    for told in ("**the same holdout rows only**", "Not promised", "equalised odds", "**Not for**", "Unknown age"):
+        assert told in text
+    assert "| everybody |" in text, "coverage by group"
     assert json.loads(assembled.bundle.files[FEATURES_FILE])["feature_set"] == "call"
 
 

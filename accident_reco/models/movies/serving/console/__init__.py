@@ -1,0 +1,1 @@
+"""Pages of the movie model in the console."""
