@@ -93,7 +93,7 @@ def _sensor(model: Model, settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{model.name}_rollout",
         job_name=rollout_job(model.name),
-        minimum_interval_seconds=settings.loop_seconds,
+        minimum_interval_seconds=settings.trigger_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Evaluates a running rollout: advance, hold, promote or roll back.",
     )
