@@ -264,7 +264,8 @@ def test_a_warehouse_of_a_newer_release_is_one_message(settings: Settings, monke
     monkeypatch.setenv("ACCIDENT_RECO_HOME", str(settings.home))
     outcome = accident_reco("prepare")
     assert outcome.exit_code == 1
-    assert outcome.err == (
-        "a newer release has migrated the warehouse (Can't locate revision identified by '9999_later'); "
-        "fix: start that release, or restore a backup of this one\n"
+    assert (
+        "a newer release has migrated the warehouse (Can't locate revision identified by '9999_later')" in outcome.err
     )
+    assert "fix: start that release, or restore a backup of this one" in outcome.err
+    assert "Traceback" not in outcome.err
