@@ -110,6 +110,10 @@ def _find_errors(scorer: AccidentScorer, record: Columns, people: Columns) -> It
         values = values.sample(min(len(values), MAX_TRIED), random_state=0)
         tried: Columns = {name: np.repeat(column, len(values)) for name, column in record.items()}
         tried |= {name: values[name].to_numpy() for name in names}
+        counted = "nb_unknown_users" in record and all(record[name][0] < 0 for name in ("sexe", "an_nais"))
+        if counted and advice.column in ("sexe", "an_nais"):
+            # Whoever is known no longer counts among the unknown ones.
+            tried["nb_unknown_users"] = tried["nb_unknown_users"] - (tried["nb_unknown_users"] > 0)
         probability = scorer.probability(tried)
         entropy = _entropy(np.array([now]))[0] - _entropy(probability).mean()
         yield abs(advice.change - float(np.abs(probability - now).mean())), abs(advice.uncertainty_reduction - entropy)

@@ -14,6 +14,7 @@ from accident_reco.models.accidents.scoring.advice import (
     EVERYBODY,
     MAX_EXACT_VALUES,
     MAX_VALUES,
+    TOGETHER,
     AdviceTable,
     FieldValues,
     find_groups,
@@ -52,7 +53,8 @@ def learn_advice_table(columns: Columns, inputs: Sequence[str]) -> AdviceTable:
 def _summarise(rows: pd.DataFrame) -> FieldValues | None:
     """Values of a field with their weights, shape (k,), from one or more columns of rows; None where all are unknown.
 
-    All values of codes with their shares; `MAX_VALUES` rows at equal distances in sorted order of anything else.
+    All values of codes with their shares; of numbers `MAX_VALUES` rows at equal distances in sorted order, of locations
+    twice as many.
     """
     lead = rows.iloc[:, 0]
     known = rows[lead.notna() & (lead != -1)]
@@ -64,8 +66,10 @@ def _summarise(rows: pd.DataFrame) -> FieldValues | None:
         kept = share >= RARE if (share >= RARE).any() else share > 0
         chosen, weight = chosen[kept], share[kept]
     else:
-        places = ((np.arange(MAX_VALUES) + 0.5) / MAX_VALUES * len(known)).astype(int)
-        chosen, weight = known.sort_values(list(rows.columns), kind="stable").iloc[places], np.ones(MAX_VALUES)
+        # A location has more to it than a number has.
+        count = MAX_VALUES if len(rows.columns) < len(TOGETHER["com"]) else 2 * MAX_VALUES
+        places = ((np.arange(count) + 0.5) / count * len(known)).astype(int)
+        chosen, weight = known.sort_values(list(rows.columns), kind="stable").iloc[places], np.ones(count)
     weight = np.round(weight / weight.sum(), 6)
     return FieldValues({str(name): chosen[name].astype(rows[name].dtype).to_numpy() for name in rows.columns}, weight)
 
