@@ -44,7 +44,7 @@ def open_browser() -> Iterator[Any]:
 
 
 def take_screenshots(running: Running, folder: Path) -> None:
-    """Photograph a running platform: asset graph, API documentation, and a drift report of simulated ratings."""
+    """Photograph a running platform: console, asset graph, API documentation, a drift report of simulated ratings."""
     client = Client(running)
     for seed in range(1, 5):
         client.post("predict", "/generate-ratings", {"count": 1000, "seed": seed, "shift": 0.8})
@@ -53,9 +53,12 @@ def take_screenshots(running: Running, folder: Path) -> None:
     html = client.text("drift", "/monitoring/drift/movies/report")
     client.close()
     with open_browser() as browser:
-        _save(_photograph_graph(browser, running.url("dagster")), folder / "asset-graph.png", width=1280)
-        _save(_photograph_docs(browser, running.url("predict")), folder / "api-docs.png", width=1000)
-        _save(_photograph_report(browser, html), folder / "drift-report.png", width=1000)
+        console = _log_in(browser, running)
+        for name, path in (("console.png", "/"), ("scene.png", "/m/accidents")):
+            _save(_photograph_console(console, running.url("console") + path), folder / name, width=900)
+        _save(_photograph_graph(browser, running.url("dagster")), folder / "asset-graph.png", width=1100)
+        _save(_photograph_docs(browser, running.url("predict")), folder / "api-docs.png", width=900)
+        _save(_photograph_report(browser, html), folder / "drift-report.png", width=900)
 
 
 def _photograph_graph(browser: Any, url: str) -> bytes:
@@ -66,6 +69,23 @@ def _photograph_graph(browser: Any, url: str) -> bytes:
     page.goto(f"{url}/locations/accident_reco/asset-groups/{GROUP}/lineage")
     page.locator("text=Materialized >> visible=true").nth(len(assets) - 1).wait_for()
     page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
+    return bytes(page.screenshot())
+
+
+def _log_in(browser: Any, running: Running) -> Any:
+    """A page of the console, as the first admin."""
+    page = browser.new_page(viewport={"width": 1200, "height": 860})
+    page.goto(running.url("console"))
+    page.fill("#f-username", "admin")
+    page.fill("#f-password", (Path(running.env["ACCIDENT_RECO_HOME"]) / "keys" / "admin-password").read_text().strip())
+    page.press("#f-password", "Enter")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def _photograph_console(page: Any, url: str) -> bytes:
+    page.goto(url)
+    page.wait_for_load_state("networkidle")
     return bytes(page.screenshot())
 
 
@@ -85,10 +105,10 @@ def _photograph_report(browser: Any, html: str) -> bytes:
 
 
 def _save(png: bytes, path: Path, width: int) -> None:
-    """Scale to a width and reduce to 64 colours."""
+    """Scale to a width and reduce to 32 colours."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> int:

@@ -187,8 +187,7 @@ def _group_ends(
         place[chosen] = np.arange(len(chosen))
         mine = place[end] >= 0
         at = (slot[mine], place[end[mine]])
-        for target, values in zip((*table, shares), (of_player, condition, share), strict=True):
-            target[at] = values[mine]
+        table[0][at], table[1][at], shares[at] = of_player[mine], condition[mine], share[mine]
         last = _Last.build(trees, ends[chosen], own_player[chosen], own_condition[chosen], own_share[chosen])
         groups.append(_Group(rows // 2 + 1, *table, shares, last))
     return groups
