@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -269,4 +270,5 @@ def test_a_pipeline_is_no_platform(warehouse: Warehouse, home: Path) -> None:
         assert "a pipeline runs in" in accident_reco("reset", "--yes").err
         trained = accident_reco("train", "movies")
     assert trained.exit_code == 1
-    assert trained.err.startswith(f"a pipeline runs in {home} already; fix: `accident-reco stop`")
+    assert trained.err.startswith(f"a pipeline runs in {home} already (process {os.getpid()} since ")
+    assert "; fix: `accident-reco stop`" in trained.err
