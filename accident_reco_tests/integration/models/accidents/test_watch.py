@@ -50,7 +50,11 @@ def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = 
         sensors=[accident_source],
         resources={"platform": platform},
     )
-    with dg.build_sensor_context(definitions=definitions, resources={"platform": platform}, cursor=cursor) as context:
+    resources = {"platform": platform}
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance, definitions=definitions, resources=resources, cursor=cursor) as context,
+    ):
         data = sensor.evaluate_tick(context)
         return [str(request.run_key) for request in data.run_requests or []], data.skip_message or ""
 
