@@ -27,9 +27,16 @@ pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 BLOCKS = [block.code for path in in_order() for block in blocks(path) if block.language == "bash"]
 COMMANDS = "\n".join(block.code for path in DOCUMENTS for block in blocks(path) if block.language in ("bash", "sh"))
 MAKE = re.compile(r"^make ([a-z-]+)", re.MULTILINE)
-ON_DEMAND = {"accidents/tuned_parameters"}
-"""Assets that only their own job materializes: a parameter search takes minutes."""
-DEFAULT_PORTS = {"5000": "MLFLOW", "7999": "AUTH", "8000": "PREDICT", "8001": "DRIFT", "8080": "DAGSTER"}
+ON_DEMAND = {"accidents/tuned_parameters", "accidents/rollout", "movies/rollout"}
+"""Assets that only their own job materializes: a parameter search takes minutes, and rollouts are off by default."""
+DEFAULT_PORTS = {
+    "5000": "MLFLOW",
+    "7999": "AUTH",
+    "8000": "PREDICT",
+    "8001": "DRIFT",
+    "8002": "CONSOLE",
+    "8080": "DAGSTER",
+}
 
 
 def _home(running: Running) -> Path:
