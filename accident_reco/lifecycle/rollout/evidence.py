@@ -47,6 +47,7 @@ def summarize_calls(columns: Columns) -> Calls:
         p99_ms=_p99(columns["challenger_ms"][timed]),
         champion_p99_ms=_p99(columns["champion_ms"][timed]),
         is_constant=bool(both.sum() > 1 and np.ptp(challenger[both]) == 0.0 < np.ptp(champion[both])),
+        correlation=_rank_correlation(champion[both], challenger[both]),
         distance=_mean(np.abs(champion - challenger)[both]),
         agreement=_mean(columns["agreement"][fine]),
     )
@@ -76,6 +77,16 @@ def loss(score: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
     """Loss of each prediction, shape (n,): the Brier score of a probability, the squared error of a value."""
     squared: NDArray[np.float64] = (np.asarray(score, dtype=float) - np.asarray(truth, dtype=float)) ** 2
     return squared
+
+
+def _rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
+    if len(one) < 2 or np.ptp(one) == 0.0 or np.ptp(other) == 0.0:
+        return None
+    ranks = []
+    for values in (one, other):
+        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(count) - (count - 1) / 2)[place])  # equal values have their mean rank
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _p99(milliseconds: NDArray[Any]) -> float:

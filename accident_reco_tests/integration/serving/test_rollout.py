@@ -144,6 +144,7 @@ def test_a_canary_answers_its_share_of_the_accounts_and_names_itself(tmp_path: P
         ("fails", "it failed on"),
         ("nan", "it failed on"),
         ("constant", "its scores of"),
+        ("mirrored", "it orders"),
         ("slow", "its p99 is"),
     ],
 )

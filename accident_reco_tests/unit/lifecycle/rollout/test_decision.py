@@ -130,6 +130,9 @@ def test_the_end_of_the_budget_by_setting() -> None:
         (Calls(compared=100, errors=7, champion_errors=5), "it failed on 7.0% of 100 inputs, the champion on 5.0%"),
         (Calls(compared=99, is_constant=True), None),
         (Calls(compared=100, is_constant=True), "its scores of 100 inputs are all equal, the champion's are not"),
+        (Calls(compared=99, correlation=-0.9), None),
+        (Calls(compared=100, correlation=-0.3), None),
+        (Calls(compared=100, correlation=-0.31), "it orders 100 inputs against the champion (rank correlation -0.31)"),
         (Calls(compared=500, timed=99, p99_ms=50.0, champion_p99_ms=2.0), None),
         (Calls(compared=500, timed=100, p99_ms=7.1, champion_p99_ms=2.0), "its p99 is 7.1 ms, the champion's 2.0 ms"),
         (Calls(compared=500, timed=100, p99_ms=7.0, champion_p99_ms=2.0), None),
@@ -192,5 +195,10 @@ def test_comparisons_are_summarized() -> None:
     assert summarize_calls(columns(problem=[])) == Calls()
     both_constant = columns(champion_score=[0.2, 0.2], challenger_score=[0.5, 0.5])
     assert not summarize_calls(both_constant).is_constant
+    assert found.correlation is None
+    mirrored = columns(champion_score=[0.1, 0.2, 0.2, 0.9], challenger_score=[0.9, 0.8, 0.8, 0.1])
+    assert summarize_calls(mirrored).correlation == pytest.approx(-1.0)
+    alike = columns(champion_score=[0.1, 0.2, 0.4, 0.9], challenger_score=[0.2, 0.1, 0.5, 0.6])
+    assert summarize_calls(alike).correlation == pytest.approx(0.8)
     rankings = summarize_calls(columns(agreement=[0.4, 0.6]))
     assert (rankings.distance, rankings.agreement, rankings.is_constant) == (None, 0.5, False)
