@@ -82,7 +82,7 @@ def test_from_an_empty_folder_to_a_rollback(programs: Path, tmp_path: Path) -> N
         up.await_text(r"ready after \d+ s", 120)
         services = folder.status()["services"]
         assert {service["name"]: service["ready"] for service in services} == dict.fromkeys(
-            ("dagster", "auth", "predict", "drift"), True
+            ("dagster", "auth", "predict", "drift", "console", "mlflow"), True
         )
         trained = json.loads(folder.run("train", "movies", "--json"))
         assert trained["status"] == "promoted"
