@@ -29,7 +29,7 @@ from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.data.victims import RawFile, build_victims
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.scoring.files.published import recognise_table
 from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, MODEL_FILE, TREES_FILE
 from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS

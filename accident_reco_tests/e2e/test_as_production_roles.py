@@ -108,6 +108,8 @@ def decide_on_rollout(action: str) -> Callable[[Platform], httpx.Response]:
     return send
 
 
+READS = {"predict POST /inspect/{model}"}
+"""Operations that send files and write nothing."""
 NEW_USER = {"name": "new", "password": PASSWORD}
 MOVED = "promotions p JOIN promotion_intents i ON i.id = p.id WHERE p.action = 'rollback' AND completed_at IS NOT NULL"
 FIRST = {"ratings": [{"user_id": 900_001, "movie_id": 1, "rating": 4}]}
@@ -200,7 +202,7 @@ def test_every_operation_that_may_write_has_a_case(platform: Platform) -> None:
         for path, item in app.openapi()["paths"].items()
         for method in item.keys() & {"post", "put", "patch", "delete"}
     }
-    assert operations == {case.operation for case in CASES if " GET " not in case.operation}
+    assert operations - READS == {case.operation for case in CASES if " GET " not in case.operation}
 
 
 def test_rows_spilled_to_disk_are_logged(platform: Platform) -> None:

@@ -31,6 +31,7 @@ ASSETS = {
         "lasso_model",
         "candidate_model",
         "production_model",
+        "rollout",
         "drift_report",
     )
 }

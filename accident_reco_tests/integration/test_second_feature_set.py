@@ -271,7 +271,7 @@ def test_scores_of_a_range_have_figures_of_each_year(trained: Platform, definiti
     assert set(written) == {"2022", "2023"}
     for year, metadata in written.items():
         scored = pd.read_parquet(io.BytesIO(trained.objects.read(f"assets/{BASE}/scored_victims/{year}.parquet")))
-        assert metadata["road_users"].value == len(scored)
+        assert metadata["dagster/row_count"].value == len(scored)
         assert metadata["mean_probability"].value == pytest.approx(scored["probability"].mean())
         assert metadata["version"].value == versions(trained)[BASE]
     assert len({metadata["mean_probability"].value for metadata in written.values()}) == 2

@@ -12,7 +12,7 @@ import pandas as pd
 from accident_reco.contract import DemoScenario
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data.raw_store import VICTIMS, load_frame
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store

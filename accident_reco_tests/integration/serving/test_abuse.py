@@ -157,14 +157,14 @@ def test_metrics_are_for_loopback_or_by_setting(tmp_path: Path) -> None:
     """Metrics are for clients on loopback; a request that a proxy forwarded is not one of these."""
     from starlette.requests import Request
 
-    from serving.common.app import _is_from_loopback
+    from serving.common.metrics import is_from_loopback
 
     for name in (b"x-forwarded-for", b"forwarded", b"x-real-ip"):
         request = Request({"type": "http", "client": ("127.0.0.1", 1), "headers": [(name, b"203.0.113.9")]})
-        assert not _is_from_loopback(request), "a proxy on this machine opens the metrics to its clients"
+        assert not is_from_loopback(request), "a proxy on this machine opens the metrics to its clients"
     for host, expected in (("127.0.0.1", True), ("::1", True), ("10.0.0.8", False), ("example", False), ("", False)):
         request = Request({"type": "http", "client": (host, 1), "headers": []})
-        assert _is_from_loopback(request) is expected
+        assert is_from_loopback(request) is expected
 
 
 @pytest.mark.parametrize(

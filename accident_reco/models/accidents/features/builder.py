@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.calendar import build_day_table, find_day_slots
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, N_KINDS, PEDESTRIAN
+from accident_reco.models.accidents.features.context import PEDESTRIAN
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, N_KINDS
 from accident_reco.models.accidents.features.location_features import COORDINATES, LOCATION_FEATURES, LocationStatistics
 from accident_reco.models.accidents.features.lookups import (
     BIT,

@@ -12,18 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.codebook import FIELDS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, N_KINDS
 
 IntArray = NDArray[np.integer]
 
 PEDESTRIAN: Final = 3
 DRIVER: Final = 1
 
-# Kinds of vehicle, ordered so that the highest code among several is the heaviest party.
-KINDS: Final[tuple[str, ...]] = (
-    *("none", "other", "personal mobility device", "bicycle", "moped", "motorcycle", "quad or microcar"),
-    *("car", "van", "agricultural or special", "bus or coach", "heavy goods vehicle", "train or tram"),
-)
 _CATV_BY_KIND: Final[dict[int, tuple[int, ...]]] = {
     2: (50, 60),
     3: (1, 80),
@@ -37,7 +32,6 @@ _CATV_BY_KIND: Final[dict[int, tuple[int, ...]]] = {
     11: (13, 14, 15, 16, 17),
     12: (19, 39, 40),
 }
-N_KINDS: Final = len(KINDS)
 # On foot 0, on a moped or motorcycle 1, on a cycle 2, in a car or van 3, anything else 4.
 GROUP_OF_KIND: Final = np.array([4, 4, 2, 2, 1, 1, 4, 3, 3, 4, 4, 4, 4])
 
@@ -52,35 +46,6 @@ def _build_kind_table() -> NDArray[np.int64]:
 
 # Index 0..99 is catv; index 100 (also reached by catv = -1 through negative indexing) is "other".
 _KIND_OF_CATV: Final = _build_kind_table()
-
-CONTEXT_COLUMNS: Final[tuple[str, ...]] = (
-    *(
-        "nb_users",
-        "nb_vehicles",
-        "nb_pedestrians",
-        "nb_occupants",
-        "nb_cycles",
-        "nb_two_wheeled",
-        "nb_light",
-        "nb_heavy",
-    ),
-    *("other_kind", "driver_an_nais", "driver_sexe", "other_an_nais", "other_sexe", "nb_unknown_users"),
-    *("others_vulnerable", "others_riding", "others_cycling", "others_in_cars", "others_unprotected"),
-    "vehicle_unprotected",
-)
-MAX_COUNT: Final = 9999
-
-
-def get_context_bounds(name: str) -> tuple[int, int]:
-    """Minimum and maximum of a context column; -1 for unknown is valid as well."""
-    if name == "other_kind":
-        return 0, N_KINDS - 1
-    base = name.removeprefix("driver_").removeprefix("other_")
-    if base in FIELDS:
-        spec = FIELDS[base]
-        known = list(spec.codes) if spec.codes else [int(spec.low or 0), int(spec.high or 0)]
-        return min(known), max(known)
-    return 0, MAX_COUNT
 
 
 def classify_vehicles(catv: IntArray) -> NDArray[np.int64]:

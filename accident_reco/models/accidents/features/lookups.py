@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import N_KINDS, classify_vehicles
+from accident_reco.models.accidents.features.context import classify_vehicles
+from accident_reco.models.accidents.features.context_columns import N_KINDS
 
 # Approximate masses by kind of vehicle; only large ratios matter.
 VEHICLE_MASS_KG: Final = np.array(

@@ -9,33 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.codebook import FIELDS, describe_code
-from accident_reco.models.accidents.features.context import KINDS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_NAMES, KINDS
 
 Value = int | float | str | None
 
-# Names of the context columns; those of BAAC columns are in the codebook.
-CONTEXT_NAMES: Final[dict[str, str]] = {
-    "nb_users": "Road users in the accident",
-    "nb_vehicles": "Vehicles in the accident",
-    "nb_pedestrians": "Pedestrians in the accident",
-    "nb_occupants": "Road users in the same vehicle",
-    "nb_cycles": "Cycles in the accident",
-    "nb_two_wheeled": "Mopeds and motorcycles in the accident",
-    "nb_light": "Cars and vans in the accident",
-    "nb_heavy": "Heavy vehicles in the accident",
-    "other_kind": "Heaviest other vehicle, against the own one",
-    "driver_an_nais": "Year of birth of the driver",
-    "driver_sexe": "Sex of the driver",
-    "other_an_nais": "Year of birth of the other party",
-    "other_sexe": "Sex of the other party",
-    "nb_unknown_users": "Road users with unknown sex and birth year",
-    "others_vulnerable": "Others on foot or two wheels",
-    "others_riding": "Others on a moped or motorcycle",
-    "others_cycling": "Others on a cycle",
-    "others_in_cars": "Others in a car or van",
-    "others_unprotected": "Others without belt or helmet",
-    "vehicle_unprotected": "Others in the vehicle without belt",
-}
 _SAME_CODES: Final = {"driver_sexe": "sexe", "other_sexe": "sexe"}
 # Fields that inform the same features: the first known one names the factor.
 ALTERNATIVES: Final[dict[str, tuple[str, ...]]] = {

@@ -8,8 +8,7 @@ from typing import Final
 
 from accident_reco.contract import ColumnText
 from accident_reco.models.accidents.codebook import FIELDS
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS
-from accident_reco.models.accidents.scoring.known_fields import CONTEXT_NAMES
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, CONTEXT_NAMES, KINDS
 
 _SAME_CODES: Final = {"driver_sexe": "sexe", "other_sexe": "sexe"}
 

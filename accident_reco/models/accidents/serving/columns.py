@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, build_accident_context
+from accident_reco.models.accidents.features.context import build_accident_context
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 
 Columns = dict[str, NDArray[Any]]
 # Kind of array of a column; 32-bit integers by default.

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.codebook.context_words import CONTEXT_FR, KINDS_FR
 from accident_reco.models.accidents.codebook.departments import DEPARTMENTS
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, KINDS
-from accident_reco.models.accidents.scoring.known_fields import CONTEXT_NAMES
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, CONTEXT_NAMES, KINDS
 from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS
 
 Part = Literal["accident", "vehicle", "user"]

@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, get_context_bounds
 from serving.common.body_limits import FewErrors
 
 MAX_RECORDS: Final = 1000

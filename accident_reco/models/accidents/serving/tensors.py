@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, get_context_bounds
 from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, TENSORS
 from accident_reco.models.accidents.serving.request import MAX_USERS
 from accident_reco.models.accidents.serving.routes import build_predictions

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import KINDS, classify_vehicles
+from accident_reco.models.accidents.features.context import classify_vehicles
+from accident_reco.models.accidents.features.context_columns import KINDS
 
 _NAMES: Final[dict[str, dict[int, str]]] = {
     "catu": {1: "driver", 2: "passenger", 3: "pedestrian"},

@@ -33,8 +33,10 @@ def router(context: Context) -> APIRouter:
     @routes.get(
         "/movies",
         summary="Find movies by words of the title, or by id",
+        description="The most rated first; without both, the most rated of all. With both, those of these ids whose "
+        "title has the words.",
         response_model=SearchAnswer,
-        responses=responses(422, 503),
+        responses=responses(503),
     )
     async def search_movies(
         query: Annotated[
@@ -49,12 +51,7 @@ def router(context: Context) -> APIRouter:
     ) -> Response:
         champion = context.champion(MODEL)
         catalogue = champion.model.movies
-        if (query is None) == (movie_id is None):
-            raise Problem(422, "Set either query or movie_id.", kind="invalid-request")
-        if movie_id is not None:
-            found = _describe_known(catalogue, movie_id)
-        else:
-            found = await asyncio.to_thread(catalogue.search, query, count)
+        found = await asyncio.to_thread(_find, catalogue, query or "", movie_id, count)
         return json_response({**describe_champion(champion), "query": query, "movies": found})
 
     @routes.get("/movies/genres", summary="List the genres", response_model=GenresAnswer, responses=responses(503))
@@ -81,6 +78,16 @@ def router(context: Context) -> APIRouter:
         return json_response({"user_id": user_id, "number": number, "ratings": rows})
 
     return routes
+
+
+def _find(catalogue: MovieLookup, query: str, movie_ids: list[int] | None, count: int) -> list[dict[str, Any]]:
+    if movie_ids is None:
+        return catalogue.search(query, count)
+    known = _describe_known(catalogue, movie_ids)
+    if not query:
+        return known
+    named = {movie["movie_id"] for movie in catalogue.search(query, len(catalogue))}
+    return [movie for movie in known if movie["movie_id"] in named]
 
 
 def _describe_known(catalogue: MovieLookup, movie_ids: list[int]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from accident_reco.models.accidents.assets.scoring import score_road_users
 from accident_reco.models.accidents.data.victims import build_victims
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer
 from accident_reco.models.accidents.serving.request import ACCIDENT_FIELDS, USER_FIELDS, VEHICLE_FIELDS

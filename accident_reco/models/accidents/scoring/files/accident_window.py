@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, PEDESTRIAN, build_accident_context
+from accident_reco.models.accidents.features.context import PEDESTRIAN, build_accident_context
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.scoring.files.rows import RoadUserRows
 
 _USER_COLUMNS: Final = ("catu", "sexe", "an_nais", "secu1", "secu2", "secu3")

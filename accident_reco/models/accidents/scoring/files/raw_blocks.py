@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.data import schema
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.scoring.files.limits import MAX_LINE, UnscorableFile
 
 BLOCK_LINES: Final = 8192

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.data.cells import NOT_FILLED_IN, SINCE_2019, UNTIL_2018, Parsed
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS, get_context_bounds
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, get_context_bounds
 from accident_reco.models.accidents.scoring.files.raw_blocks import KEYS, RawBlock
 
 MAX_TEXT: Final = 200

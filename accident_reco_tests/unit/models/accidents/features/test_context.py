@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from accident_reco.models.accidents.features.context import (
-    CONTEXT_COLUMNS,
-    KINDS,
-    build_accident_context,
-    classify_vehicles,
-)
+from accident_reco.models.accidents.features.context import build_accident_context, classify_vehicles
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, KINDS
 
 
 def _context(user_accident, user_vehicle, catu, vehicle_accident, catv, n, **users):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from accident_reco.models.accidents.data.victims import build_victims
-from accident_reco.models.accidents.features.context import CONTEXT_COLUMNS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.models.accidents.scoring.files.limits import FileLimits
 from accident_reco.models.accidents.scoring.files.score import score_rows
