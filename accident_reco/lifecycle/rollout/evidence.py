@@ -86,7 +86,7 @@ def _rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
     for values in (one, other):
         _, place, count = np.unique(values, return_inverse=True, return_counts=True)
         ranks.append((np.cumsum(count) - (count - 1) / 2)[place])  # equal values have their mean rank
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _p99(milliseconds: NDArray[Any]) -> float:
