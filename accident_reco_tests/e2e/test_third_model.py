@@ -23,6 +23,7 @@ from accident_reco_tests.support.running import ROOT, SMALL, Running, environmen
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 MODEL = "diabetes"
+JOBS = {f"train_{MODEL}", f"report_{MODEL}_drift", f"evaluate_{MODEL}_rollout"}
 ASSETS = {
     f"{MODEL}/{name}"
     for name in (
@@ -117,7 +118,7 @@ def test_dagster_shows_it_and_nothing_else(running: Running) -> None:
     assert {name for name, asset in shown["assets"].items() if not asset["assetMaterializations"]} == {
         f"{MODEL}/rollout"
     }
-    assert {job for job in shown["jobs"] if MODEL in job} == {"train_diabetes", "report_diabetes_drift"}
+    assert {job for job in shown["jobs"] if MODEL in job} == JOBS
     assert not [job for job in shown["jobs"] if "accidents" in job or "movies" in job]
     assert shown["schedules"] == {"diabetes_drift_schedule"}
     assert OF_THE_LOOP | {"diabetes_training_requests"} <= set(shown["sensors"])
