@@ -19,7 +19,7 @@ from accident_reco.storage.process_states import read_states
 from accident_reco_tests.docs import pictures
 from accident_reco_tests.docs.pages import DOCUMENTS, blocks, in_order
 from accident_reco_tests.support.live import wait_for
-from accident_reco_tests.support.running import ROOT, SERVICES, Running, environment
+from accident_reco_tests.support.running import ROOT, SERVICES, Running, environment, free_ports
 
 pytestmark = pytest.mark.timeout(900)  # the first start trains two models
 
@@ -165,7 +165,7 @@ def test_port_in_use_is_one_message(running: Running, tmp_path: Path) -> None:
     """Port, address and variable in one message; exit code not 0; nothing is started."""
     env = running.env | {
         "ACCIDENT_RECO_HOME": str(tmp_path),
-        "ACCIDENT_RECO_DAGSTER_PORT": "1" + running.env["ACCIDENT_RECO_DAGSTER_PORT"][1:],
+        "ACCIDENT_RECO_DAGSTER_PORT": str(free_ports(1)[0]),
     }
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

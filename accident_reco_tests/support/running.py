@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FIRST_PORT, PORTS = 12_000, 10_000  # the S3 store uses the port 10,000 above its own, too
 SERVICES = ("DAGSTER", "AUTH", "PREDICT", "DRIFT", "CONSOLE", "MLFLOW")
 SMALL = {
     "ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS": "2023-2024",
@@ -24,12 +26,18 @@ SMALL = {
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Ports that nobody listens on now, all different.
+
+    Not from the range that the system assigns: a platform listens a minute later, and another test's program may have
+    been assigned the port by then.
+    """
+    found: set[int] = set()
+    while len(found) < count:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
