@@ -57,7 +57,8 @@ def test_the_loop_works_with_one_model(running: Running) -> None:
     assert client.get("drift", f"/monitoring/drift/{name}?compute=true")["status"] == "insufficient_data"
     shown = dagster_api.repository(running.url("dagster"))
     assert {key.partition("/")[0] for key in shown["assets"]} == {name}
-    first = dagster_api.runs(running.url("dagster"))
+    # A sensor may have started others by now.
+    first = [run for run in dagster_api.runs(running.url("dagster")) if "user" in run["tags"]]
     assert {f"train_{name}", f"ingest_{name}", f"report_{name}_drift"} <= {run["job"] for run in first}
     assert {run["location"] for run in first} == {"accident_reco"}, "the timeline shows runs of a location only"
     launched_by = {(run["tags"]["user"], bool(run["tags"]["accident_reco/reason"])) for run in first}
