@@ -170,8 +170,12 @@ def test_movies_by_id_and_genres(client: httpx.Client) -> None:
     genres = client.get("/movies/genres").json()["genres"]
     assert genres == sorted(genres)
     assert {genre for movie in found for genre in movie["genres"]} <= set(genres)
-    for parameters in ({}, {"query": "a", "movie_id": 1}):
-        assert client.get("/movies", params=parameters).status_code == 422
+    counts = [movie["ratings"] for movie in client.get("/movies", params={"count": 5}).json()["movies"]]
+    assert len(counts) == 5
+    assert counts == sorted(counts, reverse=True)
+    titled = {"query": found[0]["title"], "movie_id": [second, first]}
+    assert [movie["movie_id"] for movie in client.get("/movies", params=titled).json()["movies"]] == [second]
+    assert client.get("/movies", params={"count": 0}).status_code == 422
 
 
 def test_ratings_of_a_stored_user(client: httpx.Client, warehouse: Warehouse) -> None:
