@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from accident_reco.definitions import defs
-from accident_reco.models.accidents.assets.partitions import years
+from accident_reco.models.accidents.assets.partitions import YEARS
 
 CONTRACT = {
     "accidents/caracteristiques",
@@ -55,10 +55,10 @@ def test_definitions_load(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
 
 
-def test_years_start_with_the_first_published_file() -> None:
-    """Partitions are years, from 2005 on."""
-    assert years.get_partition_keys()[:2] == ["2005", "2006"]
-    assert "2024" in years.get_partition_keys()
+def test_assets_by_year_share_their_partitions(graph: Any) -> None:
+    """Those that the source offers: a year of one asset is the same year of the others."""
+    found = {graph.get(key).partitions_def for key in graph.materializable_asset_keys} - {None}
+    assert found == {YEARS}
 
 
 def test_asset_keys_keep_the_contract(graph: Any) -> None:

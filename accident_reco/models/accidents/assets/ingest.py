@@ -10,7 +10,7 @@ from accident_reco.defs.automation import FOLLOW_UPDATES
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import table_schemas
 from accident_reco.lifecycle.model_metrics import record_model_metrics
-from accident_reco.models.accidents.assets.partitions import single_run, years
+from accident_reco.models.accidents.assets.partitions import YEARS, single_run
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import checks, ingest, raw_store
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_freshness
@@ -56,7 +56,7 @@ def _build_spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[
         kinds=kinds,
         group_name=GROUP,
         owners=OWNERS,
-        partitions_def=years,
+        partitions_def=YEARS,
         skippable=True,
     )
 

@@ -16,7 +16,13 @@ from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.lifecycle.training_identity import DATA_VERSION
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
-from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
+from accident_reco.models.accidents.assets.partitions import (
+    find_year_ranges,
+    find_years_with,
+    register_years,
+    registered_years,
+    select_years,
+)
 from accident_reco.models.accidents.model import BASE, AccidentModel
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
@@ -205,13 +211,18 @@ class AccidentTraining(ModelTraining):
         _, why = read_tuned_parameters(platform.objects, self._model.name, data_source, settings.accidents_feature_set)
         return build_data_version(hash_years(stored), why)
 
+    def register_partitions(self, instance: dg.DagsterInstance, platform: Platform) -> None:
+        from accident_reco.models.accidents.sources import open_source
+
+        register_years(instance, open_source(platform.settings.of(AccidentSettings)).years())
+
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
         from accident_reco.models.accidents.sources import open_source
 
         source = open_source(platform.settings.of(AccidentSettings))
         offered = {str(year) for year in source.years()}
         absent = offered - find_years_with(instance, ingest.VICTIMS, "data_source", source.data_source)
-        for first, last in find_year_ranges(absent):
+        for first, last in find_year_ranges(absent, registered_years(instance)):
             yield Step("ingest_accidents", f"not ingested from {source.data_source} data yet", first, last)
         if absent:
             yield Step("load_accidents", "new years were ingested")
@@ -224,14 +235,17 @@ class AccidentTraining(ModelTraining):
         scored = find_years_with(
             instance, scoring.scored_key(self._model.name), "version", champion.version if champion else ""
         )
-        for first, last in find_year_ranges(offered - scored):
+        for first, last in find_year_ranges(offered - scored, registered_years(instance)):
             yield Step(f"score_{self._model.name}", "not scored by the champion yet", first, last)
 
-    def backfill_steps(self, first: str, last: str) -> Sequence[Step]:
+    def backfill_steps(self, instance: dg.DagsterInstance, first: str, last: str) -> Sequence[Step]:
         if not self._model.is_base:
             return ()
-        require_years(first, last)
-        return (Step("ingest_accidents", "requested", first, last), Step("load_accidents", "years were ingested again"))
+        ranges = find_year_ranges(select_years(instance, first, last), registered_years(instance))
+        return (
+            *(Step("ingest_accidents", "requested", start, end) for start, end in ranges),
+            Step("load_accidents", "years were ingested again"),
+        )
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         from accident_reco.models.accidents.training.inputs import save_inputs

@@ -10,7 +10,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.store import NoSuchVersion
 from accident_reco.models.accidents.assets.ingest import VICTIMS
-from accident_reco.models.accidents.assets.partitions import single_run, years
+from accident_reco.models.accidents.assets.partitions import YEARS, single_run
 from accident_reco.models.accidents.data.raw_store import load_frame
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.model import AccidentModel
@@ -49,7 +49,7 @@ def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
             ),
         },
         deps=[VICTIMS, dg.AssetKey([model.name, "production_model"])],
-        partitions_def=years,
+        partitions_def=YEARS,
         backfill_policy=single_run,
     )
     def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dict[str, pd.DataFrame]:

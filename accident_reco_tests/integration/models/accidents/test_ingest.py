@@ -16,6 +16,7 @@ from accident_reco.defs.training_loop import training_definitions
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
+from accident_reco.models.accidents.assets.partitions import register_years
 from accident_reco.models.accidents.data import raw_store
 from accident_reco.models.accidents.data.queries import count_rows
 from accident_reco.models.accidents.model import MODEL
@@ -33,6 +34,7 @@ class World:
     def __init__(self, home: Path) -> None:
         self.platform = Platform(home=str(home))
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
+        register_years(self.instance, range(2015, 2025))
         self.definitions = dg.Definitions(
             assets=[ingest.accident_years, ingest.accident_warehouse_tables],
             asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
