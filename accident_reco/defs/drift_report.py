@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.contract import Model
+from accident_reco.defs.freshness import follow_schedule
 from accident_reco.defs.resources import Platform
 from accident_reco.drift.alert_secret import find_alert_secret
 from accident_reco.drift.check import DriftReport
@@ -37,7 +38,7 @@ def report_job(model: str) -> str:
     return f"report_{model}_drift"
 
 
-def _report_asset(model: Model) -> dg.AssetsDefinition:
+def _report_asset(model: Model, settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=report_key(model.name),
         deps=[dg.AssetKey([model.name, "production_model"])],
@@ -46,6 +47,7 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         kinds={"scipy", "evidently"},
         code_version="1",
         description=model.drift_question,
+        freshness_policy=follow_schedule(settings.drift_schedule),
         check_specs=[
             dg.AssetCheckSpec(
                 NO_DRIFT,
@@ -150,7 +152,7 @@ def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
         description="ACCIDENT_RECO_DRIFT_SCHEDULE",
     )
     return dg.Definitions(
-        assets=[_report_asset(model)],
+        assets=[_report_asset(model, settings)],
         jobs=[job],
         schedules=[schedule],
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from accident_reco.contract import Check, Evaluated, Model, ModelTraining
 from accident_reco.defs.mlflow_tracking import build_failure_hook, track
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_TRAINING
@@ -76,6 +77,7 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
         description=candidate.description,
         code_version=candidate.code_version,
         io_manager_key="bundles",
+        pool=training_pool(model.name),
         # The slowest starts first, so that it does not run alone at the end.
         op_tags={"dagster/priority": str(candidate.priority)},
         check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True, description=description)],
@@ -107,6 +109,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         description="Best candidate, evaluated on the frozen holdout, with reference profile and model card.",
         code_version="1",
         io_manager_key="bundles",
+        pool=training_pool(model.name),
         check_specs=[
             dg.AssetCheckSpec(
                 CANDIDATE_COMPLETE,
@@ -141,6 +144,7 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         kinds=_shared_kinds(training),
         description="Production version: the candidate if the gate promotes it, an older one after a rollback.",
         code_version="1",
+        pool=training_pool(model.name),
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_ANSWERS,

@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.defs.automation import FOLLOW_UPDATES
+from accident_reco.defs.freshness import YEARLY
+from accident_reco.defs.pools import ingest_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import table_schemas
 from accident_reco.lifecycle.model_metrics import record_model_metrics
@@ -58,26 +60,36 @@ def _build_spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[
         owners=OWNERS,
         partitions_def=YEARS,
         skippable=True,
+        freshness_policy=YEARLY,
     )
 
 
-@dg.multi_asset(
-    name="accident_years",
-    specs=[
-        *(_build_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
-        _build_spec(
-            VICTIMS, "One row per road user: accident, main road, vehicle, user and context.", {"parquet"}, RAW
-        ),
-        _build_spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, fix.", {"parquet"}, RAW),
-    ],
-    check_specs=[
-        *(dg.AssetCheckSpec("raw_file_intact", asset=key, blocking=True, description=RAW_FILE_INTACT) for key in RAW),
-        *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
-    ],
-    can_subset=True,
-    backfill_policy=single_run,
-)
-def accident_years(
+def build_accident_years(pool: str | None) -> dg.AssetsDefinition:
+    """The assets by year with their checks, in a pool or in none."""
+    merged = (
+        (VICTIMS, "One row per road user: accident, main road, vehicle, user and context."),
+        (QUARANTINE, "Refused rows and repaired values: file, line, value, rule, fix."),
+    )
+    return dg.multi_asset(
+        name="accident_years",
+        specs=[
+            *(_build_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
+            *(_build_spec(key, description, {"parquet"}, RAW) for key, description in merged),
+        ],
+        check_specs=[
+            *(
+                dg.AssetCheckSpec("raw_file_intact", asset=key, blocking=True, description=RAW_FILE_INTACT)
+                for key in RAW
+            ),
+            *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
+        ],
+        can_subset=True,
+        backfill_policy=single_run,
+        pool=pool,
+    )(_ingest)
+
+
+def _ingest(
     context: dg.AssetExecutionContext, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Fetch and merge year by year; years that fail are reported after the others are stored."""
@@ -208,6 +220,8 @@ def freshness(platform: Platform) -> dg.AssetCheckResult:
     key=WAREHOUSE,
     deps=[VICTIMS, QUARANTINE],
     automation_condition=FOLLOW_UPDATES,
+    freshness_policy=YEARLY,
+    pool=ingest_pool(BASE),
     group_name=GROUP,
     kinds={"sql"},
     owners=OWNERS,

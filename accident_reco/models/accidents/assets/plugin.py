@@ -11,6 +11,7 @@ import dagster as dg
 
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
 from accident_reco.defs.automation import build_automation_sensor
+from accident_reco.defs.pools import ingest_pool, scoring_pool, unless_spread
 from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
@@ -77,7 +78,10 @@ class AccidentTraining(ModelTraining):
         sensor_settings = settings.of(AccidentSettings)
         seconds = sensor_settings.accidents_watch_seconds
         own = dg.Definitions(
-            assets=[*training_data.build_feature_assets(model), scoring.build_scored_victims(model)],
+            assets=[
+                *training_data.build_feature_assets(model),
+                scoring.build_scored_victims(model, unless_spread(scoring_pool(model.name), settings)),
+            ],
             asset_checks=[*training_checks.build_feature_checks(model), scoring.build_score_check(model.name)],
             jobs=[training_data.build_tune_job(model.name), scoring.build_score_job(model.name, partitioned)],
             sensors=[
@@ -93,7 +97,10 @@ class AccidentTraining(ModelTraining):
             return own
         modules = (ingest, training_data, training_checks)
         data = dg.Definitions(
-            assets=dg.load_assets_from_modules(modules),
+            assets=[
+                ingest.build_accident_years(unless_spread(ingest_pool(BASE), settings)),
+                *dg.load_assets_from_modules(modules),
+            ],
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[ingest.build_ingest_job(partitioned), ingest.load_accidents],
             sensors=[

@@ -6,6 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.defs.automation import FOLLOW_CONTENT
+from accident_reco.defs.freshness import YEARLY
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.store import NoSuchVersion
@@ -31,8 +32,8 @@ def score_road_users(scorer: AccidentScorer, victims: pd.DataFrame, version: str
     return keys.assign(**build_answer_columns(answer), version=version)
 
 
-def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
-    """The asset of the instance's batch scores."""
+def build_scored_victims(model: AccidentModel, pool: str | None) -> dg.AssetsDefinition:
+    """The asset of the instance's batch scores, in a pool or in none."""
 
     @dg.multi_asset(
         name="scored_victims" if model.is_base else f"{model.name}__scored_victims",  # names of ops are unique
@@ -46,11 +47,13 @@ def build_scored_victims(model: AccidentModel) -> dg.AssetsDefinition:
                 code_version="1",
                 description="Every road user of a year with the champion's probability.",
                 automation_condition=FOLLOW_CONTENT,
+                freshness_policy=YEARLY,
             ),
         },
         deps=[VICTIMS, dg.AssetKey([model.name, "production_model"])],
         partitions_def=YEARS,
         backfill_policy=single_run,
+        pool=pool,
     )
     def scored_victims(context: dg.AssetExecutionContext, platform: Platform) -> dict[str, pd.DataFrame]:
         """Score every year of the run; partition key → frame."""

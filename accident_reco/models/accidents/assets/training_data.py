@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
@@ -28,6 +29,7 @@ COMMON: dict[str, Any] = {
     "group_name": training_group(BASE),
     "owners": OWNERS,
     "code_version": "1",
+    "pool": training_pool(BASE),
 }
 
 
@@ -87,6 +89,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         "group_name": training_group(model.name),
         "owners": [model.owner],
         "code_version": "1",
+        "pool": training_pool(model.name),
     }
 
     @dg.asset(

@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.freshness import YEARLY
+from accident_reco.defs.pools import ingest_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import table_schemas
 from accident_reco.models.movies.data import ingest, raw_store
@@ -32,6 +34,7 @@ FEW_QUARANTINED = "few_rows_quarantined"
             skippable=True,
             code_version="1",
             description=description,
+            freshness_policy=YEARLY,
         )
         for key, description in (
             (RATINGS, "Ratings with user, movie, stars and time, as published."),
@@ -39,6 +42,7 @@ FEW_QUARANTINED = "few_rows_quarantined"
         )
     ],
     can_subset=True,
+    pool=ingest_pool("movies"),
 )
 def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     """Fetch both files from one source, so that they fit each other; a current stored file is not fetched again."""
@@ -71,6 +75,8 @@ def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     kinds={"sql"},
     code_version="1",
     description="Ratings and movies in SQL, quarantined rows with their reason. Ratings from the API are kept.",
+    freshness_policy=YEARLY,
+    pool=ingest_pool("movies"),
     check_specs=[
         dg.AssetCheckSpec(
             FEW_QUARANTINED,

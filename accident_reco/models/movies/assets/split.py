@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.assets.ingest import OWNERS, warehouse_tables
@@ -26,6 +27,7 @@ MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
     deps=[warehouse_tables],
     kinds={"parquet", "sql"},
     io_manager_key="frames",
+    pool=training_pool("movies"),
     description="Training and holdout ratings: users and movies with enough ratings; a frozen holdout by hash.",
     check_specs=[
         dg.AssetCheckSpec(

@@ -36,7 +36,7 @@ class World:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
         register_years(self.instance, range(2015, 2025))
         self.definitions = dg.Definitions(
-            assets=[ingest.accident_years, ingest.accident_warehouse_tables],
+            assets=[ingest.build_accident_years(None), ingest.accident_warehouse_tables],
             asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
             jobs=[ingest.build_ingest_job(None), ingest.load_accidents],
             resources={"platform": self.platform},

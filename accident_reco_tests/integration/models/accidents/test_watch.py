@@ -53,7 +53,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def _evaluate(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> Any:
     """A tick in the code server: what it requests from the daemon."""
     definitions = dg.Definitions(
-        assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
+        assets=[ingest_assets.build_accident_years(None), ingest_assets.accident_warehouse_tables],
         jobs=[ingest_assets.build_ingest_job(None), ingest_assets.load_accidents],
         sensors=[accident_source],
         resources={"platform": platform},
