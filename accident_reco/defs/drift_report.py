@@ -8,7 +8,9 @@ import dagster as dg
 
 from accident_reco.contract import Model
 from accident_reco.defs.freshness import follow_schedule
+from accident_reco.defs.links import describe_object, link_report
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.tags import REASON_TAG
 from accident_reco.drift.alert_secret import find_alert_secret
 from accident_reco.drift.check import DriftReport
 from accident_reco.drift.plot import distance_plot
@@ -68,7 +70,11 @@ def _report_asset(model: Model, settings: Settings) -> dg.AssetsDefinition:
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
         if problem := report.row["document"]["page_problem"]:
             context.log.warning("%s", problem)
-        metadata = _metadata(report) | _link(report, model.name, platform.settings)
+        settings = platform.settings
+        links = link_report(settings, model.name, report.id) | _link(report, model.name, settings)
+        if key := report.row["report_key"]:
+            links |= describe_object(settings, key)
+        metadata = _metadata(report) | links
         return dg.MaterializeResult(metadata=metadata, check_results=[_no_drift(report)])
 
     return drift_report
@@ -149,6 +155,7 @@ def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
         cron_schedule=settings.drift_schedule,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={REASON_TAG: f"drift is checked at {settings.drift_schedule}"},
         description="ACCIDENT_RECO_DRIFT_SCHEDULE",
     )
     return dg.Definitions(

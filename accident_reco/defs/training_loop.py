@@ -13,6 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.contract import Check, Evaluated, Model, ModelTraining
+from accident_reco.defs.links import link_tracked_run
 from accident_reco.defs.mlflow_tracking import build_failure_hook, track
 from accident_reco.defs.pools import training_pool
 from accident_reco.defs.promotion import Promotion, move_pointer
@@ -126,7 +127,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         evaluated = training.evaluate(candidates, {name: inputs[name] for name in training.evaluate_inputs}, platform)
         mlflow_run_id = track(context, platform, describe_training(model, evaluated, candidates, context.run.job_name))
         bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
-        yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id))
+        yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id, platform.settings))
         yield check_result(candidate_complete(model, bundle, platform))
 
     return candidate_model
@@ -245,7 +246,9 @@ def _with_origin(
     return replace(evaluated.bundle, lineage=origin)
 
 
-def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id: str | None) -> dict[str, Any]:
+def _metadata(
+    model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id: str | None, settings: Settings
+) -> dict[str, Any]:
     headline = "  ".join(f"{name} {value:.3f}" for name, value in _headline(model, bundle.metrics).items())
     return {
         "version": bundle.version,
@@ -254,6 +257,7 @@ def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id:
         "headline": headline,
         "data_source": str(bundle.lineage["data_source"]),
         "mlflow_run_id": mlflow_run_id or "spooled",
+        **link_tracked_run(settings, mlflow_run_id),
         **{name: float(value) for name, value in bundle.metrics.items()},
         **evaluated.metadata,
         "card": dg.MetadataValue.md(bundle.files[CARD_FILE].decode()),

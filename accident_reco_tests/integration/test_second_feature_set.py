@@ -276,4 +276,10 @@ def test_scores_of_a_range_have_figures_of_each_year(trained: Platform, definiti
         assert metadata["dagster/row_count"].value == len(scored)
         assert metadata["mean_probability"].value == pytest.approx(scored["probability"].mean())
         assert metadata["version"].value == versions(trained)[BASE]
+        assert metadata["dagster/uri"].value.endswith(f"assets/{BASE}/scored_victims/{year}.parquet")
+        assert metadata["console"].value.endswith(f"/models/{BASE}/versions/{versions(trained)[BASE]}")
+        lineage = metadata["dagster/column_lineage"].value.deps_by_column
+        assert set(lineage) == set(scored) - {"version"}
+        assert [dep.column_name for dep in lineage["id_usager"]] == ["id_usager"]
+        assert {"vma", "catv", "secu1"} <= {dep.column_name for dep in lineage["probability"]}
     assert len({metadata["mean_probability"].value for metadata in written.values()}) == 2

@@ -17,6 +17,7 @@ from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
 from accident_reco.models.accidents.assets.partitions import register_years
+from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import raw_store
 from accident_reco.models.accidents.data.queries import count_rows
 from accident_reco.models.accidents.model import MODEL
@@ -100,6 +101,18 @@ def test_range_of_years_is_one_run(world: World) -> None:
     }
     assert rows["2016"]["usagers_rows"].value != rows["2017"]["usagers_rows"].value
     assert rows["2016"]["data_source"].value == "sample"
+    frame = raw_store.load_frame(world.platform.objects, "victims", 2017)
+    assert rows["2017"]["dagster/row_count"].value == len(frame)
+    assert [column.name for column in rows["2017"]["dagster/column_schema"].value.columns] == list(frame)
+    lineage = rows["2017"]["dagster/column_lineage"].value.deps_by_column
+    assert set(lineage) == set(frame)
+    assert lineage["catv"] == [dg.TableColumnDep(["accidents", "vehicules"], "catv")]
+    assert {dep.asset_key.path[-1] for dep in lineage["Num_Acc"]} == set(TABLES)
+    assert {(dep.asset_key.path[-1], dep.column_name) for dep in lineage["others_riding"]} == {
+        ("usagers", "catu"),
+        ("vehicules", "catv"),
+    }
+    assert rows["2017"]["dagster/uri"].value.endswith("/assets/accidents/victims/2017.parquet")
 
 
 def test_bad_year_fails_alone_and_is_retried_alone(world: World, published: Path) -> None:
