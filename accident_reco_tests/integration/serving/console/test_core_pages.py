@@ -192,12 +192,12 @@ def test_accounts_without_scripts(platform: ConsolePlatform, browser: Any) -> No
         row = page.locator("tr", has_text="admin (you)")
         row.locator("summary").click()
         row.get_by_role("button", name="Make a user").click()
-        assert "This is the last admin" in page.inner_text("[role=alert]")
+        page.get_by_role("alert").filter(has_text="This is the last admin").wait_for()
         row = page.locator("tr", has_text=USER)
         row.locator("summary").click()
         row.locator("input[type=password]").fill(PASSWORD)
         row.get_by_role("button", name="Set").click()
-        assert f"{USER} has a new password." in page.inner_text("[role=status]")
+        page.get_by_role("status").filter(has_text=f"{USER} has a new password.").wait_for()
 
 
 def test_api_keys_are_shown_once(platform: ConsolePlatform, browser: Any) -> None:

@@ -61,13 +61,13 @@ def test_versions_with_their_evidence(platform: ConsolePlatform, browser: Any, s
         page.goto(f"{platform.url}/models")
         platform.check_page(page)
         page.locator("section", has_text="Severity of road accidents").get_by_text("Versions, decisions").click()
-        assert page.get_by_text("gain is not significant").count()
+        page.get_by_text("gain is not significant").first.wait_for()
         assert page.get_by_role("img", name="Gain of roc_auc: +0.0100, 95 % interval").count() == 2
         assert page.get_by_role("button").filter(has_text="Train").count() == 0
         platform.check_page(page)
         page.locator("tbody th a").first.click()
-        assert page.get_by_role("heading", name=second).count()
-        assert page.get_by_role("img", name="Observed rate over mean prediction").is_visible()
+        page.get_by_role("heading", name=second).first.wait_for()
+        page.get_by_role("img", name="Observed rate over mean prediction").wait_for()
         assert page.get_by_role("region", name="Confusion at the threshold").locator("td").count() == 4
         assert page.get_by_role("region", name="Slices").locator("tbody tr").count() > 3
         card = page.get_by_role("region", name="Text of the model card")
@@ -85,7 +85,7 @@ def test_train_and_follow_it(platform: ConsolePlatform, browser: Any, second: st
         page.goto(f"{platform.url}/models/accidents")
         page.locator("#train-reason").fill("new <b>data</b>")
         page.get_by_role("button", name="Train now").click()
-        page.get_by_text("Training requested").wait_for()
+        page.get_by_text("Training requested").wait_for(timeout=30_000)
         assert page.get_by_text("new <b>data</b>").count()
         assert page.get_by_text("waiting").count()
         request = page.url.rpartition("/")[2]
