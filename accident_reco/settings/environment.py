@@ -241,7 +241,7 @@ class Settings(
     @cached_property
     def page_urls(self) -> dict[str, str]:
         """Program → base URL of its pages for browsers; empty where there are none."""
-        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        mlflow = self.public_mlflow_url or self.mlflow_url
         dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
         urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
         return {program: url.rstrip("/") for program, url in urls.items()}

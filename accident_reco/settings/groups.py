@@ -227,7 +227,9 @@ class ConsoleSettings(BaseModel):
         "", description="URL of Dagster's pages for browsers; default `http://127.0.0.1:$DAGSTER_PORT`"
     )
     public_mlflow_url: str = Field(
-        "", description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL"
+        "",
+        description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL, else "
+        "`http://127.0.0.1:$MLFLOW_PORT`",
     )
     public_grafana_url: str = Field("", description="URL of Grafana for browsers; empty: no links to dashboards")
     prometheus_url: str = Field(
