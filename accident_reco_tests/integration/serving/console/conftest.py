@@ -1,4 +1,4 @@
-"""One browser for the tests of the console in a process, and a platform for each module: none sees the state of others."""
+"""One browser for all tests of the console in a process, and a platform for each module, whose state no other sees."""
 
 from __future__ import annotations
 
