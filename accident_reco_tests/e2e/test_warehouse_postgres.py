@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,11 @@ from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String,
 from sqlalchemy.exc import DBAPIError, InternalError
 
 from accident_reco.models.movies.data import imports, queries
+from accident_reco.models.movies.data.rating_columns import read_ratings, read_ratings_until
 from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.lifecycle import promotion_history, record_promotion
 from accident_reco.storage.migrations import alembic_config
+from accident_reco.storage.objects import LocalStore
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse
@@ -204,7 +207,7 @@ def test_an_unreachable_database_is_reported_without_the_password() -> None:
     assert "hunter2" not in str(error.value) + repr(warehouse) + json.dumps(str(warehouse.url))
 
 
-def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> None:
+def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
     """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention.
 
     Each as the role that does it in production.
@@ -224,8 +227,9 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
     imports.finish_load(owner, load, catalogue, 3, 0)
     assert len(queries.read_movies(owner)) == 2
     assert imports.find_finished_load(owner, "a" * 64, "b" * 64, "sample").rows == 3
-    stored = queries.read_ratings(owner)
-    assert stored.columns["rated_at"].max() == 2**33
+    store = LocalStore(str(tmp_path))
+    stored = read_ratings(store, owner)
+    assert stored.ratings.rated_at.max() == 2**33
     assert (
         queries.add_ratings(
             services,
@@ -235,9 +239,10 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
         )["updated"]
         == 1
     )
-    known = queries.read_ratings_until(owner, np.array([2, 1, 1]), 9)
-    assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
-    assert len(queries.read_ratings_until(owner, np.array([1]), 10)["user_id"]) == 2
+    known = read_ratings_until(store, owner, np.array([2, 1, 1]), 9)
+    assert list(zip(known.user_id, known.movie_id, strict=True)) == [(1, 2), (2, 1)]
+    assert len(read_ratings_until(store, owner, np.array([1]), 10)) == 2
+    assert len(read_ratings(store, owner).ratings) == 3
     assert queries.read_received_ratings(services, 10, 11, limit=5)["rating"].tolist() == [1.0]
     histories = queries.read_user_histories(services, [1, 2, 3], newer_than=9)
     assert sorted(histories) == [1, 2]

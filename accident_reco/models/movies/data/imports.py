@@ -62,7 +62,8 @@ class ImportInterrupted(RuntimeError):
 
 def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
     """The last complete import, if it was of exactly these files and no later one has left rows."""
-    last = _read_last(warehouse)
+    with warehouse.connect() as connection:
+        last = read_last(connection)
     files = (ratings_sha256, movies_sha256, data_source)
     if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != files:
         return None
@@ -73,14 +74,15 @@ def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256:
 
 def read_last_load(warehouse: Warehouse) -> Load | None:
     """The last complete import: the warehouse holds its files."""
-    last = _read_last(warehouse)
+    with warehouse.connect() as connection:
+        last = read_last(connection)
     return None if last is None else Load(last.load_id, last.rows, last.quarantined, fresh=False)
 
 
-def _read_last(warehouse: Warehouse) -> Row[Any] | None:
+def read_last(connection: Connection) -> Row[Any] | None:
+    """The row of the last complete import in `rating_loads`."""
     query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
-    with warehouse.connect() as connection:
-        return connection.execute(query.limit(1)).first()
+    return connection.execute(query.limit(1)).first()
 
 
 def _has_rows_of_later_loads(warehouse: Warehouse, load_id: int) -> bool:

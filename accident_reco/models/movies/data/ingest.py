@@ -14,6 +14,8 @@ from accident_reco.models.movies.data.catalogues import read_movies
 from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.published_ids import PublishedIds
 from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.rating_parts import PartsWriter, delete_former
+from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
 MAX_KEPT = 100_000
@@ -48,6 +50,7 @@ class SourceFile:
 
 def import_files(
     warehouse: Warehouse,
+    store: ObjectStore,
     ratings: SourceFile,
     movies: SourceFile,
     data_source: str,
@@ -56,7 +59,8 @@ def import_files(
 ) -> ImportResult:
     """Replace the imported ratings and movies of the warehouse by those of the files, all at once at the end.
 
-    Importing the same files again is a no-op.
+    The ratings are also written as Parquet parts, which count from the same moment on. Importing the same files again
+    is a no-op.
 
     Args:
         now: seconds UTC; later ratings go to quarantine.
@@ -77,6 +81,7 @@ def import_files(
         stored.notes = list(catalogue.notes)
         return stored
     load_id = imports.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
+    parts = PartsWriter(store, load_id, ratings.sha256)
     rows = rejected = 0
     examples: list[str] = []
 
@@ -92,6 +97,7 @@ def import_files(
         for chunk in reader:
             kept, bad = rules.partition_valid(chunk)
             imports.write_published_ids(warehouse, "user", users.take_fresh())
+            parts.add(kept)
             imports.stage_ratings(warehouse, load_id, vars(kept))
             for frame in [bad, *reader.malformed]:
                 quarantine(frame)
@@ -107,7 +113,9 @@ def import_files(
     known = set(catalogue.movie_id.tolist())
     fresh = {published: number for published, number in titles.take_fresh().items() if number in known}
     imports.write_published_ids(warehouse, "movie", fresh)
+    manifest = parts.finish()
     done = imports.finish_load(warehouse, load_id, catalogue.to_frame(), rows, rejected)
+    delete_former(store, manifest)
     counts = dict(rules.counts)
     if rejected > sum(counts.values()):
         counts["malformed"] = rejected - sum(counts.values())
