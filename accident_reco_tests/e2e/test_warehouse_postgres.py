@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
 from sqlalchemy.exc import DBAPIError, InternalError
 
-from accident_reco.models.movies.data import imports, queries
+from accident_reco.models.movies.data import imports, queries, rating_table
 from accident_reco.models.movies.data.rating_columns import read_ratings, read_ratings_until
+from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.lifecycle import promotion_history, record_promotion
 from accident_reco.storage.migrations import alembic_config
@@ -221,10 +222,11 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse], tmp_pa
         "rating": np.array([4.5, 3.0, 0.5], np.float32),
         "rated_at": np.array([1, 2, 2**33]),
     }
+    parts = [Ratings.from_columns(*columns.values())]
     for _ in range(2):  # an interrupted import is repeated
         load = imports.start_load(owner, "a" * 64, "b" * 64, "sample")
-        imports.stage_ratings(owner, load, columns)
-    imports.finish_load(owner, load, catalogue, 3, 0)
+        rating_table.prepare(owner, load, parts)
+    imports.finish_load(owner, load, catalogue, parts, rows=3, quarantined=0)
     assert len(queries.read_movies(owner)) == 2
     assert imports.find_finished_load(owner, "a" * 64, "b" * 64, "sample").rows == 3
     store = LocalStore(str(tmp_path))
@@ -250,6 +252,14 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse], tmp_pa
     assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]
     assert (histories[2]["rated_at"].tolist(), histories[1]["newer"], histories[2]["newer"]) == ([2**33], True, False)
     assert (queries.count_received(owner, 9), queries.count_received(owner, 10)) == (1, 0)
+    # Another file is merged: one changed, one removed, one new; what the API received stays.
+    later = [Ratings.from_columns([1, 1, 3], [1, 2, 2], [5.0, 2.5, 4.0], [7, 8, 9])]
+    load = imports.start_load(owner, "c" * 64, "b" * 64, "sample")
+    rating_table.prepare(owner, load, later)
+    imports.finish_load(owner, load, catalogue, later, rows=3, quarantined=0)
+    merged = read_ratings(store, owner).ratings.sort_by_user()
+    rows = zip(merged.user_id.tolist(), merged.movie_id.tolist(), merged.rating.tolist(), strict=True)
+    assert list(rows) == [(1, 1, 1.0), (1, 2, 2.5), (3, 2, 4.0)]
 
     accounts.add_user(auth, "ada", "hash", "user")
     with pytest.raises(accounts.AccountExists):

@@ -172,11 +172,7 @@ class RatingReader:
         What is read here is read the same as text, cell by cell, at several times the cost. `x` is of hexadecimal
         numbers, a quote of cells that are unquoted there.
         """
-        if (
-            self._maps_users is not False
-            or self.movies is not None
-            or any(byte in block for byte in (b'"', b"x", b"X"))
-        ):
+        if self._maps_users or self.movies is not None or any(byte in block for byte in (b'"', b"x", b"X")):
             return None
         at = self.format.columns
         kinds = {"userId": pa.int32(), "movieId": pa.int32(), "rating": pa.float64(), "timestamp": pa.int64()}

@@ -27,7 +27,12 @@ from accident_reco.storage.warehouse import Warehouse
 Columns = Mapping[str, np.ndarray]
 """`user_id`, `movie_id` (int64), `rating` (float32), `rated_at` (int64, seconds UTC), of one length."""
 
-_KINDS = {"user_id": np.int64, "movie_id": np.int64, "rating": np.float32, "rated_at": np.int64}
+_KINDS: dict[str, type[np.generic]] = {
+    "user_id": np.int64,
+    "movie_id": np.int64,
+    "rating": np.float32,
+    "rated_at": np.int64,
+}
 _BLOCK_ROWS = 100_000
 
 

@@ -78,8 +78,8 @@ class Ratings:
         """The columns as a data frame (no copies of the numbers)."""
         return pd.DataFrame({name: getattr(self, name) for name in RATING_COLUMNS}, copy=False)
 
-    def take(self, rows: np.ndarray) -> Ratings:
-        """The rows of a mask or an index array."""
+    def take(self, rows: np.ndarray | slice) -> Ratings:
+        """The rows of a mask, an index array or a slice."""
         return Ratings(*(getattr(self, name)[rows] for name in RATING_COLUMNS))
 
     def sort_by_user(self) -> Ratings:

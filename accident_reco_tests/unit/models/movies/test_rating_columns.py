@@ -195,7 +195,7 @@ def test_a_killed_import_leaves_what_was_there(
     assert set(list_parts(store)) == {part.key for part in open_ratings(store, warehouse).manifest.parts}
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, inspect, select, update
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.data import imports, queries
+from accident_reco.models.movies.data import imports, queries, rating_table
 from accident_reco.models.movies.data.ingest import ImportResult, SourceFile, import_files
 from accident_reco.models.movies.data.rating_columns import read_ratings, read_ratings_until
 from accident_reco.models.movies.data.ratings import Ratings, build_pair_keys
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions, iterate_folds, mask_k_core, split
-from accident_reco.models.movies.data.tables import rating_quarantine, rating_staging, ratings
+from accident_reco.models.movies.data.tables import rating_quarantine, ratings
 from accident_reco.models.movies.training import loading
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.support.movie_ratings import open_store_beside, read_table
@@ -121,15 +121,18 @@ class Killed(BaseException):
 
 # Who is killed closes nothing; Python 3.13 tells so when the connection is collected.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <sqlite3.Connection:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("at", ["staged", "merged", "removed", "catalogue"])
+@pytest.mark.parametrize("at", ["prepared", "received", "dropped", "renamed", "indexed", "catalogue"])
 def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """Import A, kill the import of B at any step: rows and catalogue are those of A, whichever files come next."""
     load(warehouse, FIRST)
     queries.add_ratings(warehouse, columns((7, 20, 3.5)), simulated=False, received_at=5_000)
+    tables = list_tables(warehouse)
     before, other = stored(warehouse), b"movieId,title,genres\n10,Renamed,Drama\n30,Z (2001),Comedy|War\n"
     statement = {
-        "merged": "DELETE FROM ratings",
-        "removed": "DELETE FROM rating_staging",
+        "received": "INSERT OR REPLACE",
+        "dropped": "ALTER TABLE ratings_next_",
+        "renamed": "CREATE INDEX ix_ratings_received_at",
+        "indexed": "DELETE FROM movies",
         "catalogue": "INSERT INTO movies",
     }
 
@@ -139,11 +142,11 @@ def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: 
 
     started: list[bool] = []
 
-    def killed_before(*arguments: object) -> None:
+    def killed_before(*arguments: object, **options: object) -> None:
         started.append(True)
-        if at == "staged":
+        if at == "prepared":
             raise Killed
-        finish(*arguments)
+        finish(*arguments, **options)  # type: ignore[arg-type]
 
     finish = imports.finish_load
     event.listen(warehouse.engine, "before_cursor_execute", kill)
@@ -161,8 +164,12 @@ def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: 
     assert stored(warehouse) == before
     assert load(warehouse, SECOND, other).fresh
     assert stored(warehouse) == {(1, 10): 2.0, (3, 30): 5.0, (7, 20): 3.5}
+    assert list_tables(warehouse) == tables
+
+
+def list_tables(warehouse: Warehouse) -> set[str]:
     with warehouse.connect() as connection:
-        assert connection.execute(select(rating_staging)).all() == []
+        return set(inspect(connection).get_table_names())
 
 
 def test_rows_that_an_older_release_left_mixed_are_imported_again(warehouse: Warehouse) -> None:
@@ -178,17 +185,29 @@ def test_rows_that_an_older_release_left_mixed_are_imported_again(warehouse: War
 def test_an_import_that_another_one_overtook_replaces_nothing(warehouse: Warehouse) -> None:
     """The later one discarded what was staged: the earlier one must not complete with a part of its rows."""
     load(warehouse, FIRST)
-    earlier = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
-    imports.stage_ratings(warehouse, earlier, columns((1, 10, 2.0), (3, 30, 2.0)))
-    later = imports.start_load(warehouse, "d" * 64, "e" * 64, "directory")
-    imports.stage_ratings(warehouse, earlier, columns((4, 30, 2.0)))
-    imports.stage_ratings(warehouse, later, columns((5, 30, 4.5)))
+    tables, before = list_tables(warehouse), stored(warehouse)
     catalogue = pd.DataFrame({"movie_id": [30], "title": ["Z"], "genres": [""], "year": [-1]})
-    with pytest.raises(imports.ImportInterrupted, match="staged 3 ratings and 1 are left"):
-        imports.finish_load(warehouse, earlier, catalogue, 3, 0)
-    assert stored(warehouse) == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
-    imports.finish_load(warehouse, later, catalogue, 1, 0)
-    assert stored(warehouse) == {(5, 30): 4.5}
+    first, second, third = ([Ratings(**columns((user, 30, 2.0)))] for user in (1, 4, 5))
+
+    def finish(load_id: int, parts: list[Ratings]) -> None:
+        imports.finish_load(warehouse, load_id, catalogue, parts, rows=1, quarantined=0)
+
+    def start_between() -> Iterator[Ratings]:
+        yield from first
+        imports.start_load(warehouse, "d" * 64, "e" * 64, "directory")
+        yield from second
+
+    earlier = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
+    message = f"while import {earlier} was running; nothing was replaced"
+    with pytest.raises(rating_table.ImportInterrupted, match=message):
+        rating_table.prepare(warehouse, earlier, start_between())
+    with pytest.raises(rating_table.ImportInterrupted, match=message):
+        finish(earlier, first)
+    assert stored(warehouse) == before == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
+    rating_table.prepare(warehouse, earlier + 1, third)
+    finish(earlier + 1, third)
+    assert stored(warehouse) == {(5, 30): 2.0}
+    assert list_tables(warehouse) == tables
 
 
 def test_file_without_a_valid_row_replaces_nothing(warehouse: Warehouse) -> None:
