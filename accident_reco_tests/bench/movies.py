@@ -37,6 +37,7 @@ from accident_reco.models.movies.training.arrays import PopularityOptions, build
 from accident_reco.models.movies.training.fitting import fit
 from accident_reco.models.movies.training.metrics import limit_blas_threads
 from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.predict import Server, exchange, running
 from accident_reco_tests.support.toy import promote
@@ -151,6 +152,7 @@ def prepare(home: Path, arrays: bytes, rating_file: bytes, movie_file: bytes) ->
     warehouse.upgrade()
     import_files(
         warehouse,
+        open_store(settings.store),
         SourceFile("ratings.csv", "r", lambda: io.BytesIO(rating_file)),
         SourceFile("movies.csv", "m", lambda: io.BytesIO(movie_file)),
         "sample",

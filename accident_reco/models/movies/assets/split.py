@@ -37,11 +37,11 @@ MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
     ],
 )
 def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
-    """Read the ratings from the warehouse and split them."""
+    """Read the ratings as columns and split them."""
     settings = platform.settings.of(MovieSettings)
     options = loading.build_options(settings)
     found, simulated, received_until = loading.load_split(
-        platform.warehouse, options.split, settings.movies_max_ratings
+        platform.objects, platform.warehouse, options.split, settings.movies_max_ratings
     )
     data_source, _ = loading.load_sources(platform.objects)
     frame = loading.build_split_frame(found)
