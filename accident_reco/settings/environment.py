@@ -224,6 +224,11 @@ class Settings(
         return self.public_drift_url.rstrip("/") or f"http://127.0.0.1:{self.drift_port}"
 
     @cached_property
+    def console_url(self) -> str:
+        """Where browsers reach the console."""
+        return self.public_console_url.rstrip("/") or f"http://127.0.0.1:{self.console_port}"
+
+    @cached_property
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
