@@ -17,7 +17,7 @@ from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, build_guard
-from serving.common.metrics import Metrics
+from serving.common.metrics import Metrics, remember_labels
 from serving.common.problems import Problem
 from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
@@ -30,11 +30,13 @@ class PredictionMetrics:
     """Metrics of the predictions of all models."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.count = metrics.counter("predictions", "Predictions served", ("model", "version", "source", "reason"))
+        count = metrics.counter("predictions", "Predictions served", ("model", "version", "source", "reason"))
+        self.find_count = remember_labels(count)
         self.labels = metrics.counter("feedback", "Reported outcomes: new, same or other", ("model", "outcome"))
-        self.seconds = metrics.histogram(
+        seconds = metrics.histogram(
             "prediction_duration_seconds", "Time to serve a valid request, without reading it", ("model", "source")
         )
+        self.find_seconds = remember_labels(seconds)
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,10 @@ class Context:
         """
         if reasons:
             for reason in reasons:
-                self.predictions.count.labels(champion.name, champion.version, source, reason).inc()
+                self.predictions.find_count(champion.name, champion.version, source, reason).inc()
         else:
-            self.predictions.count.labels(champion.name, champion.version, source, "").inc(len(ids))
-        self.predictions.seconds.labels(champion.name, source).observe(seconds)
+            self.predictions.find_count(champion.name, champion.version, source, "").inc(len(ids))
+        self.predictions.find_seconds(champion.name, source).observe(seconds)
         if not ids:
             return
         state = request.scope["state"]

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, build_answer_rows
 from accident_reco.models.accidents.scoring.scorer import Answer
 from accident_reco.models.accidents.serving.answers import AccidentsAnswer
-from accident_reco.models.accidents.serving.columns import ScoringRows, from_accidents, from_records
+from accident_reco.models.accidents.serving.columns import ScoringRows, from_accidents
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
@@ -91,7 +91,7 @@ def router(context: Context, model: str) -> APIRouter:
                 )
             rows = from_accidents(accidents)
         else:
-            rows = from_records(body.records)
+            rows = body.rows
         work = Work(lambda version: version.model.answer(rows.columns), _list_outcomes)
         served = context.serve(champion, request, work)
         version = served.version
