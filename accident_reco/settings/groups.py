@@ -248,7 +248,9 @@ class PredictionLogSettings(BaseModel):
         description="Most bytes of rows that wait in `$HOME/spool/predictions` while the warehouse is away; "
         "more are dropped and counted",
     )
-    log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
+    log_retention_days: int = Field(
+        400, ge=1, description="Age at which logged predictions (on PostgreSQL: whole months) and labels are deleted"
+    )
     feedback_window_days: int = Field(60, ge=1, description="Maximum days between a prediction and its label")
 
 
