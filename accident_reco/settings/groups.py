@@ -197,8 +197,16 @@ class AccountSettings(BaseModel):
     docs_origins: str = Field(
         "", description="Origins, by comma, whose pages may log in; default: predict and drift on loopback"
     )
-    rate_per_second: float = Field(500, gt=0, description="Requests per second of one account, key or address")
+    rate_per_second: float = Field(
+        500, gt=0, description="Requests per second of one account, key or address, to each worker or `RATE_REDIS_URL`"
+    )
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
+    rate_redis_url: str = Field(
+        "",
+        pattern=r"^($|rediss?://.+)",
+        description="Redis URL: the rate holds for all workers and replicas together; for each worker while Redis is "
+        "away. Empty: for each worker",
+    )
 
 
 class PageSettings(BaseModel):
