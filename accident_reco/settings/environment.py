@@ -384,7 +384,8 @@ def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
     secret = any(
-        word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "DVC_REMOTE")
+        word in name
+        for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "REDIS_URL", "DVC_REMOTE")
     )
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

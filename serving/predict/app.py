@@ -73,6 +73,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             for slot in context.slots.values():
                 slot.stop()
             context.guard.stop()
+            await context.guard.close()
             context.log.stop()
             context.warehouse.close()
 
