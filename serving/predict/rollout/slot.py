@@ -7,6 +7,7 @@ a service objective stops at once in this process; the state that this process w
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +23,9 @@ from serving.common.background import PeriodicTask
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
 from serving.predict.model_slot import Champion, Loader, ModelSlot
-from serving.predict.rollout.comparer import Comparer, ComparisonMetrics, Job
-from serving.predict.rollout.work import R, Running, Served, Work, is_finite
+from serving.predict.rollout.comparer import Comparer, ComparisonMetrics
+from serving.predict.rollout.comparison import Job
+from serving.predict.rollout.work import I, R, Running, Served, Work, is_finite
 
 
 class RolloutMetrics(ComparisonMetrics):
@@ -57,13 +59,15 @@ class RolloutSlot:
         poll_seconds: float,
     ) -> None:
         self.running: Running | None = None
-        self._slot, self._serving, self._loader = slot, serving, loader
+        self._slot, self._loader = slot, loader
         self._open_store = store
         self._store: ModelStore | None = None
         self._warehouse, self._metrics = warehouse, metrics
         self._sample, self._poll_seconds = sample, poll_seconds
-        self._stopped: str | None = None
-        self._comparer = Comparer(slot.name, warehouse, metrics, self._stop)
+        self._stopped: tuple[str, str] | None = None  # challenger and start of a rollout that this process stopped
+        self._comparer = Comparer(
+            slot.name, serving.log_group, warehouse, metrics, sample, lambda: self.running, self._stop
+        )
         self._task = PeriodicTask(f"rollout-{slot.name}", self._poll)
         self._log = logs.get("rollout")
 
@@ -78,7 +82,7 @@ class RolloutSlot:
         self._comparer.close()
 
     # Requests
-    def serve(self, champion: Champion[Any], key: str, work: Work[R]) -> Served[R]:
+    def serve(self, champion: Champion[Any], key: str, work: Work[I, R]) -> Served[R]:
         """Compute a request with the version that answers for its key: an account or a user."""
         running = self.running
         if (
@@ -98,18 +102,24 @@ class RolloutSlot:
         self._metrics.fallbacks.labels(champion.name).inc()
         return Served(champion, work.call(champion), challenger_failed=True)
 
-    def compare(self, served: Served[R], work: Work[R], ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    def compare(
+        self,
+        served: Served[R],
+        work: Work[I, R],
+        request_id: str,
+        ids: Sequence[str],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> None:
         """Queue a sampled request for the other version. Never blocks.
 
         Args:
-            ids: prediction ids.
-            rows: `inputs` and `request_id` of each prediction, as in the log.
+            ids, inputs: one entry per prediction, as the log stores them.
         """
         running = self.running
-        if running is None or served.version.version not in (running.state.champion, running.state.challenger):
+        if running is None or random.random() >= self._sample:  # noqa: S311 - a sample, not a secret
             return
-        if random.random() < self._sample:  # noqa: S311 - a sample, not a secret
-            self._comparer.enqueue(Job(running, served, work, ids, [self._serving.log_group(row) for row in rows]))
+        if served.version.version in (running.state.champion, running.state.challenger):
+            self._comparer.enqueue(Job(running, served, work, request_id, ids, inputs, time.time()))
 
     def find(self, version: str) -> Champion[Any] | None:
         """The challenger, where it has this version and its rollout runs."""
@@ -136,7 +146,7 @@ class RolloutSlot:
         if state is None or not state.is_running or champion is None or state.champion != champion.version:
             self.running = None
             return
-        if state.challenger == self._stopped:
+        if (state.challenger, state.since) == self._stopped:
             return
         before = self.running
         if before is None or before.state.challenger != state.challenger:
@@ -144,8 +154,6 @@ class RolloutSlot:
             self._log.info("challenger loaded", model=state.model, version=state.challenger, mode=state.mode)
         else:
             challenger = before.challenger
-        if before is None or before.state.step_since != state.step_since:
-            self._comparer.forget()
         self.running = Running(state, champion, challenger)
 
     def _load(self, store: ModelStore, state: Rollout) -> Champion[Any]:
@@ -160,7 +168,7 @@ class RolloutSlot:
     def _stop(self, running: Running, violated: str) -> None:
         """Stop the challenger here, then in every process."""
         version = running.state.challenger
-        self._stopped, self.running = version, None
+        self._stopped, self.running = (version, running.state.since), None
         self._log.error("challenger stopped", model=self._slot.name, version=version, reason=violated)
         state = read_rollout(self._store, self._slot.name) if self._store is not None else None
         if self._store is None or state is None or not state.is_running or state.challenger != version:

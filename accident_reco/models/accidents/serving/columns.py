@@ -52,6 +52,18 @@ def to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return {name: _to_array(name, [row.get(name) for row in rows]) for name in names}
 
 
+def merge_columns(parts: Sequence[Columns]) -> Columns:
+    """Columns of the rows of several requests, in order; what a request does not have is unknown in its rows."""
+    sizes = [len(next(iter(part.values()))) for part in parts]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: np.concatenate(
+            [part[name] if name in part else _to_array(name, [None] * n) for part, n in zip(parts, sizes, strict=True)]
+        )
+        for name in names
+    }
+
+
 def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
     kind = _KIND.get(name, "int32")
     if kind == "text":
