@@ -14,10 +14,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.rollout.control import Plan, start
 from accident_reco.lifecycle.rollout.decision import RolloutPolicy
 from accident_reco.lifecycle.rollout.state import Rollout, read_rollout
@@ -25,7 +25,6 @@ from accident_reco.settings import Settings
 from accident_reco.storage.clock import utc_now
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.predict import ACCIDENT, RECORD, Server, prepare, running, throughput
-from accident_reco_tests.support.real_accidents import real_bundle
 from accident_reco_tests.support.toy import open_model_store
 from serving.predict.rollout.comparer import TURN_SECONDS
 
@@ -37,8 +36,15 @@ def begin_shadow(home: Path) -> Rollout:
     store, settings = open_model_store(home), Settings.load(home=home)
     pointer = store.pointer(MODEL)
     assert pointer is not None
-    champion = real_bundle(rounds=500, rows=20_000)
-    challenger = replace(champion, signature={**champion.signature, "note": "challenger"})
+    champion = store.manifest(MODEL, pointer.version)
+    challenger = Bundle(
+        MODEL,
+        store.files(champion),
+        {**champion.signature, "note": "challenger"},
+        champion.metrics,
+        champion.lineage,
+        champion.gate,
+    )
     warehouse = Warehouse(settings.database)
     plan = Plan("shadow", (), timedelta(days=1), RolloutPolicy())
     begun = start(

@@ -8,7 +8,7 @@ no worse than permitted if the upper bound of (its loss - (1 + margin) × the ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -28,6 +28,8 @@ MIN_CALLS: Final = 100
 OPPOSITE: Final = -0.3
 """Rank correlation with the champion's scores below which the challenger contradicts it: versions that share nothing
 are below it on 100 inputs with probability 0.1 %."""
+SHOWN: Final = 0.025
+"""Probability of error on each side of the intervals of a version's own loss."""
 SIGNIFICANT: Final = 3.0
 """Standard deviations by which the challenger's slow calls must outnumber the champion's (sign test): 0.13 %."""
 
@@ -112,11 +114,13 @@ class Labels:
         difference: bounds of the mean difference; above zero the challenger is worse.
         excess: bounds of the mean of (its loss - (1 + margin) × the champion's).
         champion_loss: mean of the champion's.
+        losses: version's part, `champion` or `challenger` → its own mean loss with a 95 % interval, to be shown.
     """
 
     difference: Bounds
     excess: Bounds
     champion_loss: float
+    losses: Mapping[str, Bounds] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The figures in one sentence."""
@@ -156,6 +160,10 @@ class Evidence:
             "labels": difference.groups,
             "champion_loss": self.labels.champion_loss,
             **dict(zip(("difference", "low", "high", "excess_high"), known, strict=True)),
+            "losses": {
+                part: [value if np.isfinite(value) else None for value in (own.mean, own.low, own.high)]
+                for part, own in self.labels.losses.items()
+            },
             "calls": asdict(self.calls),
         }
 
@@ -186,6 +194,7 @@ def paired_labels(
         bounds(other - one, policy.alpha_worse, policy.alpha_promote),
         bounds(other - (1.0 + policy.margin) * one, policy.alpha_worse, policy.alpha_promote),
         float(one.mean()) if len(one) else 0.0,
+        {"champion": bounds(one, SHOWN, SHOWN), "challenger": bounds(other, SHOWN, SHOWN)},
     )
 
 

@@ -174,6 +174,16 @@ def test_evidence_is_json_with_relative_figures() -> None:
     )
     unknown = evidence().document()
     assert [unknown[name] for name in ("difference", "low", "high", "excess_high")] == [None] * 4
+    assert document["losses"] == {}
+    random = np.random.default_rng(4)
+    losses = random.random((2, 400))
+    own = evidence(paired_labels(losses[0], losses[1] + 0.5, np.arange(400), POLICY)).document()["losses"]
+    for part, expected in (("champion", losses[0].mean()), ("challenger", losses[1].mean() + 0.5)):
+        mean, low, high = own[part]
+        assert mean == pytest.approx(expected)
+        assert (mean - low, high - mean) == (pytest.approx(high - mean), pytest.approx(0.05, abs=0.02))
+    few = evidence(paired_labels(losses[0][:9], losses[1][:9], np.arange(9), POLICY)).document()["losses"]
+    assert few["champion"] == [pytest.approx(losses[0][:9].mean()), None, None]
     assert read_policy(POLICY.document()) == POLICY
 
 
