@@ -7,16 +7,18 @@ a service objective stops at once in this process; the state that this process w
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from accident_reco.contract import ModelServing
 from accident_reco.lifecycle.rollout.control import carry_out
 from accident_reco.lifecycle.rollout.decision import Step
 from accident_reco.lifecycle.rollout.state import Rollout, is_chosen, read_rollout
 from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.storage.objects import StoreError
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
 from serving.common.background import PeriodicTask
@@ -26,6 +28,14 @@ from serving.predict.model_slot import Champion, Loader, ModelSlot
 from serving.predict.rollout.comparer import Comparer, ComparisonMetrics
 from serving.predict.rollout.comparison import Job
 from serving.predict.rollout.work import I, R, Running, Served, Work, is_finite
+
+# Polls after which a larger share counts: by then all processes know it, and change at the same moment, so that nobody
+# meets both versions in turns. The interval must be the same for all of them.
+EFFECTIVE_AFTER_POLLS: Final = 4
+
+# A failing store is not read as an end of the rollout before this: nobody changes versions for a moment's outage, and a
+# process that is cut off does not go on with a rollout that the others have ended.
+GRACE_SECONDS: Final = 3.0
 
 
 class RolloutMetrics(ComparisonMetrics):
@@ -68,13 +78,20 @@ class RolloutSlot:
         self._comparer = Comparer(
             slot.name, serving.log_group, warehouse, metrics, sample, lambda: self.running, self._stop
         )
+        self._first_poll = threading.Event()
+        self._followed_at = float("-inf")
         self._task = PeriodicTask(f"rollout-{slot.name}", self._poll)
         self._log = logs.get("rollout")
 
     def start(self) -> None:
-        """Begin to follow the state and to compare."""
+        """Begin to follow the state, after the champion's slot has begun, and to compare."""
         self._task.start()
         self._comparer.start()
+
+    def wait_for_first_poll(self, seconds: float) -> None:
+        """Block until the challenger of a running rollout is loaded, for at most `seconds`: a new process goes on to
+        answer for whom others answer with it."""
+        self._first_poll.wait(seconds)
 
     def close(self) -> None:
         """End both tasks."""
@@ -88,7 +105,7 @@ class RolloutSlot:
         if (
             running is None
             or running.state.champion != champion.version
-            or not is_chosen(running.state.share, key, running.challenger.version)
+            or not is_chosen(running.share(time.time()), key, running.challenger.version)
         ):
             return Served(champion, work.call(champion))
         try:
@@ -130,11 +147,15 @@ class RolloutSlot:
     def _poll(self) -> float:
         try:
             self._follow()
+            self._followed_at = time.monotonic()
             self._metrics.problem.labels(self._slot.name).set(0)
         except Exception as error:  # store away, state damaged, bundle that does not load: the champion serves
-            self.running = None
+            is_away = isinstance(error, StoreError | OSError)
+            if not is_away or time.monotonic() - self._followed_at > GRACE_SECONDS:
+                self.running = None
             self._metrics.problem.labels(self._slot.name).set(1)
             self._log.error("rollout not followed", model=self._slot.name, error=str(error)[:500])
+        self._first_poll.set()
         running = self.running
         self._metrics.share.labels(self._slot.name).set(-1 if running is None else running.state.share)
         return self._poll_seconds
@@ -142,19 +163,21 @@ class RolloutSlot:
     def _follow(self) -> None:
         if self._store is None:
             self._store = self._open_store()
-        state, champion = read_rollout(self._store, self._slot.name), self._slot.current
+        state, champion, before = read_rollout(self._store, self._slot.name), self._slot.current, self.running
+        if state is not None and state.outcome == "promoted" and before is not None and champion is before.champion:
+            return  # until its slot has loaded the new champion: whom it answered already, it goes on to answer
         if state is None or not state.is_running or champion is None or state.champion != champion.version:
             self.running = None
             return
         if (state.challenger, state.since) == self._stopped:
             return
-        before = self.running
         if before is None or before.state.challenger != state.challenger:
             challenger = self._load(self._store, state)
             self._log.info("challenger loaded", model=state.model, version=state.challenger, mode=state.mode)
         else:
             challenger = before.challenger
-        self.running = Running(state, champion, challenger)
+        decided = datetime.fromisoformat(state.step_since).timestamp()
+        self.running = Running(state, champion, challenger, decided + EFFECTIVE_AFTER_POLLS * self._poll_seconds)
 
     def _load(self, store: ModelStore, state: Rollout) -> Champion[Any]:
         manifest = store.manifest(state.model, state.challenger)

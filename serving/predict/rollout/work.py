@@ -71,11 +71,20 @@ class Served(Generic[R]):
 
 @dataclass(frozen=True)
 class Running:
-    """A running rollout with both versions in memory."""
+    """A running rollout with both versions in memory.
+
+    Args:
+        effective_from: when the share of the present step takes effect in all processes, as a timestamp.
+    """
 
     state: Rollout
     champion: Champion[Any]
     challenger: Champion[Any]
+    effective_from: float = 0.0
+
+    def share(self, now: float) -> float:
+        """Share of the traffic that the challenger answers at a time: the step before until the present one counts."""
+        return self.state.share if now >= self.effective_from else self.state.previous_share
 
     @property
     def step(self) -> tuple[str, str, str]:
