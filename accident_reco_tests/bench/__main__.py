@@ -16,7 +16,7 @@ from accident_reco.settings import Settings
 from accident_reco_tests.bench.comparison import Comparison, Options, Result, find_exit_code
 from accident_reco_tests.bench.comparisons import COMPARISONS
 from accident_reco_tests.bench.machine import describe_machine
-from accident_reco_tests.bench.report import build_document, build_markdown, write_report
+from accident_reco_tests.bench.report import SCALE, build_document, build_markdown, write_report
 
 PEERS_FOLDER = ("cache", "bench-peers")
 
@@ -72,7 +72,7 @@ def main() -> int:
     settings = {
         "rounds": arguments.rounds,
         "seconds of a turn": arguments.seconds,
-        "scale of the data": arguments.scale,
+        SCALE: arguments.scale,
     }
     if arguments.out is not None:
         write_report(arguments.out, machine, results, settings)

@@ -11,7 +11,15 @@ from typing import Any
 from accident_reco_tests.bench.comparison import Result, Row
 
 JSON_FILE, TABLE_FILE, PLOT_FILE = "benchmarks.json", "benchmarks.md", "benchmarks.svg"
+HEAD = f"""# Figures of `accident-reco bench`
+
+What did the last run of all comparisons measure, and on which machine?
+
+![Ratios with their goals]({PLOT_FILE})
+"""
+"""Head of the page that the documentation has; the file is written by the command alone."""
 MEANING = {"rate": "× the rate of", "speedup": "× faster than", "cost": "× the time of"}
+SCALE = "scale of the data"
 BUSY_LOAD = 0.5
 """Load before the run, per core, above which its figures are no evidence."""
 
@@ -22,7 +30,8 @@ def write_report(folder: Path, machine: dict[str, Any], results: Sequence[Result
     document = build_document(machine, results, settings)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     (folder / JSON_FILE).write_text(text, encoding="utf-8")
-    (folder / TABLE_FILE).write_text("\n".join(build_markdown(machine, results, settings)) + "\n", encoding="utf-8")
+    page = "\n".join([HEAD, *build_markdown(machine, results, settings)]) + "\n"
+    (folder / TABLE_FILE).write_text(page, encoding="utf-8")
     draw(results, folder / PLOT_FILE)
 
 
@@ -36,6 +45,8 @@ def build_markdown(machine: dict[str, Any], results: Sequence[Result], settings:
     yield f"{describe(machine)}; {', '.join(f'{name} {value}' for name, value in settings.items())}."
     if machine["load_before"] > BUSY_LOAD * machine["cores"]:
         yield f"\nThe machine was busy before the run (load {machine['load_before']}): its figures are no evidence."
+    if settings.get(SCALE, 1) < 1:
+        yield f"\nA trial on {settings[SCALE]:.3g} of the data and trees: its figures are no evidence."
     pairs = [(result, row) for result in results for row in result.rows if row.peer]
     if pairs:
         yield "\n| ratio | turns | goal | what | peer | ours | theirs |\n|---|---|---|---|---|---|---|"

@@ -18,6 +18,15 @@ def test_licences_are_permissive() -> None:
     assert {peer for peer, _ in MODEL_SERVERS.values()} <= set(PEERS)
 
 
+def test_documentation_names_every_peer() -> None:
+    """With version and licence."""
+    page = (Path(__file__).parents[3] / "docs/pages/results/benchmarks.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    for peer in PEERS:
+        named = (peer.name, peer.package.partition("==")[2], peer.licence)
+        assert any(all(part in row for part in named) for row in rows), peer.title
+
+
 def test_versions_are_fixed() -> None:
     """Figures name a version, so that it is the installed one."""
     assert [peer.name for peer in PEERS if "==" not in peer.package] == []
