@@ -224,6 +224,11 @@ class Settings(
         return self.public_drift_url.rstrip("/") or f"http://127.0.0.1:{self.drift_port}"
 
     @cached_property
+    def console_url(self) -> str:
+        """Where browsers reach the console."""
+        return self.public_console_url.rstrip("/") or f"http://127.0.0.1:{self.console_port}"
+
+    @cached_property
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
@@ -241,7 +246,7 @@ class Settings(
     @cached_property
     def page_urls(self) -> dict[str, str]:
         """Program → base URL of its pages for browsers; empty where there are none."""
-        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        mlflow = self.public_mlflow_url or self.mlflow_url
         dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
         urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
         return {program: url.rstrip("/") for program, url in urls.items()}

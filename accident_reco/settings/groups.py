@@ -234,8 +234,13 @@ class ConsoleSettings(BaseModel):
     public_dagster_url: str = Field(
         "", description="URL of Dagster's pages for browsers; default `http://127.0.0.1:$DAGSTER_PORT`"
     )
+    public_console_url: str = Field(
+        "", description="URL of the console for browsers, in links; default `http://127.0.0.1:$CONSOLE_PORT`"
+    )
     public_mlflow_url: str = Field(
-        "", description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL"
+        "",
+        description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL, else "
+        "`http://127.0.0.1:$MLFLOW_PORT`",
     )
     public_grafana_url: str = Field("", description="URL of Grafana for browsers; empty: no links to dashboards")
     prometheus_url: str = Field(

@@ -19,7 +19,7 @@ from pathlib import Path
 from accident_reco.settings import Settings
 from accident_reco.storage.prediction_log import delete_older_than, labelled_predictions, prediction_window
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.bench.predict import postgres
+from accident_reco_tests.bench.predict_process import postgres
 from accident_reco_tests.support.logged_months import create_past_months, explain, log_rows
 
 MONTHS = 12
