@@ -63,7 +63,7 @@ class MovieTraining(ModelTraining):
             "ratings_received_until": (until := int(frame.attrs["received_until"])),
             DATA_VERSION: loading.build_data_version(platform.objects, until),
         }
-        options = loading.build_options(platform.settings.of(MovieSettings))
+        options = loading.build_options(platform.settings.of(MovieSettings), platform.objects)
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
         check = check_parity(fitted.parity, fitted.pruning_loss)
         metadata = {
