@@ -249,7 +249,7 @@ class _Exchange:
     async def send_problem(self, problem: Problem) -> None:
         """Respond with a problem. Raises ConnectionAbortedError where a response has begun: the stream breaks off."""
         if self.status:
-            raise ConnectionAbortedError("the response failed after it had begun")
+            raise ConnectionAbortedError(f"the response failed after it had begun: {problem.detail}")
         response = problem_response(
             self.scope, problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
         )

@@ -23,7 +23,7 @@ from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 from serving.predict.prediction_log import Call, PredictionLog
 from serving.predict.rollout.slot import RolloutMetrics, RolloutSlot
-from serving.predict.rollout.work import R, Served, Work
+from serving.predict.rollout.work import I, R, Served, Work
 
 
 class PredictionMetrics:
@@ -63,7 +63,7 @@ class Context:
             raise Problem(503, f"No {model} model serves: {reason}.", kind="no-champion", headers={"Retry-After": "5"})
         return current
 
-    def serve(self, champion: Champion[Any], request: Request, work: Work[R], user: object = None) -> Served[R]:
+    def serve(self, champion: Champion[Any], request: Request, work: Work[I, R], user: object = None) -> Served[R]:
         """Compute a request with the champion, or with the challenger of a rollout that answers for its user.
 
         Args:
@@ -79,7 +79,7 @@ class Context:
         self,
         served: Served[R],
         request: Request,
-        work: Work[R],
+        work: Work[I, R],
         ids: Sequence[str],
         inputs: Sequence[Mapping[str, Any]],
     ) -> None:
@@ -90,8 +90,7 @@ class Context:
         """
         rollout = self.rollouts.get(served.version.name)
         if rollout is not None and rollout.running is not None:
-            request_id = request.scope["state"]["request_id"]
-            rollout.compare(served, work, ids, [{"inputs": one, "request_id": request_id} for one in inputs])
+            rollout.compare(served, work, request.scope["state"]["request_id"], ids, inputs)
 
     def open_models(self) -> ModelStore:
         """Opens the model store; its reads block."""

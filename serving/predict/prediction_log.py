@@ -313,6 +313,7 @@ class PredictionLog:
 
     def _forget_old(self) -> None:
         try:
+            prediction_log.create_months(self._warehouse)
             dropped = prediction_log.delete_older_than(self._warehouse, self._retention)
         except (SQLAlchemyError, OSError) as error:
             self._log.warning("retention failed", error=type(error).__name__)

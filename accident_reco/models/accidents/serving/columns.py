@@ -86,6 +86,19 @@ def _rows_to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return to_columns(transpose(rows, dict.fromkeys(chain.from_iterable(rows))))
 
 
+def merge_columns(parts: Sequence[Columns]) -> Columns:
+    """Columns of the rows of several requests, in order; what a request does not have is unknown in its rows."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([_get_column(part, name) for part in parts]) for name in names}
+
+
+def _get_column(columns: Columns, name: str) -> NDArray[Any]:
+    if name in columns:
+        return columns[name]
+    rows = len(next(iter(columns.values())))
+    return to_columns({name: [None] * rows})[name]
+
+
 def get_provided_fields(model: BaseModel) -> dict[str, Any]:
     """Fields of the request that are set and not null."""
     values = model.__dict__
