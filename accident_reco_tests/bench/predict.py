@@ -186,6 +186,8 @@ def running(home: Path, environ: Mapping[str, str] | None = None, **settings: st
     environment = os.environ | {
         "ACCIDENT_RECO_HOME": str(home),
         "ACCIDENT_RECO_PREDICT_PORT": str(port),
+        # None: the keys are in the cache, and an auth service of this machine has others.
+        "ACCIDENT_RECO_INTERNAL_AUTH_URL": "http://127.0.0.1:9",
         "ACCIDENT_RECO_RATE_PER_SECOND": "1000000",
         "ACCIDENT_RECO_RATE_BURST": "1000000",
         **(environ or {}),
