@@ -70,7 +70,7 @@ def read_metrics(server: Server, *names: str) -> list[float]:
             text += part
     found = []
     for name in names:
-        values = re.findall(rf"^accident_reco_{name}(?:{{.*}})? (\S+)$", text.decode(), re.MULTILINE)
+        values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text.decode(), re.MULTILINE)
         found.append(sum(map(float, values)))
     return found
 
@@ -113,7 +113,7 @@ def main() -> None:
         begin_shadow(home)
         sample = str(arguments.sample)
         with running(home, rollout="shadow", rollout_sample=sample) as shadow, running(home) as direct:
-            while read_metrics(shadow, "rollout_share") != [0.0]:
+            while read_metrics(shadow, "rollout_share") != [0.0]:  # -1 before it is loaded
                 time.sleep(0.05)
             print(f"memory: {shadow.rss_mb:.0f} MB with both versions, {direct.rss_mb:.0f} MB with one")
             for name, body in {"one record": {"records": [RECORD]}, "one accident": {"accidents": [ACCIDENT]}}.items():
