@@ -62,7 +62,7 @@ def begin_shadow(home: Path) -> Rollout:
 
 
 def read_metrics(server: Server, *names: str) -> list[float]:
-    """Sums of metrics over their labels."""
+    """Sums of metrics over the labels of the model."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         text = b""
@@ -70,7 +70,7 @@ def read_metrics(server: Server, *names: str) -> list[float]:
             text += part
     found = []
     for name in names:
-        values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text.decode(), re.MULTILINE)
+        values = re.findall(rf'^{name}{{.*model="{MODEL}".*}} (\S+)$', text.decode(), re.MULTILINE)
         found.append(sum(map(float, values)))
     return found
 
