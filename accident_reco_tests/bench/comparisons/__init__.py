@@ -19,6 +19,7 @@ COMPARISONS: Final = {
         Comparison("predict", "Explanations, 1,000 records, start and memory of predict", "predict_service"),
         Comparison("workers", "Two worker processes of predict, against one", "workers", "one worker"),
         Comparison("log", "What the prediction log costs, in SQLite and PostgreSQL", "prediction_log", "no log"),
+        Comparison("shadow", "What a shadow costs a saturated predict service", "shadow", "no shadow"),
         Comparison(
             "allocator", "What settings of glibc's allocator do to the predict service", "allocator", "its defaults"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +16,16 @@ from accident_reco.models.accidents.serving.columns import to_columns
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.comparison import Options
-from accident_reco_tests.bench.load import Target
+from accident_reco_tests.bench.load import Target, apply_load
 from accident_reco_tests.bench.predict_process import RECORD, Server, postgres, running
 from accident_reco_tests.support.real_accidents import real_bundle
 from accident_reco_tests.support.toy import promote
 from serving.auth.bootstrap import ensure_admin
+from serving.predict.prediction_log import LINGER_SECONDS
 
 BODY = {"records": [RECORD]}
+CONNECTIONS = 8
+"""Connections of the load on a saturated service."""
 ROUNDS, ROWS = 500, 20_000
 
 
@@ -62,10 +66,26 @@ def target_of(server: Server, body: object, path: str = "/predict/accidents") ->
     return Target(server.port, (server.request(body, path),))
 
 
+def measure_turn(
+    server: Server, target: Target, seconds: float, linger: float = LINGER_SECONDS + 0.2
+) -> tuple[float, float]:
+    """Requests a second of a saturated service, and milliseconds of processor time of each.
+
+    Args:
+        linger: seconds after the load, in which the service works on what it has queued; they belong to the turn.
+    """
+    before = server.cpu_seconds
+    load = apply_load(target, CONNECTIONS, seconds, warm_up=0)
+    time.sleep(linger)
+    return load.rate, (server.cpu_seconds - before) * 1000 / (load.rate * seconds)
+
+
 def write_model(bundle: Bundle, folder: Path) -> tuple[Path, list[float]]:
     """The model file of a version, and the record as the row of features that it takes."""
     path = folder / MODEL_FILE
     path.write_bytes(bundle.files[MODEL_FILE])
     spec = AccidentScorer.from_files(bundle.files).spec
     # JSON has no NaN: 0 stands for unknown, on the way of all model servers.
-    return path, np.nan_to_num(build_features(to_columns([RECORD]), spec)[0]).tolist()
+    return path, np.nan_to_num(
+        build_features(to_columns({name: [value] for name, value in RECORD.items()}), spec)[0]
+    ).tolist()

@@ -65,12 +65,13 @@ def measure_stages(bundle: Bundle, rounds: int) -> dict[str, list[float]]:
     cells = [[[0, 1] for _ in KINDS_OF_USER] for _ in SURROUNDINGS]
     rule = replace(scorer.rule, groups=GroupBounds({"59": 1}, cells, ["everybody", "north"], [0.1, 0.2], [0.5, 0.6]))
     names = ("columns", "features", "trees", "calibration", "bounds by group")
+    record = {name: [value] for name, value in RECORD.items()}
     turns: dict[str, list[float]] = {name: [] for name in (*names, "all stages")}
     for _ in range(rounds):
         calls = []
         for _ in range(CALLS):
             at = [time.thread_time_ns()]
-            columns = to_columns([RECORD])
+            columns = to_columns(record)
             at.append(time.thread_time_ns())
             features = build_features(columns, scorer.spec)
             at.append(time.thread_time_ns())

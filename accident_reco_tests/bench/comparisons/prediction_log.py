@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from accident_reco_tests.bench.comparison import Options, Row, take_turns
-from accident_reco_tests.bench.comparisons.accident_service import predicting, prepare_home, warehouses
-from accident_reco_tests.bench.load import Target, apply_load
+from accident_reco_tests.bench.comparisons.accident_service import (
+    CONNECTIONS,
+    measure_turn,
+    predicting,
+    prepare_home,
+    warehouses,
+)
+from accident_reco_tests.bench.load import Target
 from accident_reco_tests.bench.predict_process import Server
-from serving.predict.prediction_log import LINGER_SECONDS
 
-CONNECTIONS = 8
 PEER = "the same service without a log"
 
 
@@ -39,9 +42,6 @@ def compare(options: Options) -> list[Row]:
 
 
 def _measure(side: tuple[Server, Target], seconds: float, cpu: list[float]) -> float:
-    server, target = side
-    before = server.cpu_seconds
-    load = apply_load(target, CONNECTIONS, seconds, warm_up=0)
-    time.sleep(LINGER_SECONDS + 0.2)  # what the log still holds is work of this turn
-    cpu.append((server.cpu_seconds - before) * 1000 / (load.rate * seconds))
-    return load.rate
+    rate, used = measure_turn(*side, seconds)
+    cpu.append(used)
+    return rate

@@ -9,11 +9,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
+from accident_reco.models.accidents.assets.lineage import describe_copied, describe_features
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.model import BASE, AccidentModel
 from accident_reco.models.accidents.settings import AccidentSettings
@@ -28,6 +30,7 @@ COMMON: dict[str, Any] = {
     "group_name": training_group(BASE),
     "owners": OWNERS,
     "code_version": "1",
+    "pool": training_pool(BASE),
 }
 
 
@@ -46,7 +49,13 @@ def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> 
     share = settings.accidents_synthetic_share
     rows = round(len(real) * share / (1 - share))
     synthetic = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
-    context.add_output_metadata({"data_source": population.data_source, "from_real_people": len(real)})
+    context.add_output_metadata(
+        {
+            "data_source": population.data_source,
+            "from_real_people": len(real),
+            **describe_copied(synthetic, VICTIMS),
+        }
+    )
     return synthetic
 
 
@@ -75,6 +84,7 @@ def training_set(
             "synthetic_share": float(rows.synthetic.mean()),
             "severe_real": float(severe.get(False, 0)),
             "severe_synthetic": float(severe.get(True, 0)),
+            **describe_copied(rows, VICTIMS, dg.AssetKey([BASE, "synthetic_victims"])),
         }
     )
     return rows
@@ -87,11 +97,14 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         "group_name": training_group(model.name),
         "owners": [model.owner],
         "code_version": "1",
+        "pool": training_pool(model.name),
     }
+
+    source = training_set.key  # a parameter below has the asset's name
 
     @dg.asset(
         **common,
-        ins={"training_set": dg.AssetIn(key=training_set.key)},
+        ins={"training_set": dg.AssetIn(key=source)},
         kinds={"numpy", "parquet"},
         io_manager_key="frames",
         description="Model matrix: real rows, rows with simulated missing values, synthetic rows; "
@@ -106,6 +119,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
             {
                 "features": len([name for name in table if not str(name).startswith("_")]),
                 "rows_by_origin": dg.MetadataValue.json(origins),
+                **describe_features(training_set, table, source),
             }
         )
         return table

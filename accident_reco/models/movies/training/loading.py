@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.models.movies.candidates.candidate import FitOptions
-from accident_reco.models.movies.data import imports, queries, raw_store
+from accident_reco.models.movies.data import imports, queries, rating_columns, raw_store
 from accident_reco.models.movies.data.quarantine import check_quarantine
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
@@ -42,15 +43,17 @@ def build_gate_policy(settings: MovieSettings) -> GatePolicy:
     return gating.build_policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
 
 
-def load_split(warehouse: Warehouse, options: SplitOptions, max_ratings: int) -> tuple[Split, int, int]:
+def load_split(
+    store: ObjectStore, warehouse: Warehouse, options: SplitOptions, max_ratings: int
+) -> tuple[Split, int, int]:
     """Split about `max_ratings` stored ratings.
 
     Returns:
         The split, the number of simulated ratings in it, and the newest `received_at` (ms UTC).
     """
-    stored = queries.read_ratings(warehouse, select_users(max_ratings, queries.count_ratings(warehouse)))
+    stored = rating_columns.read_ratings(store, warehouse, partial(select_users, max_ratings))
     read = len(stored.simulated)
-    found = split(Ratings(**stored.columns), stored.simulated, options)
+    found = split(stored.ratings, stored.simulated, options)
     if read < stored.stored:
         found.excluded[f"of users beyond the bound of about {max_ratings:,} ratings"] = stored.stored - read
     return found, int(stored.simulated.sum()), stored.received_until
