@@ -40,14 +40,15 @@ def warehouse(settings: Settings) -> str:
     store, database = open_store(settings.store), Warehouse(settings.database)
     database.upgrade()
     ratings, movies = raw_store.open_raw_file(store, "raw_ratings")[0], raw_store.open_raw_file(store, "raw_movies")[0]
-    done = ingest.import_files(database, ratings, movies, "sample", int(time.time()))
+    done = ingest.import_files(database, store, ratings, movies, "sample", int(time.time()))
     return f"{done.rows:,} rows, {done.quarantined:,} refused"
 
 
 def split(settings: Settings) -> str:
     """Read what a training takes, filter, divide, as one frame."""
     options = loading.build_options(settings)
-    found, _, _ = loading.load_split(Warehouse(settings.database), options.split, settings.movies_max_ratings)
+    store, database = open_store(settings.store), Warehouse(settings.database)
+    found = loading.load_split(store, database, options.split, settings.movies_max_ratings).split
     frame = loading.build_split_frame(found)
     return f"{len(found.train):,} train, {len(found.holdout):,} judge, {frame.memory_usage().sum() / 2**20:,.0f} MB"
 

@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, Text, select, text
 from sqlalchemy.exc import DBAPIError, InternalError
 
-from accident_reco.models.movies.data import imports, queries
+from accident_reco.models.movies.data import imports, queries, rating_table
+from accident_reco.models.movies.data.rating_columns import read_ratings, read_ratings_until
+from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.storage import accounts, prediction_log
 from accident_reco.storage.lifecycle import promotion_history, record_promotion
 from accident_reco.storage.migrations import alembic_config
+from accident_reco.storage.objects import LocalStore
 from accident_reco.storage.tables import all_tables
 from accident_reco.storage.tables.accounts import refresh_tokens
 from accident_reco.storage.warehouse import Warehouse
@@ -204,7 +208,7 @@ def test_an_unreachable_database_is_reported_without_the_password() -> None:
     assert "hunter2" not in str(error.value) + repr(warehouse) + json.dumps(str(warehouse.url))
 
 
-def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> None:
+def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
     """Ratings by COPY and upsert, accounts with their races, the prediction log, its labels, erasure and retention.
 
     Each as the role that does it in production.
@@ -218,14 +222,16 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
         "rating": np.array([4.5, 3.0, 0.5], np.float32),
         "rated_at": np.array([1, 2, 2**33]),
     }
+    parts = [Ratings.from_columns(*columns.values())]
     for _ in range(2):  # an interrupted import is repeated
         load = imports.start_load(owner, "a" * 64, "b" * 64, "sample")
-        imports.stage_ratings(owner, load, columns)
-    imports.finish_load(owner, load, catalogue, 3, 0)
+        rating_table.prepare(owner, load, parts)
+    imports.finish_load(owner, load, catalogue, parts, rows=3, quarantined=0)
     assert len(queries.read_movies(owner)) == 2
     assert imports.find_finished_load(owner, "a" * 64, "b" * 64, "sample").rows == 3
-    stored = queries.read_ratings(owner)
-    assert stored.columns["rated_at"].max() == 2**33
+    store = LocalStore(str(tmp_path))
+    stored = read_ratings(store, owner)
+    assert stored.ratings.rated_at.max() == 2**33
     assert (
         queries.add_ratings(
             services,
@@ -235,9 +241,10 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
         )["updated"]
         == 1
     )
-    known = queries.read_ratings_until(owner, np.array([2, 1, 1]), 9)
-    assert list(zip(known["user_id"], known["movie_id"], strict=True)) == [(1, 2), (2, 1)]
-    assert len(queries.read_ratings_until(owner, np.array([1]), 10)["user_id"]) == 2
+    known = read_ratings_until(store, owner, np.array([2, 1, 1]), 9)
+    assert list(zip(known.user_id, known.movie_id, strict=True)) == [(1, 2), (2, 1)]
+    assert len(read_ratings_until(store, owner, np.array([1]), 10)) == 2
+    assert len(read_ratings(store, owner).ratings) == 3
     assert queries.read_received_ratings(services, 10, 11, limit=5)["rating"].tolist() == [1.0]
     histories = queries.read_user_histories(services, [1, 2, 3], newer_than=9)
     assert sorted(histories) == [1, 2]
@@ -245,6 +252,14 @@ def test_every_area_works_on_postgresql(warehouses: dict[str, Warehouse]) -> Non
     assert stars == [{1: 1.0, 2: 3.0}, {1: 0.5}]
     assert (histories[2]["rated_at"].tolist(), histories[1]["newer"], histories[2]["newer"]) == ([2**33], True, False)
     assert (queries.count_received(owner, 9), queries.count_received(owner, 10)) == (1, 0)
+    # Another file is merged: one changed, one removed, one new; what the API received stays.
+    later = [Ratings.from_columns([1, 1, 3], [1, 2, 2], [5.0, 2.5, 4.0], [7, 8, 9])]
+    load = imports.start_load(owner, "c" * 64, "b" * 64, "sample")
+    rating_table.prepare(owner, load, later)
+    imports.finish_load(owner, load, catalogue, later, rows=3, quarantined=0)
+    merged = read_ratings(store, owner).ratings.sort_by_user()
+    rows = zip(merged.user_id.tolist(), merged.movie_id.tolist(), merged.rating.tolist(), strict=True)
+    assert list(rows) == [(1, 1, 1.0), (1, 2, 2.5), (3, 2, 4.0)]
 
     accounts.add_user(auth, "ada", "hash", "user")
     with pytest.raises(accounts.AccountExists):

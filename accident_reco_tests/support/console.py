@@ -162,7 +162,7 @@ def _store_champions(settings: Settings, warehouse: Warehouse) -> None:
     spec = SampleSpec(ratings=6_000, seed=3)
     ratings, movies = b"".join(generate_ratings_csv(spec)), movies_csv(spec)
     files = [SourceFile(n, n, lambda c=c: io.BytesIO(c)) for n, c in (("ratings.csv", ratings), ("movies.csv", movies))]  # type: ignore[misc]
-    import_files(warehouse, *files, "sample", NOW)
+    import_files(warehouse, open_store(settings.store), *files, "sample", NOW)
     models = ModelStore(open_store(settings.store))
     for bundle in (movie_bundle(), real_bundle(is_complete=True)):
         models.point(models.write(bundle), expected=None, run_id="run", reason="first model")

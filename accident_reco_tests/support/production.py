@@ -115,6 +115,7 @@ def train(launcher: Settings, owner: Warehouse) -> None:
     ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
     import_files(
         owner,
+        open_store(launcher.store),
         SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
         SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)),
         "sample",

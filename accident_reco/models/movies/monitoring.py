@@ -13,6 +13,7 @@ from accident_reco.drift.window import Labelled, Window, Windows
 from accident_reco.lifecycle.bundle import Manifest
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.storage.drift_reports import LOG_WINDOW
+from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
 MAX_PAIRED = 500_000
@@ -30,7 +31,7 @@ def build_windows(platform: Platform, manifest: Manifest, files: Mapping[str, by
     current = {name: values[cut:] for name, values in received.items()}
     previous = {name: values[:cut] for name, values in received.items()}
     return Windows(
-        _build_window(current, predict_live_ratings(platform.warehouse, manifest, files, current)),
+        _build_window(current, predict_live_ratings(platform.objects, platform.warehouse, manifest, files, current)),
         _build_window(previous, None) if cut else None,
     )
 
@@ -48,22 +49,29 @@ def find_new_ratings(platform: Platform, manifest: Manifest) -> NewData | str:
 
 
 def predict_live_ratings(
-    warehouse: Warehouse, manifest: Manifest, files: Mapping[str, bytes], received: Mapping[str, np.ndarray]
+    store: ObjectStore,
+    warehouse: Warehouse,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    received: Mapping[str, np.ndarray],
 ) -> Labelled | None:
     """Predictions of the champion for real ratings that were received after its training, by users of its training.
 
     Excluded are simulated ratings, training ratings, and users who came after the training (the holdout has none).
     Predictions use the ratings known at training time only, never those of the window. None where no rating is left.
     """
-    found = predict_same_ratings(warehouse, [(manifest, files)], received)
+    found = predict_same_ratings(store, warehouse, [(manifest, files)], received)
     return found[0] if found else None
 
 
 def predict_same_ratings(
-    warehouse: Warehouse, versions: Sequence[tuple[Manifest, Mapping[str, bytes]]], received: Mapping[str, np.ndarray]
+    store: ObjectStore,
+    warehouse: Warehouse,
+    versions: Sequence[tuple[Manifest, Mapping[str, bytes]]],
+    received: Mapping[str, np.ndarray],
 ) -> list[Labelled]:
     """Predictions of each version, as `predict_live_ratings`, for the ratings that qualify for all; empty for none."""
-    from accident_reco.models.movies.data.queries import read_ratings_until
+    from accident_reco.models.movies.data.rating_columns import read_ratings_until
     from accident_reco.models.movies.data.ratings import Ratings
     from accident_reco.models.movies.scoring.bulk import predict_ratings
     from accident_reco.models.movies.scoring.recommender import Recommender
@@ -83,8 +91,8 @@ def predict_same_ratings(
     new = Ratings.from_columns(*(received[name][evaluated] for name in names)).sort_by_user()
     answers = []
     for recommender, until in loaded:
-        known = read_ratings_until(warehouse, new.user_id, until)
-        expected = predict_ratings(recommender, Ratings(*(known[name] for name in names)), new)
+        known = read_ratings_until(store, warehouse, new.user_id, until)
+        expected = predict_ratings(recommender, known, new)
         answers.append(Labelled(expected, new.rating.astype(np.float64), new.user_id))
     return answers
 
@@ -96,7 +104,7 @@ def pair_predictions(platform: Platform, manifests: Sequence[Manifest], since: d
     start, end = int(since.timestamp() * 1000), int(datetime.now(UTC).timestamp() * 1000) + 1
     received = read_received_ratings(platform.warehouse, start, end, MAX_PAIRED)
     versions = [(manifest, platform.models.files(manifest)) for manifest in manifests]
-    found = predict_same_ratings(platform.warehouse, versions, received)
+    found = predict_same_ratings(platform.objects, platform.warehouse, versions, received)
     if not found:
         nothing = np.empty(0)
         return Labelled(nothing, nothing, nothing), Labelled(nothing, nothing, nothing)

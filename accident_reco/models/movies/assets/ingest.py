@@ -104,7 +104,7 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
             context.log.info("%s rows read", f"{rows:,}")
 
     now = int(datetime.now(UTC).timestamp())
-    done = ingest.import_files(platform.warehouse, ratings, movies, record.data_source, now, progress)
+    done = ingest.import_files(platform.warehouse, platform.objects, ratings, movies, record.data_source, now, progress)
     passed, reason = check_quarantine(done.rows, done.quarantined, *done.examples[:1])
     examples = "\n".join(f"- {reason}" for reason in done.examples) or "none"
     return dg.MaterializeResult(

@@ -1,28 +1,26 @@
-"""Writes imports of the published files: ratings in columns and chunks. Rules and formats are the caller's.
+"""Records imports of the published files in the warehouse: their catalogue, quarantine and result.
 
-An import is visible whole or not at all: rows are staged chunk by chunk in short transactions, in a table that nothing
-else reads, and replace those of older imports in one transaction at the end, which writes only what differs. Killed at
-any point, an import leaves what was there before; the next one discards what it staged. Ratings that the API received
-are newer than any file and stay.
+An import is visible whole or not at all: its ratings are written where nothing reads them (`rating_table`), and replace
+those of older imports with its catalogue in one transaction at the end. Killed at any point, an import leaves what was
+there before; the next one discards what it left. Ratings that the API received are newer than any file and stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from accident_reco.models.movies.data.queries import Columns
+from accident_reco.models.movies.data import rating_table
+from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.data.tables import (
     movies,
     published_ids,
     rating_loads,
     rating_quarantine,
-    rating_staging,
     ratings,
 )
 from accident_reco.storage.warehouse import Warehouse
@@ -31,19 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_ROWS = 50_000
-
-_MERGE = """
-    INSERT INTO ratings (user_id, movie_id, rating, rated_at, simulated, load_id)
-    SELECT user_id, movie_id, rating, rated_at, {false}, load_id FROM rating_staging WHERE load_id = {load_id}
-    ON CONFLICT (user_id, movie_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
-        simulated = excluded.simulated, received_at = NULL, load_id = excluded.load_id
-    WHERE ratings.simulated OR (ratings.load_id IS NOT NULL
-        AND (ratings.rating <> excluded.rating OR ratings.rated_at <> excluded.rated_at))
-"""
-_REMOVE = """
-    DELETE FROM ratings WHERE load_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rating_staging AS staged
-        WHERE staged.load_id = {load_id} AND staged.user_id = ratings.user_id AND staged.movie_id = ratings.movie_id)
-"""
 
 
 @dataclass(frozen=True)
@@ -56,13 +41,10 @@ class Load:
     fresh: bool
 
 
-class ImportInterrupted(RuntimeError):
-    """An import cannot be completed, since another one discarded what it had staged."""
-
-
 def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> Load | None:
     """The last complete import, if it was of exactly these files and no later one has left rows."""
-    last = _read_last(warehouse)
+    with warehouse.connect() as connection:
+        last = read_last(connection)
     files = (ratings_sha256, movies_sha256, data_source)
     if last is None or (last.ratings_sha256, last.movies_sha256, last.data_source) != files:
         return None
@@ -73,14 +55,15 @@ def find_finished_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256:
 
 def read_last_load(warehouse: Warehouse) -> Load | None:
     """The last complete import: the warehouse holds its files."""
-    last = _read_last(warehouse)
+    with warehouse.connect() as connection:
+        last = read_last(connection)
     return None if last is None else Load(last.load_id, last.rows, last.quarantined, fresh=False)
 
 
-def _read_last(warehouse: Warehouse) -> Row[Any] | None:
+def read_last(connection: Connection) -> Row[Any] | None:
+    """The row of the last complete import in `rating_loads`."""
     query = select(rating_loads).where(rating_loads.c.finished_at.isnot(None)).order_by(rating_loads.c.load_id.desc())
-    with warehouse.connect() as connection:
-        return connection.execute(query.limit(1)).first()
+    return connection.execute(query.limit(1)).first()
 
 
 def _has_rows_of_later_loads(warehouse: Warehouse, load_id: int) -> bool:
@@ -96,7 +79,7 @@ def _has_rows_of_later_loads(warehouse: Warehouse, load_id: int) -> bool:
 
 
 def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, data_source: str) -> int:
-    """Number a new import; rows that an earlier one staged and did not finish are discarded."""
+    """Number a new import; what an earlier one left unfinished is discarded."""
     row = {
         "data_source": data_source,
         "ratings_sha256": ratings_sha256,
@@ -104,7 +87,7 @@ def start_load(warehouse: Warehouse, ratings_sha256: str, movies_sha256: str, da
         "started_at": datetime.now(UTC),
     }
     with warehouse.begin() as connection:
-        connection.execute(delete(rating_staging))
+        rating_table.discard(warehouse, connection)
         return int(connection.execute(insert(rating_loads).values(row).returning(rating_loads.c.load_id)).scalar_one())
 
 
@@ -136,23 +119,6 @@ def _replace_movies(warehouse: Warehouse, connection: Connection, load_id: int, 
     return warehouse.append(connection, movies, rows)
 
 
-def stage_ratings(warehouse: Warehouse, load_id: int, columns: Columns) -> None:
-    """Stage ratings of an import, in chunks of one short transaction each. (user, movie) must not repeat in it."""
-    names = ("user_id", "movie_id", "rating", "rated_at")
-    for start in range(0, len(columns["user_id"]), CHUNK_ROWS):
-        chunk = {name: columns[name][start : start + CHUNK_ROWS] for name in names}
-        with warehouse.begin() as connection:
-            if warehouse.is_sqlite:
-                rows = list(zip(*(values.tolist() for values in chunk.values()), strict=True))
-                connection.exec_driver_sql(
-                    f"INSERT INTO rating_staging (load_id, {', '.join(names)}) VALUES ({int(load_id)}, ?, ?, ?, ?)",  # noqa: S608
-                    rows,
-                )
-            else:
-                load_ids = np.full(len(chunk["user_id"]), load_id)
-                warehouse.append(connection, rating_staging, {"load_id": load_ids, **chunk})
-
-
 def write_quarantine(warehouse: Warehouse, load_id: int, rejected: pd.DataFrame) -> None:
     """Store rejected rows with their reasons."""
     if len(rejected):
@@ -170,24 +136,25 @@ def summarize_quarantine(warehouse: Warehouse, load_id: int, examples: int) -> t
         return by_rule, list(connection.execute(first).scalars())
 
 
-def finish_load(warehouse: Warehouse, load_id: int, catalogue: pd.DataFrame, rows: int, quarantined: int) -> Load:
+def finish_load(
+    warehouse: Warehouse,
+    load_id: int,
+    catalogue: pd.DataFrame,
+    parts: Iterable[Ratings],
+    *,
+    rows: int,
+    quarantined: int,
+) -> Load:
     """Replace ratings and catalogue by those of the import and mark it as complete, in one transaction.
+
+    Args:
+        parts: the ratings that `rating_table.prepare` was given.
 
     Raises:
         ImportInterrupted: another import was started meanwhile; nothing was replaced.
     """
-    staged_here = select(func.count()).select_from(rating_staging).where(rating_staging.c.load_id == load_id)
     with warehouse.begin() as connection:
-        staged = int(connection.execute(staged_here).scalar_one())
-        if staged != rows:
-            raise ImportInterrupted(
-                f"import {load_id} staged {rows} ratings and {staged} are left: another import was started meanwhile; "
-                "nothing was replaced; fix: import again"
-            )
-        false = "0" if warehouse.is_sqlite else "false"
-        connection.exec_driver_sql(_MERGE.format(load_id=int(load_id), false=false))
-        connection.exec_driver_sql(_REMOVE.format(load_id=int(load_id)))
-        connection.execute(delete(rating_staging))
+        rating_table.replace(warehouse, connection, load_id, rows, parts)
         _replace_movies(warehouse, connection, load_id, catalogue)
         connection.execute(delete(rating_quarantine).where(rating_quarantine.c.load_id < load_id))
         done = {"rows": rows, "quarantined": quarantined, "finished_at": datetime.now(UTC)}

@@ -1,4 +1,6 @@
-"""Imports rating files into the warehouse: read, validated and staged chunk by chunk, rejected rows to quarantine."""
+"""Imports rating files: read and validated chunk by chunk into Parquet parts, rejected rows to quarantine, then loaded
+from the parts into the warehouse.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from accident_reco.models.movies.data import imports
+from accident_reco.models.movies.data import imports, rating_table
 from accident_reco.models.movies.data.catalogues import read_movies
 from accident_reco.models.movies.data.formats import RatingReader
 from accident_reco.models.movies.data.published_ids import PublishedIds
 from accident_reco.models.movies.data.quarantine import RatingRules
+from accident_reco.models.movies.data.rating_parts import PartsManifest, PartsWriter, delete_former, iterate_parts
+from accident_reco.models.movies.data.ratings import Catalogue
+from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
 MAX_KEPT = 100_000
@@ -48,6 +53,7 @@ class SourceFile:
 
 def import_files(
     warehouse: Warehouse,
+    store: ObjectStore,
     ratings: SourceFile,
     movies: SourceFile,
     data_source: str,
@@ -56,7 +62,8 @@ def import_files(
 ) -> ImportResult:
     """Replace the imported ratings and movies of the warehouse by those of the files, all at once at the end.
 
-    Importing the same files again is a no-op.
+    The ratings are also written as Parquet parts, which count from the same moment on. Importing the same files again
+    is a no-op.
 
     Args:
         now: seconds UTC; later ratings go to quarantine.
@@ -77,6 +84,48 @@ def import_files(
         stored.notes = list(catalogue.notes)
         return stored
     load_id = imports.start_load(warehouse, ratings.sha256, movies.sha256, data_source)
+    found = write_parts(warehouse, store, load_id, ratings, catalogue, users, titles, now, progress)
+    rows, rejected, manifest = found.manifest.rows, found.quarantined, found.manifest
+    if rows == 0:
+        raise ValueError(
+            f"{ratings.name}: no valid rating among {rejected} rows, so nothing was replaced"
+            + (f"; first: {found.examples[0]}" if found.examples else "")
+        )
+    known = set(catalogue.movie_id.tolist())
+    fresh = {published: number for published, number in titles.take_fresh().items() if number in known}
+    imports.write_published_ids(warehouse, "movie", fresh)
+    rating_table.prepare(warehouse, load_id, iterate_parts(store, manifest))
+    parts = iterate_parts(store, manifest)
+    imports.finish_load(warehouse, load_id, catalogue.to_frame(), parts, rows=rows, quarantined=rejected)
+    delete_former(store, manifest)
+    notes = [*catalogue.notes, *found.notes]
+    return ImportResult(load_id, rows, rejected, len(catalogue), True, found.by_rule, found.examples, notes)
+
+
+@dataclass(frozen=True)
+class WrittenParts:
+    """A rating file as parts, and what is not in them: number of quarantined rows, also by rule, and first reasons."""
+
+    manifest: PartsManifest
+    quarantined: int
+    by_rule: dict[str, int]
+    examples: list[str]
+    notes: list[str]
+
+
+def write_parts(
+    warehouse: Warehouse,
+    store: ObjectStore,
+    load_id: int,
+    ratings: SourceFile,
+    catalogue: Catalogue,
+    users: PublishedIds,
+    titles: PublishedIds,
+    now: int,
+    progress: Callable[[int], None] | None = None,
+) -> WrittenParts:
+    """Write the valid rows of a rating file as Parquet parts, and the others to quarantine. See `import_files`."""
+    parts = PartsWriter(store, load_id, ratings.sha256)
     rows = rejected = 0
     examples: list[str] = []
 
@@ -92,24 +141,14 @@ def import_files(
         for chunk in reader:
             kept, bad = rules.partition_valid(chunk)
             imports.write_published_ids(warehouse, "user", users.take_fresh())
-            imports.stage_ratings(warehouse, load_id, vars(kept))
+            parts.add(kept)
             for frame in [bad, *reader.malformed]:
                 quarantine(frame)
             reader.malformed.clear()
             rows += len(kept)
             if progress is not None:
                 progress(rows + rejected)
-    if rows == 0:
-        raise ValueError(
-            f"{ratings.name}: no valid rating among {rejected} rows, so nothing was replaced"
-            + (f"; first: {examples[0]}" if examples else "")
-        )
-    known = set(catalogue.movie_id.tolist())
-    fresh = {published: number for published, number in titles.take_fresh().items() if number in known}
-    imports.write_published_ids(warehouse, "movie", fresh)
-    done = imports.finish_load(warehouse, load_id, catalogue.to_frame(), rows, rejected)
     counts = dict(rules.counts)
     if rejected > sum(counts.values()):
         counts["malformed"] = rejected - sum(counts.values())
-    notes = [*catalogue.notes, *reader.notes]
-    return ImportResult(done.load_id, rows, rejected, len(catalogue), True, counts, examples, notes)
+    return WrittenParts(parts.finish(), rejected, counts, examples, reader.notes)

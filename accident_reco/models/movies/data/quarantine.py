@@ -14,6 +14,8 @@ from accident_reco.models.movies.data.ratings import Ratings, RatingScale, build
 QUARANTINE_COLUMNS = ("file", "line", "user_id", "movie_id", "rating", "rated_at", "rule", "reason")
 MILLISECONDS_FROM = 100_000_000_000
 """As seconds this is beyond the year 5000: larger times are milliseconds."""
+MAX_LISTED = 1 << 26
+"""Largest movie id up to which the known ones are a table of all ids, a byte each."""
 MAX_QUARANTINED = 0.02
 """Largest share of rows in quarantine with which an import may train."""
 
@@ -32,13 +34,27 @@ class RawChunk:
 
 
 class SeenPairs:
-    """The (user, movie) keys seen so far, 8 bytes each, in sorted runs that merge when two are of similar length."""
+    """The (user, movie) keys seen so far, 8 bytes each, in sorted runs that merge when two are of similar length.
+
+    Keys of a file that is sorted by user and movie are larger than all before them: they are kept as they come.
+    """
 
     def __init__(self) -> None:
         self._runs: list[np.ndarray] = []
+        self._ascending: list[np.ndarray] = []
+        self._largest = 0
 
     def add(self, keys: np.ndarray) -> np.ndarray:
         """Add keys; returns the mask of those seen before or earlier in `keys`."""
+        if not len(keys):
+            return np.zeros(0, dtype=bool)
+        if keys[0] > self._largest and bool((keys[1:] > keys[:-1]).all()):
+            self._ascending.append(keys)
+            self._largest = keys[-1]
+            return np.zeros(len(keys), dtype=bool)
+        if self._ascending:
+            self._add_run(np.concatenate(self._ascending))
+            self._ascending.clear()
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         again = np.zeros(len(keys), dtype=bool)
@@ -48,11 +64,15 @@ class SeenPairs:
             again |= run[at] == keys
         fresh = np.unique(keys[~again])
         if len(fresh):
-            self._runs.append(fresh)
+            self._add_run(fresh)
+            self._largest = max(self._largest, fresh[-1])
+        return again
+
+    def _add_run(self, keys: np.ndarray) -> None:
+        self._runs.append(keys)
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
             last = self._runs.pop()
             self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
-        return again
 
 
 @dataclass
@@ -69,16 +89,22 @@ class RatingRules:
     now: int
     counts: dict[str, int] = field(default_factory=dict)
     _seen: SeenPairs = field(default_factory=SeenPairs)
+    _is_listed: np.ndarray | None = None
 
     def partition_valid(self, chunk: RawChunk) -> tuple[Ratings, pd.DataFrame]:
         """Split a chunk into valid ratings and a frame of rows for quarantine (`QUARANTINE_COLUMNS`)."""
         rule = np.zeros(len(chunk.line), dtype=np.int8)
         for number, broken in enumerate(self._evaluate_rules(chunk), start=1):
-            rule[(rule == 0) & broken] = number
-        clean = np.flatnonzero(rule == 0)
+            if broken.any():
+                rule[(rule == 0) & broken] = number
+        clean = np.flatnonzero(rule == 0) if rule.any() else slice(None)
         # Only rows that are otherwise valid can be the first of a pair.
         again = self._seen.add(build_pair_keys(chunk.user_id[clean], chunk.movie_id[clean]))
-        rule[clean[again]] = len(_RULES)
+        if again.any():
+            rule[np.arange(len(rule))[clean][again]] = len(_RULES)
+        if not rule.any():
+            names = (chunk.user_id, chunk.movie_id, chunk.rating, chunk.rated_at)
+            return Ratings.from_columns(*names), self._explain(chunk, np.empty(0, np.int64), rule)
         bad = np.flatnonzero(rule)
         kept = np.flatnonzero(rule == 0)
         return (
@@ -88,9 +114,6 @@ class RatingRules:
 
     def _evaluate_rules(self, chunk: RawChunk) -> list[np.ndarray]:
         """Masks of the rows that break each rule, in the order of `_RULES`."""
-        known = np.asarray(self.known_movies)
-        at = np.minimum(np.searchsorted(known, chunk.movie_id), max(len(known) - 1, 0))
-        found = known[at] == chunk.movie_id if len(known) else np.zeros(len(chunk.line), dtype=bool)
         ids_bad = (chunk.user_id < 1) | (chunk.user_id > MAX_ID) | (chunk.movie_id < 1) | (chunk.movie_id > MAX_ID)
         return [
             ids_bad,
@@ -98,8 +121,19 @@ class RatingRules:
             chunk.rated_at >= MILLISECONDS_FROM,
             chunk.rated_at > self.now + 86_400,
             chunk.rated_at < MIN_RATED_AT,
-            ~found,
+            ~self._is_known(chunk.movie_id),
         ]
+
+    def _is_known(self, movie_id: np.ndarray) -> np.ndarray:
+        """Mask of the movies that the movies file has."""
+        if self._is_listed is None:
+            largest = int(np.max(self.known_movies, initial=0))
+            self._is_listed = np.zeros(largest + 1 if largest <= MAX_LISTED else 0, dtype=bool)
+            self._is_listed[self.known_movies[: len(self._is_listed)]] = True
+        if len(self._is_listed):
+            inside = (movie_id >= 0) & (movie_id < len(self._is_listed))
+            return inside & self._is_listed[np.where(inside, movie_id, 0)]
+        return np.isin(movie_id, self.known_movies)
 
     def _explain(self, chunk: RawChunk, rows: np.ndarray, rule: np.ndarray) -> pd.DataFrame:
         if not len(rows):

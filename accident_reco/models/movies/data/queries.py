@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,23 +27,13 @@ from accident_reco.storage.warehouse import Warehouse
 Columns = Mapping[str, np.ndarray]
 """`user_id`, `movie_id` (int64), `rating` (float32), `rated_at` (int64, seconds UTC), of one length."""
 
-_READ_USERS = 400
-
-
-@dataclass(frozen=True)
-class StoredRatings:
-    """Ratings as columns.
-
-    Args:
-        simulated: mask of the simulated ones.
-        stored: number of all stored ratings, those of other users included.
-        received_until: newest `received_at` of all stored ratings (ms UTC; 0: none).
-    """
-
-    columns: dict[str, np.ndarray]
-    simulated: np.ndarray
-    stored: int
-    received_until: int
+_KINDS: dict[str, type[np.generic]] = {
+    "user_id": np.int64,
+    "movie_id": np.int64,
+    "rating": np.float32,
+    "rated_at": np.int64,
+}
+_BLOCK_ROWS = 100_000
 
 
 # Reading
@@ -71,63 +61,41 @@ def count_ratings(warehouse: Warehouse) -> int:
         return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
 
 
-def read_ratings(warehouse: Warehouse, select_users: Callable[[np.ndarray], np.ndarray] | None = None) -> StoredRatings:
-    """Ratings as columns, read some hundred users at a time, so that they are never all Python objects at once.
+@dataclass(frozen=True)
+class ReceivedRatings:
+    """What the API received, as columns with `simulated` and `received_at`, and counts of the same moment.
 
     Args:
-        select_users: user ids → mask of the users whose ratings are read; all by default.
+        stored: number of all stored ratings, the source's included; None where it was not counted.
     """
-    with warehouse.connect() as connection:
-        # Before the rows: a rating that is received meanwhile is newer than the rows read.
-        stored, newest = connection.execute(select(func.count(), func.max(ratings.c.received_at))).one()
-        users = np.array(connection.execute(select(ratings.c.user_id).distinct()).scalars().all(), dtype=np.int64)
-        users = np.sort(users if select_users is None else users[select_users(users)])
-        columns = _read_rows(connection, users, newest or 0)
-    return StoredRatings(columns, columns.pop("simulated"), stored, newest or 0)
+
+    columns: dict[str, np.ndarray]
+    stored: int | None
+
+    @property
+    def received_until(self) -> int:
+        """Newest `received_at` (ms UTC; 0: none)."""
+        return int(self.columns["received_at"].max(initial=0))
 
 
-def read_ratings_until(warehouse: Warehouse, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
-    """Ratings of some users as `read_ratings` returned them when its `received_until` was `until`, sorted by user and
-    movie: those of the source, and those that the API had received by then (ms UTC, inclusive), simulated ones too.
-
-    A rating that was changed since counts as newer: its earlier stars are not kept.
-    """
-    with warehouse.connect() as connection:
-        columns = _read_rows(connection, np.unique(users), until)
-    order = np.lexsort((columns["movie_id"], columns["user_id"]))
-    return {name: values[order] for name, values in columns.items()}
+def read_all_received(connection: Connection, *, count: bool) -> ReceivedRatings:
+    """Every rating that the API received, simulated ones too. Counting all stored ratings reads the whole table."""
+    kinds = {**_KINDS, "simulated": np.bool_, "received_at": np.int64}
+    query = select(*(ratings.c[name] for name in kinds)).where(ratings.c.received_at.is_not(None))
+    rows = connection.execute(query).all()
+    columns = {name: np.array([row[at] for row in rows], dtype=kind) for at, (name, kind) in enumerate(kinds.items())}
+    stored = int(connection.execute(select(func.count()).select_from(ratings)).scalar_one()) if count else None
+    return ReceivedRatings(columns, stored)
 
 
-def _read_rows(connection: Connection, users: np.ndarray, until: int) -> dict[str, np.ndarray]:
-    kinds = {
-        "user_id": np.int64,
-        "movie_id": np.int64,
-        "rating": np.float32,
-        "rated_at": np.int64,
-        "simulated": np.bool_,
-    }
-    parts: list[list[np.ndarray]] = [[np.zeros(0, dtype=kind)] for kind in kinds.values()]
-    for start in range(0, len(users), _READ_USERS):
-        some = {"users": users[start : start + _READ_USERS].tolist(), "until": until}
-        cursor = connection.execute(_ROWS, some).cursor
-        rows = cursor.fetchall() if cursor is not None else []
-        for part, kind, column in zip(parts, kinds.values(), zip(*rows, strict=True), strict=False):
-            part.append(np.array(column, dtype=kind))
-    # One column after the other, so that each frees its chunks before the next is concatenated.
-    return {name: _concatenate(part) for name, part in zip(kinds, parts, strict=True)}
-
-
-_ROWS = select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rating, ratings.c.rated_at, ratings.c.simulated).where(
-    ratings.c.user_id.in_(bindparam("users", expanding=True)),
-    func.coalesce(ratings.c.received_at, 0) <= bindparam("until"),
-)
-
-
-def _concatenate(chunks: list[np.ndarray]) -> np.ndarray:
-    """Concatenate chunks and release them."""
-    whole = np.concatenate(chunks)
-    chunks.clear()
-    return whole
+def iterate_source_ratings(connection: Connection) -> Iterator[dict[str, np.ndarray]]:
+    """The stored ratings of the source in blocks of columns, by user and movie."""
+    query = select(*(ratings.c[name] for name in _KINDS)).where(ratings.c.received_at.is_(None))
+    ordered = query.order_by(ratings.c.user_id, ratings.c.movie_id)
+    result = connection.execution_options(yield_per=_BLOCK_ROWS).execute(ordered)
+    for rows in result.partitions():
+        columns = zip(_KINDS.items(), zip(*rows, strict=True), strict=True)
+        yield {name: np.array(values, dtype=kind) for (name, kind), values in columns}
 
 
 def read_user_histories(

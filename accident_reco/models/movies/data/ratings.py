@@ -26,7 +26,8 @@ class RatingScale:
         """Mask of the ratings that are on the scale; NaN is not."""
         steps = (np.asarray(rating, dtype=np.float64) - self.low) / self.step
         inside = (steps >= -1e-9) & (steps <= (self.high - self.low) / self.step + 1e-9)
-        return inside & (np.abs(steps - np.round(steps)) < 1e-6)
+        with np.errstate(invalid="ignore"):  # infinite ones are not inside
+            return inside & (np.abs(steps - np.round(steps)) < 1e-6)
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g} by {self.step:g}"
@@ -77,13 +78,14 @@ class Ratings:
         """The columns as a data frame (no copies of the numbers)."""
         return pd.DataFrame({name: getattr(self, name) for name in RATING_COLUMNS}, copy=False)
 
-    def take(self, rows: np.ndarray) -> Ratings:
-        """The rows of a mask or an index array."""
+    def take(self, rows: np.ndarray | slice) -> Ratings:
+        """The rows of a mask, an index array or a slice."""
         return Ratings(*(getattr(self, name)[rows] for name in RATING_COLUMNS))
 
     def sort_by_user(self) -> Ratings:
         """The rows by user, then movie: the order in which every fit gets them, whatever the order of the source."""
-        return self.take(np.lexsort((self.movie_id, self.user_id)))
+        keys = build_pair_keys(self.user_id, self.movie_id)
+        return self if bool((keys[1:] > keys[:-1]).all()) else self.take(np.argsort(keys, kind="stable"))
 
 
 def build_pair_keys(user_id: np.ndarray, movie_id: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,12 @@ class Split:
     simulated: np.ndarray
 
 
-def select_users(max_ratings: int, stored: int) -> Callable[[np.ndarray], np.ndarray]:
-    """User ids → mask of the users of a training that reads about `max_ratings` of `stored` ratings, by hash.
+def select_users(max_ratings: int, user_id: np.ndarray, stored: int) -> np.ndarray:
+    """Mask of the users of a training that reads about `max_ratings` of `stored` ratings (0: all), by hash.
 
     A smaller bound selects a subset of the users of a larger one, so that trainings stay comparable.
     """
-    share = min(1.0, max_ratings / max(stored, 1))
-    return lambda user_id: in_holdout(user_id, share, USERS_SALT)
+    return in_holdout(user_id, min(1.0, (max_ratings or stored) / max(stored, 1)), USERS_SALT)
 
 
 def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Split:

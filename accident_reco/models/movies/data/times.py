@@ -19,7 +19,8 @@ def parse_integers(column: Any) -> np.ndarray:
         return np.array(pc.fill_null(pc.cast(column, pa.int64()), -1), dtype=np.int64)
     except pa.ArrowInvalid:
         valid = pc.fill_null(pc.match_substring_regex(column, _INTEGER), False)
-        plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(column), r"\.0*$", "")
+        # A cast takes no sign in front of a positive number.
+        plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(column), r"^\+|\.0*$", "")
         short = pc.and_(valid, pc.less(pc.utf8_length(plain), 17))
         numbers = pc.cast(pc.if_else(short, plain, pa.scalar(None, pa.string())), pa.int64())
         return np.array(pc.fill_null(numbers, -1), dtype=np.int64)

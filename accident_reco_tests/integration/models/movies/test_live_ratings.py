@@ -30,7 +30,9 @@ from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import loading, reference_profile
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows, train_candidate
 from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.movie_ratings import read_table
 
 NEW_USER = 900_001
 """A user without ratings when the champion was trained."""
@@ -89,11 +91,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     settings = Settings.load(home=tmp_path_factory.mktemp("live"), drift_window_rows=600)
     warehouse = Warehouse(settings.database)
     warehouse.upgrade()
+    store = open_store(settings.store)
     spec = SampleSpec(ratings=6_000, seed=3)
     names = (file("ratings.csv", b"".join(generate_ratings_csv(spec))), file("movies.csv", generate_movies_csv(spec)))
-    import_files(warehouse, *names, "sample", int(time.time()))
+    import_files(warehouse, store, *names, "sample", int(time.time()))
     read_until = int(time.time() * 1000) - 3_600_000
-    by_user = queries.read_ratings(warehouse).columns["user_id"]
+    by_user = read_table(warehouse)["user_id"]
     some = np.unique(by_user)[:30].tolist()
     movies = [row[0] for row in queries.read_movies(warehouse)]
     rows = queries.read_user_histories(warehouse, some, newer_than=0)
@@ -101,12 +104,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     receive(warehouse, [(user, free[user][0], 5.0) for user in some], read_until - 60_000)
     receive(warehouse, [(user, free[user][1], 0.5) for user in some], read_until, simulated=True)
 
-    parts, simulated, received_until = loading.load_split(warehouse, SplitOptions(), 10**6)
-    assert (simulated, received_until) == (len(some), read_until)
+    loaded = loading.load_split(store, warehouse, SplitOptions(), 10**6)
+    parts, received_until = loaded.split, loaded.received_until
+    assert (loaded.simulated, received_until, loaded.sample) == (len(some), read_until, None)
     rated = TrainingRows(parts.train, parts.holdout, loading.load_catalogue(warehouse), RatingScale())
     lineage = {"data_source": "sample", "sources": [], "ratings_received_until": received_until}
     bundle = train_candidate("knn", rated, TrainingOptions(FitOptions(seed=1)), lineage).bundle
-    everything = queries.read_ratings(warehouse).columns
+    everything = read_table(warehouse)
     known: dict[int, dict[int, float]] = {}
     for user, movie, stars in zip(*(everything[n].tolist() for n in ("user_id", "movie_id", "rating")), strict=True):
         known.setdefault(user, {})[movie] = stars
@@ -128,6 +132,7 @@ def world(trained: World, tmp_path: Path) -> Iterator[World]:
     """A world of a test's own."""
     own = Settings.load(home=tmp_path, drift_window_rows=trained.settings.drift_window_rows)
     shutil.copy(trained.settings.home / "warehouse.db", tmp_path)
+    shutil.copytree(trained.settings.home / "store", tmp_path / "store")
     warehouse = Warehouse(own.database)
     yield replace(trained, settings=own, warehouse=warehouse)
     warehouse.close()
@@ -228,7 +233,7 @@ def test_two_versions_are_compared_on_the_same_ratings(world: World) -> None:
     def compare(read_until: int) -> list[Labelled]:
         later = replace(world.manifest, lineage={**world.manifest.lineage, "ratings_received_until": read_until})
         versions = [(world.manifest, world.files), (later, world.files)]
-        return predict_same_ratings(world.warehouse, versions, received)
+        return predict_same_ratings(open_store(world.settings.store), world.warehouse, versions, received)
 
     champion, challenger = compare(now - 90_000)
     assert champion.groups.tolist() == challenger.groups.tolist() == [user, user]

@@ -27,10 +27,12 @@ from accident_reco.models.movies.data.split import SplitOptions, split
 from accident_reco.models.movies.serving.feedback import check_scale
 from accident_reco.models.movies.training import candidate_training
 from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco.storage.work_requests import advance_request
 from accident_reco_tests.support.live import live, wait_for
+from accident_reco_tests.support.movie_ratings import read_table
 from accident_reco_tests.support.toy import promote
 from serving.predict.app import create_app
 
@@ -42,7 +44,8 @@ NOW = 1_790_000_000
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose warehouse holds a sample, and a promoted ALS version of it."""
     home = tmp_path_factory.mktemp("movies")
-    warehouse = Warehouse(Settings.load(home=home).database)
+    settings = Settings.load(home=home)
+    warehouse = Warehouse(settings.database)
     warehouse.upgrade()
     spec = SampleSpec(ratings=8_000, seed=6)
     ratings, movies = b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec)
@@ -50,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         SourceFile("ratings.csv", "r", lambda: io.BytesIO(ratings)),
         SourceFile("movies.csv", "m", lambda: io.BytesIO(movies)),
     )
-    import_files(warehouse, *files, "sample", NOW)
+    import_files(warehouse, open_store(settings.store), *files, "sample", NOW)
     warehouse.close()
     catalogue = read_movies(movies, "movies.csv")
     reader = RatingReader(io.BytesIO(ratings), "ratings.csv")
@@ -246,21 +249,21 @@ def test_stars_of_another_scale_are_rejected(
 
 def test_generated_ratings(client: httpx.Client, warehouse: Warehouse) -> None:
     """The answer counts the written rows: simulated, outside of the holdout; the same seed writes nothing new."""
-    before = queries.read_ratings(warehouse)
+    before = read_table(warehouse)
     answer = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
-    after = queries.read_ratings(warehouse)
+    after = read_table(warehouse)
     assert answer["simulated"] is True
-    assert answer["inserted"] == len(after.simulated) - len(before.simulated) == int(after.simulated.sum())
+    assert answer["inserted"] == len(after["rating"]) - len(before["rating"]) == int(after["simulated"].sum())
     assert answer["new_users"] > 0
-    simulated = after.simulated
-    assert not pairs_in_holdout(after.columns["user_id"][simulated], after.columns["movie_id"][simulated], 0.2).any()
+    simulated = after["simulated"]
+    assert not pairs_in_holdout(after["user_id"][simulated], after["movie_id"][simulated], 0.2).any()
     again = client.post("/generate-ratings", json={"count": 300, "seed": 11}).json()
     assert (again["inserted"], again["unchanged"]) == (0, answer["received"])
     shifted = client.post("/generate-ratings", json={"count": 300, "seed": 12, "shift": 1}).json()
     assert shifted["inserted"] > 0
-    later = queries.read_ratings(warehouse)
-    plain = float(after.columns["rating"][after.simulated].mean())
-    newest = float(later.columns["rating"][later.simulated].sum() - after.columns["rating"][after.simulated].sum())
+    later = read_table(warehouse)
+    plain = float(after["rating"][simulated].mean())
+    newest = float(later["rating"][later["simulated"]].sum() - after["rating"][simulated].sum())
     assert newest / shifted["inserted"] < plain - 0.5
 
 

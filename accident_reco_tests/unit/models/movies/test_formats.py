@@ -207,3 +207,60 @@ def test_the_real_files_lose_no_row(movielens_dir: Path) -> None:
         partitioned = [rules.partition_valid(chunk) for chunk in reader]
     assert sum(len(kept) for kept, _ in partitioned) == 100_836
     assert sum(len(rejected) for _, rejected in partitioned) == 0
+
+
+NUMBERS = (
+    *("1", "01", "+1", " 1", "1 ", "\t1", "1.0", "1.", "1e0", "0x1", " 0x1", "0X1", "-1", "0", "2147483647"),
+    *("2147483648", "99999999999999999999", "", " ", "nan", "NaN", "NA", "null", "inf", "-inf", "Infinity", "true"),
+    *("\xa01", "\uff11", "1\0", "1,5", "1_0", "--1", '"1"', '1"', "2020-01-01", "4.5", ".5", "4.50", "4.05", "+4.5"),
+    *("964982703.0", "+964982703", "1\r", "1#", "ab", "+", "+-1", ".", "+.5"),
+)
+
+
+@pytest.mark.parametrize("separator", [",", "\t", "::"])
+@pytest.mark.parametrize("place", range(4))
+def test_numbers_are_read_as_their_text_is(separator: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are read as numbers where that is possible: the same rows, values and text as cell by cell."""
+    good = ["1", "10", "4.0", "964982703"]
+    lines = [good, *([*good[:place], cell, *good[place + 1 :]] for cell in NUMBERS), [*good, "5"], ["1"], good]
+    content = "\n".join(separator.join(line) for line in lines).encode()
+
+    def read(block_bytes: int) -> tuple[list[str], int]:
+        reader = RatingReader(io.BytesIO(content), "file", block_bytes=block_bytes)
+        rules = RatingRules(reader.scale, np.array([1, 10, 20]), NOW)
+        found: list[tuple[object, ...]] = []
+        for chunk in reader:
+            names = ("line", "user_id", "movie_id", "rating", "rated_at")
+            found += zip(*(getattr(chunk, name).tolist() for name in names), strict=True)
+            kept, rejected = rules.partition_valid(chunk)
+            found += zip(*(values.tolist() for values in vars(kept).values()), strict=True)
+            found += rejected.itertuples(index=False, name=None)
+        found += (row for frame in reader.malformed for row in frame.itertuples(index=False, name=None))
+        return [repr(row) for row in found], sum(isinstance(row[0], int) for row in found)
+
+    for block_bytes in (20, 200):  # about a line, and about ten
+        as_numbers = read(block_bytes)
+        with monkeypatch.context() as patch:
+            patch.setattr(RatingReader, "_read_numbers", lambda *_: None)
+            as_text = read(block_bytes)
+        assert as_numbers == as_text
+        assert as_numbers[1] > len(NUMBERS)
+
+
+@pytest.mark.parametrize("content", [CSV, DAT, TABS])
+def test_published_files_are_read_as_numbers(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading cell by cell takes several times as long; text is only read for the rows in quarantine."""
+    texts: list[int] = []
+    original = RatingReader._read_text
+
+    def read_text(self: RatingReader, block: bytes, *rest: object) -> object:
+        texts.append(len(block))
+        return original(self, block, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RatingReader, "_read_text", read_text)
+    (chunk,) = RatingReader(io.BytesIO(content), "file")
+    assert texts == []
+    rows = np.arange(len(chunk.line))
+    assert [int(text) for text in chunk.text["user_id"](rows)] == chunk.user_id.tolist()
+    assert [float(text) for text in chunk.text["rating"](rows)] == chunk.rating.tolist()
+    assert len(texts) == 1

@@ -19,6 +19,7 @@ from accident_reco.models.movies.data.formats import RatingReader, UnknownFormat
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.published_ids import PublishedIds
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.movie_ratings import open_store_beside
 from accident_reco_tests.unit.models.movies.conftest import NOW
 
 AT = 1_112_486_027
@@ -179,7 +180,7 @@ def _import(warehouse: Warehouse, ratings: bytes, movies: bytes) -> list[str]:
         SourceFile(name, str(hash(data)), lambda data=data: io.BytesIO(data))  # type: ignore[misc]
         for name, data in (("ratings.csv", ratings), ("movies.csv", movies))
     ]
-    return import_files(warehouse, *files, "directory", NOW).notes
+    return import_files(warehouse, open_store_beside(warehouse), *files, "directory", NOW).notes
 
 
 def test_text_ids_are_numbered_once_and_for_all(tmp_path: Path) -> None:

@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, inspect, select, update
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.data import imports, queries
+from accident_reco.models.movies.data import imports, queries, rating_table
 from accident_reco.models.movies.data.ingest import ImportResult, SourceFile, import_files
+from accident_reco.models.movies.data.rating_columns import read_ratings, read_ratings_until
 from accident_reco.models.movies.data.ratings import Ratings, build_pair_keys
 from accident_reco.models.movies.data.sample import SampleSpec, generate_movies_csv, generate_ratings_csv
 from accident_reco.models.movies.data.split import SplitOptions, iterate_folds, mask_k_core, split
-from accident_reco.models.movies.data.tables import rating_quarantine, rating_staging, ratings
+from accident_reco.models.movies.data.tables import rating_quarantine, ratings
 from accident_reco.models.movies.training import loading
 from accident_reco.storage.warehouse import Warehouse
+from accident_reco_tests.support.movie_ratings import open_store_beside, read_table
 from accident_reco_tests.unit.models.movies.conftest import NOW
 
 MOVIES = b"movieId,title,genres\n10,X (1995),Drama\n20,Y,(no genres listed)\n30,Z (2001),Comedy|War\n"
@@ -44,13 +46,32 @@ def load(warehouse: Warehouse, ratings: bytes, movies: bytes = MOVIES) -> Import
     def file(name: str, content: bytes) -> SourceFile:
         return SourceFile(name, hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 
-    return import_files(warehouse, file("ratings.csv", ratings), file("movies.csv", movies), "directory", NOW)
+    return import_files(
+        warehouse,
+        open_store_beside(warehouse),
+        file("ratings.csv", ratings),
+        file("movies.csv", movies),
+        "directory",
+        NOW,
+    )
 
 
 def stored(warehouse: Warehouse) -> dict[tuple[int, int], float]:
-    found = queries.read_ratings(warehouse).columns
+    """The warehouse's ratings, which the columns have, too."""
+    found = read_table(warehouse)
+    columns = read_columns(warehouse)
+    assert {name: values.tolist() for name, values in columns.items()} == {
+        name: values.tolist() for name, values in found.items()
+    }
     pairs = zip(found["user_id"].tolist(), found["movie_id"].tolist(), strict=True)
     return dict(zip(pairs, found["rating"].tolist(), strict=True))
+
+
+def read_columns(warehouse: Warehouse) -> dict[str, np.ndarray]:
+    """The ratings as a training reads them, by user and movie, as `read_table` returns those of the warehouse."""
+    found = read_ratings(open_store_beside(warehouse), warehouse)
+    order = np.lexsort((found.ratings.movie_id, found.ratings.user_id))
+    return {**vars(found.ratings.take(order)), "simulated": found.simulated[order]}
 
 
 def columns(*rows: tuple[int, int, float]) -> dict[str, np.ndarray]:
@@ -100,15 +121,18 @@ class Killed(BaseException):
 
 # Who is killed closes nothing; Python 3.13 tells so when the connection is collected.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <sqlite3.Connection:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("at", ["staged", "merged", "removed", "catalogue"])
+@pytest.mark.parametrize("at", ["prepared", "received", "dropped", "renamed", "indexed", "catalogue"])
 def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """Import A, kill the import of B at any step: rows and catalogue are those of A, whichever files come next."""
     load(warehouse, FIRST)
     queries.add_ratings(warehouse, columns((7, 20, 3.5)), simulated=False, received_at=5_000)
+    tables = list_tables(warehouse)
     before, other = stored(warehouse), b"movieId,title,genres\n10,Renamed,Drama\n30,Z (2001),Comedy|War\n"
     statement = {
-        "merged": "DELETE FROM ratings",
-        "removed": "DELETE FROM rating_staging",
+        "received": "INSERT OR REPLACE",
+        "dropped": "ALTER TABLE ratings_next_",
+        "renamed": "CREATE INDEX ix_ratings_received_at",
+        "indexed": "DELETE FROM movies",
         "catalogue": "INSERT INTO movies",
     }
 
@@ -118,11 +142,11 @@ def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: 
 
     started: list[bool] = []
 
-    def killed_before(*arguments: object) -> None:
+    def killed_before(*arguments: object, **options: object) -> None:
         started.append(True)
-        if at == "staged":
+        if at == "prepared":
             raise Killed
-        finish(*arguments)
+        finish(*arguments, **options)  # type: ignore[arg-type]
 
     finish = imports.finish_load
     event.listen(warehouse.engine, "before_cursor_execute", kill)
@@ -140,8 +164,12 @@ def test_killed_import_leaves_what_was_there(warehouse: Warehouse, monkeypatch: 
     assert stored(warehouse) == before
     assert load(warehouse, SECOND, other).fresh
     assert stored(warehouse) == {(1, 10): 2.0, (3, 30): 5.0, (7, 20): 3.5}
+    assert list_tables(warehouse) == tables
+
+
+def list_tables(warehouse: Warehouse) -> set[str]:
     with warehouse.connect() as connection:
-        assert connection.execute(select(rating_staging)).all() == []
+        return set(inspect(connection).get_table_names())
 
 
 def test_rows_that_an_older_release_left_mixed_are_imported_again(warehouse: Warehouse) -> None:
@@ -157,17 +185,29 @@ def test_rows_that_an_older_release_left_mixed_are_imported_again(warehouse: War
 def test_an_import_that_another_one_overtook_replaces_nothing(warehouse: Warehouse) -> None:
     """The later one discarded what was staged: the earlier one must not complete with a part of its rows."""
     load(warehouse, FIRST)
-    earlier = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
-    imports.stage_ratings(warehouse, earlier, columns((1, 10, 2.0), (3, 30, 2.0)))
-    later = imports.start_load(warehouse, "d" * 64, "e" * 64, "directory")
-    imports.stage_ratings(warehouse, earlier, columns((4, 30, 2.0)))
-    imports.stage_ratings(warehouse, later, columns((5, 30, 4.5)))
+    tables, before = list_tables(warehouse), stored(warehouse)
     catalogue = pd.DataFrame({"movie_id": [30], "title": ["Z"], "genres": [""], "year": [-1]})
-    with pytest.raises(imports.ImportInterrupted, match="staged 3 ratings and 1 are left"):
-        imports.finish_load(warehouse, earlier, catalogue, 3, 0)
-    assert stored(warehouse) == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
-    imports.finish_load(warehouse, later, catalogue, 1, 0)
-    assert stored(warehouse) == {(5, 30): 4.5}
+    first, second, third = ([Ratings(**columns((user, 30, 2.0)))] for user in (1, 4, 5))
+
+    def finish(load_id: int, parts: list[Ratings]) -> None:
+        imports.finish_load(warehouse, load_id, catalogue, parts, rows=1, quarantined=0)
+
+    def start_between() -> Iterator[Ratings]:
+        yield from first
+        imports.start_load(warehouse, "d" * 64, "e" * 64, "directory")
+        yield from second
+
+    earlier = imports.start_load(warehouse, "b" * 64, "c" * 64, "directory")
+    message = f"while import {earlier} was running; nothing was replaced"
+    with pytest.raises(rating_table.ImportInterrupted, match=message):
+        rating_table.prepare(warehouse, earlier, start_between())
+    with pytest.raises(rating_table.ImportInterrupted, match=message):
+        finish(earlier, first)
+    assert stored(warehouse) == before == {(1, 10): 4.0, (1, 20): 3.0, (2, 10): 5.0}
+    rating_table.prepare(warehouse, earlier + 1, third)
+    finish(earlier + 1, third)
+    assert stored(warehouse) == {(5, 30): 2.0}
+    assert list_tables(warehouse) == tables
 
 
 def test_file_without_a_valid_row_replaces_nothing(warehouse: Warehouse) -> None:
@@ -194,7 +234,7 @@ def test_received_ratings(warehouse: Warehouse) -> None:
         "unchanged": 1,
     }
     assert add(warehouse, columns((9, 10, 5.0)), simulated=False, received_at=3_000)["updated"] == 1
-    found = queries.read_ratings(warehouse)
+    found = read_ratings(open_store_beside(warehouse), warehouse)
     assert found.received_until == 3_000
     assert not found.simulated.any()
     window = queries.read_received_ratings(warehouse, 900, 3_000, limit=10)
@@ -219,33 +259,34 @@ def test_ratings_until_are_those_that_a_training_read(warehouse: Warehouse) -> N
     """For some users exactly the rows that the training read, whatever was received later."""
     load(warehouse, FIRST)
     queries.add_ratings(warehouse, columns((1, 20, 1.0), (7, 30, 2.0)), simulated=True, received_at=1_000)
-    training = queries.read_ratings(warehouse)
+    store = open_store_beside(warehouse)
+    training = read_ratings(store, warehouse)
     assert training.received_until == 1_000
     queries.add_ratings(warehouse, columns((1, 30, 5.0), (2, 20, 5.0)), simulated=False, received_at=1_001)
 
-    known = queries.read_ratings_until(warehouse, np.array([7, 1, 1, 99]), training.received_until)
-    trained = {name: values[np.isin(training.columns["user_id"], [1, 7])] for name, values in training.columns.items()}
-    order = np.lexsort((trained["movie_id"], trained["user_id"]))
-    for name, values in trained.items():
-        assert known[name].tolist() == values[order].tolist()
-        assert known[name].dtype == values.dtype
-    assert known["user_id"].tolist() == [1, 1, 7]
-    assert queries.read_ratings_until(warehouse, np.array([99]), 1_000)["user_id"].tolist() == []
+    known = read_ratings_until(store, warehouse, np.array([7, 1, 1, 99]), training.received_until)
+    trained = training.ratings.take(np.isin(training.ratings.user_id, [1, 7])).sort_by_user()
+    for name, values in vars(trained).items():
+        assert getattr(known, name).tolist() == values.tolist()
+        assert getattr(known, name).dtype == values.dtype
+    assert known.user_id.tolist() == [1, 1, 7]
+    assert len(read_ratings_until(store, warehouse, np.array([99]), 1_000)) == 0
 
 
 def test_a_sample_round_trips(warehouse: Warehouse) -> None:
     """Every kept row of a generated file, through SQL and back, column by column."""
     spec = SampleSpec(ratings=4_000, seed=2, bad_rows=5_000)
     done = load(warehouse, b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec))
-    found = queries.read_ratings(warehouse)
-    assert len(found.simulated) == done.rows
+    found = read_columns(warehouse)
+    assert len(found["simulated"]) == done.rows == len(stored(warehouse))
     assert sum(done.by_rule.values()) == done.quarantined > 3
-    assert {kind.str for kind in (found.columns["user_id"].dtype, found.columns["rating"].dtype)} == {"<i8", "<f4"}
-    users = found.columns.pop("user_id")
+    assert {kind.str for kind in (found["user_id"].dtype, found["rating"].dtype)} == {"<i8", "<f4"}
+    users = found.pop("user_id")
+    assert not found.pop("simulated").any()
     histories = queries.read_user_histories(warehouse, np.unique(users).tolist(), newer_than=0)
     for user, history in histories.items():
         assert not history.pop("newer")
-        for name, values in found.columns.items():
+        for name, values in found.items():
             assert history[name].dtype == values.dtype
             assert history[name].tolist() == values[users == user].tolist()
 
@@ -254,20 +295,24 @@ def test_a_training_reads_whole_users_up_to_its_bound(warehouse: Warehouse) -> N
     """About the maximum of ratings, whole users; the smaller set is a subset of the larger; the rest is counted."""
     spec = SampleSpec(ratings=12_000, seed=4)
     load(warehouse, b"".join(generate_ratings_csv(spec)), generate_movies_csv(spec))
-    everything = queries.read_ratings(warehouse)
+    store = open_store_beside(warehouse)
+    everything = read_ratings(store, warehouse)
     total = len(everything.simulated)
     assert everything.stored == total == queries.count_ratings(warehouse)
-    sizes = dict(zip(*np.unique(everything.columns["user_id"], return_counts=True), strict=True))
+    sizes = dict(zip(*np.unique(everything.ratings.user_id, return_counts=True), strict=True))
     read, users = {}, {}
-    for limit in (total // 4, total // 2, total):
-        found, _, _ = loading.load_split(warehouse, SplitOptions(1, 1), limit)
+    for limit in (total // 4, total // 2, total, 0):
+        loaded = loading.load_split(store, warehouse, SplitOptions(1, 1), limit)
+        found = loaded.split
         both = np.concatenate([found.train.user_id, found.holdout.user_id])
         users[limit] = set(both.tolist())
         read[limit] = len(both)
         assert read[limit] == sum(sizes[user] for user in users[limit])
         left = sum(count for reason, count in found.excluded.items() if "beyond the bound" in reason)
         assert left == total - read[limit]
-    assert read[total] == total
+        setting = "ACCIDENT_RECO_MOVIES_MAX_RATINGS"
+        assert loaded.sample == ({"ratings": read[limit], "of": total, "setting": setting} if left else None)
+    assert read[total] == read[0] == total
     assert read[total // 2] == pytest.approx(total / 2, rel=0.35)
     assert users[total // 4] < users[total // 2] < users[total]
 
