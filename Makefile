@@ -67,8 +67,8 @@ mutants: install ## change the decisions and see that their tests fail; NAMES="g
 dvc: install ## install DVC, in an environment of its own, for versions of training inputs
 	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'
 
-bench: install ## measure speed and memory; NAMES="predict memory" for some of them
-	@$(BIN)/accident-reco bench $(NAMES)
+bench: install ## compare speed and memory with peers; NAMES="noop drift" for some, OUT=DIRECTORY for table and plot
+	@$(BIN)/accident-reco bench $(foreach name,$(NAMES),--only $(name)) $(if $(OUT),--out "$(OUT)")
 
 docs: install ## regenerate the reference pages and build the documentation site into build/docs
 	@$(BIN)/python -m accident_reco_tests.docs.reference

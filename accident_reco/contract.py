@@ -438,6 +438,10 @@ class ModelTraining(ABC):
         """
         return ""
 
+    def register_partitions(self, instance: dg.DagsterInstance, platform: Platform) -> None:
+        """Add the partitions that the source offers to Dagster's instance; called before runs of partitions start."""
+        return None
+
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
         """Runs that complete the data before a training, each decided after the previous one."""
         return iter(())
@@ -446,7 +450,7 @@ class ModelTraining(ABC):
         """Runs that follow a training, such as batch scores of the champion."""
         return iter(())
 
-    def backfill_steps(self, first: str, last: str) -> Sequence[Step]:
+    def backfill_steps(self, instance: dg.DagsterInstance, first: str, last: str) -> Sequence[Step]:
         """Runs that ingest a range of partitions again, in order; empty for a model without partitions of its own.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Commands about the program itself: its version, and the measurements of a checkout."""
+"""Commands about the program itself: its version, and the comparisons of a checkout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
-from itertools import takewhile
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +18,7 @@ from accident_reco.launch.processes import LaunchError
 
 commands = typer.Typer()
 PANEL = "About"
-BENCHES = "accident_reco_tests.bench"
+BENCH = "accident_reco_tests.bench"
 
 
 @command(commands, "accident-reco version", "accident-reco version --json", panel=PANEL)
@@ -35,37 +35,63 @@ def version(as_json: AsJson = False) -> None:
     show(document, as_json, Table("version", ("part", "version"), list(document.items())))
 
 
-@command(commands, "accident-reco bench", "accident-reco bench predict memory", panel=PANEL)
+@command(
+    commands,
+    "accident-reco bench",
+    "accident-reco bench --only noop --only servers --rounds 7",
+    "accident-reco bench --only drift --scale 0.1 --json",
+    "accident-reco bench --out docs/pages/results/benchmarks",
+    panel=PANEL,
+)
 def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Measurements; by default all that `make bench` runs.")
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="A comparison; repeat it for several.")
     ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; ratios are medians over them.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of a turn under load, in seconds.")] = 2.0,
+    scale: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of the full amount of data and trees, for a trial.")
+    ] = 1.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False, metavar="DIRECTORY", help="Write a table (Markdown), every turn (JSON) and a plot (SVG)."
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure speed and memory. Only in a checkout: the measurements are part of its tests.
+    """Compare speed and memory with peers, both sides in turns. Only in a checkout, whose tests contain the programs.
 
-    Words after a single measurement are its own arguments.
+    Comparisons: `noop` (one record against an HTTP endpoint that does nothing), `servers` (MLServer, LitServe, BentoML,
+    mlflow with the same model file), `predict` (explanations, 1,000 records, memory), `log` (with and without the
+    prediction log), `allocator` (settings of glibc), `recommend` (Surprise, implicit), `drift` (Evidently, NannyML),
+    `features` (pandas), `load` (COPY, sqlite3), `training` (through Dagster against bare fits).
+
+    Peers that are no dependencies are installed by uv into environments of their own in
+    `$ACCIDENT_RECO_HOME/cache/bench-peers`; the table states which ones could not be installed. Exit code 1: a
+    comparison failed; 4: all ran, and a goal is missed.
     """
-    known = _known_benches()
-    words = list(names or known)
-    chosen = list(takewhile(known.__contains__, words))
-    arguments = words[len(chosen) :]
-    if len(chosen) != 1 and arguments:
-        raise typer.BadParameter(f"there is no {arguments[0]}; measurements are {', '.join(known)}")
-    for name in chosen:
-        command_line = [sys.executable, "-m", f"{BENCHES}.{name}", *arguments]
-        if code := subprocess.run(command_line, check=False).returncode:
-            raise LaunchError(f"the measurement {name} failed with exit code {code}")
+    if find_spec(BENCH.partition(".")[0]) is None:
+        raise LaunchError("comparisons are part of the checkout, not of the installed package; run this in a checkout")
+    from accident_reco.settings import Settings
+
+    Settings.load()
+    known = _known_comparisons()
+    if unknown := [name for name in only or () if name not in known]:
+        raise typer.BadParameter(f"there is no {unknown[0]}; comparisons are {', '.join(known)}")
+    arguments = [
+        f"--rounds={rounds}",
+        f"--seconds={seconds}",
+        f"--scale={scale}",
+        *(f"--only={name}" for name in only or ()),
+    ]
+    arguments += [f"--out={out}"] * (out is not None) + ["--json"] * as_json
+    if code := subprocess.run([sys.executable, "-m", BENCH, *arguments], check=False).returncode:
+        raise typer.Exit(code)
 
 
-def _known_benches() -> tuple[str, ...]:
-    """Names of the measurements, in order.
-
-    Raises:
-        LaunchError: this is no checkout.
-    """
-    if find_spec(BENCHES.partition(".")[0]) is None:
-        raise LaunchError("measurements are part of the checkout, not of the installed package; run this in a checkout")
+def _known_comparisons() -> tuple[str, ...]:
+    """Names of the comparisons, in the order in which they run."""
     from importlib import import_module
 
-    known: tuple[str, ...] = import_module(BENCHES).NAMES
-    return known
+    return tuple(import_module(f"{BENCH}.comparisons").COMPARISONS)

@@ -17,6 +17,7 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._serdes import deserialize_value, unpack_value
+from dagster._utils.schedules import get_smallest_cron_interval
 
 if TYPE_CHECKING:
     from dagster._grpc.types import ExecuteStepArgs
@@ -29,6 +30,7 @@ __all__ = [
     "RetryMode",
     "SensorConsoleHandler",
     "WorkerStatus",
+    "get_smallest_cron_interval",
     "is_run_at_code_server",
     "open_graphql",
     "unpack_step_args",
@@ -38,6 +40,7 @@ __all__ = [
 # GRPC_INFO_TAG: tag with the address of the code server that started a run, as JSON: `host`, and `port` or `socket`.
 # WILL_RETRY_TAG: tag of a failed run, `true` or `false`, whether the daemon retries it; set just after the failure.
 # SensorConsoleHandler: the handler of a sensor's `context.log` that writes text to the console; there is no option.
+# get_smallest_cron_interval: the largest lower bound that a freshness policy of a schedule accepts.
 # RetryMode: an argument of dagster-celery's executor; Dagster exports neither the class nor an executor that sets it.
 
 PRELOADED_MODULES: Final = ("dagster._core.storage.sqlite_storage", "dagster._utils.test")

@@ -7,7 +7,10 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.contract import Model
+from accident_reco.defs.freshness import follow_schedule
+from accident_reco.defs.links import describe_object, link_report
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.tags import REASON_TAG
 from accident_reco.drift.alert_secret import find_alert_secret
 from accident_reco.drift.check import DriftReport
 from accident_reco.drift.plot import distance_plot
@@ -37,7 +40,7 @@ def report_job(model: str) -> str:
     return f"report_{model}_drift"
 
 
-def _report_asset(model: Model) -> dg.AssetsDefinition:
+def _report_asset(model: Model, settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=report_key(model.name),
         deps=[dg.AssetKey([model.name, "production_model"])],
@@ -46,6 +49,7 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         kinds={"scipy", "evidently"},
         code_version="1",
         description=model.drift_question,
+        freshness_policy=follow_schedule(settings.drift_schedule),
         check_specs=[
             dg.AssetCheckSpec(
                 NO_DRIFT,
@@ -66,7 +70,11 @@ def _report_asset(model: Model) -> dg.AssetsDefinition:
         context.log.info("%s: %s", report.row["status"], report.row["reason"])
         if problem := report.row["document"]["page_problem"]:
             context.log.warning("%s", problem)
-        metadata = _metadata(report) | _link(report, model.name, platform.settings)
+        settings = platform.settings
+        links = link_report(settings, model.name, report.id) | _link(report, model.name, settings)
+        if key := report.row["report_key"]:
+            links |= describe_object(settings, key)
+        metadata = _metadata(report) | links
         return dg.MaterializeResult(metadata=metadata, check_results=[_no_drift(report)])
 
     return drift_report
@@ -147,10 +155,11 @@ def drift_definitions(model: Model, settings: Settings) -> dg.Definitions:
         cron_schedule=settings.drift_schedule,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={REASON_TAG: f"drift is checked at {settings.drift_schedule}"},
         description="ACCIDENT_RECO_DRIFT_SCHEDULE",
     )
     return dg.Definitions(
-        assets=[_report_asset(model)],
+        assets=[_report_asset(model, settings)],
         jobs=[job],
         schedules=[schedule],
     )

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.links import describe_object
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import frame_schema
 from accident_reco.lifecycle.bundle import Bundle, canonical_json, sha256
@@ -37,7 +38,9 @@ class FrameIOManager(dg.ConfigurableIOManager):
             stream.seek(0)
             self.platform.objects.write(_key(context.asset_key, partition), stream)
         # The rows of one partition are metadata of that partition: an asset over several adds its own.
-        rows = {"dagster/row_count": len(frame)} if len(obj) == 1 else {}
+        rows: dict[str, Any] = {"dagster/row_count": len(frame)} if len(obj) == 1 else {}
+        if len(obj) == 1:
+            rows |= describe_object(self.platform.settings, _key(context.asset_key, partition))
         context.add_output_metadata({**rows, "dagster/column_schema": frame_schema(frame)})
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
@@ -84,6 +87,7 @@ class BundleIOManager(dg.ConfigurableIOManager):
         named_parts = ("model", "signature", "metrics", "lineage", "history")
         parts: dict[str, Any] = {part: getattr(obj, part) for part in named_parts}
         store.write(f"{base}/candidate.json", canonical_json({**parts, "version": obj.version, "files": named}))
+        context.add_output_metadata(describe_object(self.platform.settings, f"{base}/{obj.version}"))
 
     def load_input(self, context: dg.InputContext) -> Bundle:
         """The latest candidate.

@@ -36,6 +36,7 @@ REQUESTED: Final = "requested on the command line"
 
 def _missing_steps(model: Model, before: str, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
     training = model.training()
+    training.register_partitions(instance, platform)
     yield from training.missing_data(instance, platform)
     why = _training_reason(model, platform)
     if why is None and training.data_version(platform) != before:
@@ -84,7 +85,7 @@ def missing_chains(instance: dg.DagsterInstance, platform: Platform) -> list[Cha
     ]
 
 
-def requested_steps(options: argparse.Namespace, platform: Platform) -> Sequence[Step]:
+def requested_steps(options: argparse.Namespace, instance: dg.DagsterInstance, platform: Platform) -> Sequence[Step]:
     """Steps that the command line names.
 
     Raises:
@@ -94,9 +95,14 @@ def requested_steps(options: argparse.Namespace, platform: Platform) -> Sequence
     if options.train:
         return [Step(training_job(get_model(platform.settings, options.train).name), REQUESTED)]
     if options.job:
+        if options.partition:
+            for model in models(platform.settings).values():
+                model.training().register_partitions(instance, platform)
         return [Step(options.job, REQUESTED, options.partition, options.partition)]
     name, first, last = options.backfill
-    steps = get_model(platform.settings, name).training().backfill_steps(first, last)
+    training = get_model(platform.settings, name).training()
+    training.register_partitions(instance, platform)
+    steps = training.backfill_steps(instance, first, last)
     if not steps:
         raise ValueError(f"{name} has no partitions of its own")
     return steps
@@ -168,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in platform.settings.model_names:  # complete pointer moves of a start that was killed
                 sweep(platform.models, platform.warehouse, name)
             if options.train or options.backfill or options.job:
-                chains = [Chain("requested", iter(requested_steps(options, platform)))]
+                chains = [Chain("requested", iter(requested_steps(options, instance, platform)))]
             else:
                 chains = missing_chains(instance, platform)
             with open_location(instance, options.workspace) as launch:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from accident_reco.defs.dataset import WriteInputs, build_recorder
+from accident_reco.defs.links import link_tracked_run, link_version
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
@@ -58,5 +59,7 @@ def move_pointer(
             "candidate": outcome.version,
             "serving": outcome.pointer.version if outcome.pointer else "none",
             "decision": dg.MetadataValue.json(outcome.decision.document()),
+            **link_version(platform.settings, candidate.model, outcome.version),
+            **link_tracked_run(platform.settings, candidate.lineage.get("mlflow_run_id")),
         },
     )

@@ -18,7 +18,7 @@ from accident_reco.defs.drift_report import report_key
 from accident_reco.defs.failures import describe_failure
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.run_logs import sensor_log
-from accident_reco.defs.tags import REQUEST_TAG, SOURCE_TAG
+from accident_reco.defs.tags import REASON_TAG, REQUEST_TAG, SOURCE_TAG
 from accident_reco.defs.training_loop import training_job
 from accident_reco.drift.notify import notify
 from accident_reco.drift.triggers import build_alert_trigger, build_report_trigger, find_new_data_trigger
@@ -203,7 +203,7 @@ def _start(request: dict[str, Any], settings: Settings) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"training:{request['id']}",
         run_config=in_process if settings.retrain_in_one_process else None,
-        tags={REQUEST_TAG: request["id"], SOURCE_TAG: request["source"]},
+        tags={REQUEST_TAG: request["id"], SOURCE_TAG: request["source"], REASON_TAG: request["reason"]},
     )
 
 

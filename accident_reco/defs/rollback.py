@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.defs.automation import DATA_VERSION_TAG
+from accident_reco.defs.links import link_version
 from accident_reco.defs.mlflow_tracking import record_decision
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.tags import REQUEST_TAG, URGENT, USER_TAG
+from accident_reco.defs.tags import REASON_TAG, REQUEST_TAG, URGENT, USER_TAG
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.intents import Outcome
 from accident_reco.lifecycle.promotion import sweep
@@ -118,6 +119,7 @@ def _record_move(
             "serving": outcome.version,
             "reason": reason,
             "rollback": is_rollback,
+            **link_version(platform.settings, model, outcome.version),
         }
         key = production_key(model)
         tags = {DATA_VERSION_TAG: outcome.version}  # what follows the champion follows a rollback too
@@ -243,7 +245,7 @@ def _run_for_request(instance: dg.DagsterInstance, platform: Platform, request: 
     return dg.RunRequest(
         run_key=f"rollback:{request['id']}" + (f":{len(runs)}" if runs else ""),
         run_config={"ops": {"roll_back_pointer": {"config": {k: v for k, v in config.items() if v is not None}}}},
-        tags={REQUEST_TAG: request["id"]},
+        tags={REQUEST_TAG: request["id"], REASON_TAG: request["reason"] or "a rollback was requested"},
     )
 
 
@@ -269,4 +271,5 @@ def _record_request(row: dict[str, Any]) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"rolled-back:{row['id']}",
         run_config={"ops": {"record_rollback": {"config": {"promotion": row["id"]}}}},
+        tags={REASON_TAG: f"the pointer of {row['model']} was moved outside of a run"},
     )

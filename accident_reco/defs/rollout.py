@@ -7,8 +7,10 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.contract import Model
+from accident_reco.defs.links import link_version
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.rollout_plot import rollout_plot
+from accident_reco.defs.tags import REASON_TAG
 from accident_reco.lifecycle.rollout.control import abort, carry_out, settle
 from accident_reco.lifecycle.rollout.decision import decide, read_policy
 from accident_reco.lifecycle.rollout.evidence import gather
@@ -61,7 +63,8 @@ def _rollout_asset(model: Model) -> dg.AssetsDefinition:
             raise dg.Failure(f"{model.name} has no rollout", allow_retries=False)
         last = state.latest if state.is_running and state.latest else state.decisions[-1]
         context.log.info("%s %s: %s, %s", model.name, state.challenger, last["action"], last["reason"])
-        return dg.MaterializeResult(metadata=_metadata(state))
+        link = link_version(platform.settings, model.name, state.challenger)
+        return dg.MaterializeResult(metadata=_metadata(state) | link)
 
     return rollout
 
@@ -111,7 +114,8 @@ def _sensor(model: Model, settings: Settings) -> dg.SensorDefinition:
         if context.cursor == key:
             return dg.SkipReason(f"{state.challenger}: {state.outcome or 'evaluated within the interval'}")
         context.update_cursor(key)
-        return dg.RunRequest(run_key=key, tags={"rollout": state.challenger})
+        why = f"the rollout of {state.challenger} is {'evaluated' if state.is_running else state.outcome}"
+        return dg.RunRequest(run_key=key, tags={"rollout": state.challenger, REASON_TAG: why})
 
     return rollout_sensor
 

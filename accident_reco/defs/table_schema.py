@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -18,10 +18,21 @@ def frame_schema(frame: pd.DataFrame) -> dg.TableSchema:
 
 def table_schemas(tables: Iterable[Table]) -> dict[str, Any]:
     """`<table>_columns` → names, types, constraints and comments of each table's columns."""
-    return {f"{table.name}_columns": dg.MetadataValue.table_schema(_table_schema(table)) for table in tables}
+    return {f"{table.name}_columns": dg.MetadataValue.table_schema(table_schema(table)) for table in tables}
 
 
-def _table_schema(table: Table) -> dg.TableSchema:
+def build_lineage(columns: Mapping[str, Iterable[tuple[dg.AssetKey, str]]]) -> dict[str, Any]:
+    """Metadata with column → (asset, column) that it comes from; columns that come from none are left out."""
+    deps = {
+        name: [dg.TableColumnDep(asset_key=asset, column_name=column) for asset, column in sources]
+        for name, sources in columns.items()
+    }
+    found = dg.TableColumnLineage({name: sources for name, sources in deps.items() if sources})
+    return {"dagster/column_lineage": found}
+
+
+def table_schema(table: Table) -> dg.TableSchema:
+    """Names, types, constraints and comments of a table's columns."""
     return dg.TableSchema(
         [
             dg.TableColumn(

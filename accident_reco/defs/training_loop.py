@@ -13,7 +13,9 @@ import dagster as dg
 import pandas as pd
 
 from accident_reco.contract import Check, Evaluated, Model, ModelTraining
+from accident_reco.defs.links import link_tracked_run
 from accident_reco.defs.mlflow_tracking import build_failure_hook, track
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.promotion import Promotion, move_pointer
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.steps import FORKED_TRAINING
@@ -76,6 +78,7 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
         description=candidate.description,
         code_version=candidate.code_version,
         io_manager_key="bundles",
+        pool=training_pool(model.name),
         # The slowest starts first, so that it does not run alone at the end.
         op_tags={"dagster/priority": str(candidate.priority)},
         check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True, description=description)],
@@ -107,6 +110,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         description="Best candidate, evaluated on the frozen holdout, with reference profile and model card.",
         code_version="1",
         io_manager_key="bundles",
+        pool=training_pool(model.name),
         check_specs=[
             dg.AssetCheckSpec(
                 CANDIDATE_COMPLETE,
@@ -123,7 +127,7 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         evaluated = training.evaluate(candidates, {name: inputs[name] for name in training.evaluate_inputs}, platform)
         mlflow_run_id = track(context, platform, describe_training(model, evaluated, candidates, context.run.job_name))
         bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
-        yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id))
+        yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id, platform.settings))
         yield check_result(candidate_complete(model, bundle, platform))
 
     return candidate_model
@@ -141,6 +145,7 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         kinds=_shared_kinds(training),
         description="Production version: the candidate if the gate promotes it, an older one after a rollback.",
         code_version="1",
+        pool=training_pool(model.name),
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_ANSWERS,
@@ -241,7 +246,9 @@ def _with_origin(
     return replace(evaluated.bundle, lineage=origin)
 
 
-def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id: str | None) -> dict[str, Any]:
+def _metadata(
+    model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id: str | None, settings: Settings
+) -> dict[str, Any]:
     headline = "  ".join(f"{name} {value:.3f}" for name, value in _headline(model, bundle.metrics).items())
     return {
         "version": bundle.version,
@@ -250,6 +257,7 @@ def _metadata(model: Model, bundle: Bundle, evaluated: Evaluated, mlflow_run_id:
         "headline": headline,
         "data_source": str(bundle.lineage["data_source"]),
         "mlflow_run_id": mlflow_run_id or "spooled",
+        **link_tracked_run(settings, mlflow_run_id),
         **{name: float(value) for name, value in bundle.metrics.items()},
         **evaluated.metadata,
         "card": dg.MetadataValue.md(bundle.files[CARD_FILE].decode()),

@@ -224,6 +224,11 @@ class Settings(
         return self.public_drift_url.rstrip("/") or f"http://127.0.0.1:{self.drift_port}"
 
     @cached_property
+    def console_url(self) -> str:
+        """Where browsers reach the console."""
+        return self.public_console_url.rstrip("/") or f"http://127.0.0.1:{self.console_port}"
+
+    @cached_property
     def keys_url(self) -> str:
         """Where services read the public keys that tokens are verified with."""
         return f"{self.internal_auth_url.rstrip('/') or self.auth_url}/.well-known/jwks.json"
@@ -241,7 +246,7 @@ class Settings(
     @cached_property
     def page_urls(self) -> dict[str, str]:
         """Program → base URL of its pages for browsers; empty where there are none."""
-        mlflow = self.public_mlflow_url or (self.tracking_uri if self.tracking_uri.startswith("http") else "")
+        mlflow = self.public_mlflow_url or self.mlflow_url
         dagster = self.public_dagster_url or f"http://127.0.0.1:{self.dagster_port}"
         urls = {"dagster": dagster, "mlflow": mlflow, "grafana": self.public_grafana_url}
         return {program: url.rstrip("/") for program, url in urls.items()}
@@ -379,7 +384,8 @@ def _explain(error: dict[str, Any]) -> str:
     location = error["loc"][0] if error["loc"] else ""
     name = str(location) if str(location).isupper() else variable(str(location))
     secret = any(
-        word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "DVC_REMOTE")
+        word in name
+        for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "DATABASE_", "BROKER_URL", "REDIS_URL", "DVC_REMOTE")
     )
     shown = "" if secret else f" = {error.get('input')!r}"
     return f"{name}{shown}: {error['msg'].removeprefix('Value error, ')}"

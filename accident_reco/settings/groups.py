@@ -197,8 +197,16 @@ class AccountSettings(BaseModel):
     docs_origins: str = Field(
         "", description="Origins, by comma, whose pages may log in; default: predict and drift on loopback"
     )
-    rate_per_second: float = Field(500, gt=0, description="Requests per second of one account, key or address")
+    rate_per_second: float = Field(
+        500, gt=0, description="Requests per second of one account, key or address, to each worker or `RATE_REDIS_URL`"
+    )
     rate_burst: int = Field(1000, ge=1, description="Requests of a burst above that rate")
+    rate_redis_url: str = Field(
+        "",
+        pattern=r"^($|rediss?://.+)",
+        description="Redis URL: the rate holds for all workers and replicas together; for each worker while Redis is "
+        "away. Empty: for each worker",
+    )
 
 
 class PageSettings(BaseModel):
@@ -226,8 +234,13 @@ class ConsoleSettings(BaseModel):
     public_dagster_url: str = Field(
         "", description="URL of Dagster's pages for browsers; default `http://127.0.0.1:$DAGSTER_PORT`"
     )
+    public_console_url: str = Field(
+        "", description="URL of the console for browsers, in links; default `http://127.0.0.1:$CONSOLE_PORT`"
+    )
     public_mlflow_url: str = Field(
-        "", description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL"
+        "",
+        description="URL of MLflow's pages for browsers; default `MLFLOW_TRACKING_URI` where it is a URL, else "
+        "`http://127.0.0.1:$MLFLOW_PORT`",
     )
     public_grafana_url: str = Field("", description="URL of Grafana for browsers; empty: no links to dashboards")
     prometheus_url: str = Field(
@@ -248,7 +261,9 @@ class PredictionLogSettings(BaseModel):
         description="Most bytes of rows that wait in `$HOME/spool/predictions` while the warehouse is away; "
         "more are dropped and counted",
     )
-    log_retention_days: int = Field(400, ge=1, description="Age at which logged predictions and labels are deleted")
+    log_retention_days: int = Field(
+        400, ge=1, description="Age at which logged predictions (on PostgreSQL: whole months) and labels are deleted"
+    )
     feedback_window_days: int = Field(60, ge=1, description="Maximum days between a prediction and its label")
 
 

@@ -12,7 +12,21 @@ from itertools import chain
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Integer, case, cast, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    Table,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from accident_reco.storage.clock import read_row, utc_now
@@ -33,6 +47,8 @@ LABEL_OUTCOME: Final = func.coalesce(feedback.c.outcome, cast(feedback.c.grave, 
 """The label of a prediction as a number."""
 # Rows deleted in one transaction, short enough for the log's inserts to proceed in between.
 DELETE_CHUNK = 5_000
+MONTHS_AHEAD: Final = 2
+"""Partitions of the log on PostgreSQL that exist before their month begins."""
 
 
 def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]], *, skip_known: bool = False) -> None:
@@ -45,7 +61,9 @@ def insert_predictions(warehouse: Warehouse, rows: Sequence[Mapping[str, Any]], 
     with warehouse.begin() as connection:
         if skip_known:
             ids = [row[_ID] for row in values]
-            known = set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(ids))))
+            times = [row["at"] for row in rows]
+            period = predictions.c.at.between(min(times, default=None), max(times, default=None))
+            known = set(connection.scalars(select(predictions.c.id).where(period, predictions.c.id.in_(ids))))
             values = [row for row in values if row[_ID] not in known]
         if not values:
             return
@@ -148,9 +166,14 @@ def labelled_predictions(
     warehouse: Warehouse, model: str, *, since: datetime | None = None, limit: int = 50_000
 ) -> list[dict[str, Any]]:
     """Predictions with the label that came back (`label`, `outcome`), newest label first."""
+    is_labelled = and_(predictions.c.id == feedback.c.prediction_id, predictions.c.at == feedback.c.predicted_at)
+    # PostgreSQL would join with the whole log, wrong about how few labels there are; this is one look for each label,
+    # into the index of its month.
+    logged = predictions if warehouse.is_sqlite else select(predictions).where(is_labelled).limit(1).lateral("logged")
     query = (
-        select(predictions, feedback.c.label, LABEL_OUTCOME.label("outcome"), feedback.c.at.label("labelled_at"))
-        .join(feedback, feedback.c.prediction_id == predictions.c.id)
+        select(*logged.c, feedback.c.label, LABEL_OUTCOME.label("outcome"), feedback.c.at.label("labelled_at"))
+        .select_from(feedback)
+        .join(logged, is_labelled if warehouse.is_sqlite else true())
         .where(feedback.c.model == model)
     )
     if since is not None:
@@ -160,24 +183,57 @@ def labelled_predictions(
         return [read_row(row) for row in rows]
 
 
+def create_months(warehouse: Warehouse) -> int:
+    """Create missing partitions of this month and of the next ones on PostgreSQL. Returns their number."""
+    if warehouse.is_sqlite:
+        return 0
+    with warehouse.begin() as connection:
+        return int(connection.execute(select(func.create_prediction_months(MONTHS_AHEAD))).scalar_one())
+
+
 def delete_older_than(warehouse: Warehouse, age: timedelta) -> int:
-    """Retention: delete predictions and labels past an age, in short transactions. Returns the number of rows."""
+    """Retention: delete predictions and labels past an age, in short transactions. Returns the number of rows.
+
+    On PostgreSQL, predictions are deleted by month (UTC), when all of it is past the age: its partition is dropped.
+    """
     before = utc_now() - age
-    deleted = 0
+    deleted, month = 0, before
+    if not warehouse.is_sqlite:
+        month = before.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        with warehouse.begin() as connection:
+            deleted = int(connection.execute(select(func.drop_predictions_before(month))).scalar_one())
     tables = (
-        (predictions, predictions.c.id),
-        (rollout_calls, rollout_calls.c.id),
-        (feedback, feedback.c.prediction_id),
+        (predictions, predictions.c.id, month),
+        (rollout_calls, rollout_calls.c.id, before),
+        (feedback, feedback.c.prediction_id, before),
     )
-    for records, key in tables:
-        while True:
-            with warehouse.begin() as connection:
-                old = select(key).where(records.c.at < before).limit(DELETE_CHUNK).scalar_subquery()
-                done = connection.execute(delete(records).where(key.in_(old))).rowcount
-            deleted += done
-            if done < DELETE_CHUNK:
-                break
+    return deleted + sum(
+        _delete_before(warehouse, records, key, model, until)
+        for records, key, until in tables
+        for model in _logged_models(warehouse, records)
+    )
+
+
+def _delete_before(warehouse: Warehouse, records: Table, key: Column[str], model: str, until: datetime) -> int:
+    deleted, done = 0, DELETE_CHUNK
+    while done == DELETE_CHUNK:
+        with warehouse.begin() as connection:
+            old = select(key).where(records.c.model == model, records.c.at < until).limit(DELETE_CHUNK)
+            # The time once more: without it PostgreSQL looks into every month.
+            done = connection.execute(
+                delete(records).where(key.in_(old.scalar_subquery()), records.c.at < until)
+            ).rowcount
+        deleted += done
     return deleted
+
+
+def _logged_models(warehouse: Warehouse, records: Table) -> list[str]:
+    """Models that a table has rows of: one look into its index for each, however many rows there are."""
+    first = select(func.min(records.c.model).label("model")).cte(recursive=True)
+    following = select(func.min(records.c.model)).where(records.c.model > first.c.model).scalar_subquery()
+    names = first.union_all(select(following).where(first.c.model.is_not(None)))
+    with warehouse.connect() as connection:
+        return list(connection.scalars(select(names.c.model).where(names.c.model.is_not(None))))
 
 
 def erase_user(warehouse: Warehouse, user_name: str) -> dict[str, int]:

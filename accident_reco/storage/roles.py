@@ -5,7 +5,8 @@ The rights are applied after each migration. Not used with SQLite, which has no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 
@@ -63,6 +64,11 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+# Role kind → functions of the migrations that it may execute with the owner's rights.
+EXECUTE: Mapping[str, Sequence[str]] = {
+    "services": ("create_prediction_months(integer)", "drop_predictions_before(timestamptz)"),
+}
+
 
 class RoleError(ValueError):
     """The URL of a role is not usable; the message names the role and the rule."""
@@ -102,11 +108,17 @@ def grant(warehouse: Warehouse, roles: Mapping[str, str], access: Mapping[str, M
         access: kind → table → rights, as `registry.database_access` returns them.
     """
     with warehouse.begin() as connection:
+        # A restored dump has no rights: its functions are everybody's, as PostgreSQL makes them.
+        for function in chain.from_iterable(EXECUTE.values()):
+            connection.execute(text(f"REVOKE ALL ON FUNCTION public.{function} FROM PUBLIC"))
         for kind, role in roles.items():
             name = _name(role)
             connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"))
             connection.execute(text(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {name}"))
+            connection.execute(text(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM {name}"))
             connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name}"))
+            for function in EXECUTE.get(kind, ()):
+                connection.execute(text(f"GRANT EXECUTE ON FUNCTION public.{function} TO {name}"))
             for table, rights in access[kind].items():
                 connection.execute(text(f"GRANT {rights} ON {_name(table)} TO {name}"))
             if any("INSERT" in rights for rights in access[kind].values()):

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +124,14 @@ class Warehouse:
         from accident_reco.storage.migrations import alembic_config
 
         self.create_file()
-        with self.begin() as connection:
+        with self.begin() as connection, ExitStack() as opened:
+            migrated = connection
             if not self.is_sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+                # A transaction per revision, on a connection of its own: some do their slow part without locks.
+                migrated = opened.enter_context(self.engine.connect())
             try:
-                command.upgrade(alembic_config(connection), "head")
+                command.upgrade(alembic_config(migrated), "head")
             except CommandError as error:
                 if not isinstance(error.__cause__, ResolutionError):
                     raise

@@ -41,7 +41,7 @@ from accident_reco.models.accidents.training.metrics import average_precision, r
 from accident_reco.models.accidents.training.training_rows import extract_columns, take
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
-from accident_reco_tests.bench.predict import Server, running
+from accident_reco_tests.bench.predict_process import Server, running
 from accident_reco_tests.support.flat_files import join_tables, write_csv
 from accident_reco_tests.support.toy import promote
 from serving.auth.bootstrap import ensure_admin

@@ -283,7 +283,7 @@ RIGHTS = {
 }
 FIRST_COLUMNS = """
     SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
-    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
 """
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from accident_reco.launch.home import prepare_home
 from accident_reco.models.accidents.assets.ingest import QUARANTINE, RAW, VICTIMS
+from accident_reco.models.accidents.assets.partitions import register_years
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.settings import Settings
 
@@ -55,6 +56,7 @@ class Home:
         self.workspace.write_text(f"load_from:\n  - python_module: {MODULE}\n", encoding="utf-8")
         self.instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
         self.instance.upgrade()
+        register_years(self.instance, range(2008, 2015))  # as `accident-reco pipeline` and the source sensor do
 
     def publish(self, year: int) -> None:
         for file in sample_year(year, 150).values():

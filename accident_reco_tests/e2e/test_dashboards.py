@@ -37,6 +37,7 @@ from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.lifecycle.rollout.control import Plan, start
 from accident_reco.lifecycle.rollout.decision import RolloutPolicy
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.assets.partitions import register_years
 from accident_reco.models.accidents.sample import sample_year
 from accident_reco.registry import database_access
 from accident_reco.settings import Settings
@@ -244,6 +245,7 @@ def _published(folder: Path) -> Path:
 
 def _run_jobs(instance: dg.DagsterInstance, year: str) -> None:
     platform = defs()
+    register_years(instance, [int(year)])
     span = {"dagster/asset_partition_range_start": year, "dagster/asset_partition_range_end": year}
     assert platform.resolve_job_def("ingest_accidents").execute_in_process(instance=instance, tags=span).success
     assert platform.resolve_job_def("load_accidents").execute_in_process(instance=instance).success

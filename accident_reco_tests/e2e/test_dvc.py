@@ -38,9 +38,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 TRAIN = textwrap.dedent("""
     import dagster as dg
     from accident_reco.definitions import defs
+    from accident_reco.models.accidents.assets.partitions import register_years
 
     platform, year = defs(), {"dagster/partition": "2022"}
     with dg.DagsterInstance.get() as instance:
+        register_years(instance, [2022])
         for job in ("ingest_accidents", "train_accidents", "ingest_movies", "train_movies"):
             tags = year if job == "ingest_accidents" else {}
             assert platform.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success

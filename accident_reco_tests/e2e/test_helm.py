@@ -127,8 +127,9 @@ def test_runs_are_retried_limited_and_forgotten_alike_everywhere(instances: dict
     """Every part of dagster.yaml is in the chart's, word for word, except for what pods do differently."""
     ours, chart = yaml.safe_load(DAGSTER_YAML), _build_instance(helm_values(*HELM))
     # Pods: their own launcher, more of them at once, and longer starts; the queue's class is compared elsewhere.
-    for part in ("run_launcher", "concurrency", "run_coordinator"):
+    for part in ("run_launcher", "run_coordinator"):
         ours.pop(part)
+    ours["concurrency"].pop("runs")
     ours["run_monitoring"] |= {"start_timeout_seconds": 300, "max_resume_run_attempts": 0}
     assert {part: chart.get(part) for part in ours} == ours
     settings = [
@@ -143,6 +144,9 @@ def test_runs_are_retried_limited_and_forgotten_alike_everywhere(instances: dict
         for where in ("machine", "kubernetes")
     )
     assert machine == kubernetes
+    pools = [instance.get_concurrency_config().pool_config for instance in instances.values()]
+    assert pools[0] == pools[1]
+    assert (pools[0].pool_granularity.value, pools[0].default_pool_limit) == ("run", 1)
 
 
 # The chart has python_logs, which Dagster calls beta.

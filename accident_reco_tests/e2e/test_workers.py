@@ -24,6 +24,7 @@ from accident_reco.launch.processes import Children, free_port
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.promotion import promote
 from accident_reco.lifecycle.store import ModelStore
+from accident_reco.models.accidents.assets.partitions import register_years
 from accident_reco.models.accidents.assets.scoring import scored_key
 from accident_reco.models.accidents.data.raw_store import load_frame
 from accident_reco.models.accidents.sample import sample_year
@@ -93,6 +94,7 @@ class Distributed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(variable("dagster_database_url"), self.settings.dagster_database_url)
             self.instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
+        register_years(self.instance, YEARS)
 
     def start_worker(self) -> None:
         self.children.start("worker", [sys.executable, "-m", "accident_reco.launch.dagster_process", "worker"])

@@ -95,6 +95,7 @@ def definitions(platform: Platform) -> dg.Definitions:
 def trained(platform: Platform, definitions: dg.Definitions) -> Platform:
     """The platform after an ingestion and a training of each instance by the platform's own jobs."""
     with dg.DagsterInstance.ephemeral() as instance:
+        get_model(platform.settings, BASE).training().register_partitions(instance, platform)
         for job, partition in (("ingest_accidents", "2023"), (f"train_{BASE}", None), (f"train_{SECOND}", None)):
             result = definitions.resolve_job_def(job).execute_in_process(instance=instance, partition_key=partition)
             assert result.success
@@ -260,6 +261,7 @@ def test_training_again_would_repeat_both_champions(trained: Platform) -> None:
 def test_scores_of_a_range_have_figures_of_each_year(trained: Platform, definitions: dg.Definitions) -> None:
     """One run over two years writes each year's own figures on it, not the range's on both."""
     with dg.DagsterInstance.ephemeral() as instance:
+        get_model(trained.settings, BASE).training().register_partitions(instance, trained)
         ingested = definitions.resolve_job_def("ingest_accidents").execute_in_process(
             instance=instance, partition_key="2022"
         )
@@ -274,4 +276,10 @@ def test_scores_of_a_range_have_figures_of_each_year(trained: Platform, definiti
         assert metadata["dagster/row_count"].value == len(scored)
         assert metadata["mean_probability"].value == pytest.approx(scored["probability"].mean())
         assert metadata["version"].value == versions(trained)[BASE]
+        assert metadata["dagster/uri"].value.endswith(f"assets/{BASE}/scored_victims/{year}.parquet")
+        assert metadata["console"].value.endswith(f"/models/{BASE}/versions/{versions(trained)[BASE]}")
+        lineage = metadata["dagster/column_lineage"].value.deps_by_column
+        assert set(lineage) == set(scored) - {"version"}
+        assert [dep.column_name for dep in lineage["id_usager"]] == ["id_usager"]
+        assert {"vma", "catv", "secu1"} <= {dep.column_name for dep in lineage["probability"]}
     assert len({metadata["mean_probability"].value for metadata in written.values()}) == 2

@@ -22,7 +22,10 @@ def build_report_row(**changes: Any) -> dict[str, Any]:
         "judged": 20,
         "drifted": 11,
         "drifted_share": 0.55,
-        "document": {"features": [], "performance": {"labels": 0, "dropped": False, "metrics": {}}},
+        "document": {
+            "features": [],
+            "performance": {"labels": 0, "dropped": False, "reason": "0 labels", "metrics": {}},
+        },
         "run_id": "run",
         "computed_at": datetime.now(UTC),
         **changes,

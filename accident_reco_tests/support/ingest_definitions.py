@@ -6,7 +6,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.models.accidents.assets import ingest
 
 defs = dg.Definitions(
-    assets=[ingest.accident_years],
+    assets=[ingest.build_accident_years(None)],
     asset_checks=[ingest.freshness],
     jobs=[ingest.build_ingest_job(None)],
     resources={"platform": Platform()},

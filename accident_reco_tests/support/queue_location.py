@@ -26,8 +26,21 @@ def training() -> None:
     train()
 
 
+@dg.op(pool="accidents_training")
+def train_alone(platform: Platform) -> None:
+    """Wait for one byte of the named pipe, in a pool."""
+    with Path(os.environ[GATE]).open("rb", buffering=0) as gate:
+        gate.read(1)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def pooled_training() -> None:
+    """Runs `train_alone`."""
+    train_alone()
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The training job, and the rollback with its sensors."""
-    jobs = dg.Definitions(jobs=[training], resources={"platform": platform})
+    """The training jobs, and the rollback with its sensors."""
+    jobs = dg.Definitions(jobs=[training, pooled_training], resources={"platform": platform})
     return dg.Definitions.merge(jobs, rollback.definitions(["accidents", "movies"], platform.settings))

@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            await context.guard.close()
             warehouse.close()
 
     limits = default_limits(settings)

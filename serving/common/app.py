@@ -22,6 +22,7 @@ from starlette.responses import Response
 from accident_reco.settings import Settings
 from serving.common import docs, logs, problems
 from serving.common.draining import wait_until_quiet
+from serving.common.exact_paths import ExactPaths
 from serving.common.metrics import CONTENT_TYPE, Metrics, is_from_loopback
 from serving.common.middleware import Lifecycle, RequestMiddleware, ResponseObserver, RouteLimits
 from serving.common.routing import OPERATIONS, StrictRoute
@@ -116,6 +117,7 @@ def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI
     for router in routers:
         app.include_router(router)
     docs.install(app, settings, routers)
+    app.router.routes.insert(0, ExactPaths(route for router in routers for route in router.routes))
     problems.install(app)
     app.add_middleware(
         RequestMiddleware,

@@ -19,6 +19,7 @@ from serving.common.jwks import Jwks, build_http_fetch
 from serving.common.problems import Problem
 from serving.common.rate import RateLimiter
 from serving.common.revocations import Revocations
+from serving.common.shared_rate import SharedRate
 from serving.common.tokens import InvalidToken, TokenVerifier, UnknownKey
 
 REALM: Final = "accident_reco"
@@ -44,7 +45,7 @@ class AddressRate(Precondition):
 
     async def check(self, request: Request) -> None:
         """Raises Problem 429."""
-        self.guard.rate_limit_by_address(request)
+        await self.guard.rate_limit_by_address(request)
 
 
 class RequiredScope(Precondition):
@@ -81,6 +82,8 @@ class Guard:
         self._api_keys = ApiKeys(warehouse)
         self._revocations = Revocations(warehouse)
         self._rate = RateLimiter(settings.rate_per_second, settings.rate_burst)
+        url, rates = settings.rate_redis_url, (settings.rate_per_second, settings.rate_burst)
+        self._shared_rate = SharedRate(url, *rates) if url else None
 
     def start(self) -> None:
         """Keep the public keys and the revoked accounts fresh from now on."""
@@ -93,10 +96,18 @@ class Guard:
         self.jwks.stop()
         self._revocations.stop()
 
+    async def close(self) -> None:
+        """Close connections of the requests' event loop."""
+        if self._shared_rate is not None:
+            await self._shared_rate.close()
+
     def status(self) -> dict[str, Any]:
         """The guard's part of `/readyz`. Missing public keys do not make a service unready: API keys still work."""
         problem = self.jwks.problem if self.required else None
-        return {"auth": {"required": self.required} | ({"problem": problem} if problem else {})}
+        found = {"auth": {"required": self.required} | ({"problem": problem} if problem else {})}
+        if self._shared_rate is not None and self._shared_rate.problem:
+            found["rates"] = {"problem": self._shared_rate.problem}
+        return found
 
     def require(self, scope: str) -> Any:
         """Dependency of endpoints (or routers) that require `scope`. Raises ValueError for an unknown scope."""
@@ -118,7 +129,7 @@ class Guard:
             principal = replace(principal, scopes=principal.scopes & scopes)
         state = request.scope["state"]
         state["principal"], state["subject"] = principal, principal.subject
-        self._rate_limit(principal.subject if self.required else _get_address(request))
+        await self._rate_limit(principal.subject if self.required else _get_address(request))
         if scope not in principal.scopes:
             challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'
             raise Problem(
@@ -126,12 +137,15 @@ class Guard:
             )
         return principal
 
-    def rate_limit_by_address(self, request: Request) -> None:
+    async def rate_limit_by_address(self, request: Request) -> None:
         """Count a request without authentication. Raises Problem 429."""
-        self._rate_limit(_get_address(request))
+        await self._rate_limit(_get_address(request))
 
-    def _rate_limit(self, identity: str) -> None:
+    async def _rate_limit(self, identity: str) -> None:
+        # The process's own rate first: it bounds the requests to Redis, and holds while Redis is away.
         wait = self._rate.acquire(identity)
+        if wait == 0 and self._shared_rate is not None:
+            wait = await self._shared_rate.acquire(identity)
         if wait > 0:
             headers = {"Retry-After": str(max(1, math.ceil(wait)))}
             raise Problem(429, "Too many requests.", kind="rate-limited", headers=headers)
@@ -139,7 +153,7 @@ class Guard:
     async def _authenticate(self, request: Request) -> Principal:
         credentials = _get_credentials(request)
         if credentials is None:
-            self._rate_limit(_get_address(request))
+            await self._rate_limit(_get_address(request))
             raise unauthorised(request, "no credentials")
         try:
             if credentials.startswith(PREFIX):
@@ -149,7 +163,7 @@ class Guard:
                 raise InvalidToken("the account's tokens were revoked")
             return principal
         except InvalidToken as error:
-            self._rate_limit(_get_address(request))
+            await self._rate_limit(_get_address(request))
             raise unauthorised(request, str(error), "invalid_token") from None
 
     async def _verify_key(self, key: str) -> Principal:

@@ -6,9 +6,11 @@ sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is imported, and `/metric
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
+M = TypeVar("M", Counter, Gauge, Histogram)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS: Final = (
     0.0005,
@@ -58,8 +61,8 @@ class Metrics:
             ("method", "route"),
         )
         self.in_progress = self.gauge("http_requests_in_progress", "Requests being served now")
-        self._request_children: dict[tuple[str, str, int], Counter] = {}
-        self._duration_children: dict[tuple[str, str], Histogram] = {}
+        self._find_requests = remember_labels(self._requests)
+        self._find_duration = remember_labels(self._duration)
 
     def counter(self, name: str, help_: str, labels: tuple[str, ...] = ()) -> Counter:
         """A counter; the exposition adds `_total` to its name. The same declaration returns the same counter."""
@@ -82,15 +85,8 @@ class Metrics:
         """Record one served request. `route` is a template, never the path of a request."""
         if method not in _METHODS:
             method = "OTHER"
-        # Looking a child up by label values costs more than counting: the few there are stay cached.
-        requests = self._request_children.get((method, route, status))
-        if requests is None:
-            requests = self._request_children[method, route, status] = self._requests.labels(method, route, str(status))
-        duration = self._duration_children.get((method, route))
-        if duration is None:
-            duration = self._duration_children[method, route] = self._duration.labels(method, route)
-        requests.inc()
-        duration.observe(seconds)
+        self._find_requests(method, route, status).inc()
+        self._find_duration(method, route).observe(seconds)
 
     def exposition(self, workers_directory: Path | None = None) -> bytes:
         """The text that Prometheus scrapes, aggregated over the workers with values in `workers_directory`."""
@@ -100,6 +96,14 @@ class Metrics:
         all_workers = CollectorRegistry()
         MultiProcessCollector(all_workers, path=str(workers_directory))
         return generate_latest(all_workers)
+
+
+def remember_labels(metric: M) -> Callable[..., M]:
+    """`metric.labels`, remembering its results: looking one up by its values costs more than counting.
+
+    For labels with few values, such as route templates and versions; never values that clients choose.
+    """
+    return cache(metric.labels)
 
 
 def is_from_loopback(scope: Scope) -> bool:

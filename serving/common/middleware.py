@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.common import logs
+from serving.common.ids import random_hex
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem, problem_response
 
@@ -249,7 +249,7 @@ class _Exchange:
     async def send_problem(self, problem: Problem) -> None:
         """Respond with a problem. Raises ConnectionAbortedError where a response has begun: the stream breaks off."""
         if self.status:
-            raise ConnectionAbortedError("the response failed after it had begun")
+            raise ConnectionAbortedError(f"the response failed after it had begun: {problem.detail}")
         response = problem_response(
             self.scope, problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
         )
@@ -272,7 +272,7 @@ def _read_headers(scope: Scope) -> tuple[str, int]:
             request_id = value.decode("ascii")
         elif name == b"content-length" and value.isdigit():
             declared = int(value.lstrip(b"0")[:18] or b"0")
-    return request_id or uuid.uuid4().hex, declared
+    return request_id or random_hex() + random_hex(), declared
 
 
 def get_route_template(scope: Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -13,11 +14,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from serving.common.body_limits import MAX_MEMBERS, check_members, collect_field_names
 from serving.common.guard import Precondition
+from serving.common.plain_call import PlainCall, can_call_plainly
 from serving.common.problems import MAX_ERRORS, Problem
 
 MAX_DEPTH: Final = 16
@@ -83,6 +86,19 @@ class StrictRequest(Request):
         super().__init__(scope, receive)
         self._known = known
 
+    async def body(self) -> bytes:
+        # Most bodies arrive in one message; a generator of pieces would cost more than the small ones themselves.
+        if not hasattr(self, "_body"):
+            pieces, is_complete = [], False
+            while not is_complete:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                is_complete = not message.get("more_body", False)
+            self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._body
+
     async def json(self) -> Any:
         if not hasattr(self, "_strict_json"):
             body = await self.body()
@@ -98,10 +114,13 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """FastAPI's route on top of `StrictRequest`, with authorization before the body is read."""
+    """FastAPI's route on top of `StrictRequest`, with authorization before the body is read.
+
+    An endpoint that only takes scalars and one JSON body is called by `PlainCall`, without FastAPI's solver.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
+        handler = PlainCall(self.dependant) if self.is_plain else super().get_route_handler()
         is_form = self.body_field is not None and isinstance(self.body_field.field_info, Form)
         wants_json = self.body_field is not None and not is_form
         is_required = self.body_field is not None and self.body_field.field_info.is_required()
@@ -117,24 +136,26 @@ class StrictRoute(APIRoute):
                 await precondition.check(request)
             if checks_query and request.scope["query_string"]:
                 check_query(request.scope["query_string"], query_names)
-            if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            headers = request.headers
+            if headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise Problem(
                     415,
                     "Send the body without Content-Encoding.",
                     kind="encoded-body",
                 )
-            if (
-                wants_json
-                and (is_required or _has_body(request))
-                and not _is_json(request.headers.get("content-type", ""))
-            ):
+            if wants_json and (is_required or _has_body(request)) and not _is_json(headers.get("content-type", "")):
                 raise Problem(415, "Send JSON, with Content-Type: application/json.", kind="not-json")
             # A request without a body has no type; its fields are all absent.
-            if is_form and not request.headers.get("content-type", FORM_TYPE).lower().startswith(FORM_TYPE):
+            if is_form and not headers.get("content-type", FORM_TYPE).lower().startswith(FORM_TYPE):
                 raise Problem(415, f"Send a form, with Content-Type: {FORM_TYPE}.", kind="not-form")
             return await handler(StrictRequest(request.scope, request.receive, known))
 
         return strict
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether `PlainCall` can call the endpoint."""
+        return can_call_plainly(self.dependant)
 
 
 def check_query(query: bytes, known: frozenset[str]) -> None:

@@ -62,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             context.gauges.stop()
             context.guard.stop()
+            await context.guard.close()
             warehouse.close()
 
     service = Service(

@@ -25,7 +25,7 @@ class ScopeOrSignature(RequiredScope):
         if SIGNATURE not in query:
             await super().check(request)
             return
-        self.guard.rate_limit_by_address(request)
+        await self.guard.rate_limit_by_address(request)
         is_repeated = any(len(query.getlist(name)) != 1 for name in ("id", EXPIRES, SIGNATURE))
         problem = (
             "a parameter is missing or repeated"

@@ -58,10 +58,8 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
         context.log.start()
         for slot in context.slots.values():
             slot.start()
-        for rollout in context.rollouts.values():
-            rollout.start()
         # Without a model the first requests of a worker would fail with 503.
-        await asyncio.to_thread(_wait_for_first_poll, context)
+        await asyncio.to_thread(_start_serving, context)
         # Objects loaded by now stay: a full collection over them would delay a request by 50 ms.
         gc.collect()
         gc.freeze()
@@ -73,6 +71,7 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
             for slot in context.slots.values():
                 slot.stop()
             context.guard.stop()
+            await context.guard.close()
             context.log.stop()
             context.warehouse.close()
 
@@ -109,10 +108,16 @@ def create_app(settings: Settings, loaders: Mapping[str, Loader[Any]] | None = N
     return app
 
 
-def _wait_for_first_poll(context: Context) -> None:
+def _start_serving(context: Context) -> None:
+    """Load the champions, then the challengers that answer beside them; within a limited time."""
     deadline = time.monotonic() + FIRST_POLL_SECONDS
     for slot in context.slots.values():
         slot.wait_for_first_poll(max(0.0, deadline - time.monotonic()))
+    for rollout in context.rollouts.values():
+        rollout.start()
+    deadline = time.monotonic() + FIRST_POLL_SECONDS
+    for rollout in context.rollouts.values():
+        rollout.wait_for_first_poll(max(0.0, deadline - time.monotonic()))
 
 
 def _check_readiness(context: Context) -> Readiness:

@@ -17,24 +17,26 @@ from accident_reco.settings import Settings
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, build_guard
-from serving.common.metrics import Metrics
+from serving.common.metrics import Metrics, remember_labels
 from serving.common.problems import Problem
 from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 from serving.predict.prediction_log import Call, PredictionLog
 from serving.predict.rollout.slot import RolloutMetrics, RolloutSlot
-from serving.predict.rollout.work import R, Served, Work
+from serving.predict.rollout.work import I, R, Served, Work
 
 
 class PredictionMetrics:
     """Metrics of the predictions of all models."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.count = metrics.counter("predictions", "Predictions served", ("model", "version", "source", "reason"))
+        count = metrics.counter("predictions", "Predictions served", ("model", "version", "source", "reason"))
+        self.find_count = remember_labels(count)
         self.labels = metrics.counter("feedback", "Reported outcomes: new, same or other", ("model", "outcome"))
-        self.seconds = metrics.histogram(
+        seconds = metrics.histogram(
             "prediction_duration_seconds", "Time to serve a valid request, without reading it", ("model", "source")
         )
+        self.find_seconds = remember_labels(seconds)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Context:
             raise Problem(503, f"No {model} model serves: {reason}.", kind="no-champion", headers={"Retry-After": "5"})
         return current
 
-    def serve(self, champion: Champion[Any], request: Request, work: Work[R], user: object = None) -> Served[R]:
+    def serve(self, champion: Champion[Any], request: Request, work: Work[I, R], user: object = None) -> Served[R]:
         """Compute a request with the champion, or with the challenger of a rollout that answers for its user.
 
         Args:
@@ -77,7 +79,7 @@ class Context:
         self,
         served: Served[R],
         request: Request,
-        work: Work[R],
+        work: Work[I, R],
         ids: Sequence[str],
         inputs: Sequence[Mapping[str, Any]],
     ) -> None:
@@ -88,8 +90,7 @@ class Context:
         """
         rollout = self.rollouts.get(served.version.name)
         if rollout is not None and rollout.running is not None:
-            request_id = request.scope["state"]["request_id"]
-            rollout.compare(served, work, ids, [{"inputs": one, "request_id": request_id} for one in inputs])
+            rollout.compare(served, work, request.scope["state"]["request_id"], ids, inputs)
 
     def open_models(self) -> ModelStore:
         """Opens the model store; its reads block."""
@@ -123,10 +124,10 @@ class Context:
         """
         if reasons:
             for reason in reasons:
-                self.predictions.count.labels(champion.name, champion.version, source, reason).inc()
+                self.predictions.find_count(champion.name, champion.version, source, reason).inc()
         else:
-            self.predictions.count.labels(champion.name, champion.version, source, "").inc(len(ids))
-        self.predictions.seconds.labels(champion.name, source).observe(seconds)
+            self.predictions.find_count(champion.name, champion.version, source, "").inc(len(ids))
+        self.predictions.find_seconds(champion.name, source).observe(seconds)
         if not ids:
             return
         state = request.scope["state"]

@@ -6,7 +6,6 @@ counted as it is dropped. Oldest first: rows on disk are older than those in mem
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from accident_reco.storage import prediction_log
 from accident_reco.storage.warehouse import Warehouse, is_content_error
 from serving.common import logs
+from serving.common.ids import random_hex
 from serving.common.metrics import Metrics
 from serving.predict.log_spill import Spill, count_rows, encode_row
 
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 def new_id() -> str:
     """An id of a call, 28 characters. Begins with its time: random ones would each touch a page of the log's key."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+    return f"{time.time_ns() // 1_000_000:012x}{random_hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +313,7 @@ class PredictionLog:
 
     def _forget_old(self) -> None:
         try:
+            prediction_log.create_months(self._warehouse)
             dropped = prediction_log.delete_older_than(self._warehouse, self._retention)
         except (SQLAlchemyError, OSError) as error:
             self._log.warning("retention failed", error=type(error).__name__)

@@ -24,6 +24,7 @@ from serving.common.problems import Problem, build_field_errors, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
+from serving.predict.rollout.work import Method, Work, merge_lists
 from serving.predict.schemas import ServedVersion
 from serving.predict.tensors import DTYPES, InvalidInference, TensorSpec
 from serving.predict.v2 import InferenceAdapter, InferenceResult
@@ -74,15 +75,19 @@ class TabularApi:
         """`POST /predict/{model}`: 1 to `max_rows` records in, as many predictions out, in the same order."""
         routes = build_router("predict", requires=context.guard.require("predict"))
         body_type, answer_type = self._shapes()
+        method = Method(self._score, InferenceResult.outcomes, merge_lists)
 
         async def predict(body: Any, request: Request) -> Response:
             champion = context.champion(self.model)
             started = time.perf_counter()
-            scored = self._score(champion, body.records)
-            context.record(champion, request, "json", time.perf_counter() - started, **scored.logged())
+            work = Work(method, body.records)
+            served = context.serve(champion, request, work)
+            scored, version = served.result, served.version
+            context.record(version, request, "json", time.perf_counter() - started, **scored.logged())
+            context.compare(served, request, work, scored.ids, scored.inputs)
             rows = zip(scored.ids, scored.answers, strict=True)
-            served = {"model": self.model, "version": champion.version, "data_source": champion.data_source}
-            return json_response(served | {"predictions": [{PREDICTION_ID: i, **fields} for i, fields in rows]})
+            answer = {"model": self.model, "version": version.version, "data_source": version.data_source}
+            return json_response(answer | {"predictions": [{PREDICTION_ID: i, **fields} for i, fields in rows]})
 
         predict.__annotations__["body"] = body_type
         shown: dict[str, Any] = {"summary": self.summary, "response_model": answer_type, "responses": responses(503)}

@@ -15,7 +15,7 @@ from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
-from serving.predict.rollout.work import Outcome, Served, Work
+from serving.predict.rollout.work import Method, Outcome, Served, Work, merge_columns
 from serving.predict.tensors import DTYPES, TensorSpec, build_response, parse_request
 
 ModelName = Annotated[str, Path(max_length=40, description="Model name")]
@@ -120,6 +120,10 @@ def router(context: Context) -> APIRouter:
     """Endpoints of metadata and inference."""
     routes = build_router("open inference protocol", requires=context.guard.require("predict"))
     adapters = {name: model.serving().inference() for name, model in context.models.items()}
+    methods = {
+        name: Method(adapter.infer, InferenceResult.outcomes, merge_columns, key=frozenset)
+        for name, adapter in adapters.items()
+    }
 
     @routes.get("/v2", summary="Server metadata", response_model=dict[str, Any])
     async def v2_server() -> Response:
@@ -184,7 +188,7 @@ def router(context: Context) -> APIRouter:
             adapter.inputs(champion),
             adapter.max_rows,
         )
-        work = Work(lambda version: adapter.infer(version, call.columns), InferenceResult.outcomes)
+        work = Work(methods[champion.name], call.columns)
         # A version named in the path answers itself.
         served = context.serve(champion, request, work) if may_choose else Served(champion, work.call(champion))
         scored, version = served.result, served.version

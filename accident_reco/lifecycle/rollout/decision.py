@@ -8,7 +8,7 @@ no worse than permitted if the upper bound of (its loss - (1 + margin) × the ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -28,6 +28,10 @@ MIN_CALLS: Final = 100
 OPPOSITE: Final = -0.3
 """Rank correlation with the champion's scores below which the challenger contradicts it: versions that share nothing
 are below it on 100 inputs with probability 0.1 %."""
+SHOWN: Final = 0.025
+"""Probability of error on each side of the intervals of a version's own loss."""
+SIGNIFICANT: Final = 3.0
+"""Standard deviations by which the challenger's slow calls must outnumber the champion's (sign test): 0.13 %."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class RolloutPolicy:
     latency_ms: float = 5.0
     undecided: Undecided = "hold"
 
+    def permitted_p99(self, champion_ms: float) -> float:
+        """Milliseconds above which the challenger's p99 violates its objective, from the champion's."""
+        return max(self.latency_factor * champion_ms, champion_ms + self.latency_ms)
+
     def document(self) -> dict[str, Any]:
         """JSON of the fields, for the state."""
         return asdict(self)
@@ -75,6 +83,8 @@ class Calls:
         timed: inputs on which both were timed under the same conditions.
         p99_ms: of the challenger on these.
         champion_p99_ms: of the champion on these.
+        slow: timed inputs on which the challenger took longer than its p99 may be.
+        champion_slow: those on which the champion took that long.
         is_constant: whether the challenger's scores are all equal while the champion's are not.
         correlation: Spearman's of the scores of both; None where one of them does not vary.
         distance: mean absolute difference of the scores; None for a ranking.
@@ -88,6 +98,8 @@ class Calls:
     timed: int = 0
     p99_ms: float = 0.0
     champion_p99_ms: float = 0.0
+    slow: int = 0
+    champion_slow: int = 0
     is_constant: bool = False
     correlation: float | None = None
     distance: float | None = None
@@ -102,11 +114,13 @@ class Labels:
         difference: bounds of the mean difference; above zero the challenger is worse.
         excess: bounds of the mean of (its loss - (1 + margin) × the champion's).
         champion_loss: mean of the champion's.
+        losses: version's part, `champion` or `challenger` → its own mean loss with a 95 % interval, to be shown.
     """
 
     difference: Bounds
     excess: Bounds
     champion_loss: float
+    losses: Mapping[str, Bounds] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The figures in one sentence."""
@@ -146,6 +160,10 @@ class Evidence:
             "labels": difference.groups,
             "champion_loss": self.labels.champion_loss,
             **dict(zip(("difference", "low", "high", "excess_high"), known, strict=True)),
+            "losses": {
+                part: [value if np.isfinite(value) else None for value in (own.mean, own.low, own.high)]
+                for part, own in self.labels.losses.items()
+            },
             "calls": asdict(self.calls),
         }
 
@@ -176,6 +194,7 @@ def paired_labels(
         bounds(other - one, policy.alpha_worse, policy.alpha_promote),
         bounds(other - (1.0 + policy.margin) * one, policy.alpha_worse, policy.alpha_promote),
         float(one.mean()) if len(one) else 0.0,
+        {"champion": bounds(one, SHOWN, SHOWN), "challenger": bounds(other, SHOWN, SHOWN)},
     )
 
 
@@ -193,8 +212,9 @@ def violation(calls: Calls, policy: RolloutPolicy) -> str | None:
         return f"it orders {calls.compared} inputs against the champion (rank correlation {calls.correlation:.2f})"
     if calls.timed < MIN_CALLS:
         return None
-    slower = calls.p99_ms - calls.champion_p99_ms
-    if slower > policy.latency_ms and calls.p99_ms > policy.latency_factor * calls.champion_p99_ms:
+    # Its p99 is above the permitted one if more than 1 % of its calls are; a pause of the machine hits both alike.
+    by_chance = SIGNIFICANT * (calls.slow + calls.champion_slow) ** 0.5
+    if calls.slow > 0.01 * calls.timed and calls.slow - calls.champion_slow > by_chance:
         return f"its p99 is {calls.p99_ms:.1f} ms, the champion's {calls.champion_p99_ms:.1f} ms on the same inputs"
     return None
 

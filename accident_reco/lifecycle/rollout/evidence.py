@@ -23,18 +23,21 @@ def gather(platform: Platform, model: Model, rollout: Rollout, policy: RolloutPo
     step_since = datetime.fromisoformat(rollout.step_since)
     recent = recent_calls(warehouse, name, challenger, max(step_since, now - RECENT))
     return Evidence(
-        summarize_calls(recent),
+        summarize_calls(recent, policy),
         count_calls(warehouse, name, challenger, step_since),
         _labels(platform, model, rollout, policy),
     )
 
 
-def summarize_calls(columns: Columns) -> Calls:
+def summarize_calls(columns: Columns, policy: RolloutPolicy) -> Calls:
     """Service objectives of comparisons, as `recent_calls` returns them."""
     problem = columns["problem"]
     if not len(problem):
         return Calls()
     timed = np.isfinite(columns["champion_ms"]) & np.isfinite(columns["challenger_ms"])
+    champion_ms, challenger_ms = columns["champion_ms"][timed], columns["challenger_ms"][timed]
+    champion_p99 = _p99(champion_ms)
+    permitted = policy.permitted_p99(champion_p99)
     fine = problem == None  # noqa: E711 - elementwise
     champion, challenger = columns["champion_score"][fine], columns["challenger_score"][fine]
     both = np.isfinite(champion) & np.isfinite(challenger)
@@ -44,8 +47,10 @@ def summarize_calls(columns: Columns) -> Calls:
         champion_errors=int((problem == "champion_failed").sum()),
         not_finite=int((problem == "not_finite").sum()),
         timed=int(timed.sum()),
-        p99_ms=_p99(columns["challenger_ms"][timed]),
-        champion_p99_ms=_p99(columns["champion_ms"][timed]),
+        p99_ms=_p99(challenger_ms),
+        champion_p99_ms=champion_p99,
+        slow=int((challenger_ms > permitted).sum()),
+        champion_slow=int((champion_ms > permitted).sum()),
         is_constant=bool(both.sum() > 1 and np.ptp(challenger[both]) == 0.0 < np.ptp(champion[both])),
         correlation=_rank_correlation(champion[both], challenger[both]),
         distance=_mean(np.abs(champion - challenger)[both]),

@@ -80,6 +80,11 @@ class Rollout:
             curve = curve[:-1:2] + curve[-1:]
         return replace(self, latest={"at": at, "action": action, "reason": reason}, curve=curve)
 
+    @property
+    def previous_share(self) -> float:
+        """Share of the step before the present one."""
+        return max((share for share in self.steps if share < self.share), default=0.0)
+
     @classmethod
     def parse(cls, raw: bytes, tag: str = "") -> Rollout:
         """The state in stored bytes. Raises ValueError where they are damaged."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from importlib.util import find_spec
+
+from pydantic import BaseModel, Field, model_validator
 
 from accident_reco.settings import Settings
 
@@ -60,5 +62,22 @@ class MovieTraining(BaseModel):
     )
 
 
-class MovieSettings(MovieData, MovieTraining, Settings):
+class SparkSettings(BaseModel):
+    """Movie model: Spark."""
+
+    spark_master: str = Field(
+        "",
+        pattern=r"^($|spark://.+|k8s://.+|yarn$|local(-cluster)?(\[.+\])?$)",
+        description="Spark master that fits the ranking candidate by MLlib: spark://host:7077, k8s://https://host:443, "
+        "yarn, local-cluster[2,1,2048]; empty: the machine of the run fits it",
+    )
+
+
+class MovieSettings(MovieData, MovieTraining, SparkSettings, Settings):
     """The platform's settings with those of the movie model."""
+
+    @model_validator(mode="after")
+    def _spark_is_installed(self) -> MovieSettings:
+        if self.spark_master and find_spec("pyspark") is None:
+            raise ValueError("ACCIDENT_RECO_SPARK_MASTER needs pyspark: install accident-reco[spark]")
+        return self

@@ -9,7 +9,7 @@ import pytest
 
 from accident_reco.defs.automation import DATA_VERSION_TAG, FOLLOW_CONTENT, FOLLOW_UPDATES
 
-YEARS = dg.TimeWindowPartitionsDefinition(start="2020", fmt="%Y", cron_schedule="0 0 1 1 *")
+YEARS = dg.DynamicPartitionsDefinition(name="years")
 LOAD, SCORES = dg.AssetKey("load"), dg.AssetKey("scores")
 
 
@@ -57,6 +57,7 @@ def evaluations() -> Iterator[Evaluations]:
     """Two years and a champion, as `accident-reco up` leaves them before the daemon's first evaluation."""
     with dg.DagsterInstance.ephemeral() as instance:
         found = Evaluations(instance)
+        instance.add_dynamic_partitions("years", ["2020", "2021", "2022", "2023"])
         for year in ("2022", "2023"):
             found.materialize("victims", f"rows of {year}", year)
         found.materialize("champion", "first")
@@ -79,6 +80,8 @@ def test_scores_follow_the_champion(evaluations: Evaluations) -> None:
 
 def test_scores_and_tables_follow_the_years(evaluations: Evaluations) -> None:
     """A new year is scored alone, and loaded."""
+    evaluations.instance.add_dynamic_partitions("years", ["2024"])
+    assert evaluations.tick() == (0, [])
     evaluations.materialize("victims", "rows of 2024", "2024")
     assert evaluations.tick() == (1, ["2024"])
     assert evaluations.tick() == (0, [])
@@ -86,6 +89,7 @@ def test_scores_and_tables_follow_the_years(evaluations: Evaluations) -> None:
 
 def test_a_year_between_a_request_and_the_next_evaluation_is_not_lost(evaluations: Evaluations) -> None:
     """The load that was requested may have listed the years before it."""
+    evaluations.instance.add_dynamic_partitions("years", ["2024"])
     evaluations.materialize("victims", "rows of 2024", "2024")
     assert evaluations.tick() == (1, ["2024"])
     evaluations.materialize("victims", "corrected", "2024")
@@ -99,6 +103,7 @@ def test_a_load_in_progress_delays_the_next_one(evaluations: Evaluations) -> Non
     job = DEFINITIONS.resolve_implicit_global_asset_job_def().get_subset(asset_selection={LOAD})
     run = evaluations.instance.create_run_for_job(job, asset_selection=frozenset({LOAD}))
     evaluations.instance.report_run_canceling(run)
+    evaluations.instance.add_dynamic_partitions("years", ["2024"])
     evaluations.materialize("victims", "rows of 2024", "2024")
     assert evaluations.tick()[0] == 0
     evaluations.materialize("load", "without 2024")

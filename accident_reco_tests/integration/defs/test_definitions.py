@@ -3,13 +3,18 @@
 import importlib.util
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from accident_reco.definitions import defs
-from accident_reco.models.accidents.assets.partitions import years
+from accident_reco.defs.freshness import YEARLY
+from accident_reco.models.accidents.assets.partitions import YEARS
+from accident_reco.models.accidents.codebook import TABLES
+from accident_reco.registry import all_models
+from accident_reco.settings import Settings
 
 CONTRACT = {
     "accidents/caracteristiques",
@@ -38,6 +43,8 @@ CONTRACT = {
     "movies/drift_report",
 }
 """Asset keys that clients depend on."""
+UNPOOLED = (("report", "_drift"), ("evaluate", "_rollout"))
+"""Jobs of each model that are in no pool: the parts of their names around the model's."""
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +62,10 @@ def test_definitions_load(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
 
 
-def test_years_start_with_the_first_published_file() -> None:
-    """Partitions are years, from 2005 on."""
-    assert years.get_partition_keys()[:2] == ["2005", "2006"]
-    assert "2024" in years.get_partition_keys()
+def test_assets_by_year_share_their_partitions(graph: Any) -> None:
+    """Those that the source offers: a year of one asset is the same year of the others."""
+    found = {graph.get(key).partitions_def for key in graph.materializable_asset_keys} - {None}
+    assert found == {YEARS}
 
 
 def test_asset_keys_keep_the_contract(graph: Any) -> None:
@@ -96,6 +103,47 @@ def test_no_job_mixes_partitioned_and_unpartitioned_assets(definitions: dg.Defin
         selected = job.asset_layer.selected_asset_keys if job.asset_layer else set()
         kinds = {graph.get(key).is_partitioned for key in selected if key in graph.materializable_asset_keys}
         assert len(kinds) <= 1, job.name
+
+
+def test_jobs_that_must_not_run_twice_are_in_pools(definitions: dg.Definitions, graph: Any) -> None:
+    """Pool of each job's assets; drift reports and the evaluation of rollouts may run beside any other run."""
+    found = {
+        job.name: set().union(*(graph.get(key).pools for key in job.asset_layer.selected_asset_keys))
+        for job in definitions.resolve_all_job_defs()
+        if job.asset_layer and job.asset_layer.selected_asset_keys and not job.name.startswith("__")
+    }
+    without = {f"{what}_{model}{end}" for model in ("accidents", "movies") for what, end in UNPOOLED}
+    assert {job for job, pools in found.items() if not pools} == without
+    assert {job: pools for job, pools in found.items() if pools} == {
+        "ingest_accidents": {"accidents_ingest"},
+        "load_accidents": {"accidents_ingest"},
+        "ingest_movies": {"movies_ingest"},
+        "score_accidents": {"accidents_scoring"},
+        "train_accidents": {"accidents_training"},
+        "train_movies": {"movies_training"},
+        "tune_accidents": {"accidents_training"},
+    }
+
+
+def test_what_ages_has_a_freshness_policy(graph: Any) -> None:
+    """Ingested data and scores by their age, drift reports by their schedule."""
+    policies = {key.to_user_string(): graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
+    reports = {f"{model}/drift_report" for model in ("accidents", "movies")}
+    ingested = {*(f"accidents/{name}" for name in (*TABLES, "victims", "quarantine", "scored_victims"))}
+    ingested |= {f"{model}/warehouse_tables" for model in ("accidents", "movies")}
+    ingested |= {"movies/raw_ratings", "movies/raw_movies"}
+    assert {key for key, policy in policies.items() if policy == YEARLY} == ingested
+    assert {key for key, policy in policies.items() if policy not in (None, YEARLY)} == reports
+    assert policies["accidents/drift_report"] == dg.FreshnessPolicy.cron("0 * * * *", timedelta(hours=1))
+
+
+def test_partitions_on_workers_are_in_no_pool() -> None:
+    """Workers execute the runs of different years side by side; trainings stay one at a time."""
+    settings = Settings.load(broker_url="redis://127.0.0.1:1/0")
+    found = all_models()["accidents"].training().definitions(settings).assets or ()
+    pools = {asset.op.name: asset.op.pool for asset in found if isinstance(asset, dg.AssetsDefinition)}
+    assert (pools["accident_years"], pools["scored_victims"]) == (None, None)
+    assert pools["accidents__features"] == "accidents_training"
 
 
 @pytest.mark.parametrize("service", ["predict", "auth", "drift"])

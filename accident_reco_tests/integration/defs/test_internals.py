@@ -30,6 +30,7 @@ USED = {
         "dagster._grpc.types.ExecuteStepArgs",
         "dagster._serdes.deserialize_value",
         "dagster._serdes.unpack_value",
+        "dagster._utils.schedules.get_smallest_cron_interval",
         "dagster._utils.test",
         "dagster_graphql.schema.create_schema",
     },

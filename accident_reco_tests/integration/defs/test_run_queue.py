@@ -91,7 +91,10 @@ def launch(platform: Platform, dagster: Children) -> Iterator[Launch]:
 
 @pytest.mark.timeout(400)
 def test_rollback_waits_for_no_training(platform: Platform, dagster: Children, launch: Launch, gate: BinaryIO) -> None:
-    """Two trainings run and a third is queued; a rollback runs meanwhile, another one without the daemon."""
+    """Two trainings run and a third is queued; a rollback runs meanwhile, another one without the daemon.
+
+    Trainings of one pool run one after the other.
+    """
     first, second = promote_candidate(platform, 11), promote_candidate(platform, 12)
     dagster_home = str(platform.settings.dagster_home)
     with dg.DagsterInstance.from_config(dagster_home) as instance:
@@ -125,6 +128,15 @@ def test_rollback_waits_for_no_training(platform: Platform, dagster: Children, l
         assert sorted(status(run) for run in trainings) == ["STARTED", "STARTED", "SUCCESS"]
         gate.write(b"23")
         until(lambda: all(status(run) == "SUCCESS" for run in trainings))
+
+        # Of one pool a single run, although the queue has room: a run behind the waiting one passes it.
+        pooled = [launch("pooled_training") for _ in range(2)]
+        until(lambda: "STARTED" in map(status, pooled))
+        other = launch("training")
+        until(lambda: status(other) == "STARTED")
+        assert sorted(map(status, pooled)) == ["QUEUED", "STARTED"]
+        gate.write(b"456")
+        until(lambda: all(status(run) == "SUCCESS" for run in (*pooled, other)))
 
         dagster.end("daemon")
         roll_back(second)

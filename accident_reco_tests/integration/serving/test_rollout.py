@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +70,8 @@ def make_plan(mode: Any = "canary", share: float = 0.5, **policy: Any) -> Plan:
 
 @contextmanager
 def service(home: Path, sample: float = 1.0) -> Iterator[httpx.Client]:
-    settings = Settings.load(home=home, auth_required=False, rollout="canary", rollout_sample=sample)
+    changes = {"rollout": "canary", "rollout_sample": sample, "model_poll_seconds": 0.1}
+    settings = Settings.load(home=home, auth_required=False, **changes)
     with live(create_app(settings, {"accidents": load})) as client:
         yield client
 
@@ -84,6 +86,11 @@ def ask(client: httpx.Client) -> dict[str, Any]:
     response = client.post("/predict/accidents", json=RECORDS)
     assert response.status_code == 200, response.text
     return dict(response.json())
+
+
+def answers_with(client: httpx.Client, rollout: Rollout) -> Callable[[], bool]:
+    """Whether the challenger answers."""
+    return lambda: ask(client)["version"] == rollout.challenger
 
 
 def compared(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -109,9 +116,9 @@ def test_a_shadow_is_compared_and_never_answers(tmp_path: Path, warehouse: Wareh
         row = rows[first["prediction_id"]]
         assert (row["champion_score"], row["challenger_score"]) == pytest.approx((0.9, 0.6))
         assert (row["answered_by"], row["challenger"], row["agreement"]) == (rollout.champion, rollout.challenger, 1.0)
-        # Both were timed under the same conditions on every fourth call.
+        # Both were timed alone on each of the first calls; a call with two predictions is one measurement.
         timed = [row for row in rows.values() if row["champion_ms"] is not None]
-        assert len(timed) == 2
+        assert len(timed) == 5
         assert all(row["challenger_ms"] > 0 for row in timed)
         exposed = client.get("/metrics").text
         assert 'rollout_share{model="accidents"} 0.0' in exposed
@@ -121,13 +128,15 @@ def test_a_shadow_is_compared_and_never_answers(tmp_path: Path, warehouse: Wareh
 def test_a_canary_answers_its_share_of_the_accounts_and_names_itself(tmp_path: Path, warehouse: Warehouse) -> None:
     rollout = begin(tmp_path, warehouse, make_plan(share=0.999))
     with service(tmp_path) as client:
-        wait_for(follows(client, rollout))
+        wait_for(answers_with(client, rollout))
         answer = ask(client)
         assert answer["version"] == rollout.challenger
         assert answer["predictions"][0]["probability"] == pytest.approx(0.6)
-        wait_for(lambda: len(compared(warehouse)) == 2)
-        assert {row["answered_by"] for row in compared(warehouse)} == {rollout.challenger}
-        assert compared(warehouse)[0]["champion_score"] in (pytest.approx(0.9), pytest.approx(0.3))
+        ids = {prediction["prediction_id"] for prediction in answer["predictions"]}
+        wait_for(lambda: ids <= {row["id"] for row in compared(warehouse)})
+        rows = [row for row in compared(warehouse) if row["id"] in ids]
+        assert {row["answered_by"] for row in rows} == {rollout.challenger}
+        assert sorted(row["champion_score"] for row in rows) == [pytest.approx(0.3), pytest.approx(0.9)]
         # Over v2 the same share applies, and either version can be asked for.
         tensors = {"inputs": [{"name": "catu", "shape": [1], "datatype": "INT32", "data": [3]}]}
         url = "/v2/models/accidents"
@@ -142,7 +151,7 @@ def test_a_canary_answers_its_share_of_the_accounts_and_names_itself(tmp_path: P
     ("fault", "reason"),
     [
         ("fails", "it failed on"),
-        ("nan", "it failed on"),
+        ("nan", r"it failed on|\d+ of \d+ scores are not finite"),  # as answered by it, or by the champion
         ("constant", "its scores of"),
         ("mirrored", "it orders"),
         ("slow", "its p99 is"),
@@ -164,7 +173,7 @@ def test_a_bad_canary_is_gone_and_no_request_fails(
         assert own <= {0.9, 0.3}
         state = client.get(URL).json()
     assert state["state"] == "rolled_back"
-    assert state["decisions"][-1]["reason"].startswith(f"service objective: {reason}")
+    assert re.match(f"service objective: ({reason})", state["decisions"][-1]["reason"])
     assert state["decisions"][-1]["by"] == "predict service"
     assert promotion_history(warehouse, "accidents")[0]["action"] == "rollout_back"
 
@@ -215,7 +224,7 @@ def test_a_person_follows_advances_and_aborts(tmp_path: Path, warehouse: Warehou
 def test_an_aborted_rollout_leaves_the_champion(tmp_path: Path, warehouse: Warehouse) -> None:
     rollout = begin(tmp_path, warehouse, make_plan(share=0.999))
     with service(tmp_path) as client:
-        wait_for(lambda: ask(client)["version"] == rollout.challenger)
+        wait_for(answers_with(client, rollout))
         aborted = client.post(f"{URL}/abort", json={"reason": "not today"}).json()
         assert (aborted["state"], aborted["share"]) == ("aborted", 0.0)
         wait_for(lambda: ask(client)["version"] == rollout.champion)

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from accident_reco.contract import FileReport
 from accident_reco.launch.locks import sole_platform
+from accident_reco.models.accidents.assets.partitions import register_years
 from accident_reco.models.accidents.model import AccidentModel
 from accident_reco.registry import get_model
 from accident_reco.settings import Settings
@@ -114,21 +116,31 @@ def test_without_a_version(warehouse: Warehouse, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("first", "last"), [("2004", "2006"), ("2019", "2018"), ("2019", "3000"), ("x", "y")])
 def test_ranges_that_are_no_years(first: str, last: str) -> None:
-    """The message has the range that exists."""
+    """The message has the years that exist."""
     training = AccidentModel().training()
-    with pytest.raises(ValueError, match=r"is no range of years from 2005 to 20\d\d"):
-        training.backfill_steps(first, last)
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(ValueError, match="is not available: no year"):
+            training.backfill_steps(instance, first, last)
+        register_years(instance, [2018, 2019])
+        with pytest.raises(ValueError, match="is not a range of the years that the source offers: 2018, 2019"):
+            training.backfill_steps(instance, first, last)
 
 
 def test_backfills() -> None:
     """Years are ingested again and loaded; a model without partitions of its own has none."""
-    steps = AccidentModel().training().backfill_steps("2019", "2021")
-    assert [(step.job, step.first, step.last) for step in steps] == [
-        ("ingest_accidents", "2019", "2021"),
-        ("load_accidents", None, None),
-    ]
-    assert AccidentModel("accidents_full", feature_set="full").training().backfill_steps("2019", "2021") == ()
-    assert get_model(Settings.load(), "movies").training().backfill_steps("2019", "2021") == ()
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_years(instance, [2019, 2020, 2021])
+        steps = AccidentModel().training().backfill_steps(instance, "2019", "2021")
+        assert [(step.job, step.first, step.last) for step in steps] == [
+            ("ingest_accidents", "2019", "2021"),
+            ("load_accidents", None, None),
+        ]
+        register_years(instance, [2018])
+        steps = AccidentModel().training().backfill_steps(instance, "2018", "2021")
+        assert [(step.first, step.last) for step in steps] == [("2018", "2018"), ("2019", "2021"), (None, None)]
+        second = AccidentModel("accidents_full", feature_set="full")
+        assert second.training().backfill_steps(instance, "2019", "2021") == ()
+        assert get_model(Settings.load(), "movies").training().backfill_steps(instance, "2019", "2021") == ()
 
 
 def test_inspected_files(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,13 +224,13 @@ def test_a_limited_request_gets_the_seconds_to_wait(frozen: Guard, settings: Set
     frozen._rate._rate = 0.4
     unknown = request(host=None)
     for _ in range(3):
-        frozen.rate_limit_by_address(unknown)
+        asyncio.run(frozen.rate_limit_by_address(unknown))
     with pytest.raises(Problem) as caught:
-        frozen.rate_limit_by_address(unknown)
+        asyncio.run(frozen.rate_limit_by_address(unknown))
     problem = caught.value
     assert (problem.status_code, problem.detail, problem.kind) == (429, "Too many requests.", "rate-limited")
     assert problem.headers == {"Retry-After": "3"}
-    frozen.rate_limit_by_address(request())
+    asyncio.run(frozen.rate_limit_by_address(request()))
     assert list(frozen._rate._buckets) == ["address:", "address:10.0.0.1"]
 
 

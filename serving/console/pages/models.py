@@ -117,11 +117,18 @@ def routers(console: Console) -> Sequence[APIRouter]:
         _require_model(page, model)
         if action not in ("advance", "abort"):
             raise Problem(404, "A rollout is advanced or aborted.", kind="no-such-action")
-        reason = str((await page.form_fields()).get("reason", "")).strip()
-        return await _decide(page, model, f"rollout/{action}", {"reason": reason})
+        form = {name: str(value).strip() for name, value in (await page.form_fields()).items()}
+        if form.get("confirmed") != "yes":
+            raise Problem(422, "Nothing was changed: confirm the decision.", kind="invalid-request")
+        return await _decide(page, model, f"rollout/{action}", {"reason": form.get("reason", "")})
 
     return [routes]
 
+
+MAX_EVALUATIONS: Final = 60
+"""Evaluations of a rollout that are drawn."""
+PARTS: Final = {"champion": "tone-2", "challenger": "tone-1"}
+"""Version's part in a rollout → class of its line."""
 
 SECTION: Final = Section(links=[NavLink("Models", "/models", "predict")], routers=routers)
 
@@ -166,6 +173,8 @@ async def _show(page: Page, model: str, problem: ProblemPage | None = None) -> R
         gains=[build_gains(row)[:1] for row in decisions.value or ()],
         rollout=rollout,
         evidence=build_evidence(rollout.value),
+        parts=PARTS,
+        next_share=find_next_share(rollout.value),
         requests=requests,
         older=[(one["version"], describe_version(one)) for one in shown.get("versions", ()) if not one["champion"]],
         problem=problem,
@@ -204,10 +213,39 @@ def build_gains(gate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return gains
 
 
-def build_evidence(rollout: Mapping[str, Any] | None) -> list[Line]:
-    """Curve of a rollout: the difference of each evaluation with its bounds; empty where there is none."""
-    points = [
-        Point(str(one["at"])[:16].replace("T", " "), one.get("difference"), one.get("low"), one.get("high"))
-        for one in (rollout or {}).get("curve", ())
+def find_next_share(rollout: Mapping[str, Any] | None) -> float | None:
+    """Share of the traffic at the next step of a rollout; None where that is the promotion."""
+    return next((step for step in (rollout or {}).get("steps", ()) if step > (rollout or {})["share"]), None)
+
+
+def build_evidence(rollout: Mapping[str, Any] | None) -> dict[str, list[Line]]:
+    """Curves of a rollout, thinned to `MAX_EVALUATIONS`; an empty list where nothing is known yet.
+
+    `losses`: mean loss of both versions with their intervals. `difference`: that of the challenger to the champion in
+    percent of the loss, with its bounds.
+    """
+    curve = list((rollout or {}).get("curve", ()))
+    step = -(-len(curve) // MAX_EVALUATIONS) or 1
+    curve = curve[::-1][::step][::-1]  # the newest one stays
+    names = [str(one["at"])[:16].replace("T", " ") for one in curve]
+    losses = [
+        Line(part, [Point(name, *_get_loss(one, part)) for name, one in zip(names, curve, strict=True)], tone)
+        for part, tone in PARTS.items()
     ]
-    return [Line("difference", points)] if any(point.value is not None for point in points) else []
+    difference = [
+        Point(name, *(None if one.get(key) is None else 100 * one[key] for key in ("difference", "low", "high")))
+        for name, one in zip(names, curve, strict=True)
+    ]
+    found = {"losses": losses, "difference": [Line("difference", difference)]}
+    return {
+        name: lines if any(point.value is not None for line in lines for point in line.points) else []
+        for name, lines in found.items()
+    }
+
+
+def _get_loss(evaluation: Mapping[str, Any], part: str) -> tuple[float | None, float | None, float | None]:
+    """Mean loss of a version and its interval; without them in evaluations of older releases, and without labels."""
+    if not evaluation.get("labels"):
+        return None, None, None
+    value, low, high = (evaluation.get("losses") or {}).get(part, (None, None, None))
+    return value, low, high

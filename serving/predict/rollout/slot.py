@@ -7,23 +7,35 @@ a service objective stops at once in this process; the state that this process w
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from accident_reco.contract import ModelServing
 from accident_reco.lifecycle.rollout.control import carry_out
 from accident_reco.lifecycle.rollout.decision import Step
 from accident_reco.lifecycle.rollout.state import Rollout, is_chosen, read_rollout
 from accident_reco.lifecycle.store import ModelStore, Pointer
+from accident_reco.storage.objects import StoreError
 from accident_reco.storage.warehouse import Warehouse
 from serving.common import logs
 from serving.common.background import PeriodicTask
 from serving.common.metrics import Metrics
 from serving.common.problems import Problem
 from serving.predict.model_slot import Champion, Loader, ModelSlot
-from serving.predict.rollout.comparer import Comparer, ComparisonMetrics, Job
-from serving.predict.rollout.work import R, Running, Served, Work, is_finite
+from serving.predict.rollout.comparer import Comparer, ComparisonMetrics
+from serving.predict.rollout.comparison import Job
+from serving.predict.rollout.work import I, R, Running, Served, Work, is_finite
+
+# Polls after which a larger share counts: by then all processes know it, and change at the same moment, so that nobody
+# meets both versions in turns. The interval must be the same for all of them.
+EFFECTIVE_AFTER_POLLS: Final = 4
+
+# A failing store is not read as an end of the rollout before this: nobody changes versions for a moment's outage, and a
+# process that is cut off does not go on with a rollout that the others have ended.
+GRACE_SECONDS: Final = 3.0
 
 
 class RolloutMetrics(ComparisonMetrics):
@@ -57,20 +69,29 @@ class RolloutSlot:
         poll_seconds: float,
     ) -> None:
         self.running: Running | None = None
-        self._slot, self._serving, self._loader = slot, serving, loader
+        self._slot, self._loader = slot, loader
         self._open_store = store
         self._store: ModelStore | None = None
         self._warehouse, self._metrics = warehouse, metrics
         self._sample, self._poll_seconds = sample, poll_seconds
-        self._stopped: str | None = None
-        self._comparer = Comparer(slot.name, warehouse, metrics, self._stop)
+        self._stopped: tuple[str, str] | None = None  # challenger and start of a rollout that this process stopped
+        self._comparer = Comparer(
+            slot.name, serving.log_group, warehouse, metrics, sample, lambda: self.running, self._stop
+        )
+        self._first_poll = threading.Event()
+        self._followed_at = float("-inf")
         self._task = PeriodicTask(f"rollout-{slot.name}", self._poll)
         self._log = logs.get("rollout")
 
     def start(self) -> None:
-        """Begin to follow the state and to compare."""
+        """Begin to follow the state, after the champion's slot has begun, and to compare."""
         self._task.start()
         self._comparer.start()
+
+    def wait_for_first_poll(self, seconds: float) -> None:
+        """Block until the challenger of a running rollout is loaded, for at most `seconds`: a new process goes on to
+        answer for whom others answer with it."""
+        self._first_poll.wait(seconds)
 
     def close(self) -> None:
         """End both tasks."""
@@ -78,13 +99,13 @@ class RolloutSlot:
         self._comparer.close()
 
     # Requests
-    def serve(self, champion: Champion[Any], key: str, work: Work[R]) -> Served[R]:
+    def serve(self, champion: Champion[Any], key: str, work: Work[I, R]) -> Served[R]:
         """Compute a request with the version that answers for its key: an account or a user."""
         running = self.running
         if (
             running is None
             or running.state.champion != champion.version
-            or not is_chosen(running.state.share, key, running.challenger.version)
+            or not is_chosen(running.share(time.time()), key, running.challenger.version)
         ):
             return Served(champion, work.call(champion))
         try:
@@ -98,18 +119,24 @@ class RolloutSlot:
         self._metrics.fallbacks.labels(champion.name).inc()
         return Served(champion, work.call(champion), challenger_failed=True)
 
-    def compare(self, served: Served[R], work: Work[R], ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    def compare(
+        self,
+        served: Served[R],
+        work: Work[I, R],
+        request_id: str,
+        ids: Sequence[str],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> None:
         """Queue a sampled request for the other version. Never blocks.
 
         Args:
-            ids: prediction ids.
-            rows: `inputs` and `request_id` of each prediction, as in the log.
+            ids, inputs: one entry per prediction, as the log stores them.
         """
         running = self.running
-        if running is None or served.version.version not in (running.state.champion, running.state.challenger):
+        if running is None or random.random() >= self._sample:  # noqa: S311 - a sample, not a secret
             return
-        if random.random() < self._sample:  # noqa: S311 - a sample, not a secret
-            self._comparer.enqueue(Job(running, served, work, ids, [self._serving.log_group(row) for row in rows]))
+        if served.version.version in (running.state.champion, running.state.challenger):
+            self._comparer.enqueue(Job(running, served, work, request_id, ids, inputs, time.time()))
 
     def find(self, version: str) -> Champion[Any] | None:
         """The challenger, where it has this version and its rollout runs."""
@@ -120,11 +147,15 @@ class RolloutSlot:
     def _poll(self) -> float:
         try:
             self._follow()
+            self._followed_at = time.monotonic()
             self._metrics.problem.labels(self._slot.name).set(0)
         except Exception as error:  # store away, state damaged, bundle that does not load: the champion serves
-            self.running = None
+            is_away = isinstance(error, StoreError | OSError)
+            if not is_away or time.monotonic() - self._followed_at > GRACE_SECONDS:
+                self.running = None
             self._metrics.problem.labels(self._slot.name).set(1)
             self._log.error("rollout not followed", model=self._slot.name, error=str(error)[:500])
+        self._first_poll.set()
         running = self.running
         self._metrics.share.labels(self._slot.name).set(-1 if running is None else running.state.share)
         return self._poll_seconds
@@ -132,21 +163,21 @@ class RolloutSlot:
     def _follow(self) -> None:
         if self._store is None:
             self._store = self._open_store()
-        state, champion = read_rollout(self._store, self._slot.name), self._slot.current
+        state, champion, before = read_rollout(self._store, self._slot.name), self._slot.current, self.running
+        if state is not None and state.outcome == "promoted" and before is not None and champion is before.champion:
+            return  # until its slot has loaded the new champion: whom it answered already, it goes on to answer
         if state is None or not state.is_running or champion is None or state.champion != champion.version:
             self.running = None
             return
-        if state.challenger == self._stopped:
+        if (state.challenger, state.since) == self._stopped:
             return
-        before = self.running
         if before is None or before.state.challenger != state.challenger:
             challenger = self._load(self._store, state)
             self._log.info("challenger loaded", model=state.model, version=state.challenger, mode=state.mode)
         else:
             challenger = before.challenger
-        if before is None or before.state.step_since != state.step_since:
-            self._comparer.forget()
-        self.running = Running(state, champion, challenger)
+        decided = datetime.fromisoformat(state.step_since).timestamp()
+        self.running = Running(state, champion, challenger, decided + EFFECTIVE_AFTER_POLLS * self._poll_seconds)
 
     def _load(self, store: ModelStore, state: Rollout) -> Champion[Any]:
         manifest = store.manifest(state.model, state.challenger)
@@ -160,7 +191,7 @@ class RolloutSlot:
     def _stop(self, running: Running, violated: str) -> None:
         """Stop the challenger here, then in every process."""
         version = running.state.challenger
-        self._stopped, self.running = version, None
+        self._stopped, self.running = (version, running.state.since), None
         self._log.error("challenger stopped", model=self._slot.name, version=version, reason=violated)
         state = read_rollout(self._store, self._slot.name) if self._store is not None else None
         if self._store is None or state is None or not state.is_running or state.challenger != version:

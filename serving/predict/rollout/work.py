@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accident_reco.lifecycle.rollout.state import Rollout
 from serving.predict.model_slot import Champion
 
+I = TypeVar("I")  # noqa: E741 - the inputs of a request
 R = TypeVar("R")
 
 
@@ -22,16 +25,35 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work(Generic[R]):
-    """A prediction that any version can compute.
+class Method(Generic[I, R]):
+    """How an endpoint computes its requests; made once, so that sampled requests can be computed together.
 
     Args:
-        call: version → result; may raise Problem where the request is invalid.
+        compute: version and inputs → result; may raise Problem where the request is invalid.
         outcomes: result → one entry per prediction.
+        merge: inputs of several requests → those of one with the same predictions, in order.
+        key: inputs → key; requests with equal keys can be merged.
     """
 
-    call: Callable[[Champion[Any]], R]
+    compute: Callable[[Champion[Any], I], R]
     outcomes: Callable[[R], Sequence[Outcome]]
+    merge: Callable[[Sequence[I]], I]
+    key: Callable[[I], Hashable] = lambda inputs: None
+
+
+class Work(NamedTuple, Generic[I, R]):
+    """A request that any version can compute."""
+
+    method: Method[I, R]
+    inputs: I
+
+    def call(self, version: Champion[Any]) -> R:
+        """The result of a version."""
+        return self.method.compute(version, self.inputs)
+
+    def outcomes(self, result: R) -> Sequence[Outcome]:
+        """One entry per prediction of a result."""
+        return self.method.outcomes(result)
 
 
 @dataclass(frozen=True)
@@ -49,21 +71,35 @@ class Served(Generic[R]):
 
 @dataclass(frozen=True)
 class Running:
-    """A running rollout with both versions in memory."""
+    """A running rollout with both versions in memory.
+
+    Args:
+        effective_from: when the share of the present step takes effect in all processes, as a timestamp.
+    """
 
     state: Rollout
     champion: Champion[Any]
     challenger: Champion[Any]
+    effective_from: float = 0.0
+
+    def share(self, now: float) -> float:
+        """Share of the traffic that the challenger answers at a time: the step before until the present one counts."""
+        return self.state.share if now >= self.effective_from else self.state.previous_share
+
+    @property
+    def step(self) -> tuple[str, str, str]:
+        """Identifies versions and step; the service objectives are judged on comparisons of one step."""
+        return self.state.champion, self.state.challenger, self.state.step_since
 
 
-def time_call(work: Work[R], version: Champion[Any]) -> tuple[R | None, float]:
-    """Result and milliseconds; no result where the version failed."""
-    started = time.perf_counter()
-    try:
-        result = work.call(version)
-    except Exception:  # whatever a version does is a finding, not a crash
-        return None, 0.0
-    return result, (time.perf_counter() - started) * 1000
+def merge_columns(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Columns of equal names, (n,) each → those of all rows, in order."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def merge_lists(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """The entries of all lists, in order."""
+    return [entry for part in parts for entry in part]
 
 
 def is_finite(outcome: Outcome) -> bool:
@@ -72,8 +108,14 @@ def is_finite(outcome: Outcome) -> bool:
 
 
 def agreement(one: Any, two: Any) -> float:
-    """1 for equal answers, else 0; of two lists of items the share of common ones."""
+    """1 for equal answers, else 0; of two lists of items the share of common ones; of fields, without the numbers."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        return float(_classes(one) == _classes(two))
     if isinstance(one, list | tuple) and isinstance(two, list | tuple):
         longest = max(len(one), len(two))
         return len(set(one) & set(two)) / longest if longest else 1.0
     return float(one == two)
+
+
+def _classes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if not isinstance(value, float)}

@@ -7,18 +7,26 @@ from typing import Any
 import dagster as dg
 
 from accident_reco.defs.automation import FOLLOW_UPDATES
+from accident_reco.defs.freshness import YEARLY
+from accident_reco.defs.links import describe_object, show_url
+from accident_reco.defs.pools import ingest_pool
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.table_schema import table_schemas
+from accident_reco.defs.table_schema import frame_schema, table_schema, table_schemas
 from accident_reco.lifecycle.model_metrics import record_model_metrics
-from accident_reco.models.accidents.assets.partitions import single_run, years
+from accident_reco.models.accidents.assets.lineage import describe_copied, describe_victims
+from accident_reco.models.accidents.assets.partitions import YEARS, single_run
 from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import checks, ingest, raw_store
 from accident_reco.models.accidents.data.checks import CheckOutcome, check_freshness
 from accident_reco.models.accidents.data.queries import count_rows, read_loaded_years
+from accident_reco.models.accidents.data.schema import VICTIM_COLUMNS
 from accident_reco.models.accidents.data.tables import TABLES as TABLES_IN_SQL
+from accident_reco.models.accidents.data.tables import victims as victims_in_sql
+from accident_reco.models.accidents.features.context_columns import CONTEXT_NAMES
 from accident_reco.models.accidents.model import BASE
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
+from accident_reco.settings import Settings
 
 # Metadata of materialized partitions, by asset and year.
 YearMetadata = dict[tuple[dg.AssetKey, int], dict[str, Any]]
@@ -56,28 +64,38 @@ def _build_spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[
         kinds=kinds,
         group_name=GROUP,
         owners=OWNERS,
-        partitions_def=years,
+        partitions_def=YEARS,
         skippable=True,
+        freshness_policy=YEARLY,
     )
 
 
-@dg.multi_asset(
-    name="accident_years",
-    specs=[
-        *(_build_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
-        _build_spec(
-            VICTIMS, "One row per road user: accident, main road, vehicle, user and context.", {"parquet"}, RAW
-        ),
-        _build_spec(QUARANTINE, "Refused rows and repaired values: file, line, value, rule, fix.", {"parquet"}, RAW),
-    ],
-    check_specs=[
-        *(dg.AssetCheckSpec("raw_file_intact", asset=key, blocking=True, description=RAW_FILE_INTACT) for key in RAW),
-        *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
-    ],
-    can_subset=True,
-    backfill_policy=single_run,
-)
-def accident_years(
+def build_accident_years(pool: str | None) -> dg.AssetsDefinition:
+    """The assets by year with their checks, in a pool or in none."""
+    merged = (
+        (VICTIMS, "One row per road user: accident, main road, vehicle, user and context."),
+        (QUARANTINE, "Refused rows and repaired values: file, line, value, rule, fix."),
+    )
+    return dg.multi_asset(
+        name="accident_years",
+        specs=[
+            *(_build_spec(key, DESCRIPTIONS[table], {"csv"}, []) for table, key in zip(TABLES, RAW, strict=True)),
+            *(_build_spec(key, description, {"parquet"}, RAW) for key, description in merged),
+        ],
+        check_specs=[
+            *(
+                dg.AssetCheckSpec("raw_file_intact", asset=key, blocking=True, description=RAW_FILE_INTACT)
+                for key in RAW
+            ),
+            *(dg.AssetCheckSpec(name, asset=VICTIMS, blocking=True, description=text) for name, text in CHECKS.items()),
+        ],
+        can_subset=True,
+        backfill_policy=single_run,
+        pool=pool,
+    )(_ingest)
+
+
+def _ingest(
     context: dg.AssetExecutionContext, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Fetch and merge year by year; years that fail are reported after the others are stored."""
@@ -109,7 +127,7 @@ def _ingest_years(context: dg.AssetExecutionContext, platform: Platform) -> tupl
             context.log.error("%s: %s", year.year, year.reason)
             failed.append(f"{year.year}: {year.reason}")
         else:
-            done |= {at: facts for at, facts in _build_metadata(year).items() if at[0] in chosen}
+            done |= {at: facts for at, facts in _build_metadata(year, platform.settings).items() if at[0] in chosen}
             context.log.info("%s is ingested", year.year)
     for note in source.notes() if tables and done else []:
         context.log.warning(note)
@@ -143,24 +161,29 @@ def _check_results(
             yield _build_check_result(check, [outcome for outcome in outcomes if outcome.name == check.name])
 
 
-def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
+def _build_metadata(year: ingest.IngestedYear, settings: Settings) -> YearMetadata:
     """Metadata of a year, by asset and year, as the assets' history shows it."""
     metadata: YearMetadata = {}
     for table, (record, fetched) in year.files.items():
         metadata[dg.AssetKey([BASE, table]), year.year] = {
             "file": record.name,
-            "source_url": _show_url(record.url),
+            "source_url": show_url(record.url),
             "sha256": record.sha256,
             "bytes": record.size,
             "data_source": record.data_source,
+            **describe_object(settings, record.key),
             "fetched": fetched,
         }
     if year.summary is not None and year.quarantine is not None:
         summary = year.summary
         picture = base64.b64encode(ingest.plot_severity(summary)).decode()
         examples = "\n".join(f"- {message}" for message in year.quarantine.message.head(5)) or "nothing"
+        for table, count in summary["counts"].items():
+            metadata.setdefault((dg.AssetKey([BASE, table]), year.year), {})["dagster/row_count"] = count[0]
         metadata[VICTIMS, year.year] = {
             "dagster/row_count": summary["victims"],
+            **describe_victims(),
+            **describe_object(settings, f"{raw_store.RAW}/victims/{year.year}.parquet"),
             "grave_share": summary["grave_share"],
             "refused_people": summary["counts"]["usagers"][2],
             "data_source": summary["data_source"],
@@ -170,16 +193,13 @@ def _build_metadata(year: ingest.IngestedYear) -> YearMetadata:
         }
         metadata[QUARANTINE, year.year] = {
             "dagster/row_count": len(year.quarantine),
+            "dagster/column_schema": frame_schema(year.quarantine),
+            **describe_object(settings, f"{raw_store.RAW}/quarantine/{year.year}.parquet"),
             "rules": dg.MetadataValue.json(summary["rules"]),
             "examples": dg.MetadataValue.md(examples),
             "data_source": summary["data_source"],
         }
     return metadata
-
-
-def _show_url(url: str) -> dg.MetadataValue[Any]:
-    """A link where a browser can open it."""
-    return dg.MetadataValue.url(url) if url.startswith("http") else dg.MetadataValue.text(url)
 
 
 def _build_check_result(check: dg.AssetCheckKey, outcomes: list[CheckOutcome]) -> dg.AssetCheckResult:
@@ -208,6 +228,8 @@ def freshness(platform: Platform) -> dg.AssetCheckResult:
     key=WAREHOUSE,
     deps=[VICTIMS, QUARANTINE],
     automation_condition=FOLLOW_UPDATES,
+    freshness_policy=YEARLY,
+    pool=ingest_pool(BASE),
     group_name=GROUP,
     kinds={"sql"},
     owners=OWNERS,
@@ -220,11 +242,13 @@ def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platf
         platform.objects, platform.warehouse, open_source(platform.settings.of(AccidentSettings)).data_source
     )
     versions = record_model_metrics(platform.models, platform.warehouse, BASE)
-    counts = count_rows(platform.warehouse)
+    counts, known = count_rows(platform.warehouse), {*VICTIM_COLUMNS, *CONTEXT_NAMES}
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(counts.values()),
             **{f"{table}_rows": count for table, count in counts.items()},
+            "dagster/column_schema": table_schema(victims_in_sql),
+            **describe_copied((column.name for column in victims_in_sql.columns if column.name in known), VICTIMS),
             **table_schemas(TABLES_IN_SQL),
             **{f"years_{what}": ", ".join(map(str, found)) or "none" for what, found in done.items()},
             "model_versions": versions,

@@ -11,12 +11,19 @@ import dagster as dg
 
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
 from accident_reco.defs.automation import build_automation_sensor
+from accident_reco.defs.pools import ingest_pool, scoring_pool, unless_spread
 from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
 from accident_reco.lifecycle.training_identity import DATA_VERSION, SAMPLE
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
-from accident_reco.models.accidents.assets.partitions import find_year_ranges, find_years_with, require_years
+from accident_reco.models.accidents.assets.partitions import (
+    find_year_ranges,
+    find_years_with,
+    register_years,
+    registered_years,
+    select_years,
+)
 from accident_reco.models.accidents.model import BASE, AccidentModel
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.settings import Settings
@@ -71,7 +78,10 @@ class AccidentTraining(ModelTraining):
         sensor_settings = settings.of(AccidentSettings)
         seconds = sensor_settings.accidents_watch_seconds
         own = dg.Definitions(
-            assets=[*training_data.build_feature_assets(model), scoring.build_scored_victims(model)],
+            assets=[
+                *training_data.build_feature_assets(model),
+                scoring.build_scored_victims(model, unless_spread(scoring_pool(model.name), settings)),
+            ],
             asset_checks=[*training_checks.build_feature_checks(model), scoring.build_score_check(model.name)],
             jobs=[training_data.build_tune_job(model.name), scoring.build_score_job(model.name, partitioned)],
             sensors=[
@@ -87,7 +97,10 @@ class AccidentTraining(ModelTraining):
             return own
         modules = (ingest, training_data, training_checks)
         data = dg.Definitions(
-            assets=dg.load_assets_from_modules(modules),
+            assets=[
+                ingest.build_accident_years(unless_spread(ingest_pool(BASE), settings)),
+                *dg.load_assets_from_modules(modules),
+            ],
             asset_checks=dg.load_asset_checks_from_modules(modules),
             jobs=[ingest.build_ingest_job(partitioned), ingest.load_accidents],
             sensors=[
@@ -212,13 +225,18 @@ class AccidentTraining(ModelTraining):
         _, why = read_tuned_parameters(platform.objects, self._model.name, data_source, settings.accidents_feature_set)
         return build_data_version(hash_years(stored), why)
 
+    def register_partitions(self, instance: dg.DagsterInstance, platform: Platform) -> None:
+        from accident_reco.models.accidents.sources import open_source
+
+        register_years(instance, open_source(platform.settings.of(AccidentSettings)).years())
+
     def missing_data(self, instance: dg.DagsterInstance, platform: Platform) -> Iterator[Step]:
         from accident_reco.models.accidents.sources import open_source
 
         source = open_source(platform.settings.of(AccidentSettings))
         offered = {str(year) for year in source.years()}
         absent = offered - find_years_with(instance, ingest.VICTIMS, "data_source", source.data_source)
-        for first, last in find_year_ranges(absent):
+        for first, last in find_year_ranges(absent, registered_years(instance)):
             yield Step("ingest_accidents", f"not ingested from {source.data_source} data yet", first, last)
         if absent:
             yield Step("load_accidents", "new years were ingested")
@@ -231,14 +249,17 @@ class AccidentTraining(ModelTraining):
         scored = find_years_with(
             instance, scoring.scored_key(self._model.name), "version", champion.version if champion else ""
         )
-        for first, last in find_year_ranges(offered - scored):
+        for first, last in find_year_ranges(offered - scored, registered_years(instance)):
             yield Step(f"score_{self._model.name}", "not scored by the champion yet", first, last)
 
-    def backfill_steps(self, first: str, last: str) -> Sequence[Step]:
+    def backfill_steps(self, instance: dg.DagsterInstance, first: str, last: str) -> Sequence[Step]:
         if not self._model.is_base:
             return ()
-        require_years(first, last)
-        return (Step("ingest_accidents", "requested", first, last), Step("load_accidents", "years were ingested again"))
+        ranges = find_year_ranges(select_years(instance, first, last), registered_years(instance))
+        return (
+            *(Step("ingest_accidents", "requested", start, end) for start, end in ranges),
+            Step("load_accidents", "years were ingested again"),
+        )
 
     def save_inputs(self, candidate: Bundle, platform: Platform, folder: Path) -> None:
         from accident_reco.models.accidents.training.inputs import save_inputs

@@ -1,7 +1,6 @@
 """Sensor of accident data: it ingests new or corrected years."""
 
 import time
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -9,7 +8,7 @@ import dagster as dg
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.run_logs import sensor_log
 from accident_reco.defs.tags import REASON_TAG
-from accident_reco.models.accidents.assets.partitions import years
+from accident_reco.models.accidents.assets.partitions import YEARS, find_unregistered_years
 from accident_reco.models.accidents.data.watch import find_changed_years
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import SourceError, open_source
@@ -28,34 +27,29 @@ def build_source_sensor(settings: AccidentSettings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Ingests a year that the source offers and the store does not hold, or holds in an older version.",
     )
-    def accident_source(
-        context: dg.SensorEvaluationContext, platform: Platform
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def accident_source(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         """One run per changed year and version of its files: a failed year is retried only when its files change."""
         name = platform.settings.of(AccidentSettings).accidents_source
         remote = name == "official" or urlsplit(name).scheme not in ("", "file")
         if remote and context.cursor and time.time() - float(context.cursor) < MIN_REMOTE_SECONDS:
-            yield dg.SkipReason(f"{name} was checked less than an hour ago")
-            return
+            return dg.SkipReason(f"{name} was checked less than an hour ago")
         context.update_cursor(str(time.time()))
         try:
-            changed = find_changed_years(
-                platform.objects, open_source(platform.settings.of(AccidentSettings), quick=True)
-            )
+            source = open_source(platform.settings.of(AccidentSettings), quick=True)
+            changed, offered = find_changed_years(platform.objects, source), source.years()
         except SourceError as error:
-            yield dg.SkipReason(str(error))
-            return
-        known = set(years.get_partition_keys())
+            return dg.SkipReason(str(error))
+        requests = []
         for change in changed:
-            if str(change.year) not in known:
-                sensor_log(context).info("%s is not over yet and has no partition", change.year)
-                continue
             why = f"the year {change.year} of the source is {change.kind}"
             sensor_log(context).info("%s", why)
-            yield dg.RunRequest(
-                run_key=change.key, partition_key=str(change.year), tags={"accident_year": change.kind, REASON_TAG: why}
-            )
-        if not changed:
-            yield dg.SkipReason("every year that the source offers is stored in its current version")
+            tags = {"accident_year": change.kind, REASON_TAG: why}
+            requests.append(dg.RunRequest(run_key=change.key, partition_key=str(change.year), tags=tags))
+        unregistered = find_unregistered_years(context.instance, offered)
+        return dg.SensorResult(
+            run_requests=requests or None,
+            skip_reason=None if changed else "every year that the source offers is stored in its current version",
+            dynamic_partitions_requests=[YEARS.build_add_request(unregistered)] if unregistered else None,
+        )
 
     return accident_source

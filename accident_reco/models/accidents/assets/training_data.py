@@ -9,11 +9,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.mlflow_tracking import track_search
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
+from accident_reco.models.accidents.assets.lineage import describe_copied, describe_features
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.model import BASE, AccidentModel
 from accident_reco.models.accidents.settings import AccidentSettings
@@ -21,6 +24,7 @@ from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
+from accident_reco.models.accidents.training.tracked_search import describe_search
 from accident_reco.models.accidents.training.training_population import VICTIMS_VERSION, load_population
 
 COMMON: dict[str, Any] = {
@@ -28,6 +32,7 @@ COMMON: dict[str, Any] = {
     "group_name": training_group(BASE),
     "owners": OWNERS,
     "code_version": "1",
+    "pool": training_pool(BASE),
 }
 
 
@@ -46,7 +51,13 @@ def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> 
     share = settings.accidents_synthetic_share
     rows = round(len(real) * share / (1 - share))
     synthetic = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
-    context.add_output_metadata({"data_source": population.data_source, "from_real_people": len(real)})
+    context.add_output_metadata(
+        {
+            "data_source": population.data_source,
+            "from_real_people": len(real),
+            **describe_copied(synthetic, VICTIMS),
+        }
+    )
     return synthetic
 
 
@@ -76,6 +87,7 @@ def training_set(
             "sample": dg.MetadataValue.json(population.sample),
             "severe_real": float(severe.get(False, 0)),
             "severe_synthetic": float(severe.get(True, 0)),
+            **describe_copied(rows, VICTIMS, dg.AssetKey([BASE, "synthetic_victims"])),
         }
     )
     return rows
@@ -88,11 +100,14 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         "group_name": training_group(model.name),
         "owners": [model.owner],
         "code_version": "1",
+        "pool": training_pool(model.name),
     }
+
+    source = training_set.key  # a parameter below has the asset's name
 
     @dg.asset(
         **common,
-        ins={"training_set": dg.AssetIn(key=training_set.key)},
+        ins={"training_set": dg.AssetIn(key=source)},
         kinds={"numpy", "parquet"},
         io_manager_key="frames",
         description="Model matrix: real rows, rows with simulated missing values, synthetic rows; "
@@ -107,6 +122,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
             {
                 "features": len([name for name in table if not str(name).startswith("_")]),
                 "rows_by_origin": dg.MetadataValue.json(origins),
+                **describe_features(training_set, table, source),
             }
         )
         return table
@@ -124,6 +140,8 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         data_source = load_population(platform.objects, settings).data_source
         document = parameters.tune_candidates(features, data_source, settings)
         platform.objects.write(parameters.get_tuned_key(model.name), canonical_json(document))
+        job, run_id = context.run.job_name, context.run.run_id
+        track_search(context, platform, describe_search(model.name, document, job, run_id))
         shown: dict[str, Any] = {"data_source": data_source, "road_users": document["people"]}
         for name in parameters.KINDS:
             found = document[name]

@@ -16,21 +16,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.calendar import build_day_table, find_day_slots
-from accident_reco.models.accidents.features.context import PEDESTRIAN
-from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, N_KINDS
+from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS
 from accident_reco.models.accidents.features.location_features import COORDINATES, LOCATION_FEATURES, LocationStatistics
-from accident_reco.models.accidents.features.lookups import (
-    BIT,
-    HOUR,
-    SECU_BITS,
-    SPEED,
-    build_collision_table,
-    classify_known_vehicles,
-)
+from accident_reco.models.accidents.features.lookups import EQUIPMENT
+from accident_reco.models.accidents.features.plan import FeaturePlan
 from accident_reco.models.accidents.features.severity_rates import (
     RATE_FEATURES,
     RATED_CODES,
+    RATED_PLACES,
     SeverityRates,
 )
 
@@ -50,7 +43,7 @@ DERIVED: Final[tuple[str, ...]] = (
     *("age", "driver_age", "other_age", "hour", "weekday", "day_type", "speed_limit"),
     *LOCATION_FEATURES,
     *("kind", "opponent", "log_mass_ratio", "speed_change"),
-    *("unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined"),
+    *EQUIPMENT,
     *RATE_FEATURES,
 )
 # Raw columns behind the derived features, besides codes.
@@ -61,11 +54,9 @@ _DERIVED_FROM: Final[tuple[str, ...]] = (
 FLOAT_COLUMNS: Final[tuple[str, ...]] = COORDINATES
 TEXT_COLUMNS: Final[tuple[str, ...]] = ("dep", "com")
 
-# Codes and numbers that the derived features are computed from, as one block of integers.
-_NUMBERS: Final[tuple[str, ...]] = (
-    *("an", "mois", "jour", "hrmn", "vma", "catv", "catu", "other_kind", "secu1", "secu2", "secu3"),
-    *("an_nais", "driver_an_nais", "other_an_nais"),
-)
+_LOCATIONS: Final = slice(DERIVED.index(LOCATION_FEATURES[0]), DERIVED.index(LOCATION_FEATURES[-1]) + 1)
+# Rows that are built at once: bounds the memory of a large batch, whose intermediate arrays stay in the cache.
+CHUNK_ROWS: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -112,9 +103,9 @@ class FeatureSpec:
         return {name: index for index, name in enumerate(self.names)}
 
     @cached_property
-    def rated(self) -> NDArray[np.int64]:
-        """Positions in `all_names` of the code features that have a rate."""
-        return np.array([self.all_names.index(name) for name in RATED_CODES])
+    def plan(self) -> FeaturePlan:
+        """Look-up tables of the features of codes."""
+        return FeaturePlan(self.codes, self.all_names, self.rates)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -195,41 +186,29 @@ def build_features(
             then exclude the row's own accident, since it would be missing from those of any other row.
     """
     n = len(next(iter(columns.values())))
-    out = np.full((len(spec.all_names), n), np.nan, dtype=np.float32)
-    codes = spec.codes
-    for index, name in enumerate(codes):
-        if name in columns:
-            out[index] = columns[name]
-    head = out[: len(codes)]
-    head[head < 0] = np.nan
+    if n <= CHUNK_ROWS:
+        return _build_chunk(columns, n, spec, training_rows)
+    matrix = np.empty((n, len(spec.names)), dtype=np.float32)
+    for start in range(0, n, CHUNK_ROWS):
+        chunk = {name: values[start : start + CHUNK_ROWS] for name, values in columns.items()}
+        rows = matrix[start : start + CHUNK_ROWS]
+        rows[...] = _build_chunk(chunk, len(rows), spec, training_rows)
+    return matrix
 
-    numbers = np.full((len(_NUMBERS), n), -1, dtype=np.int64)
-    for index, name in enumerate(_NUMBERS):
-        if name in columns:
-            numbers[index] = columns[name]
-    _, mois, jour, hrmn, vma, catv, catu, other_kind, secu1, secu2, secu3 = numbers[:11]
-    births, an = numbers[11:], numbers[0]
-    an[an < 0] = spec.year
-    at = len(codes)
-    out[at : at + 3] = np.where(births > 0, an - births, np.nan)
-    out[at + 3] = HOUR[np.minimum(hrmn, 2400)]
-    out[at + 4 : at + 6] = build_day_table()[:, find_day_slots(an, mois, jour)]
-    speed = SPEED[np.minimum(vma, 131)]
-    out[at + 6] = speed
-    at += 7
-    out[at : at + len(LOCATION_FEATURES)] = spec.locations.features(columns, n, training_rows)
-    at += len(LOCATION_FEATURES)
-    # Own kind, opponent's kind, log mass ratio, share of the speed that is lost.
-    collision = build_collision_table()[
-        :, (catu == PEDESTRIAN) * 1, classify_known_vehicles(catv), np.minimum(other_kind, N_KINDS)
-    ]
-    collision[3] *= speed
-    out[at : at + 4] = collision
-    bits = SECU_BITS[np.minimum(secu1, 10)] | SECU_BITS[np.minimum(secu2, 10)] | SECU_BITS[np.minimum(secu3, 10)]
-    out[at + 4 : at + 12] = (bits & BIT) != 0
-    if (nothing := bits == 0).any():
-        out[at + 4 : at + 12, nothing] = np.nan
-    out[at + 12 :] = spec.rates.features(out[spec.rated], columns, training_rows)
+
+def _build_chunk(
+    columns: Mapping[str, NDArray[Any]], n: int, spec: FeatureSpec, training_rows: bool
+) -> NDArray[np.float32]:
+    plan = spec.plan
+    block = plan.read(columns, n)
+    an, births = block[plan.an], block[plan.births]
+    np.copyto(an, spec.year, where=an < 0)
+    out = np.empty((plan.n_features, n), dtype=np.float32)
+    plan.fill(out, block)
+    at = plan.n_codes
+    out[at : at + len(births)] = np.where(births > 0, an - births, np.nan)
+    out[_LOCATIONS.start + at : _LOCATIONS.stop + at] = spec.locations.features(columns, n, training_rows)
+    out[-len(RATED_PLACES) :] = spec.rates.of_places(columns, n, training_rows)
     if spec.subset:
         out = out[spec.kept]
     return np.ascontiguousarray(out.T)

@@ -61,7 +61,14 @@ def build_day_table() -> NDArray[np.float32]:
     return flat
 
 
-def find_day_slots(an: NDArray[np.int64], mois: NDArray[np.int64], jour: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Slot in `build_day_table` of each date, shape (n,), from BAAC columns (-1 = unknown); NaN slots if invalid."""
+Codes = NDArray[np.int64] | int
+
+
+def find_day_slots(an: Codes, mois: Codes, jour: Codes) -> NDArray[np.int64]:
+    """Slot in `build_day_table` of each date, shape (n,), from BAAC columns (-1 = unknown); NaN slots if invalid.
+
+    It is the sum of a step for the year, one for the month and one for the day.
+    """
     year = np.minimum(np.maximum(an, FIRST_YEAR - 1), LAST_YEAR + 1) - (FIRST_YEAR - 1)
-    return (year * _MONTHS + np.minimum(mois, 13) + 1) * _DAYS + np.minimum(jour, 32) + 1
+    slots: NDArray[np.int64] = (year * _MONTHS + np.minimum(mois, 13) + 1) * _DAYS + np.minimum(jour, 32) + 1
+    return slots

@@ -93,13 +93,13 @@ class LocationStatistics:
             centre = np.array(places, dtype=np.float32).T if n else np.empty((3, 0), dtype=np.float32)
             # Subtracted before scaling, so that a count is the same number for training rows and others.
             out[3] = np.maximum(centre[0] - np.float32(training_rows), 0) * self._scale
-            out[:2] = np.where(np.isnan(out[:2]), centre[1:], out[:2])
+            np.copyto(out[:2], centre[1:], where=np.isnan(out[:2]))
         if dep is not None:
             codes = dep.tolist()
             out[2] = [parse_department(code) for code in codes]
-            if np.isnan(out[:2]).any():
+            if (missing := np.isnan(out[:2])).any():
                 centres = np.array([self.departments.get(code, nowhere[1:]) for code in codes], dtype=np.float32).T
-                out[:2] = np.where(np.isnan(out[:2]), centres, out[:2])
+                np.copyto(out[:2], centres, where=missing)
         # Trees split along axes; roads and regions do not follow them.
         east = np.float32(_DEGREE_EAST) * out[1]
         out[4], out[5] = out[0] + east, out[0] - east
@@ -112,8 +112,8 @@ class LocationStatistics:
         cells, known = _find_cells(lat, long)
         keys, counts = self._neighbourhoods
         wanted = _encode_cells(cells // _SIDES) + _LEVEL
-        found = np.searchsorted(keys, wanted)
-        number = counts[found] * (keys[found] == wanted)
+        found = keys.searchsorted(wanted)
+        number = counts.take(found) * (keys.take(found) == wanted)
         if training_rows:
             number = np.maximum(number - 1, 0)
         return np.where(known, number * self._scale, np.float32(np.nan))
@@ -147,9 +147,12 @@ def parse_department(code: str | None) -> float:
 
 def _find_cells(lat: NDArray[np.floating], long: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Row and column of the cell of every location, shape (2, n), and whether its coordinates are valid, shape (n,)."""
-    at = np.stack([lat, long])
-    known: NDArray[np.bool_] = np.all(np.abs(at) <= _FARTHEST, axis=0)
-    return ((np.where(known, at, 0.0) + _ORIGIN) // CELL_DEGREES).astype(np.int64), known
+    at = np.array([lat, long], dtype=np.float64)
+    valid = np.abs(at) <= _FARTHEST
+    known: NDArray[np.bool_] = valid[0] & valid[1]
+    at = np.where(known, at, 0.0)
+    at += _ORIGIN
+    return np.floor_divide(at, CELL_DEGREES, out=at).astype(np.int64), known
 
 
 def _encode_cells(cells: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -40,10 +40,23 @@ def _build_speeds() -> NDArray[np.float32]:
 HOUR: Final = _build_hours()
 SPEED: Final = _build_speeds()
 
-# secu codes as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both, 8 undetermined.
-# Bit 256: the code is known; 9 and later codes are other equipment.
-SECU_BITS: Final = np.array([257, 258, 260, 264, 272, 288, 320, 352, 384, 256, 256, 0], dtype=np.int64)
-BIT: Final = (1 << np.arange(8, dtype=np.int64))[:, None]
+EQUIPMENT: Final = (
+    *("unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined"),
+)
+# secu codes from -1 as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both,
+# 8 undetermined. Bit 256: the code is known; 9 and later codes are other equipment.
+_SECU_BITS: Final = np.array([0, 257, 258, 260, 264, 272, 288, 320, 352, 384, 256, 256], dtype=np.int64)
+_BITS: Final = (1 << np.arange(len(EQUIPMENT), dtype=np.int64)).reshape(-1, 1, 1, 1)
+
+
+@cache
+def build_equipment_table() -> NDArray[np.float32]:
+    """`EQUIPMENT` by the three `secu` codes from -1, shape (8, 12, 12, 12); NaN where none of them is known."""
+    one = _SECU_BITS
+    bits = one[:, None, None] | one[:, None] | one
+    table = np.where(bits == 0, np.nan, (bits & _BITS) != 0).astype(np.float32)
+    table.setflags(write=False)
+    return table
 
 
 def classify_known_vehicles(catv: NDArray[np.int64]) -> NDArray[np.int64]:

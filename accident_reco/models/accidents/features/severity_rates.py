@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -28,9 +27,8 @@ CODE_SMOOTHING: Final = 100
 PLACE_SMOOTHING: Final = 20
 FOLDS: Final = 10
 _SALT: Final = 0x0FF_01D
-_WIDTH: Final = 128
-_MISSING: Final = _WIDTH - 1
-_TABLE_STARTS: Final = np.arange(len(RATED_CODES))[:, None] * _WIDTH
+MAX_RATED_CODE: Final = 126
+_MISSING: Final = MAX_RATED_CODE + 1
 _DIGITS: Final = 6
 
 RATE_FEATURES: Final = tuple(f"{name}_rate" for name in (*RATED_CODES, *RATED_PLACES))
@@ -92,31 +90,31 @@ class SeverityRates:
         """Rates of a parsed `features.json`; none in one of older code."""
         return cls(**raw["rates"]) if "rates" in raw else cls()
 
-    def features(
-        self,
-        codes: NDArray[np.float32],
-        columns: Mapping[str, NDArray[Any]],
-        training_rows: bool,
-    ) -> NDArray[np.float32]:
-        """`RATE_FEATURES` of every row, shape (26, n); NaN = missing.
+    def of_codes(self, name: str, values: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
+        """Rate of each value of one of `RATED_CODES`, shape (n,); NaN for missing ones and without rates."""
+        table = np.full(_MISSING + 1, np.nan, dtype=np.float32)
+        for code, rate in self.codes.get(name, {}).items():
+            if int(code) < _MISSING:
+                table[int(code)] = rate
+        # The smaller of NaN and the last slot is the last slot, which is for missing, as is -1.
+        return table[np.fmin(values, _MISSING).astype(np.int64)]
+
+    def of_places(self, columns: Mapping[str, NDArray[Any]], n: int, training_rows: bool) -> NDArray[np.float32]:
+        """Rates of `RATED_PLACES` of every row, shape (2, n); NaN = missing.
 
         Args:
-            codes: features `RATED_CODES`, shape (24, n), NaN = missing.
-            columns: raw columns.
+            columns: raw columns, each of shape (n,).
             training_rows: the rates were learnt from these rows; places then have the rate of the other folds.
 
         Raises:
             ValueError: the rates were read from a file, and these are training rows.
         """
-        out = np.full((len(RATE_FEATURES), codes.shape[1]), np.nan, dtype=np.float32)
+        out = np.full((len(RATED_PLACES), n), np.nan, dtype=np.float32)
         if not self.codes:
             return out
         if training_rows and not self.by_fold:
             raise ValueError("rates of other folds are only in memory; a stored spec builds no training rows")
-        # The smaller of NaN and the last slot is the last slot, which is for missing.
-        slots = np.fmin(codes, np.float32(_MISSING)).astype(np.int64)
-        out[: len(RATED_CODES)] = self._tables.take(slots + _TABLE_STARTS)
-        for row, name in enumerate(RATED_PLACES, len(RATED_CODES)):
+        for row, name in enumerate(RATED_PLACES):
             if name not in columns or name not in self.places:
                 continue
             values = columns[name].tolist()
@@ -129,16 +127,6 @@ class SeverityRates:
                 rates = self.places[name]
                 out[row] = [rates.get(value, self.mean) if value else np.nan for value in values]
         return out
-
-    @cached_property
-    def _tables(self) -> NDArray[np.float32]:
-        """Rate by code of `RATED_CODES`, shape (codes, 128); the last entry is for missing."""
-        tables = np.full((len(RATED_CODES), _WIDTH), np.nan, dtype=np.float32)
-        for row, name in enumerate(RATED_CODES):
-            for code, rate in self.codes.get(name, {}).items():
-                if int(code) < _MISSING:
-                    tables[row, int(code)] = rate
-        return tables
 
 
 def assign_folds(num_acc: NDArray[np.int64]) -> NDArray[np.int64]:

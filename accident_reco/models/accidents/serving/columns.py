@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -44,31 +46,57 @@ class ScoringRows:
     warnings: list[str] = field(default_factory=list)
 
 
-def to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Columns of rows, each of shape (n,); keys may differ between rows, and a missing key is unknown."""
+def to_columns(values: Mapping[str, Sequence[Any]]) -> Columns:
+    """Columns of valid values, n of each field with None where it is unknown; each of shape (n,)."""
+    columns: Columns = {}
+    numbers: dict[str, Sequence[Any]] = {}
+    for name, given in values.items():
+        kind = _KIND.get(name, "int32")
+        if kind == "text":
+            columns[name] = np.array(given, dtype=object)
+        elif kind == "real":
+            columns[name] = reals = np.array(given, dtype=np.float64)
+            if name in _MINUS_ONE_IS_UNKNOWN:
+                reals[reals == codebook.UNKNOWN] = np.nan
+        else:
+            if kind == "notation":
+                given = [_parse_notation(name, value) if type(value) is str else value for value in given]
+            if None in given:
+                given = [codebook.UNKNOWN if value is None else value for value in given]
+            if kind == "int64":
+                columns[name] = np.array(given, dtype=np.int64)
+            else:
+                numbers[name] = given
+    # One array for all of them: for a single row, an array each would take longer than their features.
+    block = np.array(list(numbers.values()), dtype=np.int32)
+    return columns | dict(zip(numbers, block, strict=True))
+
+
+_parse_notation: Final = lru_cache(maxsize=4096)(codebook.to_number)
+
+
+def transpose(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Values of each field of any row, by `names`; None where a row has none."""
     if len(rows) == 1:
-        return {name: _to_array(name, [value]) for name, value in rows[0].items()}
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _to_array(name, [row.get(name) for row in rows]) for name in names}
+        return {name: [value] for name, value in rows[0].items()}
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _to_array(name: str, values: list[Any]) -> NDArray[Any]:
-    kind = _KIND.get(name, "int32")
-    if kind == "text":
-        return np.array(values, dtype=object)
-    if kind == "real":
-        return np.array([_to_real(name, value) for value in values], dtype=np.float64)
-    if kind == "notation":
-        values = [codebook.to_number(name, value) if isinstance(value, str) else value for value in values]
-    if None in values:
-        values = [-1 if value is None else value for value in values]
-    return np.array(values, dtype=np.int64 if kind == "int64" else np.int32)
+def _rows_to_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    return to_columns(transpose(rows, dict.fromkeys(chain.from_iterable(rows))))
 
 
-def _to_real(name: str, value: Any) -> float:
-    if value is None or (value == codebook.UNKNOWN and name in _MINUS_ONE_IS_UNKNOWN):
-        return float("nan")
-    return float(value)
+def merge_columns(parts: Sequence[Columns]) -> Columns:
+    """Columns of the rows of several requests, in order; what a request does not have is unknown in its rows."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([_get_column(part, name) for part in parts]) for name in names}
+
+
+def _get_column(columns: Columns, name: str) -> NDArray[Any]:
+    if name in columns:
+        return columns[name]
+    rows = len(next(iter(columns.values())))
+    return to_columns({name: [None] * rows})[name]
 
 
 def get_provided_fields(model: BaseModel) -> dict[str, Any]:
@@ -77,15 +105,21 @@ def get_provided_fields(model: BaseModel) -> dict[str, Any]:
     return {name: values[name] for name in model.model_fields_set if values[name] is not None}
 
 
-def from_records(records: Iterable[BaseModel]) -> ScoringRows:
-    """Rows of `records`: one road user each, with the context that the record states."""
-    inputs = [get_provided_fields(record) for record in records]
-    columns = to_columns(inputs)
+def from_records(values: Mapping[str, Sequence[Any]], n: int) -> ScoringRows:
+    """Rows of `records`: one road user each, with the context that the record states.
+
+    Args:
+        values: valid values of each field that any record has, as `transpose` returns them.
+        n: number of records.
+    """
+    columns = to_columns(values)
     if not columns:
         # Records without any field are valid: everything is unknown.
-        columns = {"catu": np.full(len(inputs), -1, dtype=np.int32)}
+        columns = {"catu": np.full(n, codebook.UNKNOWN, dtype=np.int32)}
     complete = all(name in columns and bool((columns[name] >= 0).all()) for name in CONTEXT_COLUMNS)
-    return ScoringRows(columns, inputs, np.full(len(inputs), -1, dtype=np.int64), "full" if complete else "partial")
+    rows = zip(*values.values(), strict=True) if values else ((),) * n
+    inputs = [{name: value for name, value in zip(values, row, strict=True) if value is not None} for row in rows]
+    return ScoringRows(columns, inputs, np.full(n, -1, dtype=np.int64), "full" if complete else "partial")
 
 
 def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
@@ -126,8 +160,8 @@ def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
 
     of_accident = np.array(user_accident, dtype=np.int64)
     of_vehicle = np.array(user_vehicle, dtype=np.int64)
-    user_columns, vehicle_columns = to_columns(users), to_columns(vehicles)
-    columns: Columns = {name: values[of_accident] for name, values in to_columns(shared).items()}
+    user_columns, vehicle_columns = _rows_to_columns(users), _rows_to_columns(vehicles)
+    columns: Columns = {name: values[of_accident] for name, values in _rows_to_columns(shared).items()}
     for name, values in vehicle_columns.items():
         # Position -1 (no vehicle) reads the unknown value that is appended after the last vehicle.
         columns[name] = np.append(values, np.array(-1, dtype=values.dtype))[of_vehicle]

@@ -7,7 +7,7 @@ requests to the scorer's columns is in `columns`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,8 @@ from pydantic_core import CoreSchema, core_schema
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, get_context_bounds
+from accident_reco.models.accidents.serving.columns import ScoringRows
+from accident_reco.models.accidents.serving.record_columns import AsRows
 from serving.common.body_limits import FewErrors
 
 MAX_RECORDS: Final = 1000
@@ -74,10 +76,15 @@ class BaacValue:
     """Annotation of a BAAC field: valid values of the codebook, or null; errors state the rule, not the value."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.spec = codebook.get_field(name)
         self.title = f"{self.spec.en} ({self.spec.fr})"
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return self.build_schema()
+
+    def build_schema(self) -> CoreSchema:
+        """Schema of one value."""
         inner, rule = self._validation()
         named = core_schema.custom_error_schema(inner, custom_error_type="baac_value", custom_error_message=rule)
         return core_schema.nullable_schema(named)
@@ -107,8 +114,9 @@ class BaacValue:
         if name == "hrmn":
             clock = core_schema.str_schema(strict=True, pattern=_TIME_PATTERN)
             number = _build_integer_schema(core_schema.int_schema(strict=True, ge=-1, le=2359))
+            # Chosen by type: an error of one of them takes longer than everything else about a record.
             return (
-                core_schema.union_schema([number, clock], mode="left_to_right"),
+                core_schema.tagged_union_schema({True: clock, False: number}, lambda value: isinstance(value, str)),
                 'hrmn (local time) takes "17:45" or 1745, or -1 for unknown',
             )
         if spec.kind == "text":
@@ -184,8 +192,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _build_fields(names: Iterable[str]) -> dict[str, Any]:
-    return {name: (Annotated[Any, BaacValue(name)], None) for name in names}
+def _build_fields(values: Iterable[BaacValue]) -> dict[str, Any]:
+    return {value.name: (Annotated[Any, value], None) for value in values}
 
 
 _ID = Annotated[str, Field(min_length=1, max_length=40)]
@@ -195,7 +203,7 @@ Vehicle: type[BaseModel] = create_model(
     __base__=_Strict,
     __doc__="A vehicle of the accident, with or without occupants.",
     id=(_ID, Field(description="Any name for references from users, unique within the accident")),
-    **_build_fields(VEHICLE_FIELDS),
+    **_build_fields(map(BaacValue, VEHICLE_FIELDS)),
 )
 
 User: type[BaseModel] = create_model(
@@ -206,7 +214,7 @@ User: type[BaseModel] = create_model(
         _ID | None,
         Field(None, description="Id of the user's vehicle; for a pedestrian of the vehicle that hit them"),
     ),
-    **_build_fields(USER_FIELDS),
+    **_build_fields(map(BaacValue, USER_FIELDS)),
 )
 
 # Fixed fields, and those that are generated from the codebook.
@@ -216,10 +224,10 @@ _ACCIDENT: dict[str, Any] = {
         Field(default_factory=list),
     ),
     "users": (Annotated[list[User], Field(min_length=1, max_length=MAX_PER_ACCIDENT), FewErrors()], ...),  # type: ignore[valid-type]
-    **_build_fields(ACCIDENT_FIELDS),
+    **_build_fields(map(BaacValue, ACCIDENT_FIELDS)),
 }
-_RECORD: dict[str, Any] = _build_fields(RECORD_FIELDS) | {
-    name: (Annotated[Any, ContextValue(name)], None) for name in CONTEXT_COLUMNS
+_RECORD: dict[str, BaacValue] = {name: BaacValue(name) for name in RECORD_FIELDS} | {
+    name: ContextValue(name) for name in CONTEXT_COLUMNS
 }
 
 Accident: type[BaseModel] = create_model(
@@ -227,7 +235,10 @@ Accident: type[BaseModel] = create_model(
 )
 
 Record: type[BaseModel] = create_model(
-    "Record", __base__=_Strict, __doc__="One road user with known fields of accident and vehicle.", **_RECORD
+    "Record",
+    __base__=_Strict,
+    __doc__="One road user with known fields of accident and vehicle.",
+    **_build_fields(_RECORD.values()),
 )
 
 
@@ -242,9 +253,17 @@ class AccidentsRequest(_Strict):
 class RecordsRequest(_Strict):
     """Single road users, with unknown context unless it is stated."""
 
-    records: Annotated[list[Record], Field(min_length=1, max_length=MAX_RECORDS), FewErrors()] = Field(  # type: ignore[valid-type]
-        description=f"1 to {MAX_RECORDS} road users"
-    )
+    records: Annotated[
+        list[Record],  # type: ignore[valid-type]
+        Field(min_length=1, max_length=MAX_RECORDS),
+        FewErrors(),
+        AsRows(_RECORD, MAX_RECORDS),
+    ] = Field(description=f"1 to {MAX_RECORDS} road users")
+
+    @property
+    def rows(self) -> ScoringRows:
+        """The records, which `AsRows` has validated."""
+        return cast(ScoringRows, self.records)
 
 
 def _select_form(value: Any) -> str:

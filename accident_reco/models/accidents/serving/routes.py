@@ -13,14 +13,19 @@ from starlette.responses import Response
 from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, build_answer_rows
 from accident_reco.models.accidents.scoring.scorer import Answer
 from accident_reco.models.accidents.serving.answers import AccidentsAnswer
-from accident_reco.models.accidents.serving.columns import ScoringRows, from_accidents, from_records
+from accident_reco.models.accidents.serving.columns import (
+    Columns,
+    ScoringRows,
+    from_accidents,
+    merge_columns,
+)
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.common.app import build_router, json_response
 from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
-from serving.predict.rollout.work import Outcome, Work
+from serving.predict.rollout.work import Method, Outcome, Work
 
 MAX_EXPLAINED: Final = 100
 Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, known and missing fields")]
@@ -91,8 +96,8 @@ def router(context: Context, model: str) -> APIRouter:
                 )
             rows = from_accidents(accidents)
         else:
-            rows = from_records(body.records)
-        work = Work(lambda version: version.model.answer(rows.columns), _list_outcomes)
+            rows = body.rows
+        work = Work(_METHOD, rows.columns)
         served = context.serve(champion, request, work)
         version = served.version
         users = build_predictions(served.result)
@@ -113,6 +118,14 @@ def router(context: Context, model: str) -> APIRouter:
 
 def _list_outcomes(scored: Answer) -> list[Outcome]:
     return [Outcome(score, severe) for score, severe in zip(scored.probability.tolist(), scored.severe, strict=True)]
+
+
+def _score(version: Champion[Any], columns: Columns) -> Answer:
+    scored: Answer = version.model.answer(columns)
+    return scored
+
+
+_METHOD: Final = Method(_score, _list_outcomes, merge_columns)
 
 
 def _check_size(users: list[dict[str, Any]]) -> None:

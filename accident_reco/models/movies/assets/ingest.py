@@ -6,18 +6,24 @@ from typing import Any
 
 import dagster as dg
 
+from accident_reco.defs.freshness import YEARLY
+from accident_reco.defs.links import describe_object, show_url
+from accident_reco.defs.pools import ingest_pool
 from accident_reco.defs.resources import Platform
-from accident_reco.defs.table_schema import table_schemas
+from accident_reco.defs.table_schema import build_lineage, table_schema, table_schemas
 from accident_reco.models.movies.data import ingest, raw_store
 from accident_reco.models.movies.data.quarantine import MAX_QUARANTINED, check_quarantine
 from accident_reco.models.movies.data.sources import open_source
 from accident_reco.models.movies.data.tables import TABLES
+from accident_reco.models.movies.data.tables import ratings as ratings_in_sql
 from accident_reco.models.movies.settings import MovieSettings
 
 GROUP = "movies_ingest"
 OWNERS = ["team:movies"]
 RATINGS = dg.AssetKey(["movies", "raw_ratings"])
 MOVIES = dg.AssetKey(["movies", "raw_movies"])
+PUBLISHED = {"user_id": "userId", "movie_id": "movieId", "rating": "rating", "rated_at": "timestamp"}
+"""Column of the ratings → its header in the published files that have one."""
 FEW_QUARANTINED = "few_rows_quarantined"
 
 
@@ -32,6 +38,7 @@ FEW_QUARANTINED = "few_rows_quarantined"
             skippable=True,
             code_version="1",
             description=description,
+            freshness_policy=YEARLY,
         )
         for key, description in (
             (RATINGS, "Ratings with user, movie, stars and time, as published."),
@@ -39,6 +46,7 @@ FEW_QUARANTINED = "few_rows_quarantined"
         )
     ],
     can_subset=True,
+    pool=ingest_pool("movies"),
 )
 def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     """Fetch both files from one source, so that they fit each other; a current stored file is not fetched again."""
@@ -53,7 +61,8 @@ def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
             key,
             metadata={
                 "file": record.name,
-                "source_url": record.url,
+                "source_url": show_url(record.url),
+                **describe_object(platform.settings, record.key),
                 "sha256": record.sha256,
                 "bytes": record.size,
                 "data_source": record.data_source,
@@ -71,6 +80,8 @@ def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     kinds={"sql"},
     code_version="1",
     description="Ratings and movies in SQL, quarantined rows with their reason. Ratings from the API are kept.",
+    freshness_policy=YEARLY,
+    pool=ingest_pool("movies"),
     check_specs=[
         dg.AssetCheckSpec(
             FEW_QUARANTINED,
@@ -106,6 +117,8 @@ def warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
             "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in done.notes[:20]) or "none"),
             "imported_now": done.fresh,
             "data_source": record.data_source,
+            "dagster/column_schema": table_schema(ratings_in_sql),
+            **build_lineage({name: [(RATINGS, published)] for name, published in PUBLISHED.items()}),
             **table_schemas(TABLES),
         },
         check_results=[

@@ -64,7 +64,7 @@ class MovieTraining(ModelTraining):
             DATA_VERSION: loading.build_data_version(platform.objects, until),
             SAMPLE: frame.attrs.get("sample"),
         }
-        options = loading.build_options(platform.settings.of(MovieSettings))
+        options = loading.build_options(platform.settings.of(MovieSettings), platform.objects)
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
         check = check_parity(fitted.parity, fitted.pruning_loss)
         metadata = {

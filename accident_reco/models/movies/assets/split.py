@@ -7,9 +7,11 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
+from accident_reco.defs.table_schema import build_lineage
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.assets.ingest import OWNERS, warehouse_tables
+from accident_reco.models.movies.assets.ingest import OWNERS, PUBLISHED, warehouse_tables
 from accident_reco.models.movies.data.ratings import build_pair_keys
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import loading
@@ -26,6 +28,7 @@ MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
     deps=[warehouse_tables],
     kinds={"parquet", "sql"},
     io_manager_key="frames",
+    pool=training_pool("movies"),
     description="Training and holdout ratings: users and movies with enough ratings; a frozen holdout by hash.",
     check_specs=[
         dg.AssetCheckSpec(
@@ -56,6 +59,7 @@ def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.A
             "sample": dg.MetadataValue.json(loaded.sample),
             "data_source": data_source,
             "left_out": dg.MetadataValue.json(found.excluded),
+            **build_lineage({name: [(warehouse_tables.key, name)] for name in PUBLISHED}),
         },
     )
     yield no_holdout_leakage(frame, settings.movies_holdout_share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -21,7 +22,7 @@ from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
-from serving.predict.rollout.work import Outcome, Work
+from serving.predict.rollout.work import Method, Outcome, Work, merge_lists
 
 if TYPE_CHECKING:
     from accident_reco.models.movies.data.history import History
@@ -43,12 +44,15 @@ NO_HISTORY: Final = "the stored ratings are not available now"
 def router(context: Context) -> APIRouter:
     """The endpoints, over the slot of the movie model and the ratings in the warehouse."""
     routes = build_router("predict", requires=context.guard.require("predict"))
+    method: Method[Sequence[MoviesRequest], list[dict[str, Any]]] = Method(
+        partial(_build_answers, context), _list_outcomes, merge_lists
+    )
 
     async def respond(
         champion: Champion[Any], requests: Sequence[MoviesRequest], request: Request
     ) -> tuple[dict[str, str], list[dict[str, Any]]]:
         started = time.perf_counter()
-        work = Work(lambda version: _build_answers(context, version, requests), _list_outcomes)
+        work = Work(method, requests)
         user = requests[0].user_id if len(requests) == 1 else None
         # In a thread: the warehouse may be remote, and numpy releases the interpreter's lock.
         served = await asyncio.to_thread(context.serve, champion, request, work, user)

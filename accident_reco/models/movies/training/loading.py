@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -13,26 +13,37 @@ import pandas as pd
 from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.candidates.spark_fit import SparkCluster
 from accident_reco.models.movies.data import imports, queries, rating_columns, raw_store
 from accident_reco.models.movies.data.quarantine import check_quarantine
 from accident_reco.models.movies.data.ratings import RATING_COLUMNS, Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
 from accident_reco.models.movies.settings import MovieSettings
-from accident_reco.models.movies.training import gating
+from accident_reco.models.movies.training import gating, metrics
 from accident_reco.models.movies.training.arrays import PopularityOptions
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
 from accident_reco.settings import variable
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
+SPLIT: Final = f"{raw_store.BASE}/ratings_split/all.parquet"
+"""Key of the asset in the store."""
 HOLDOUT = "holdout"
 SIMULATED = "simulated"
 
 
-def build_options(settings: MovieSettings) -> TrainingOptions:
-    """Training options as configured."""
+def build_options(settings: MovieSettings, store: ObjectStore | None = None) -> TrainingOptions:
+    """Training options as configured.
+
+    Args:
+        store: of the split, for fits on Spark, where a setting names one; None: this machine fits.
+    """
+    spark = None
+    if store is not None and settings.spark_master:
+        split_url, work_url = f"{store.url}/{SPLIT}", f"{store.url}/{raw_store.BASE}/spark"
+        spark = SparkCluster(settings.spark_master, split_url, work_url, metrics.LIKED, metrics.TOP)
     return TrainingOptions(
-        FitOptions(seed=settings.seed, threads=settings.training_jobs),
+        FitOptions(seed=settings.seed, threads=settings.training_jobs, spark=spark),
         SplitOptions(
             settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
         ),

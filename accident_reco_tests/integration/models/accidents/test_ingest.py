@@ -16,6 +16,8 @@ from accident_reco.defs.training_loop import training_definitions
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets import ingest as ingest
+from accident_reco.models.accidents.assets.partitions import register_years
+from accident_reco.models.accidents.codebook import TABLES
 from accident_reco.models.accidents.data import raw_store
 from accident_reco.models.accidents.data.queries import count_rows
 from accident_reco.models.accidents.model import MODEL
@@ -33,8 +35,9 @@ class World:
     def __init__(self, home: Path) -> None:
         self.platform = Platform(home=str(home))
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home / "dagster"))
+        register_years(self.instance, range(2015, 2025))
         self.definitions = dg.Definitions(
-            assets=[ingest.accident_years, ingest.accident_warehouse_tables],
+            assets=[ingest.build_accident_years(None), ingest.accident_warehouse_tables],
             asset_checks=[ingest.freshness, ingest.warehouse_matches_store],
             jobs=[ingest.build_ingest_job(None), ingest.load_accidents],
             resources={"platform": self.platform},
@@ -98,6 +101,18 @@ def test_range_of_years_is_one_run(world: World) -> None:
     }
     assert rows["2016"]["usagers_rows"].value != rows["2017"]["usagers_rows"].value
     assert rows["2016"]["data_source"].value == "sample"
+    frame = raw_store.load_frame(world.platform.objects, "victims", 2017)
+    assert rows["2017"]["dagster/row_count"].value == len(frame)
+    assert [column.name for column in rows["2017"]["dagster/column_schema"].value.columns] == list(frame)
+    lineage = rows["2017"]["dagster/column_lineage"].value.deps_by_column
+    assert set(lineage) == set(frame)
+    assert lineage["catv"] == [dg.TableColumnDep(["accidents", "vehicules"], "catv")]
+    assert {dep.asset_key.path[-1] for dep in lineage["Num_Acc"]} == set(TABLES)
+    assert {(dep.asset_key.path[-1], dep.column_name) for dep in lineage["others_riding"]} == {
+        ("usagers", "catu"),
+        ("vehicules", "catv"),
+    }
+    assert rows["2017"]["dagster/uri"].value.endswith("/assets/accidents/victims/2017.parquet")
 
 
 def test_bad_year_fails_alone_and_is_retried_alone(world: World, published: Path) -> None:

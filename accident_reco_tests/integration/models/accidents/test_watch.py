@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -42,21 +43,36 @@ def platform(tmp_path: Path, published: Path) -> Iterator[Platform]:
     made.warehouse.close()
 
 
-def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> tuple[list[str], str]:
-    """Run keys, and the reason for a skip."""
+@pytest.fixture(scope="module", autouse=True)
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance with a reference, as a code server has it: an ephemeral one reads no partitions in a sensor."""
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def _evaluate(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> Any:
+    """A tick in the code server: what it requests from the daemon."""
     definitions = dg.Definitions(
-        assets=[ingest_assets.accident_years, ingest_assets.accident_warehouse_tables],
+        assets=[ingest_assets.build_accident_years(None), ingest_assets.accident_warehouse_tables],
         jobs=[ingest_assets.build_ingest_job(None), ingest_assets.load_accidents],
         sensors=[accident_source],
         resources={"platform": platform},
     )
-    resources = {"platform": platform}
-    with (
-        dg.DagsterInstance.ephemeral() as instance,
-        dg.build_sensor_context(instance, definitions=definitions, resources=resources, cursor=cursor) as context,
-    ):
-        data = sensor.evaluate_tick(context)
-        return [str(request.run_key) for request in data.run_requests or []], data.skip_message or ""
+    instance = dg.DagsterInstance.get()
+    with dg.build_sensor_context(
+        instance,
+        definitions=definitions,
+        resources={"platform": platform},
+        cursor=cursor,
+        instance_ref=instance.get_ref(),
+    ) as context:
+        return sensor.evaluate_tick(context)
+
+
+def _tick(sensor: dg.SensorDefinition, platform: Platform, cursor: str | None = None) -> tuple[list[str], str]:
+    """Run keys, and the reason for a skip."""
+    data = _evaluate(sensor, platform, cursor)
+    return [str(request.run_key) for request in data.run_requests or []], data.skip_message or ""
 
 
 def _ingest(platform: Platform, *years: int) -> None:
@@ -80,6 +96,24 @@ def test_new_stored_and_corrected_year(platform: Platform, published: Path) -> N
     (corrected,), _ = _tick(accident_source, platform)
     assert corrected.startswith("ingest:directory:2023:")
     assert corrected not in keys
+
+
+def test_a_new_year_becomes_a_partition_in_the_tick_that_requests_it(platform: Platform, published: Path) -> None:
+    """The daemon adds partitions before it starts runs; a year that is stored already becomes one too, once."""
+    _ingest(platform, 2022)
+    tick = _evaluate(accident_source, platform)
+    (added,) = tick.dynamic_partitions_requests
+    assert (added.partitions_def_name, added.partition_keys) == ("accident_years", ["2022", "2023"])
+    assert [request.tags["dagster/partition"] for request in tick.run_requests] == ["2023"]
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("accident_years", added.partition_keys)
+        assert not _evaluate(accident_source, platform).dynamic_partitions_requests
+        for file in sample_year(2021, 100).values():
+            (published / file.name).write_bytes(file.data)
+        (added,) = _evaluate(accident_source, platform).dynamic_partitions_requests
+        assert added.partition_keys == ["2021"]
+        for year in ("2022", "2023"):
+            instance.delete_dynamic_partition("accident_years", year)
 
 
 def test_unreadable_year_is_not_retried(platform: Platform, published: Path) -> None:

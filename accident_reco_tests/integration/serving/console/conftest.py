@@ -1,4 +1,4 @@
-"""One platform and one browser for all tests of the console in a process."""
+"""One browser for all tests of the console in a process, and a platform for each module, whose state no other sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accident_reco_tests.support.browser import chromium
 from accident_reco_tests.support.console import ConsolePlatform, running_console
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsolePlatform]:
     """Services with a champion of each model, and the accounts `admin` and `ada`."""
     with running_console(tmp_path_factory.mktemp("console")) as running:

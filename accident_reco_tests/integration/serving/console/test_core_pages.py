@@ -192,12 +192,12 @@ def test_accounts_without_scripts(platform: ConsolePlatform, browser: Any) -> No
         row = page.locator("tr", has_text="admin (you)")
         row.locator("summary").click()
         row.get_by_role("button", name="Make a user").click()
-        assert "This is the last admin" in page.inner_text("[role=alert]")
+        page.get_by_role("alert").filter(has_text="This is the last admin").wait_for()
         row = page.locator("tr", has_text=USER)
         row.locator("summary").click()
         row.locator("input[type=password]").fill(PASSWORD)
         row.get_by_role("button", name="Set").click()
-        assert f"{USER} has a new password." in page.inner_text("[role=status]")
+        page.get_by_role("status").filter(has_text=f"{USER} has a new password.").wait_for()
 
 
 def test_api_keys_are_shown_once(platform: ConsolePlatform, browser: Any) -> None:
@@ -239,13 +239,16 @@ def test_appearance_is_kept(platform: ConsolePlatform, browser: Any) -> None:
     """The person's choice beats the system's, on every page, without scripts."""
     with platform.person(browser, javascript=False) as page:
         page.click("button:has-text('Dark')")
-        assert page.get_attribute("html", "data-theme") == "dark"
+        page.wait_for_selector("html[data-theme=dark]")
         page.goto(f"{platform.url}/admin")
         assert page.get_attribute("html", "data-theme") == "dark"
         page.click("button:has-text('Light')")
-        assert page.get_attribute("html", "data-theme") == "light"
+        page.wait_for_selector("html[data-theme=light]")
         page.click("button:has-text('As system')")
-        assert page.get_attribute("html", "data-theme") is None
+        page.wait_for_selector("html:not([data-theme])")
+        for system, other in (("light", "Dark"), ("dark", "Light")):
+            page.emulate_media(color_scheme=system)
+            assert page.locator("button[name=theme]:visible").all_inner_texts() == [other]
 
 
 def test_problems_are_pages(platform: ConsolePlatform, browser: Any) -> None:

@@ -28,15 +28,16 @@ def test_judge_now(platform: ConsolePlatform, judged: ConsolePlatform, browser: 
         page.set_default_timeout(60_000)  # the first check imports the plotting library
         page.goto(f"{platform.url}/drift")
         page.locator("section", has_text="Severity of road accidents").get_by_text("Features, history").click()
+        page.locator("#h-history").wait_for()
         before = page.locator("#h-history ~ .scroll tbody tr").count()
         page.get_by_label("Share of features").fill("0.02")
         page.get_by_role("button", name="Judge now").click()
         page.get_by_text("Judged now: Drift").wait_for()
-        assert page.get_by_role("heading", name="Chosen verdict").count()
+        page.get_by_role("heading", name="Chosen verdict").wait_for()
         assert page.locator("#h-history ~ .scroll tbody tr").count() == before + 1
         assert "own threshold" in page.locator("#h-history ~ .scroll tbody tr.current").inner_text()
         page.get_by_text("Latest verdict").click()
-        assert page.get_by_role("heading", name="Changes below the threshold").count()
+        page.get_by_role("heading", name="Changes below the threshold").wait_for()
 
 
 def test_features_by_name_with_markup_as_text(judged: ConsolePlatform, browser: Any) -> None:
@@ -51,7 +52,7 @@ def test_features_by_name_with_markup_as_text(judged: ConsolePlatform, browser: 
         assert "Pedestrian" in road_user
         assert any(MARKUP_CATEGORY in text for text in top)
         assert page.locator("#y").count() == 0
-        assert page.get_by_role("img", name="Kind of road user: reference and window").is_visible()
+        page.get_by_role("img", name="Kind of road user: reference and window").wait_for()
         assert len(page.content().encode()) < MAX_BYTES
         judged.check_page(page)
 
@@ -63,7 +64,7 @@ def test_html_report_keeps_its_own_policy(judged: ConsolePlatform, browser: Any)
         page.get_by_text("Link to share").click()
         link = page.locator("#shared").inner_text()
         page.get_by_role("link", name="HTML report").click()
-        assert page.locator("section.verdict").is_visible()
+        page.locator("section.verdict").wait_for()
         address = page.url
     assert judged.clients["drift"].get(link).status_code == 200
     with judged.log_in() as client:
@@ -94,7 +95,7 @@ def test_decisions_of_the_policy_have_their_reasons(judged: ConsolePlatform, bro
         assert "did not act" in shown
         assert row["reason"] in shown
         page.get_by_role("button", name="Judge now").click()
-        assert "reference" in page.get_by_role("alert").inner_text()  # this version has none
+        page.get_by_role("alert").filter(has_text="reference").wait_for()  # this version has none
         judged.check_page(page)
 
 

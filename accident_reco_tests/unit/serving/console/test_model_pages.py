@@ -22,7 +22,7 @@ from accident_reco.lifecycle.gate import (
     decide,
 )
 from serving.console.markdown import render_markdown
-from serving.console.pages.models import build_evidence, build_gains
+from serving.console.pages.models import MAX_EVALUATIONS, build_evidence, build_gains
 
 
 def decide_with(gain: Interval, slices: tuple[SliceGain, ...] = ()) -> dict[str, Any]:
@@ -97,15 +97,43 @@ def test_a_card_has_tables_and_lower_headings() -> None:
     assert "<strong>2</strong>" in html
 
 
-def test_evidence_is_drawn_from_the_first_bound_on() -> None:
-    curve = [
-        {"at": "2026-01-01T00:00:00Z", "difference": None, "low": None, "high": None},
-        {"at": "2026-01-01T01:00:00Z", "difference": -0.02, "low": -0.1, "high": 0.05},
-    ]
-    (line,) = build_evidence({"curve": curve})
-    assert [point.value for point in line.points] == [None, -0.02]
-    assert build_evidence({"curve": curve[:1]}) == []
-    assert build_evidence(None) == []
+def evaluation(hour: int, labels: int, difference: float | None) -> dict[str, Any]:
+    """A point of a rollout's curve, as `Evidence.document` returns it."""
+    low, high = (None, None) if difference is None or labels < 100 else (difference - 0.1, difference + 0.05)
+    own = [0.2, None, None] if low is None else [0.2, 0.15, 0.25]
+    losses = {"champion": own, "challenger": own if labels else [0.0, None, None]}
+    at = f"2026-01-{1 + hour // 24:02}T{hour % 24:02}:00:00Z"
+    return {"at": at, "labels": labels, "difference": difference, "low": low, "high": high, "losses": losses}
+
+
+def test_evidence_is_drawn_from_the_first_label_on() -> None:
+    curve = [evaluation(0, 0, None), evaluation(1, 50, -0.01), evaluation(2, 150, -0.02)]
+    found = build_evidence({"curve": curve})
+    (difference,) = found["difference"]
+    assert [point.value for point in difference.points] == [None, -1.0, -2.0]
+    assert (difference.points[1].low, difference.points[2].high) == (None, pytest.approx(3.0))
+    champion, challenger = found["losses"]
+    assert (champion.name, challenger.name) == ("champion", "challenger")
+    assert [point.value for point in challenger.points] == [None, 0.2, 0.2]
+    assert [point.low for point in champion.points] == [None, None, 0.15]
+    nothing: dict[str, Any] = {"losses": [], "difference": []}
+    assert build_evidence({"curve": curve[:1]}) == nothing
+    assert build_evidence(None) == nothing
+
+
+def test_evidence_of_older_releases_has_no_losses() -> None:
+    older = {"at": "2026-01-01T01:00:00Z", "labels": 150, "difference": -0.02, "low": -0.1, "high": 0.05}
+    found = build_evidence({"curve": [older]})
+    assert found["losses"] == []
+    assert len(found["difference"]) == 1
+
+
+@pytest.mark.parametrize("count", [1, 60, 61, 500])
+def test_long_rollouts_are_thinned_to_the_newest_evaluation(count: int) -> None:
+    curve = [evaluation(hour, 200 + hour, 0.01) for hour in range(count)]
+    (line,) = build_evidence({"curve": curve})["difference"]
+    assert min(count, 30) <= len(line.points) <= MAX_EVALUATIONS
+    assert line.points[-1].name == curve[-1]["at"][:16].replace("T", " ")
 
 
 def test_an_evaluation_is_the_same_bytes_and_reads_back() -> None:

@@ -1,30 +1,24 @@
 """What a movie training costs through Dagster against the bare fits of the same candidates on the same rows.
 
-Run: python -m accident_reco_tests.bench.movies_training [--source DIR] [--ratings N] [--movies N] [--rounds N]
-    [--stock]
+All sides are processes of their own. Dagster: `dagster job execute -j train_movies` from its start to its end: Python's
+start, reading the warehouse, the split, all fits and measurements, checks, MLflow, the gate, the pointer; in the home
+of a platform that has started, whose databases (Dagster's, MLflow's, the warehouse) exist. Bare: the same fits on the
+same rows, one after the other; every candidate on every fold and once on all training rows, the winner once more for
+the temporal report. Only the seconds inside the fits count: no reading, no predicting, no measuring.
 
-All sides are processes of their own, in one run. Dagster: `dagster job execute -j train_movies` from its start to its
-end: Python's start, reading the warehouse, the split, all fits and measurements, checks, MLflow, the gate, the pointer;
-in the home of a platform that has started, whose databases (Dagster's, MLflow's, the warehouse) exist. Bare: the same
-fits on the same rows, one after the other; every candidate on every fold and once on all training rows, the winner once
-more for the temporal report. Only the seconds inside the fits count: no reading, no predicting, no measuring.
-
-Whose fits: `own` are the ones that Dagster runs, with this project's sparse KNN; what orchestration costs is told by
-these. `stock` (asked for, it takes long) are the libraries' as installed, on Surprise's own training set: what a script
+Whose fits: `own` are the ones that Dagster runs, with this project's sparse KNN; what orchestration costs is shown by
+these. `stock` (once, it takes long) are the libraries' as installed, on Surprise's own training set: what a script
 without this project would run, dense similarities included.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,6 +33,7 @@ from accident_reco.models.movies.data.ratings import RatingScale
 from accident_reco.models.movies.training import candidate_training
 from accident_reco.models.movies.training.fitting import fit
 from accident_reco.settings import Settings
+from accident_reco_tests.bench.comparison import Goal, Options, Row, take_turns
 from accident_reco_tests.bench.movies_parity import KINDS as STOCK_KINDS
 from accident_reco_tests.bench.movies_parity import stock
 
@@ -88,6 +83,8 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
     return {"rows": len(data), **spent}
 
 
+RATINGS, MOVIES = 1_000_000, 60_000
+MODULE = "accident_reco_tests.bench.comparisons.training"
 SIDES: dict[str, Callable[..., float]] = {"own": own_fit, "stock": stock_fit}
 
 
@@ -106,46 +103,57 @@ def job(name: str) -> list[str]:
     return [sys.executable, "-m", "dagster", "job", "execute", "-m", "accident_reco.definitions", "-j", name]
 
 
-def main() -> None:
-    """Ingest once, then measure both sides in turns and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="sample", help="directory with MovieLens files; default: generated")
-    parser.add_argument("--ratings", type=int, default=1_000_000, help="approximate number of generated ratings")
-    parser.add_argument("--movies", type=int, default=60_000, help="number of generated movies (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--stock", action="store_true", help="the libraries' own fits as well, once")
-    parser.add_argument("--bare", choices=SIDES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.bare:
-        os.nice(NICE)  # as steps do: what else the machine has to do weighs on both sides alike
-        print(json.dumps(bare_fits(SIDES[arguments.bare])))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings.load(
-            home=Path(folder),
-            movies_source=arguments.source,
-            movies_sample_ratings=arguments.ratings,
-            movies_sample_movies=arguments.movies,
-        )
-        prepare_home(settings)
-        environment = child_environment(settings, dict(os.environ)) | {
-            "ACCIDENT_RECO_MOVIES_SOURCE": settings.movies_source,
-            "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": str(settings.movies_sample_ratings),
-            "ACCIDENT_RECO_MOVIES_SAMPLE_MOVIES": str(settings.movies_sample_movies),
-        }
-        run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
-        prepare_experiment(settings.tracking_uri, candidate_training.MODEL, settings.home / "mlartifacts")
-        run(job("ingest_movies"), environment)
-        for number in range(1, arguments.rounds + 1):
-            through, _ = run(job("train_movies"), environment)
-            print(f"round {number}: through Dagster {through:.1f} s")
-            for side in SIDES if arguments.stock and number == 1 else ("own",):
-                _, told = run([sys.executable, "-m", __spec__.name, "--bare", side], environment)
-                spent: dict[str, Any] = json.loads(told.splitlines()[-1])
-                rows, bare = spent.pop("rows"), sum(spent.values())
-                shown = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in spent.items())
-                print(f"  {through / bare:.2f} × the {side} fits (≤ 1.3): {bare:.1f} s ({shown}); {rows:,} ratings")
+def prepare(options: Options) -> dict[str, str]:
+    """Ratings in a home whose databases exist; variables of its processes."""
+    settings = Settings.load(
+        home=options.folder / "training",
+        movies_sample_ratings=max(6_000, int(RATINGS * options.scale)),
+        movies_sample_movies=max(500, int(MOVIES * options.scale)),
+    )
+    prepare_home(settings)
+    environment = child_environment(settings, dict(os.environ)) | {
+        "ACCIDENT_RECO_MOVIES_SOURCE": settings.movies_source,
+        "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": str(settings.movies_sample_ratings),
+        "ACCIDENT_RECO_MOVIES_SAMPLE_MOVIES": str(settings.movies_sample_movies),
+    }
+    options.report("ingesting the ratings")
+    run([sys.executable, "-m", "dagster", "instance", "migrate"], environment)
+    prepare_experiment(settings.tracking_uri, candidate_training.MODEL, settings.home / "mlartifacts")
+    run(job("ingest_movies"), environment)
+    return environment
+
+
+def measure_fits(side: str, environment: dict[str, str]) -> tuple[int, float]:
+    """Training ratings, and seconds of all fits of a side."""
+    _, told = run([sys.executable, "-m", MODULE, side], environment)
+    spent: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return int(spent.pop("rows")), sum(spent.values())
+
+
+def compare(options: Options) -> list[Row]:
+    """Seconds of a training through Dagster and of the bare fits."""
+    environment = prepare(options)
+    seen = []
+
+    def measure_own() -> float:
+        rows, seconds = measure_fits("own", environment)
+        seen.append(rows)
+        return seconds
+
+    times = take_turns(
+        {"Dagster": lambda: run(job("train_movies"), environment)[0], "own": measure_own},
+        options.rounds,
+        options.report,
+    )
+    options.report("the libraries' own fits")
+    _, stock_seconds = measure_fits("stock", environment)
+    what = f"training of all movie candidates on {seen[0]:,} ratings through Dagster"
+    return [
+        Row(what, "s", times["Dagster"], "the same fits, bare", times["own"], "cost", Goal(1.3, "most")),
+        Row(what, "s", times["Dagster"][-1:], "the libraries' fits, bare", [stock_seconds], "cost"),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    os.nice(NICE)  # as steps do: what else the machine has to do weighs on both sides alike
+    print(json.dumps(bare_fits(SIDES[sys.argv[1]])))

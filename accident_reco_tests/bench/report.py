@@ -1,0 +1,139 @@
+"""A run as JSON, as Markdown for the documentation, and as a plot."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from accident_reco_tests.bench.comparison import Result, Row
+
+JSON_FILE, TABLE_FILE, PLOT_FILE = "benchmarks.json", "benchmarks.md", "benchmarks.svg"
+HEAD = f"""# Figures of `accident-reco bench`
+
+What did the last run of all comparisons measure, and on which machine?
+
+![Ratios with their goals]({PLOT_FILE})
+"""
+"""Head of the page that the documentation has; the file is written by the command alone."""
+MEANING = {"rate": "× the rate of", "speedup": "× faster than", "cost": "× the time of"}
+SCALE = "scale of the data"
+BUSY_LOAD = 0.5
+"""Load before the run, per core, above which its figures are no evidence."""
+
+
+def write_report(folder: Path, machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> None:
+    """Write the three files into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = build_document(machine, results, settings)
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / JSON_FILE).write_text(text, encoding="utf-8")
+    page = "\n".join([HEAD, *build_markdown(machine, results, settings)]) + "\n"
+    (folder / TABLE_FILE).write_text(page, encoding="utf-8")
+    draw(results, folder / PLOT_FILE)
+
+
+def build_document(machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
+    """The run as JSON."""
+    return {"machine": machine, "settings": settings, "comparisons": [result.to_document() for result in results]}
+
+
+def build_markdown(machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> Iterator[str]:
+    """A table with the ratios first, then our figures without a peer, failures and profiles."""
+    yield f"{describe(machine)}; {', '.join(f'{name} {value}' for name, value in settings.items())}."
+    if machine["load_before"] > BUSY_LOAD * machine["cores"]:
+        yield f"\nThe machine was busy before the run (load {machine['load_before']}): its figures are no evidence."
+    if settings.get(SCALE, 1) < 1:
+        yield f"\nA trial on {settings[SCALE]:.3g} of the data and trees: its figures are no evidence."
+    pairs = [(result, row) for result in results for row in result.rows if row.peer]
+    if pairs:
+        yield "\n| ratio | turns | goal | what | peer | ours | theirs |\n|---|---|---|---|---|---|---|"
+        for _, row in sorted(pairs, key=lambda pair: pair[1].ratio is None):
+            yield f"| {' | '.join(_pair_cells(row))} |"
+    alone = [row for result in results for row in result.rows if not row.peer]
+    if alone:
+        yield "\n| ours | goal | what |\n|---|---|---|"
+        for row in alone:
+            yield f"| {_value(row.ours, row.unit)} | {_goal(row)} | {row.what} |"
+    for result in results:
+        if result.error:
+            yield f"\n**{result.name} failed**: {result.error}"
+        if result.profile:
+            yield f"\nOwn time by function of our side of `{result.name}`, which misses a goal:\n"
+            yield f"```text\n{result.profile.rstrip()}\n```"
+
+
+def describe(machine: dict[str, Any]) -> str:
+    """The machine and the versions in a sentence."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return (
+        f"{machine['started'][:10]}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']:g} GiB, "
+        f"{machine['system']}, Python {machine['python']}, {versions}, commit {machine['commit'] or 'unknown'}, "
+        f"load before the run {machine['load_before']:g}"
+    )
+
+
+def _pair_cells(row: Row) -> list[str]:
+    assert row.kind is not None
+    if row.ratio is None:
+        return ["not measured", "–", _goal(row), row.what, row.peer, _value(row.ours, row.unit), row.missing]
+    low, high = min(row.ratios), max(row.ratios)
+    ratio = f"**{format_number(row.ratio)}** {MEANING[row.kind]}"
+    turns = f"{format_number(low)} to {format_number(high)}"
+    ours, theirs = _value(row.ours, row.unit), _value(row.theirs, row.unit)
+    return [ratio, turns, _goal(row), row.what, row.peer, ours, theirs]
+
+
+def _goal(row: Row) -> str:
+    if row.goal is None:
+        return "–"
+    return f"{row.goal}: {({True: 'met', False: '**missed**', None: 'unknown'})[row.is_met]}"
+
+
+def _value(turns: Sequence[float], unit: str) -> str:
+    return f"{format_number(statistics.median(turns))} {unit}" if turns else "–"
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, with separators of thousands."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """A bar per ratio on a logarithmic axis, with its range over the turns and its goal; the same bytes for the same
+    figures.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for result in results for row in result.rows if row.ratio is not None]
+    settings = {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context(settings):
+        figure, axes = plt.subplots(figsize=(9, 1.2 + 0.34 * max(1, len(rows))), layout="constrained")
+        try:
+            _draw_bars(axes, list(reversed(rows)))
+            figure.savefig(path, metadata={"Date": None})
+        finally:
+            plt.close(figure)
+
+
+def _draw_bars(axes: Any, rows: list[Row]) -> None:
+    colours = {True: "#2e7d32", False: "#c62828", None: "#546e7a"}
+    for place, row in enumerate(rows):
+        ratio, ratios = row.ratio, row.ratios
+        assert ratio is not None
+        error = [[ratio - min(ratios)], [max(ratios) - ratio]]
+        axes.barh(place, ratio, color=colours[row.is_met], xerr=error, error_kw={"ecolor": "#90a4ae"})
+        axes.annotate(f" {format_number(ratio)}", (max(ratios), place), va="center", fontsize=8)
+        if row.goal is not None and row.goal.of == "ratio":
+            axes.plot([row.goal.limit] * 2, [place - 0.45, place + 0.45], color="black", linewidth=1.5)
+    names = [f"{row.what}: {MEANING[row.kind or 'rate']} {row.peer.partition(' (')[0]}" for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_xscale("log")
+    axes.axvline(1, color="#90a4ae", linewidth=0.8)
+    axes.set_xlabel("ratio (logarithmic); black line: goal; grey line: range over the turns")
+    axes.spines[["top", "right"]].set_visible(False)
