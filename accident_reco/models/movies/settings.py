@@ -38,9 +38,9 @@ class MovieTraining(BaseModel):
     movies_min_user_ratings: int = Field(5, ge=1, description="Minimum ratings of a user in training")
     movies_min_movie_ratings: int = Field(3, ge=1, description="Minimum ratings of a movie in training")
     movies_max_ratings: int = Field(
-        5_000_000,
-        ge=1_000,
-        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash",
+        0,
+        ge=0,
+        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash; 0: all ratings",
     )
     movies_holdout_share: float = Field(
         0.2,
