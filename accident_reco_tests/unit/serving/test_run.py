@@ -17,7 +17,7 @@ def test_background_threads_give_way() -> None:
 
     before = sys.getswitchinterval()
     try:
-        ServiceConfig(app, log_config=None).load()
+        ServiceConfig(lambda: app, factory=True, log_config=None).load()
         assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS, rel=0.01)
         assert sys.getswitchinterval() < before
     finally:
