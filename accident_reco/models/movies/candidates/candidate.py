@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from accident_reco.models.movies.candidates.scorer import BaselineScorer
 
 if TYPE_CHECKING:
+    from accident_reco.models.movies.candidates.spark_fit import SparkCluster
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
     from accident_reco.models.movies.data.ratings import RatingScale
 
 OptionsT = TypeVar("OptionsT")
+MAX_NARROW: Final = 2**16
+"""Movies of a catalogue whose positions fit into 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class FitOptions:
         threads: used by fits that can; changes nothing but the time.
         tune: whether kinds that can choose their hyperparameters on an inner split; else those that it starts from.
         hyperparameters: options of single kinds (such as `SvdOptions`) where they differ from the kind's defaults.
+        spark: the cluster that fits the kinds that can; None: this machine does.
     """
 
     seed: int = 20260101
     threads: int = 2
     tune: bool = True
     hyperparameters: tuple[Any, ...] = ()
+    spark: SparkCluster | None = None
 
     def of(self, options: type[OptionsT]) -> OptionsT:
         """Options of one kind, by their class."""
@@ -67,6 +72,11 @@ def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int
             spread[name] = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
             spread[name][place] = values
     return spread
+
+
+def narrow_positions(position: np.ndarray, size: int) -> np.ndarray:
+    """Positions of a catalogue of `size` movies as a bundle holds them: uint16 where that suffices, else int32."""
+    return position.astype(np.uint16 if size <= MAX_NARROW else np.int32)
 
 
 @dataclass(frozen=True)
