@@ -6,7 +6,7 @@ a process of its own that is stopped at the end of the time budget (`tracking_se
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -65,6 +65,21 @@ def track(context: dg.AssetExecutionContext, platform: Platform, run: TrackedRun
     return run_id
 
 
+def track_search(context: dg.AssetExecutionContext, platform: Platform, runs: Sequence[TrackedRun]) -> None:
+    """Log the runs of a parameter search, each parent before its children. What cannot be logged is spooled."""
+    settings = platform.settings
+    left = _seconds_left(settings, time.monotonic())
+    try:
+        _require_port(settings.tracking_uri)
+        _call(settings, left, log_records, settings.tracking_uri, settings.home, runs)
+    except Exception as error:  # as in `track`; runs that were logged are found by their keys and not repeated
+        for run in runs:
+            place = spool(spool_directory(platform), run)
+        context.log.warning(
+            "MLflow at %s: %s; %d runs are spooled in %s", settings.tracking_uri, error, len(runs), place.parent
+        )
+
+
 def record_decision(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     platform: Platform,
@@ -117,6 +132,12 @@ def log_record(uri: str, home: Path, record: TrackedRun) -> str:
     """Log a run outside of a training's own; returns its MLflow id. Raises as `log_run`."""
     prepare_experiment(uri, record.experiment, home / ARTIFACTS)
     return log_alone(uri, record)
+
+
+def log_records(uri: str, home: Path, records: Sequence[TrackedRun]) -> None:
+    """Log runs in order. Raises as `log_run`, at the first one that fails."""
+    for record in records:
+        log_record(uri, home, record)
 
 
 def spool_directory(platform: Platform) -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 UNKNOWN_CODE = -1
+MAX_TABLE = 2**16
+"""Codes within a range of this size are looked up in a table."""
 PROBE_ROWS = 20_000
 PROBE_GROUPS = 2_000
 """Size of the sample of whole groups that design effects are estimated on; more would not change them."""
@@ -102,13 +104,7 @@ def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
     other, unknown = len(known), len(known) + 1
     texts_known = any(isinstance(value, str) for value in known)
     if values.dtype != object and not texts_known:
-        order = np.argsort(np.asarray(known, dtype=np.int64), kind="stable") if known else np.zeros(0, dtype=np.int64)
-        ordered = np.asarray(known, dtype=np.int64)[order] if known else np.zeros(0, dtype=np.int64)
-        codes = np.full(len(values), other, dtype=np.int64)
-        if known:
-            place = np.minimum(np.searchsorted(ordered, values), len(known) - 1)
-            hit = ordered[place] == values
-            codes[hit] = order[place[hit]]
+        codes = _find_positions(values, np.asarray(known, dtype=np.int64))
         codes[values == UNKNOWN_CODE] = unknown
         return codes
     # Texts on one side only ("75" and 75) are compared as texts.
@@ -119,6 +115,23 @@ def code_rows(values: np.ndarray, known: tuple[Any, ...]) -> np.ndarray:
     codes = np.fromiter((positions.get(str(value), other) for value in values.tolist()), np.int64, len(values))
     codes[values == UNKNOWN_CODE] = unknown
     return codes
+
+
+def _find_positions(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Position in `known` of every value, shape (n,); len(known) where it is none of them."""
+    other = len(known)
+    if other == 0:
+        return np.full(len(values), other, dtype=np.int64)
+    low = int(known.min())
+    span = int(known.max()) - low + 1
+    if span <= MAX_TABLE:
+        # One entry below and one above the known codes, for all others.
+        table = np.full(span + 2, other, dtype=np.int64)
+        table[known - low + 1] = np.arange(other)
+        return table.take(np.clip(values, low - 1, low + span) - (low - 1))
+    order = np.argsort(known, kind="stable")
+    place = np.minimum(np.searchsorted(known[order], values), other - 1)
+    return np.where(known[order][place] == values, order[place], other)
 
 
 def numeric_design_effect(values: np.ndarray, grid: np.ndarray, probe: Probe | None) -> float:

@@ -12,6 +12,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,6 +75,7 @@ EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 """Tag with which MLflow's pages show runs and charts, and not traces of language models."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 KEY_TAG = "tracking_key"
+PARENT_TAG = "mlflow.parentRunId"
 # Error codes of MLflow for a run that it rejects: sending it again cannot succeed.
 REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
 
@@ -231,6 +233,10 @@ def log_alone(uri: str, run: TrackedRun) -> str:
         if found:
             log_run(uri, found[0].info.run_id, run)
             return str(found[0].info.run_id)
+    if run.parent:
+        above = client.search_runs([experiment_id], f"tags.{KEY_TAG} = '{run.parent}'", max_results=1)
+        if above:
+            run = replace(run, tags={**run.tags, PARENT_TAG: above[0].info.run_id})
     run_id = find_or_create_run(uri, experiment_id, run)
     try:
         log_run(uri, run_id, run)

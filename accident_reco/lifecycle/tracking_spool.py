@@ -45,7 +45,9 @@ class TrackedRun:
 
     `artifacts` are file name → content; `model_files` path → content of the version as an MLflow model; `datasets`
     name → SHA-256 of what it was trained on; `history` metrics by step; `tables` name → columns of JSON values. With
-    `joins` it is added to the latest run of the same bundle version. `status` is MLflow's: `FINISHED` or `FAILED`.
+    `joins` it is added to the latest run of the same bundle version. With `parent`, the key of another run, it is shown
+    below that one; a spooled parent has a name that sorts before those of its children. `status` is MLflow's:
+    `FINISHED` or `FAILED`.
     `key` identifies the run in the tracker, so that it is found again after an attempt of unknown outcome, and
     `logged_at` (milliseconds since 1970) is the time of its metrics, so that the next attempt repeats the same ones.
     """
@@ -61,6 +63,7 @@ class TrackedRun:
     history: History = field(default_factory=dict)
     tables: Mapping[str, EvaluationTable] = field(default_factory=dict)
     joins: bool = False
+    parent: str = ""
     status: str = "FINISHED"
     key: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     logged_at: int = field(default_factory=now, compare=False)
@@ -140,6 +143,7 @@ def spool(directory: Path, run: TrackedRun) -> Path:
         "history": dict(run.history),
         "tables": dict(run.tables),
         "joins": run.joins,
+        "parent": run.parent,
         "status": run.status,
         "key": run.key,
         "logged_at": run.logged_at,

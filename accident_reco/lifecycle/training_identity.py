@@ -21,6 +21,8 @@ from accident_reco.storage.lifecycle import promotion_history, rolled_back_versi
 
 IDENTITY: Final = "training"
 """Name of the identity in a candidate's lineage, and in the detail of a rejection in the audit."""
+SAMPLE: Final = "sample"
+"""Entry of a lineage: how much of the stored data trained, and by which setting; None: all of it."""
 DATA_VERSION: Final = "data_version"
 """Name of the identity of the training data in the lineage of a fitted candidate."""
 SHARED_SETTINGS: Final = ("seed", "training_jobs")

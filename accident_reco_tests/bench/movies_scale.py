@@ -48,7 +48,7 @@ def split(settings: Settings) -> str:
     """Read what a training takes, filter, divide, as one frame."""
     options = loading.build_options(settings)
     store, database = open_store(settings.store), Warehouse(settings.database)
-    found, _, _ = loading.load_split(store, database, options.split, settings.movies_max_ratings)
+    found = loading.load_split(store, database, options.split, settings.movies_max_ratings).split
     frame = loading.build_split_frame(found)
     return f"{len(found.train):,} train, {len(found.holdout):,} judge, {frame.memory_usage().sum() / 2**20:,.0f} MB"
 

@@ -35,7 +35,9 @@ def main() -> None:
     now = datetime.now(UTC)
     days = 30 * MONTHS * arguments.few / arguments.rows
     settings = Settings.load()
-    since, size = now - timedelta(hours=settings.drift_window_hours), settings.drift_window_rows
+    # The traffic is the same in both logs; so is the window, which the smaller one has to contain.
+    hours = min(settings.drift_window_hours, 0.9 * 24 * days)
+    since, size = now - timedelta(hours=hours), settings.drift_window_rows
 
     def read(warehouse: Warehouse) -> int:
         rows = prediction_window(warehouse, "accidents", since=since, limit=2 * size)

@@ -65,7 +65,7 @@ class Bench:
                 count = min(BLOCK, self.rows - start)
                 users = np.sort(random.integers(user, user + max(count // 130, 1), count))
                 user = int(users[-1]) + 1
-                movies = (random.zipf(1.2, 4 * count) - 1)[:count] % MOVIES + 1
+                movies = (MOVIES * random.random(count) ** 3).astype(np.int64) + 1
                 pairs = np.unique(users.astype(np.int64) << 32 | movies)
                 users, movies = pairs >> 32, pairs & 0xFFFF_FFFF
                 stars = random.integers(1, 11, len(pairs)) / 2

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN_TIME_EXTRAS: Final = ("celery", "k8s", "stack")
+RUN_TIME_EXTRAS: Final = ("celery", "k8s", "spark", "stack")
 COLLECTION: Final = "all"
 """The extra that stands for those."""
 TEST_EXTRAS: Final = ("dev", "docs")

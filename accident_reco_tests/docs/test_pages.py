@@ -183,3 +183,13 @@ def test_table_of_imports_agrees_with_import_linter() -> None:
 def _module(path: str) -> str:
     """`accident_reco/contract.py` → `accident_reco.contract`."""
     return path.removesuffix(".py").rstrip("/").replace("/", ".")
+
+
+def test_spark_is_installed_as_the_page_says() -> None:
+    """The extra exists, and the tests' machine gets the Java of the same package."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = TEXTS["docs/pages/how-to/train-on-spark.md"]
+    assert "accident-reco[spark]" in page
+    assert [name.partition(">")[0] for name in extras["spark"]] == ["pyspark"]
+    (package,) = re.findall(r"apt-get install --no-install-recommends (\S+)", page)
+    assert f"missing+=({package})" in (ROOT / ".ci/run").read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from importlib.util import find_spec
+
+from pydantic import BaseModel, Field, model_validator
 
 from accident_reco.settings import Settings
 
@@ -17,7 +19,7 @@ class MovieData(BaseModel):
         description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
     )
     movies_watch_seconds: int = Field(
-        60,
+        120,
         ge=1,
         description="Interval of the sensor of movie files; a publisher's server is requested at most once an hour",
     )
@@ -36,9 +38,9 @@ class MovieTraining(BaseModel):
     movies_min_user_ratings: int = Field(5, ge=1, description="Minimum ratings of a user in training")
     movies_min_movie_ratings: int = Field(3, ge=1, description="Minimum ratings of a movie in training")
     movies_max_ratings: int = Field(
-        5_000_000,
-        ge=1_000,
-        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash",
+        0,
+        ge=0,
+        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash; 0: all ratings",
     )
     movies_holdout_share: float = Field(
         0.2,
@@ -60,5 +62,22 @@ class MovieTraining(BaseModel):
     )
 
 
-class MovieSettings(MovieData, MovieTraining, Settings):
+class SparkSettings(BaseModel):
+    """Movie model: Spark."""
+
+    spark_master: str = Field(
+        "",
+        pattern=r"^($|spark://.+|k8s://.+|yarn$|local(-cluster)?(\[.+\])?$)",
+        description="Spark master that fits the ranking candidate by MLlib: spark://host:7077, k8s://https://host:443, "
+        "yarn, local-cluster[2,1,2048]; empty: the machine of the run fits it",
+    )
+
+
+class MovieSettings(MovieData, MovieTraining, SparkSettings, Settings):
     """The platform's settings with those of the movie model."""
+
+    @model_validator(mode="after")
+    def _spark_is_installed(self) -> MovieSettings:
+        if self.spark_master and find_spec("pyspark") is None:
+            raise ValueError("ACCIDENT_RECO_SPARK_MASTER needs pyspark: install accident-reco[spark]")
+        return self

@@ -66,9 +66,9 @@ def bare_fits(fit_seconds: Callable[..., float]) -> dict[str, float]:
 
     platform = Platform()
     options = loading.build_options(platform.settings)
-    found, _, _ = loading.load_split(
+    found = loading.load_split(
         platform.objects, platform.warehouse, options.split, platform.settings.movies_max_ratings
-    )
+    ).split
     rows = loading.load_rows(loading.build_split_frame(found), platform.warehouse, platform.objects)
     data = IndexedRatings.from_ratings(rows.train)
     spent = {}

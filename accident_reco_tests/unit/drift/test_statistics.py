@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from accident_reco.drift.statistics import benjamini_hochberg, chi_square, compare, population_stability_index
+from accident_reco.drift.statistics import (
+    benjamini_hochberg,
+    chi_square,
+    compare,
+    count_below,
+    population_stability_index,
+)
+from accident_reco.lifecycle.columns import code_rows
 from accident_reco.lifecycle.reference import Kind, build_reference, read_reference
 
 
@@ -103,3 +110,37 @@ def test_benjamini_hochberg_agrees_with_scipy() -> None:
     with_gap = benjamini_hochberg(np.append(p_values, np.nan))
     np.testing.assert_allclose(with_gap[:-1], stats.false_discovery_control(p_values))
     assert np.isnan(with_gap[-1])
+
+
+_LARGEST = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize(
+    ("values", "grid"),
+    [
+        (np.random.default_rng(2).normal(size=3_000), np.linspace(-2, 2, 200)),
+        (np.random.default_rng(3).integers(-5, 60, 3_000).astype(float), np.arange(0.0, 50.0)),
+        (np.random.default_rng(4).exponential(1e-3, 3_000), np.geomspace(1e-9, 1e6, 400)),
+        (np.array([1.0, 2.0, 2.0, 3.0]), np.array([2.0])),
+        (np.array([0.1, 0.3, np.nextafter(0.3, 1), np.nextafter(0.3, 0)]), np.array([0.1, 0.3, 0.3 + 1e-16, 0.4])),
+        (np.array([-_LARGEST, 0.0, _LARGEST, 1.0]), np.array([-_LARGEST, 1.0, _LARGEST])),
+        (np.array([-_LARGEST, 0.0, 5e-324, _LARGEST]), np.array([0.0, 5e-324])),
+        (np.array([]), np.array([0.0, 1.0])),
+    ],
+)
+def test_counts_below_are_exact(values: np.ndarray, grid: np.ndarray) -> None:
+    """However the values and the points are spread, also where floats overflow."""
+    found = count_below(values, grid)
+    expected = [(values[:, None] <= grid).sum(axis=0), (values[:, None] < grid).sum(axis=0)]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("known", [(), (3,), (7, 3, 5), (5, 10**9, 3), (-2, 0, 7)])
+def test_codes_are_found_near_and_far(known: tuple[int, ...]) -> None:
+    """Codes close to each other are looked up in a table, others by search; both find the same."""
+    values = np.array([-(10**12), -2, -1, 0, 3, 4, 5, 7, 8, 10**9, 10**12])
+    expected = [
+        len(known) + 1 if value == -1 else known.index(value) if value in known else len(known)
+        for value in values.tolist()
+    ]
+    assert code_rows(values, known).tolist() == expected

@@ -15,7 +15,7 @@ from accident_reco.defs.pools import ingest_pool, scoring_pool, unless_spread
 from accident_reco.defs.steps import partitioned_executor
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
-from accident_reco.lifecycle.training_identity import DATA_VERSION
+from accident_reco.lifecycle.training_identity import DATA_VERSION, SAMPLE
 from accident_reco.models.accidents.assets import ingest, scoring, sensors, training_checks, training_data
 from accident_reco.models.accidents.assets.partitions import (
     find_year_ranges,
@@ -147,10 +147,17 @@ class AccidentTraining(ModelTraining):
         population = load_population(platform.objects, settings)
         chosen, why = assembly.choose_candidate(candidates)
         done = assembly.assemble(
-            chosen, candidates, frames["training_set"], population.victims, population.data_source, settings
+            chosen,
+            candidates,
+            frames["training_set"],
+            population.victims,
+            population.data_source,
+            settings,
+            population.sample,
         )
         parameters = candidates[chosen].lineage["parameters"]
         origin = {"data_source": population.data_source, "sources": population.sources, "parameters": parameters}
+        origin[SAMPLE] = population.sample
         bundle = replace(done.bundle, lineage=origin)
         pictures = plot_evaluation(done.holdout.label, done.report)
         return Evaluated(

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from accident_reco.defs.mlflow_tracking import track_search
 from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
@@ -23,6 +24,7 @@ from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
+from accident_reco.models.accidents.training.tracked_search import describe_search
 from accident_reco.models.accidents.training.training_population import VICTIMS_VERSION, load_population
 
 COMMON: dict[str, Any] = {
@@ -82,6 +84,7 @@ def training_set(
             "data_source": population.data_source,
             "years": str(population.years),
             "synthetic_share": float(rows.synthetic.mean()),
+            "sample": dg.MetadataValue.json(population.sample or {}),
             "severe_real": float(severe.get(False, 0)),
             "severe_synthetic": float(severe.get(True, 0)),
             **describe_copied(rows, VICTIMS, dg.AssetKey([BASE, "synthetic_victims"])),
@@ -137,6 +140,8 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
         data_source = load_population(platform.objects, settings).data_source
         document = parameters.tune_candidates(features, data_source, settings)
         platform.objects.write(parameters.get_tuned_key(model.name), canonical_json(document))
+        job, run_id = context.run.job_name, context.run.run_id
+        track_search(context, platform, describe_search(model.name, document, job, run_id))
         shown: dict[str, Any] = {"data_source": data_source, "road_users": document["people"]}
         for name in parameters.KINDS:
             found = document[name]

@@ -43,8 +43,8 @@ SPEED: Final = _build_speeds()
 EQUIPMENT: Final = (
     *("unequipped", "belt", "helmet", "child_seat", "vest", "airbag", "gloves", "equipment_undetermined"),
 )
-# secu codes -1 to 10 as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both, 8 undetermined.
-# Bit 256: the code is known; 9 and later codes are other equipment.
+# secu codes from -1 as bits: 0 none, 1 belt, 2 helmet, 3 child seat, 4 vest, 5 airbag, 6 gloves, 7 both,
+# 8 undetermined. Bit 256: the code is known; 9 and later codes are other equipment.
 _SECU_BITS: Final = np.array([0, 257, 258, 260, 264, 272, 288, 320, 352, 384, 256, 256], dtype=np.int64)
 _BITS: Final = (1 << np.arange(len(EQUIPMENT), dtype=np.int64)).reshape(-1, 1, 1, 1)
 

@@ -93,7 +93,7 @@ class FeaturePlan:
 
         groups = [_build_days(), _build_collisions(), _build_equipment()]
         steps = {name: table for group in groups for name, table in group.steps.items()}
-        slots = [group.features | _rate_features(group.features, rates) for group in groups]
+        slots = [{**group.features, **_rate_features(group.features, rates)} for group in groups]
         self._slot_features = np.array([position[name] for features in slots for name in features])
         self._group = np.repeat(np.arange(len(groups)), [len(features) for features in slots])
         self._slot_values, self._slot_starts = _join([values for features in slots for values in features.values()])

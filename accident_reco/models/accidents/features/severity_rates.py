@@ -91,7 +91,7 @@ class SeverityRates:
         return cls(**raw["rates"]) if "rates" in raw else cls()
 
     def of_codes(self, name: str, values: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
-        """Rate of each value of a code feature, one of `RATED_CODES`; NaN for missing ones (NaN or -1) and without rates."""
+        """Rate of each value of one of `RATED_CODES`, shape (n,); NaN for missing ones and without rates."""
         table = np.full(_MISSING + 1, np.nan, dtype=np.float32)
         for code, rate in self.codes.get(name, {}).items():
             if int(code) < _MISSING:

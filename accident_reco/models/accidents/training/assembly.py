@@ -104,6 +104,7 @@ def assemble(
     victims: pd.DataFrame,
     data_source: str,
     settings: AccidentSettings,
+    sample: Mapping[str, Any] | None = None,
 ) -> Assembled:
     """Evaluate the chosen candidate on the holdout and complete its bundle.
 
@@ -112,6 +113,7 @@ def assemble(
         candidates: kind → bundle; all are of the same model.
         training: frame of training rows.
         victims: victims frame of training and holdout.
+        sample: `training_population.Population.sample`.
 
     Raises:
         ValueError: the holdout is empty or has one class only.
@@ -141,6 +143,9 @@ def assemble(
         "weight of a synthetic road user": f"{settings.accidents_synthetic_weight:g}",
         "simulated missing values": f"up to {settings.accidents_mask_most:.0%} of the fields of a row",
     }
+    if sample:
+        available = f"{sample['road_users']:,} of {sample['of']:,} road users outside of the holdout"
+        facts["sample"] = f"{available}: whole accidents, chosen by hash, by the setting {sample['setting']}"
     files[REFERENCE_FILE] = reference_bytes(reference)
     files[CARD_FILE] = render_card(
         result,

@@ -16,6 +16,7 @@ from accident_reco.models.accidents.data.raw_store import load_current_years, lo
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
+from accident_reco.settings import variable
 from accident_reco.storage.objects import ObjectStore
 
 SAMPLE_SALT: Final = 0x5A3B_1E00
@@ -28,7 +29,8 @@ KEYS: Final = ("Num_Acc", "id_usager")
 class Population:
     """Victims frame (keys and model columns), its origin, and the numbers of excluded duplicates, shape (m,).
 
-    `version` is the identity of the stored years.
+    `version` is the identity of the stored years. `sample` is how many road users outside of the holdout are there, of
+    how many, and by which setting; None: all of them.
     """
 
     victims: pd.DataFrame
@@ -37,6 +39,7 @@ class Population:
     years: list[int]
     excluded: NDArray[np.int64]
     version: str
+    sample: dict[str, Any] | None = None
 
 
 def load_population(store: ObjectStore, settings: AccidentSettings) -> Population:
@@ -54,8 +57,9 @@ def load_population(store: ObjectStore, settings: AccidentSettings) -> Populatio
     excluded = find_excluded_accidents(AccidentContents.from_victims(victims))
     if len(excluded):
         victims = victims[~np.isin(victims["Num_Acc"].to_numpy(), excluded)].reset_index(drop=True)
-    victims = limit_rows(victims, settings.accidents_max_people)
-    return Population(victims, data_source, list_sources(stored, years), years, excluded, hash_years(stored))
+    victims, sample = limit_rows(victims, settings.accidents_max_people)
+    sources, version = list_sources(stored, years), hash_years(stored)
+    return Population(victims, data_source, sources, years, excluded, version, sample)
 
 
 def hash_years(stored: dict[int, dict[str, Any]]) -> str:
@@ -70,14 +74,20 @@ def build_data_version(victims_version: str, parameters: str) -> str:
     return sha256(canonical_json([victims_version, parameters])) if victims_version else ""
 
 
-def limit_rows(victims: pd.DataFrame, max_rows: int) -> pd.DataFrame:
-    """The holdout and about `max_rows` other rows at most: whole accidents, chosen by the hash of their number."""
+def limit_rows(victims: pd.DataFrame, max_rows: int) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """The holdout and about `max_rows` other rows at most (0: all): whole accidents, chosen by hash of the number.
+
+    Returns:
+        The rows, and `Population.sample`.
+    """
     numbers = victims["Num_Acc"].to_numpy()
     held_out = in_holdout(numbers)
     available = int(np.count_nonzero(~held_out))
-    if available <= max_rows:
-        return victims
-    return victims[held_out | in_holdout(numbers, share=max_rows / available, salt=SAMPLE_SALT)].reset_index(drop=True)
+    if not max_rows or available <= max_rows:
+        return victims, None
+    chosen = in_holdout(numbers, share=max_rows / available, salt=SAMPLE_SALT) & ~held_out
+    sample = {"road_users": int(chosen.sum()), "of": available, "setting": variable("accidents_max_people")}
+    return victims[held_out | chosen].reset_index(drop=True), sample
 
 
 def list_sources(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:

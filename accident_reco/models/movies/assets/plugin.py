@@ -12,7 +12,7 @@ import dagster as dg
 from accident_reco.contract import Candidate, Check, Evaluated, Fitted, Frames, ModelTraining, Platform, Step
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, Manifest
 from accident_reco.lifecycle.gate import Comparison, GatePolicy
-from accident_reco.lifecycle.training_identity import DATA_VERSION
+from accident_reco.lifecycle.training_identity import DATA_VERSION, SAMPLE
 from accident_reco.models.movies.assets import ingest, sensors, split
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.item_weights import MAX_PRUNING_LOSS
@@ -62,8 +62,9 @@ class MovieTraining(ModelTraining):
             "sources": sources,
             "ratings_received_until": (until := int(frame.attrs["received_until"])),
             DATA_VERSION: loading.build_data_version(platform.objects, until),
+            SAMPLE: frame.attrs.get("sample"),
         }
-        options = loading.build_options(platform.settings.of(MovieSettings))
+        options = loading.build_options(platform.settings.of(MovieSettings), platform.objects)
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
         check = check_parity(fitted.parity, fitted.pruning_loss)
         metadata = {

@@ -43,19 +43,20 @@ def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.A
     """Read the ratings as columns and split them."""
     settings = platform.settings.of(MovieSettings)
     options = loading.build_options(settings)
-    found, simulated, received_until = loading.load_split(
-        platform.objects, platform.warehouse, options.split, settings.movies_max_ratings
-    )
+    loaded = loading.load_split(platform.objects, platform.warehouse, options.split, settings.movies_max_ratings)
+    found = loaded.split
     data_source, _ = loading.load_sources(platform.objects)
     frame = loading.build_split_frame(found)
     # Stored with the frame, so that a version knows which of a user's ratings are newer than its rows.
-    frame.attrs["received_until"] = received_until
+    frame.attrs["received_until"] = loaded.received_until
+    frame.attrs["sample"] = loaded.sample
     yield dg.Output(
         frame,
         metadata={
             "train": len(found.train),
             "holdout": len(found.holdout),
-            "simulated": simulated,
+            "simulated": loaded.simulated,
+            "sample": dg.MetadataValue.json(loaded.sample or {}),
             "data_source": data_source,
             "left_out": dg.MetadataValue.json(found.excluded),
             **build_lineage({name: [(warehouse_tables.key, name)] for name in PUBLISHED}),

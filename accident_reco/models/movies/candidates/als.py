@@ -16,6 +16,7 @@ from accident_reco.models.movies.candidates.scorer import BaselineScorer, Histor
 from accident_reco.models.movies.candidates.svd import FactorScorer
 
 if TYPE_CHECKING:
+    from accident_reco.models.movies.candidates.spark_fit import SparkCluster
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
     from accident_reco.models.movies.data.ratings import RatingScale
 
@@ -26,6 +27,11 @@ MIN_TUNED: Final = 20_000
 """Ratings from which hyperparameters are tuned: the lists of fewer users differ by chance."""
 MAX_TUNED: Final = 2_000_000
 """Ratings up to which hyperparameters are tuned: six more fits, which would take an hour beyond."""
+
+NEUTRAL: Final = 2.0
+"""Stars up to which a rating is no sign that the user likes the movie."""
+DISLIKED: Final = 0.25
+"""Confidence of a rating of `NEUTRAL` stars or less, before `alpha`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ class AlsScorer(FactorScorer):
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__(arrays)
-        self.gram = arrays["gram"] + float(arrays["option_regularization"]) * np.eye(len(arrays["gram"]))
+        self.gram = arrays["gram"]
+        self.regularization = float(arrays["option_regularization"])
+        # MLlib multiplies it by the number of ratings of the user; implicit does not.
+        self.is_weighted = bool(arrays.get("option_is_weighted", 0))
         self.alpha = float(arrays["option_alpha"])
         norms = np.linalg.norm(self.movie_factors, axis=1)
         self._longest_first = np.argsort(-norms, kind="stable")
@@ -81,7 +90,8 @@ class AlsScorer(FactorScorer):
     def _build_system(self, factors: np.ndarray, rating: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Confidences of the ratings, and the matrix of the half-step."""
         confidence = self.alpha * compute_confidence(rating).astype(np.float64)
-        return confidence, self.gram + (factors.T * (confidence - 1)) @ factors
+        ridge = self.regularization * (len(rating) if self.is_weighted else 1) * np.eye(len(self.gram))
+        return confidence, self.gram + ridge + (factors.T * (confidence - 1)) @ factors
 
     def score_all(self, state: UserState) -> np.ndarray:
         assert state.vector is not None
@@ -116,8 +126,10 @@ class AlsScorer(FactorScorer):
 
 
 def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
-    """Tune on an inner split, then fit all rows on their confidences, seeded."""
+    """Tune on an inner split, then fit all rows on their confidences, seeded. On Spark nothing is tuned."""
     own = options.of(AlsOptions)
+    if options.spark is not None:
+        return fit_on_spark(options.spark, data, own, options)
     trials: list[float] = []
     if is_tuned(data, own, options):
         split = split_rows(data)
@@ -138,13 +150,30 @@ def fit_chosen(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fi
     loss: list[float] = []
     users, movies = fit_factors(data, own, options, loss)
     used = {name: value for name, value in asdict(own).items() if name != "tuning"} | {"random_state": options.seed}
-    arrays = {
-        **fit_biases(data),
-        "user_factors": users,
-        "movie_factors": movies,
-        "gram": (movies.astype(np.float64).T @ movies).astype(np.float64),
+    return Fit({**fit_biases(data), **_build_arrays(users, movies)}, used, history={"loss": loss})
+
+
+def fit_on_spark(cluster: SparkCluster, data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fit:
+    """Fit factors on a cluster. Metrics of all users of the holdout, measured there, are in the history."""
+    from accident_reco.models.movies.candidates import spark_fit
+    from accident_reco.models.movies.candidates.biases import fit_biases
+
+    found = spark_fit.fit_factors(cluster, data, own, options.seed)
+    used = {
+        "factors": own.factors,
+        "iterations": own.iterations,
+        "regularization": spark_fit.REGULARIZATION,
+        "alpha": own.alpha,
+        "is_weighted": 1.0,
+        "random_state": options.seed,
     }
-    return Fit(arrays, used, history={"loss": loss})
+    arrays = {**fit_biases(data), **_build_arrays(found.users, found.movies)}
+    return Fit(arrays, used, history={f"spark_{name}": [value] for name, value in found.measured.items()})
+
+
+def _build_arrays(users: np.ndarray, movies: np.ndarray) -> dict[str, np.ndarray]:
+    gram = (movies.astype(np.float64).T @ movies).astype(np.float64)
+    return {"user_factors": users, "movie_factors": movies, "gram": gram}
 
 
 def fit_factors(
@@ -194,7 +223,7 @@ def choose_options(split: InnerSplit, own: AlsOptions, options: FitOptions) -> A
 
 def compute_confidence(rating: np.ndarray) -> np.ndarray:
     """Confidence that the user likes the movie, float32: 3 at five stars, 0.25 at two stars and below."""
-    return np.maximum(rating - np.float32(2.0), np.float32(0.25)).astype(np.float32)
+    return np.maximum(rating - np.float32(NEUTRAL), np.float32(DISLIKED)).astype(np.float32)
 
 
 CANDIDATE: Final = MovieCandidate(

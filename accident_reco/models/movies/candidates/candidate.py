@@ -11,6 +11,7 @@ import numpy as np
 from accident_reco.models.movies.candidates.scorer import BaselineScorer
 
 if TYPE_CHECKING:
+    from accident_reco.models.movies.candidates.spark_fit import SparkCluster
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
     from accident_reco.models.movies.data.ratings import RatingScale
 
@@ -27,12 +28,14 @@ class FitOptions:
         threads: used by fits that can; changes nothing but the time.
         tune: whether kinds that can choose their hyperparameters on an inner split; else those that it starts from.
         hyperparameters: options of single kinds (such as `SvdOptions`) where they differ from the kind's defaults.
+        spark: the cluster that fits the kinds that can; None: this machine does.
     """
 
     seed: int = 20260101
     threads: int = 2
     tune: bool = True
     hyperparameters: tuple[Any, ...] = ()
+    spark: SparkCluster | None = None
 
     def of(self, options: type[OptionsT]) -> OptionsT:
         """Options of one kind, by their class."""

@@ -39,11 +39,11 @@ class Split:
 
 
 def select_users(max_ratings: int, user_id: np.ndarray, stored: int) -> np.ndarray:
-    """Mask of the users of a training that reads about `max_ratings` of `stored` ratings, by hash.
+    """Mask of the users of a training that reads about `max_ratings` of `stored` ratings (0: all), by hash.
 
     A smaller bound selects a subset of the users of a larger one, so that trainings stay comparable.
     """
-    return in_holdout(user_id, min(1.0, max_ratings / max(stored, 1)), USERS_SALT)
+    return in_holdout(user_id, min(1.0, (max_ratings or stored) / max(stored, 1)), USERS_SALT)
 
 
 def split(ratings: Ratings, simulated: np.ndarray, options: SplitOptions) -> Split:

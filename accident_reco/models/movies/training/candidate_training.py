@@ -249,7 +249,7 @@ def evaluate_over_time(choice: Choice, rows: TrainingRows, options: TrainingOpti
     known, newest = parts
     data, arrays = IndexedRatings.from_ratings(known), {}
     for kind in {choice.ranking, choice.stars}:
-        model = fit(CANDIDATES[kind], data, rows.scale, replace(options.fit, tune=False))
+        model = fit(CANDIDATES[kind], data, rows.scale, replace(options.fit, tune=False, spark=None))
         arrays[kind] = build_arrays(model, rows.catalogue, known, rows.scale, options.popularity)
     version = Recommender(compose_arrays(arrays[choice.ranking], arrays[choice.stars]))
     found = evaluate_with_audience(version, known, newest, options)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.lifecycle.training_identity import SAMPLE
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.training.audience import POPULARITY, SLICES
 from accident_reco.models.movies.training.choice import Choice
@@ -25,6 +27,7 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
         "",
+        *_describe_sample(bundle.lineage),
         f"Selection: {choice.reason}.",
         "",
         "## Evaluation on the frozen holdout",
@@ -51,6 +54,15 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_sample(lineage: Mapping[str, Any]) -> list[str]:
+    """A line about ratings that a setting kept from training; none where all stored ratings were read."""
+    sample = lineage.get(SAMPLE)
+    if not sample:
+        return []
+    read = f"{sample['ratings']:,} of {sample['of']:,} stored ratings were read"
+    return [f"**Sample**: {read}: whole users, chosen by hash, by the setting {sample['setting']}.", ""]
 
 
 def _describe_audience(metrics: Mapping[str, float]) -> list[str]:

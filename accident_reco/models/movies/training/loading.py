@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -12,25 +13,37 @@ import pandas as pd
 from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.models.movies.candidates.candidate import FitOptions
+from accident_reco.models.movies.candidates.spark_fit import SparkCluster
 from accident_reco.models.movies.data import imports, queries, rating_columns, raw_store
 from accident_reco.models.movies.data.quarantine import check_quarantine
-from accident_reco.models.movies.data.ratings import Catalogue, Ratings
+from accident_reco.models.movies.data.ratings import RATING_COLUMNS, Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
 from accident_reco.models.movies.settings import MovieSettings
-from accident_reco.models.movies.training import gating
+from accident_reco.models.movies.training import gating, metrics
 from accident_reco.models.movies.training.arrays import PopularityOptions
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
+from accident_reco.settings import variable
 from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
+SPLIT: Final = f"{raw_store.BASE}/ratings_split/all.parquet"
+"""Key of the asset in the store."""
 HOLDOUT = "holdout"
 SIMULATED = "simulated"
 
 
-def build_options(settings: MovieSettings) -> TrainingOptions:
-    """Training options as configured."""
+def build_options(settings: MovieSettings, store: ObjectStore | None = None) -> TrainingOptions:
+    """Training options as configured.
+
+    Args:
+        store: of the split, for fits on Spark, where a setting names one; None: this machine fits.
+    """
+    spark = None
+    if store is not None and settings.spark_master:
+        split_url, work_url = f"{store.url}/{SPLIT}", f"{store.url}/{raw_store.BASE}/spark"
+        spark = SparkCluster(settings.spark_master, split_url, work_url, metrics.LIKED, metrics.TOP)
     return TrainingOptions(
-        FitOptions(seed=settings.seed, threads=settings.training_jobs),
+        FitOptions(seed=settings.seed, threads=settings.training_jobs, spark=spark),
         SplitOptions(
             settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
         ),
@@ -43,20 +56,33 @@ def build_gate_policy(settings: MovieSettings) -> GatePolicy:
     return gating.build_policy(settings.movies_floor, settings.movies_minimum_gain, settings.movies_rmse_slack)
 
 
-def load_split(
-    store: ObjectStore, warehouse: Warehouse, options: SplitOptions, max_ratings: int
-) -> tuple[Split, int, int]:
-    """Split about `max_ratings` stored ratings.
+@dataclass(frozen=True)
+class LoadedSplit:
+    """The split of a training.
 
-    Returns:
-        The split, the number of simulated ratings in it, and the newest `received_at` (ms UTC).
+    Args:
+        simulated: number of simulated ratings that were read.
+        received_until: newest `received_at` (ms UTC) of all stored ratings.
+        sample: how much was read of what is stored, and by which setting; None: everything.
     """
-    stored = rating_columns.read_ratings(store, warehouse, partial(select_users, max_ratings))
+
+    split: Split
+    simulated: int
+    received_until: int
+    sample: dict[str, Any] | None
+
+
+def load_split(store: ObjectStore, warehouse: Warehouse, options: SplitOptions, max_ratings: int) -> LoadedSplit:
+    """Split all stored ratings, or about `max_ratings` of them where it is not 0."""
+    chosen = partial(select_users, max_ratings) if max_ratings else None
+    stored = rating_columns.read_ratings(store, warehouse, chosen)
     read = len(stored.simulated)
     found = split(stored.ratings, stored.simulated, options)
+    sample = None
     if read < stored.stored:
         found.excluded[f"of users beyond the bound of about {max_ratings:,} ratings"] = stored.stored - read
-    return found, int(stored.simulated.sum()), stored.received_until
+        sample = {"ratings": read, "of": stored.stored, "setting": variable("movies_max_ratings")}
+    return LoadedSplit(found, int(stored.simulated.sum()), stored.received_until, sample)
 
 
 def build_split_frame(found: Split) -> pd.DataFrame:
@@ -71,11 +97,12 @@ def build_split_frame(found: Split) -> pd.DataFrame:
 def load_rows(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> TrainingRows:
     """Training and holdout rows from the split's frame, with the stored catalogue and scale."""
     held = frame[HOLDOUT].to_numpy(dtype=bool)
-    everything = Ratings.from_frame(frame)
     # Frames that were stored before the column existed lack it.
     simulated = frame[SIMULATED].to_numpy(dtype=bool)[~held] if SIMULATED in frame else None
     scale = raw_store.read_rating_scale(store)
-    return TrainingRows(everything.take(~held), everything.take(held), load_catalogue(warehouse), scale, simulated)
+    # Part by part: all rows at once would be in memory twice.
+    train, holdout = (Ratings.from_frame(frame.loc[part, list(RATING_COLUMNS)]) for part in (~held, held))
+    return TrainingRows(train, holdout, load_catalogue(warehouse), scale, simulated)
 
 
 def load_catalogue(warehouse: Warehouse) -> Catalogue:

@@ -16,7 +16,6 @@ from accident_reco.storage.objects import ObjectStore
 from accident_reco.storage.warehouse import Warehouse
 
 SETTINGS: Final = (*MovieTraining.model_fields, "seed", "training_jobs")
-SPLIT: Final = f"{raw_store.BASE}/ratings_split/all.parquet"
 CATALOGUE: Final = "catalogue.parquet"
 
 
@@ -35,7 +34,9 @@ def save_inputs(
             "version and its inputs agree"
         )
     records = [raw_store.open_raw_file(store, which)[1] for which in ("raw_ratings", "raw_movies")]
-    copy_objects(store, [SPLIT, *(f"{raw_store.BASE}/{which}.json" for which in ("raw_ratings", "raw_movies"))], folder)
+    copy_objects(
+        store, [loading.SPLIT, *(f"{raw_store.BASE}/{which}.json" for which in ("raw_ratings", "raw_movies"))], folder
+    )
     with store.open(records[0].key) as stream:
         head = folder / STORE / records[0].key
         head.parent.mkdir(parents=True, exist_ok=True)

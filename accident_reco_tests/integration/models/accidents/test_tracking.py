@@ -11,7 +11,14 @@ import dagster as dg
 import mlflow
 import pytest
 
-from accident_reco.defs.mlflow_tracking import build_failure_hook, record_decision, spool_directory, track
+from accident_reco.defs.mlflow_tracking import (
+    build_failure_hook,
+    record_decision,
+    send_waiting,
+    spool_directory,
+    track,
+    track_search,
+)
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.gate import Decision
 from accident_reco.lifecycle.store import Pointer
@@ -28,6 +35,7 @@ from accident_reco.lifecycle.tracking import (
     spool,
 )
 from accident_reco.lifecycle.tracking_spool import REASON
+from accident_reco.models.accidents.training.tracked_search import describe_search
 
 pytestmark = [
     # dagster-mlflow is a preview; its version is pinned.
@@ -293,3 +301,58 @@ def test_decision_on_a_version_unknown_to_the_tracker_is_logged(tmp_path):
     assert run.data.tags["gate.reason"] == "rolled back"
     assert run.data.metrics == {"gate_promoted": 1}
     assert run.info.status == "FINISHED"
+
+
+SEARCH = {
+    "data_source": "sample",
+    **{
+        kind: {
+            "chosen": {"leaf": 7},
+            "gain": 0.01,
+            "seconds": 2.0,
+            "trials": [
+                {"parameters": {"leaf": 10}, "roc_auc": (0.7, 0.72, 0.71, 0.73)},
+                {"parameters": {"leaf": 20}, "roc_auc": (0.6,)},
+                {"parameters": {"leaf": 7}, "roc_auc": (0.72, 0.73, 0.72, 0.74)},
+            ],
+        }
+        for kind in ("forest", "boosting")
+    },
+}
+
+
+def test_trials_of_a_search_are_child_runs(tmp_path, monkeypatch):
+    """Logged, spooled beside a tracker that is away and sent later: each trial once, below its search, by fold."""
+    monkeypatch.chdir(tmp_path)
+    local = Platform(home=str(tmp_path))
+    tracker = local.settings.tracking_uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    away = Platform(home=str(tmp_path))
+
+    @dg.asset
+    def searched(context: dg.AssetExecutionContext) -> None:
+        # Metrics carry the time of the call, which a tracker takes for other values.
+        runs = describe_search("accidents", SEARCH, "tune_accidents", "0123456789abcdef")
+        track_search(context, away, runs)  # a failure here would fail the search
+        track_search(context, local, runs[:3])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([searched], instance=instance).success
+    assert send_waiting(tracker, tmp_path, 600).sent == 8
+    client = mlflow.MlflowClient(tracking_uri=tracker)
+    experiment = client.get_experiment_by_name("accidents").experiment_id
+    runs = client.search_runs([experiment])
+    by_name = {run.info.run_name: run for run in runs}
+    assert len(by_name) == len(runs) == 8
+    for kind in ("forest", "boosting"):
+        name = f"accidents-search-01234567-{kind}"
+        parent, *trials = (by_name[name + end] for end in ("", "-trial-00", "-trial-01", "-trial-02"))
+        assert parent.data.params == {"leaf": "7"}
+        assert parent.data.metrics["trials"] == 3
+        assert {trial.data.tags["mlflow.parentRunId"] for trial in trials} == {parent.info.run_id}
+        assert [trial.data.params["leaf"] for trial in trials] == ["10", "20", "7"]
+        assert [trial.data.tags["state"] for trial in trials] == ["complete", "ended early", "complete"]
+        folds = client.get_metric_history(trials[0].info.run_id, "roc_auc")
+        assert [(point.step, point.value) for point in folds] == [(1, 0.7), (2, 0.72), (3, 0.71), (4, 0.73)]
+        assert len(client.get_metric_history(trials[1].info.run_id, "roc_auc")) == 1
+        assert {run.info.status for run in (parent, *trials)} == {"FINISHED"}

@@ -104,8 +104,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     receive(warehouse, [(user, free[user][0], 5.0) for user in some], read_until - 60_000)
     receive(warehouse, [(user, free[user][1], 0.5) for user in some], read_until, simulated=True)
 
-    parts, simulated, received_until = loading.load_split(store, warehouse, SplitOptions(), 10**6)
-    assert (simulated, received_until) == (len(some), read_until)
+    loaded = loading.load_split(store, warehouse, SplitOptions(), 10**6)
+    parts, received_until = loaded.split, loaded.received_until
+    assert (loaded.simulated, received_until, loaded.sample) == (len(some), read_until, None)
     rated = TrainingRows(parts.train, parts.holdout, loading.load_catalogue(warehouse), RatingScale())
     lineage = {"data_source": "sample", "sources": [], "ratings_received_until": received_until}
     bundle = train_candidate("knn", rated, TrainingOptions(FitOptions(seed=1)), lineage).bundle

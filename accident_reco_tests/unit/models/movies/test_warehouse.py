@@ -301,15 +301,18 @@ def test_a_training_reads_whole_users_up_to_its_bound(warehouse: Warehouse) -> N
     assert everything.stored == total == queries.count_ratings(warehouse)
     sizes = dict(zip(*np.unique(everything.ratings.user_id, return_counts=True), strict=True))
     read, users = {}, {}
-    for limit in (total // 4, total // 2, total):
-        found, _, _ = loading.load_split(store, warehouse, SplitOptions(1, 1), limit)
+    for limit in (total // 4, total // 2, total, 0):
+        loaded = loading.load_split(store, warehouse, SplitOptions(1, 1), limit)
+        found = loaded.split
         both = np.concatenate([found.train.user_id, found.holdout.user_id])
         users[limit] = set(both.tolist())
         read[limit] = len(both)
         assert read[limit] == sum(sizes[user] for user in users[limit])
         left = sum(count for reason, count in found.excluded.items() if "beyond the bound" in reason)
         assert left == total - read[limit]
-    assert read[total] == total
+        setting = "ACCIDENT_RECO_MOVIES_MAX_RATINGS"
+        assert loaded.sample == ({"ratings": read[limit], "of": total, "setting": setting} if left else None)
+    assert read[total] == read[0] == total
     assert read[total // 2] == pytest.approx(total / 2, rel=0.35)
     assert users[total // 4] < users[total // 2] < users[total]
 

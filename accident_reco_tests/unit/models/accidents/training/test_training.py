@@ -26,6 +26,7 @@ from accident_reco.models.accidents.training.metrics import roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
 from accident_reco.models.accidents.training.slices import compute_months
 from accident_reco.models.accidents.training.tables import tabulate_evaluation
+from accident_reco.models.accidents.training.training_population import limit_rows
 from accident_reco.models.accidents.training.training_rows import (
     FOLDS,
     extract_columns,
@@ -246,6 +247,32 @@ def test_explanations_use_the_codebook(assembled, victims):
     assert factors["an_nais"].value is None
     assert factors["an_nais"].words == "unknown"
     assert len(scorer.explain(columns, max_factors=3)[0]) == 3
+
+
+def test_a_sample_is_whole_accidents_beside_the_whole_holdout_and_on_the_card(victims, assembled, training, forest):
+    """All train unless a setting says otherwise; the smaller sample is part of the larger one."""
+    held = in_holdout(victims["Num_Acc"].to_numpy())
+    assert limit_rows(victims, 0)[0] is victims
+    available = int((~held).sum())
+    assert limit_rows(victims, available)[1] is None
+    chosen: list[set[int]] = []
+    for bound in (available // 4, available // 2):
+        rows, sample = limit_rows(victims, bound)
+        numbers = set(rows["Num_Acc"])
+        assert len(rows) == int(victims["Num_Acc"].isin(numbers).sum())
+        assert set(victims["Num_Acc"][held]) <= numbers
+        count = len(rows) - int(held.sum())
+        assert count == pytest.approx(bound, rel=0.15)
+        assert sample == {"road_users": count, "of": available, "setting": "ACCIDENT_RECO_ACCIDENTS_MAX_PEOPLE"}
+        chosen.append(numbers)
+    assert chosen[0] < chosen[1]
+    assert "| sample |" not in assembled.bundle.files["card.md"].decode()
+    candidates = {"forest": _bundle("forest", forest)}
+    limited = assembly.assemble("forest", candidates, training, victims, "sample", Settings.load(), sample)
+    stated = (
+        f"| sample | {count:,} of {available:,} road users outside of the holdout: whole accidents, chosen by hash, "
+    )
+    assert f"{stated}by the setting ACCIDENT_RECO_ACCIDENTS_MAX_PEOPLE |" in limited.bundle.files["card.md"].decode()
 
 
 def test_bundle_carries_profile_and_card(assembled):

@@ -1,0 +1,176 @@
+"""Fits and evaluates factors by MLlib on the Spark of `SPARK_MASTER`: a program of its own, started by `spark_fit`.
+
+Run: python -m accident_reco.models.movies.candidates.spark_job FOLDER
+
+FOLDER has `job.json` (a `Job`); the results are `factors.npz` and `measured.json` beside it. The driver keeps the
+factors, never ratings. Spark's own configuration is its `spark-defaults.conf`; what only a cluster knows is set there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+FILE: Final = "job.json"
+FACTORS: Final = "factors.npz"
+MEASURED: Final = "measured.json"
+# What an executor lost is computed again from the last checkpoint. From the beginning, the description of that work
+# is nested deeper than the stack of Java's threads, and the job fails.
+CHECKPOINT_ITERATIONS: Final = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to fit.
+
+    Args:
+        ratings: URL of Parquet with `user_id`, `movie_id`, `rating` and `holdout`, which every executor reads.
+        checkpoints: URL of a folder that every executor writes; deleted at the end.
+        confidence, offset: a rating's confidence is `alpha` times the larger of `floor` and rating minus `offset`.
+        regularization: MLlib's, which it multiplies by the number of ratings of the user or movie.
+        liked, top: stars from which a holdout rating is a hit, and length of the lists.
+    """
+
+    master: str
+    ratings: str
+    checkpoints: str
+    factors: int
+    iterations: int
+    regularization: float
+    alpha: float
+    offset: float
+    floor: float
+    seed: int
+    liked: float
+    top: int
+
+
+def main() -> None:
+    """Run the job of a folder."""
+    folder = Path(sys.argv[1])
+    job = Job(**json.loads((folder / FILE).read_text()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.appName("accident_reco: movies/ranking_model").master(job.master).getOrCreate()
+    context = session.sparkContext
+    context.setCheckpointDir(job.checkpoints)
+    try:
+        users, movies, measured = run(session, job)
+    finally:
+        jvm: Any = context._jvm
+        checkpoints = jvm.org.apache.hadoop.fs.Path(job.checkpoints)
+        checkpoints.getFileSystem(context._jsc.hadoopConfiguration()).delete(checkpoints, True)
+        session.stop()
+    np.savez(folder / FACTORS, user_id=users[0], user_factors=users[1], movie_id=movies[0], movie_factors=movies[1])
+    (folder / MEASURED).write_text(json.dumps(measured))
+
+
+def run(
+    session: SparkSession, job: Job
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], dict[str, float]]:
+    """Ids and factors of users and of movies, and the ranking metrics of all users with a hit in the holdout."""
+    from pyspark.ml.recommendation import ALS
+    from pyspark.sql import functions as F
+
+    ratings = session.read.parquet(job.ratings)
+    train, held = ratings.where(~F.col("holdout")), ratings.where(F.col("holdout"))
+    # More blocks than cores only move more factors; fewer leave cores without work.
+    blocks = session.sparkContext.defaultParallelism
+    # MLlib adds 1 to what it gets, the confidence of a pair that nobody rated.
+    above = F.greatest(F.col("rating") - job.offset, F.lit(job.floor)) * job.alpha - 1
+    als = ALS(
+        userCol="user_id",
+        itemCol="movie_id",
+        ratingCol="above",
+        implicitPrefs=True,
+        alpha=1.0,
+        rank=job.factors,
+        maxIter=job.iterations,
+        regParam=job.regularization,
+        seed=job.seed,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
+        checkpointInterval=CHECKPOINT_ITERATIONS,
+    )
+    model = als.fit(train.select("user_id", "movie_id", above.cast("float").alias("above")))
+    movies = _collect(model.itemFactors)
+    measured = _evaluate(session, train, held, model.userFactors, movies, job)
+    return _collect(model.userFactors), movies, measured
+
+
+def _collect(factors: DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Ids, ascending, and their factors."""
+    table = factors.toArrow()
+    ids = table["id"].to_numpy()
+    values = table["features"].combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
+    order = np.argsort(ids)
+    return ids[order], values[order]
+
+
+def _evaluate(
+    session: SparkSession,
+    train: DataFrame,
+    held: DataFrame,
+    user_factors: DataFrame,
+    movies: tuple[np.ndarray, np.ndarray],
+    job: Job,
+) -> dict[str, float]:
+    """NDCG and recall of the lists of every user, computed by the executors; the definitions are those of `metrics`."""
+    from pyspark.sql import functions as F
+
+    shared = session.sparkContext.broadcast(movies)
+    top = job.top
+    seen = train.groupBy("user_id").agg(F.collect_list("movie_id").alias("seen"))
+    liked = held.where(F.col("rating") >= job.liked).groupBy("user_id").agg(F.collect_list("movie_id").alias("liked"))
+    rows = liked.join(seen, "user_id").join(user_factors.withColumnRenamed("id", "user_id"), "user_id")
+
+    def measure(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        yield from measure_lists(frames, shared.value, top)
+
+    measured = rows.mapInPandas(measure, "ndcg double, recall double")
+    (found,) = measured.agg(F.avg("ndcg"), F.avg("recall"), F.count("*")).collect()
+    return {f"ndcg_at_{top}": found[0], f"recall_at_{top}": found[1], "users": found[2]}
+
+
+def measure_lists(
+    frames: Iterable[pd.DataFrame], movies: tuple[np.ndarray, np.ndarray], top: int
+) -> Iterator[pd.DataFrame]:
+    """NDCG and recall of users, frame by frame, with `seen` and `liked` movies and `features`."""
+    import pandas as pd
+
+    movie_id, factors = movies
+    discount = 1 / np.log2(np.arange(2, top + 2))
+    for frame in frames:
+        values: dict[str, list[float]] = {"ndcg": [], "recall": []}
+        for features, seen, liked in zip(frame["features"], frame["seen"], frame["liked"], strict=True):
+            score = factors @ np.asarray(features, dtype=np.float32)
+            score[np.searchsorted(movie_id, np.asarray(seen))] = -np.inf
+            best = np.argpartition(-score, min(top, len(score) - 1))[:top]
+            best = best[np.lexsort((best, -score[best]))]
+            hits = np.isin(movie_id[best], liked)
+            values["ndcg"].append(float((hits * discount[: len(best)]).sum() / discount[: min(top, len(liked))].sum()))
+            values["recall"].append(float(hits.sum() / len(liked)))
+        yield pd.DataFrame(values)
+
+
+def _end_with_parent() -> None:
+    """End when the step that waits for this program is gone: its end of the pipe closes, and Spark follows."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
