@@ -1,6 +1,6 @@
 """Raw columns behind each context column and each feature, found by computing them without one column after another.
 
-The computation itself is asked, so that no list has to follow it. The rows only have to contain every case once.
+Found by running the computation, so that no list has to follow it. The rows only have to contain every case once.
 """
 
 from __future__ import annotations
