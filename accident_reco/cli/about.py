@@ -63,9 +63,10 @@ def bench(
     """Compare speed and memory with peers, both sides in turns. Only in a checkout, whose tests contain the programs.
 
     Comparisons: `noop` (one record against an HTTP endpoint that does nothing), `servers` (MLServer, LitServe, BentoML,
-    mlflow with the same model file), `predict` (explanations, 1,000 records, memory), `log` (with and without the
-    prediction log), `allocator` (settings of glibc), `recommend` (Surprise, implicit), `drift` (Evidently, NannyML),
-    `features` (pandas), `load` (COPY, sqlite3), `training` (through Dagster against bare fits).
+    mlflow with the same model file), `predict` (explanations, 1,000 records, memory), `workers` (two against one),
+    `log` (with and without the prediction log), `shadow` (with and without a shadow), `allocator` (settings of glibc),
+    `recommend` (Surprise, implicit), `drift` (Evidently, NannyML), `features` (pandas), `load` (COPY, sqlite3),
+    `training` (through Dagster against bare fits).
 
     Peers that are no dependencies are installed by uv into environments of their own in
     `$ACCIDENT_RECO_HOME/cache/bench-peers`; the table states which ones could not be installed. Exit code 1: a

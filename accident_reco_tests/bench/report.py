@@ -113,7 +113,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     rows = [row for result in results for row in result.rows if row.ratio is not None]
     settings = {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9}
     with mpl.rc_context(settings):
-        figure, axes = plt.subplots(figsize=(9, 1.2 + 0.34 * max(1, len(rows))), layout="constrained")
+        figure, axes = plt.subplots(figsize=(11, 1.2 + 0.34 * max(1, len(rows))), layout="constrained")
         try:
             _draw_bars(axes, list(reversed(rows)))
             figure.savefig(path, metadata={"Date": None})
@@ -135,5 +135,5 @@ def _draw_bars(axes: Any, rows: list[Row]) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.set_xscale("log")
     axes.axvline(1, color="#90a4ae", linewidth=0.8)
-    axes.set_xlabel("ratio (logarithmic); black line: goal; grey line: range over the turns")
+    axes.set_xlabel("ratio; black line: goal; grey line: range over the turns")
     axes.spines[["top", "right"]].set_visible(False)

@@ -150,16 +150,17 @@ class Evidence:
 
     def document(self) -> dict[str, Any]:
         """JSON for the state's curve; bounds that are not known yet are null."""
-        difference = self.labels.difference
-        shares = [
-            value / self.labels.champion_loss if self.labels.champion_loss > 0 else None
-            for value in (difference.mean, difference.low, difference.high, self.labels.excess.high)
-        ]
-        known = [None if share is None or not np.isfinite(share) else share for share in shares]
+        difference, loss = self.labels.difference, self.labels.champion_loss
+        figures = {
+            "difference": difference.mean,
+            "low": difference.low,
+            "high": difference.high,
+            "excess_high": self.labels.excess.high,
+        }
         return {
             "labels": difference.groups,
-            "champion_loss": self.labels.champion_loss,
-            **dict(zip(("difference", "low", "high", "excess_high"), known, strict=True)),
+            "champion_loss": loss,
+            **{name: value / loss if loss > 0 and np.isfinite(value) else None for name, value in figures.items()},
             "losses": {
                 part: [value if np.isfinite(value) else None for value in (own.mean, own.low, own.high)]
                 for part, own in self.labels.losses.items()

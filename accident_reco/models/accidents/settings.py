@@ -18,7 +18,7 @@ class AccidentData(BaseModel):
         "sample", description="`sample`, `official`, or a directory/URL with yearly BAAC files"
     )
     accidents_watch_seconds: int = Field(
-        60,
+        120,
         ge=1,
         description="Interval of the sensors of accident data; a publisher's server is requested at most once an hour",
     )

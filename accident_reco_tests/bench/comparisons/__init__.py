@@ -17,6 +17,7 @@ COMPARISONS: Final = {
             "MLServer, LitServe, BentoML, mlflow",
         ),
         Comparison("predict", "Explanations, 1,000 records, start and memory of predict", "predict_service"),
+        Comparison("workers", "Two worker processes of predict, against one", "workers", "one worker"),
         Comparison("log", "What the prediction log costs, in SQLite and PostgreSQL", "prediction_log", "no log"),
         Comparison("shadow", "What a shadow costs a saturated predict service", "shadow", "no shadow"),
         Comparison(

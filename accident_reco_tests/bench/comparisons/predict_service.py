@@ -1,20 +1,34 @@
-"""What the predict service costs without a peer: explanations, 1,000 records, start, resident memory."""
+"""What the predict service costs without a peer: explanations, 1,000 records, start, resident memory; one record in the
+process, stage by stage.
+"""
 
 from __future__ import annotations
 
+import statistics
+import time
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
+from accident_reco.lifecycle.bundle import Bundle
+from accident_reco.models.accidents.features.builder import build_features
+from accident_reco.models.accidents.scoring.group_bounds import GroupBounds
+from accident_reco.models.accidents.scoring.scorer import AccidentScorer
+from accident_reco.models.accidents.scoring.user_groups import KINDS_OF_USER, SURROUNDINGS
+from accident_reco.models.accidents.serving.columns import to_columns
 from accident_reco_tests.bench.comparison import Goal, Options, Row, take_turns
 from accident_reco_tests.bench.comparisons.accident_service import BODY, predicting, prepare_home, target_of
 from accident_reco_tests.bench.load import Target, apply_load
 from accident_reco_tests.bench.predict_process import ACCIDENT, RECORD
 
+CALLS = 1_000
 AT_START, UNDER_LOAD = "resident memory at start", "resident memory under mixed load"
 
 
 def compare(options: Options) -> list[Row]:
     """Milliseconds of one connection by kind of request, and memory."""
-    home, _ = prepare_home(options)
+    home, bundle = prepare_home(options)
+    stages = measure_stages(bundle, options.rounds)
     with predicting(home) as (server, single):
         ready, start = server.ready_seconds, server.rss_mb
         targets = {
@@ -38,7 +52,40 @@ def compare(options: Options) -> list[Row]:
         Row("start of the process until ready", "s", [ready]),
         Row(AT_START, "MB", [start]),
         Row(UNDER_LOAD, "MB", [loaded]),
+        *(Row(f"one record in process: {name}", "µs of CPU", turns) for name, turns in stages.items()),
     ]
+
+
+def measure_stages(bundle: Bundle, rounds: int) -> dict[str, list[float]]:
+    """Processor time of this thread for each stage of one record's answer, by round: the median of the record's calls.
+
+    The stages run one after the other, as in a request, so that each finds the caches as the one before has left them.
+    """
+    scorer = AccidentScorer.from_files(bundle.files)
+    cells = [[[0, 1] for _ in KINDS_OF_USER] for _ in SURROUNDINGS]
+    rule = replace(scorer.rule, groups=GroupBounds({"59": 1}, cells, ["everybody", "north"], [0.1, 0.2], [0.5, 0.6]))
+    names = ("columns", "features", "trees", "calibration", "bounds by group")
+    record = {name: [value] for name, value in RECORD.items()}
+    turns: dict[str, list[float]] = {name: [] for name in (*names, "all stages")}
+    for _ in range(rounds):
+        calls = []
+        for _ in range(CALLS):
+            at = [time.thread_time_ns()]
+            columns = to_columns(record)
+            at.append(time.thread_time_ns())
+            features = build_features(columns, scorer.spec)
+            at.append(time.thread_time_ns())
+            margin = scorer.margin(features)
+            at.append(time.thread_time_ns())
+            rule.probability(margin)
+            at.append(time.thread_time_ns())
+            rule.find_bounds(columns)
+            at.append(time.thread_time_ns())
+            calls.append([(later - earlier) / 1000 for earlier, later in pairwise(at)])
+        for name, values in zip(names, zip(*calls, strict=True), strict=True):
+            turns[name].append(statistics.median(values))
+        turns["all stages"].append(statistics.median(map(sum, calls)))
+    return turns
 
 
 def _measure(target: Target, seconds: float) -> float:

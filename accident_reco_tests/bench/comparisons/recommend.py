@@ -37,6 +37,7 @@ from accident_reco.models.movies.training.arrays import PopularityOptions, build
 from accident_reco.models.movies.training.fitting import fit
 from accident_reco.models.movies.training.metrics import limit_blas_threads
 from accident_reco.settings import Settings
+from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench.comparison import Goal, Options, Row, take_turns
 from accident_reco_tests.bench.comparisons.profiles import profile_call
@@ -237,6 +238,7 @@ def prepare(home: Path, arrays: bytes, world: World) -> None:
     warehouse.upgrade()
     import_files(
         warehouse,
+        open_store(settings.store),
         SourceFile("ratings.csv", "r", lambda: io.BytesIO(world.rating_file)),
         SourceFile("movies.csv", "m", lambda: io.BytesIO(world.movie_file)),
         "sample",

@@ -37,7 +37,7 @@ def compare(options: Options) -> list[Row]:
     begin_shadow(home)
     rows = []
     with running(home, rollout="shadow", rollout_sample=str(SAMPLE)) as shadow, running(home) as direct:
-        while read_metric(shadow, "rollout_share") != 0.0:
+        while read_metric(shadow, f'rollout_share{{model="{MODEL}"}}') != 0.0:  # -1 before the rollout is seen
             time.sleep(0.05)
         for name, body in BODIES.items():
             cpu: dict[str, list[float]] = {"shadow": [], "direct": []}
@@ -76,10 +76,10 @@ def begin_shadow(home: Path) -> None:
 
 
 def read_metric(server: Server, name: str) -> float | None:
-    """Sum of a metric over its labels; None where it has no value yet."""
+    """Sum of a metric over the labels that the name leaves open; None where it has no value yet."""
     with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    values = re.findall(rf"^accident_reco_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+    values = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
     return sum(map(float, values)) if values else None
 
 

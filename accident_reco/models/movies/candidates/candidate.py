@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from accident_reco.models.movies.data.ratings import RatingScale
 
 OptionsT = TypeVar("OptionsT")
+MAX_NARROW: Final = 2**16
+"""Movies of a catalogue whose positions fit into 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int
             spread[name] = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
             spread[name][place] = values
     return spread
+
+
+def narrow_positions(position: np.ndarray, size: int) -> np.ndarray:
+    """Positions of a catalogue of `size` movies as a bundle holds them: uint16 where that suffices, else int32."""
+    return position.astype(np.uint16 if size <= MAX_NARROW else np.int32)
 
 
 @dataclass(frozen=True)

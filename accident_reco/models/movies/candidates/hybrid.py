@@ -132,10 +132,9 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         by_items = Fit(pack_weights(weights), ease.describe(chosen.ease))
         by_factors = als.fit_chosen(data, chosen.als, options)
     biases = fit_biases(data)
-    arrays = {**pack_parts({"items": by_items, "als": by_factors})}
+    arrays = pack_parts({"items": by_items, "als": by_factors}, biases)
     # Every user is folded in: the factors of those of the training rows would only enlarge the bundle.
     arrays["als:user_factors"] = by_factors.arrays["user_factors"][:0]
-    arrays |= {f"items:{name}": values for name, values in biases.items()}
     used = {
         **{f"ease_{name}": value for name, value in by_items.options.items()},
         **{f"als_{name}": value for name, value in by_factors.options.items()},

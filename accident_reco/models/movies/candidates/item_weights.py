@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from accident_reco.models.movies.candidates.candidate import spread_movies
+from accident_reco.models.movies.candidates.candidate import narrow_positions, spread_movies
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, UserState
 
 INPUTS: Final = ("binary", "stars", "confidence")
 """What a rating counts as: a bundle holds the position, so that the order never changes."""
 WEIGHTS_KEPT: Final = (1_000_000, 2_000_000, 4_000_000)
-"""Weights kept in total, 6 MB of a bundle for each million: as few as lose at most `MAX_PRUNING_LOSS`."""
+"""Weights kept in total, 4 to 6 MB of a bundle for each million: as few as lose at most `MAX_PRUNING_LOSS`."""
 MAX_PRUNING_LOSS: Final = 0.002
 """Largest NDCG@10 that the weights that are kept may lose to all of them, on the inner split."""
 
@@ -40,7 +40,7 @@ class ItemWeightScorer(BaselineScorer):
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__(arrays)
         self.start = arrays["weight_start"]
-        self.target = arrays["weight_movie"]
+        self.target = arrays["weight_movie"].astype(np.int32, copy=False)  # uint16 in a bundle of a smaller catalogue
         self.weight = arrays["weight"].astype(np.float32)
         self.input = INPUTS[int(arrays["option_input"])]
         self.popularity = arrays["popularity"]
@@ -114,7 +114,10 @@ def prune_weights(blocks: Iterable[tuple[int, np.ndarray]], movies: int, keep: i
 
 
 def pack_weights(weights: Any) -> dict[str, np.ndarray]:
-    """Arrays of a bundle from a CSR matrix (movies, movies); with its position a weight of float16 costs 6 bytes."""
+    """Arrays of a bundle from a CSR matrix (movies, movies).
+
+    With its position a weight of float16 costs 6 bytes; 4 in a bundle of at most `MAX_NARROW` movies.
+    """
     weights.sort_indices()
     return {
         "weight_start": weights.indptr.astype(np.int64),
@@ -128,6 +131,6 @@ def spread_weights(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: in
     lengths = np.zeros(size, dtype=np.int64)
     lengths[place] = np.diff(arrays["weight_start"])
     start = np.concatenate([[0], np.cumsum(lengths)])
-    target = place[arrays["weight_movie"]].astype(np.int32)
+    target = narrow_positions(place[arrays["weight_movie"]], size)
     plain = {name: values for name, values in arrays.items() if name not in ("weight_start", "weight_movie")}
     return spread_movies(plain, place, size) | {"weight_start": start, "weight_movie": target}

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate, spread_movies
+from accident_reco.models.movies.candidates.candidate import (
+    Fit,
+    FitOptions,
+    MovieCandidate,
+    narrow_positions,
+    spread_movies,
+)
 from accident_reco.models.movies.candidates.scorer import BaselineScorer, Histories, UserState
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ class NeighbourScorer(BaselineScorer):
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__(arrays)
         self.start = arrays["neighbour_start"]
-        self.neighbour = arrays["neighbour"]
+        self.neighbour = arrays["neighbour"].astype(np.int32, copy=False)  # uint16 in a bundle of a smaller catalogue
         self.similarity = arrays["neighbour_similarity"]
         self.k = int(arrays["option_k"])
         self.min_k = int(arrays["option_min_k"])
@@ -243,7 +249,7 @@ def _spread(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> d
     lengths = np.zeros(size, dtype=np.int64)
     lengths[place] = np.diff(arrays["neighbour_start"])
     start = np.concatenate([[0], np.cumsum(lengths)])
-    neighbour = place[arrays["neighbour"]].astype(np.int32)
+    neighbour = narrow_positions(place[arrays["neighbour"]], size)
     return spread_movies(arrays, place, size) | {"neighbour_start": start, "neighbour": neighbour}
 
 

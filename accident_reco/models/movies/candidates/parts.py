@@ -18,12 +18,18 @@ class PartsState(UserState):
     parts: tuple[UserState, ...] = ()
 
 
-def pack_parts(fits: Mapping[str, Fit]) -> dict[str, np.ndarray]:
-    """Arrays and options of the fits by kind, as arrays of one fit."""
+def pack_parts(fits: Mapping[str, Fit], whole: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays and options of the fits by kind, as arrays of one fit.
+
+    Args:
+        whole: arrays of the kind that has the parts; a part's array that equals that of the whole is left out, since
+            scorers of parts read what they lack from the whole.
+    """
     return {
         f"{kind}:{name}": values
         for kind, fit in fits.items()
         for name, values in {**fit.arrays, **pack_options(fit.options)}.items()
+        if name not in whole or not np.array_equal(values, whole[name])
     }
 
 

@@ -120,10 +120,11 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     ]
     weight = np.linalg.lstsq(predicted, data.rating.astype(np.float64), rcond=None)[0]
     fits = {kind: part.fit(data, scale, of_parts) for kind, part in PARTS.items()}
+    biases = {name: fits["baseline"].arrays[name] for name in ("user_bias", "movie_bias", "global_mean")}
     return Fit(
         {
-            **{name: fits["baseline"].arrays[name] for name in ("user_bias", "movie_bias", "global_mean")},
-            **pack_parts(fits),
+            **biases,
+            **pack_parts(fits, biases),
             "stack_weight": weight[:-1],
             "stack_intercept": np.array(weight[-1]),
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -112,7 +112,7 @@ def test_the_end_of_the_budget_by_setting() -> None:
     for now, labels in ((OVER, UNDECIDED), (LATER, replace(UNDECIDED, difference=Bounds(1000, 0.0, -0.1, 0.1)))):
         held, promoted = (decide(LAST, evidence(labels), now, policy) for policy in (POLICY, promoting))
         assert (held.action, held.reason[-29:]) == ("hold", "; held until a person decides")
-        assert (promoted.action, promoted.reason[-21:]) == ("promote", "; promoted by setting")
+        assert (promoted.action, promoted.share, promoted.reason[-21:]) == ("promote", 1.0, "; promoted by setting")
     # A violation counts to the end.
     assert decide(LAST, evidence(not_finite=1), OVER, promoting).action == "roll_back"
     assert decide(LAST, evidence(WORSE), OVER, promoting).action == "roll_back"
@@ -167,6 +167,31 @@ def test_labels_decide_by_groups_and_relative_to_the_champions_loss() -> None:
     assert paired_labels(np.empty(0), np.empty(0), np.empty(0), POLICY).champion_loss == 0.0
 
 
+def test_a_bound_at_zero_proves_nothing() -> None:
+    """Equal losses: neither worse nor, without a margin, no worse."""
+    equal = Labels(Bounds(500, 0.0, 0.0, 0.0), Bounds(500, 0.0, 0.0, 0.0), 0.1)
+    assert decide(LAST, evidence(equal), LATER, POLICY).action == "hold"
+
+
+def test_the_policy_of_the_rollout_decides_on_its_objectives() -> None:
+    failing = evidence(errors=20)
+    assert decide(CANARY, failing, START, POLICY).action == "roll_back"
+    assert decide(CANARY, failing, START, replace(POLICY, error_rate=0.05)).action == "hold"
+
+
+@pytest.mark.parametrize(
+    ("groups", "loss", "words"),
+    [
+        (99, 0.1, "99 groups of labels, at least 100 are needed"),
+        (100, 0.1, "its loss differs from the champion's (0.1000) by +50.0 % [-40.0, +80.0] on 100 groups of labels"),
+        (100, 0.0, "its loss differs from the champion's (0.0000) by +0.0 % [-0.0, +0.0] on 100 groups of labels"),
+        (100, 0.5, "its loss differs from the champion's (0.5000) by +10.0 % [-8.0, +16.0] on 100 groups of labels"),
+    ],
+)
+def test_labels_in_words(groups: int, loss: float, words: str) -> None:
+    assert replace(NO_LABELS, difference=Bounds(groups, 0.05, -0.04, 0.08), champion_loss=loss).describe() == words
+
+
 def test_evidence_is_json_with_relative_figures() -> None:
     document = evidence(UNDECIDED).document()
     assert {name: document[name] for name in ("labels", "difference", "low", "high", "excess_high")} == pytest.approx(
@@ -175,6 +200,9 @@ def test_evidence_is_json_with_relative_figures() -> None:
     unknown = evidence().document()
     assert [unknown[name] for name in ("difference", "low", "high", "excess_high")] == [None] * 4
     assert document["losses"] == {}
+    assert document["champion_loss"] == 0.1
+    assert document["calls"] == asdict(Calls(compared=1000, timed=200))
+    assert evidence(replace(UNDECIDED, champion_loss=0.0)).document()["difference"] is None
     random = np.random.default_rng(4)
     losses = random.random((2, 400))
     own = evidence(paired_labels(losses[0], losses[1] + 0.5, np.arange(400), POLICY)).document()["losses"]

@@ -10,6 +10,7 @@ import pytest
 
 from accident_reco.lifecycle.holdout import pairs_in_holdout
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.candidate import narrow_positions
 from accident_reco.models.movies.candidates.heads import compose_arrays
 from accident_reco.models.movies.candidates.selection import select_best
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
@@ -22,6 +23,8 @@ from accident_reco.models.movies.scoring.simulate import FIRST_NEW_USER, simulat
 from accident_reco.models.movies.training import fitting
 from accident_reco.models.movies.training.arrays import build_arrays
 from accident_reco.models.movies.training.candidate_training import TrainingOptions, TrainingRows
+
+BIASES = ("user_bias", "movie_bias", "global_mean")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +133,52 @@ def test_sums_of_factors_and_weights_find_the_best_of_all(
         expected, by_all = select_best(version.ranking.score_all(states.ranking), allowed, 10)
         assert rows.tolist() == expected.tolist()
         assert score == pytest.approx(by_all, abs=1e-6)
+
+
+def widen(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays as versions before held them: positions in 32 bits, and the biases once for each part."""
+    old = dict(arrays)
+    for name in arrays:
+        kind, _, own = name.rpartition(":")
+        if own in ("weight_movie", "neighbour"):
+            old[name] = arrays[name].astype(np.int32)
+        if kind:
+            old |= {f"{kind}:{bias}": arrays.get(f"{kind}:{bias}", arrays[bias]) for bias in BIASES}
+    return old
+
+
+@pytest.mark.parametrize("kind", ["ease", "slim", "hybrid", "knn", "stack"])
+def test_bundles_of_versions_before_answer_the_same(
+    kind: str, bundles: dict[str, bytes], versions: dict[str, Recommender], sample_rows: TrainingRows
+) -> None:
+    """A bundle holds each position in as few bytes as it needs and each array once; nothing else has changed."""
+    arrays = read_arrays(bundles[kind])
+    old = Recommender(widen(arrays))
+    assert arrays[next(name for name in arrays if name.endswith(("weight_movie", "neighbour")))].dtype == np.uint16
+    for user in versions[kind].user_id[:10].tolist():
+        history = build_history(sample_rows, user)
+        now, before = (version.recommend(user, RecommendOptions(), history) for version in (versions[kind], old))
+        assert now.movies.movie_id.tolist() == before.movies.movie_id.tolist()
+        assert now.movies.score.tolist() == before.movies.score.tolist()
+        assert now.movies.stars.tolist() == before.movies.stars.tolist()
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "stack"])
+def test_a_bundle_holds_no_array_twice(kind: str, bundles: dict[str, bytes]) -> None:
+    """Biases that parts share with the whole are stored once."""
+    arrays = read_arrays(bundles[kind])
+    whole = {name: values for name, values in arrays.items() if name in BIASES}
+    assert whole.keys() == set(BIASES)
+    twice = [name for name in arrays if ":" in name for bias in BIASES if np.array_equal(arrays[name], whole[bias])]
+    assert twice == []
+
+
+@pytest.mark.parametrize(("movies", "kind"), [(65_536, np.uint16), (65_537, np.int32)])
+def test_positions_are_as_wide_as_the_catalogue_needs(movies: int, kind: type) -> None:
+    """The last movie of a catalogue keeps its position."""
+    packed = narrow_positions(np.array([0, movies - 1]), movies)
+    assert packed.dtype == kind
+    assert packed.tolist() == [0, movies - 1]
 
 
 @pytest.mark.parametrize("kind", ["ease", "slim", "hybrid"])

@@ -1,0 +1,35 @@
+"""What a second worker process of the predict service is worth: one and two, in turns, with the log on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from accident_reco_tests.bench.comparison import Goal, Options, Row, take_turns
+from accident_reco_tests.bench.comparisons.accident_service import predicting, prepare_home, warehouses
+from accident_reco_tests.bench.load import Target, apply_load
+
+CONNECTIONS = 32
+
+
+def compare(options: Options) -> list[Row]:
+    """Requests per second by warehouse. The client takes a part of the cores, too."""
+    home, _ = prepare_home(options)
+    rows = []
+    with warehouses(options) as stores:
+        for store, settings in stores.items():
+            with (
+                predicting(home, http_workers="2", **settings) as (_, two),
+                predicting(home, http_workers="1", **settings) as (_, one),
+            ):
+                rates = take_turns(
+                    {"two": partial(_measure, two, options.seconds), "one": partial(_measure, one, options.seconds)},
+                    options.rounds,
+                    lambda line, store=store: options.report(f"{store}, {line}"),
+                )
+            what = f"one record, two workers, {CONNECTIONS} connections, log in {store}"
+            rows.append(Row(what, "requests/s", rates["two"], "one worker", rates["one"], "rate", Goal(1.8)))
+    return rows
+
+
+def _measure(target: Target, seconds: float) -> float:
+    return apply_load(target, CONNECTIONS, seconds).rate
