@@ -31,8 +31,8 @@ def read_migrations_once() -> None:
             known[location] = read(config)
         return known[location]
 
-    replaced: Any = from_config
-    ScriptDirectory.from_config = replaced
+    replaced: Any = ScriptDirectory
+    replaced.from_config = from_config
 
 
 def main() -> None:
