@@ -31,8 +31,7 @@ def read_migrations_once() -> None:
             known[location] = read(config)
         return known[location]
 
-    replaced: Any = ScriptDirectory
-    replaced.from_config = from_config
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
 
 
 def main() -> None:

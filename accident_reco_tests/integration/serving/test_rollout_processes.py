@@ -27,7 +27,7 @@ from accident_reco.lifecycle.rollout.decision import RolloutPolicy
 from accident_reco.lifecycle.rollout.state import Rollout, is_chosen, read_rollout
 from accident_reco.lifecycle.store import ModelStore
 from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, AccidentScorer
-from accident_reco.models.accidents.serving.columns import to_columns
+from accident_reco.models.accidents.serving.columns import to_columns, transpose
 from accident_reco.settings import Settings
 from accident_reco.storage.clock import utc_now
 from accident_reco.storage.tables.rollout import rollout_calls
@@ -192,7 +192,7 @@ def test_workers_and_replicas_agree(tmp_path: Path) -> None:
     manifest, mirrored = models.write(challenger), models.write(mirror(challenger))
     tokens = sign_tokens(first)
     shutil.copytree(first / "cache", second / "cache")
-    columns = to_columns(RECORDS)
+    columns = to_columns(transpose(RECORDS, RECORDS[0]))
     bundles = {pointer.version: champion, manifest.version: challenger, mirrored.version: mirror(challenger)}
     own = {
         version: tuple(AccidentScorer.from_files(bundle.files).probability(columns).tolist())
