@@ -232,15 +232,20 @@ def build_evidence(rollout: Mapping[str, Any] | None) -> dict[str, list[Line]]:
         Line(part, [Point(name, *_get_loss(one, part)) for name, one in zip(names, curve, strict=True)], tone)
         for part, tone in PARTS.items()
     ]
-    difference = [
-        Point(name, *(None if one.get(key) is None else 100 * one[key] for key in ("difference", "low", "high")))
-        for name, one in zip(names, curve, strict=True)
-    ]
+    difference = [Point(name, *_get_difference(one)) for name, one in zip(names, curve, strict=True)]
     found = {"losses": losses, "difference": [Line("difference", difference)]}
     return {
         name: lines if any(point.value is not None for line in lines for point in line.points) else []
         for name, lines in found.items()
     }
+
+
+def _get_difference(evaluation: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Difference of the losses with its bounds, in percent."""
+    low, value, high = (
+        None if evaluation.get(key) is None else 100.0 * evaluation[key] for key in ("low", "difference", "high")
+    )
+    return value, low, high
 
 
 def _get_loss(evaluation: Mapping[str, Any], part: str) -> tuple[float | None, float | None, float | None]:
