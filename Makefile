@@ -3,6 +3,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 DVC_VERSION := 3.67.1
+SPARK_VERSION := 4.1.4
 TOOLS := $(abspath $(if $(ACCIDENT_RECO_HOME),$(ACCIDENT_RECO_HOME),.accident_reco))/tools
 BIN := .venv/bin
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
@@ -16,7 +17,7 @@ ifeq ($(ACCIDENT_RECO_MOVIES_SOURCE),)
 unexport ACCIDENT_RECO_MOVIES_SOURCE
 endif
 
-.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc bench docs docs-serve pictures lock
+.PHONY: help install up pipeline stack drift-demo backup restore test test-unit mutants lint dvc spark bench docs docs-serve pictures lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ mutants: install ## change the decisions and see that their tests fail; NAMES="g
 dvc: install ## install DVC, in an environment of its own, for versions of training inputs
 	UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(BIN)/uv tool install --quiet --constraints requirements-dvc.lock 'dvc[s3]'
 
+spark: install ## install PySpark (434 MB) into .venv, for trainings on a cluster; needs Java
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-spark.lock
+
 bench: install ## compare speed and memory with peers; NAMES="noop drift" for some, OUT=DIRECTORY for table and plot
 	@$(BIN)/accident-reco bench $(foreach name,$(NAMES),--only $(name)) $(if $(OUT),--out "$(OUT)")
 
@@ -80,6 +84,7 @@ docs-serve: install ## show the documentation site on http://127.0.0.1:8003
 pictures: install ## make the pictures of the documentation again; needs Debian's chromium
 	@$(BIN)/python -m accident_reco_tests.docs.pictures
 
-lock: install ## resolve the lock files: the platform's from pyproject.toml, DVC's from its version
+lock: install ## resolve the lock files: the platform's from pyproject.toml, DVC's and PySpark's from their versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock
 	echo 'dvc[s3]==$(DVC_VERSION)' | $(BIN)/uv pip compile - $(LOCK) --output-file requirements-dvc.lock
+	echo 'pyspark==$(SPARK_VERSION)' | $(BIN)/uv pip compile - $(LOCK) --output-file requirements-spark.lock

@@ -15,6 +15,7 @@ import typer
 from accident_reco.cli.command import AsJson, command
 from accident_reco.cli.output import Table, show
 from accident_reco.launch.processes import LaunchError
+from accident_reco.launch.signals import Stopped
 
 commands = typer.Typer()
 PANEL = "About"
@@ -87,8 +88,15 @@ def bench(
         *(f"--only={name}" for name in only or ()),
     ]
     arguments += [f"--out={out}"] * (out is not None) + ["--json"] * as_json
-    if code := subprocess.run([sys.executable, "-m", BENCH, *arguments], check=False).returncode:
-        raise typer.Exit(code)
+    with subprocess.Popen([sys.executable, "-m", BENCH, *arguments]) as process:
+        try:
+            code = process.wait()
+        except Stopped:
+            process.terminate()  # it ends the servers that it has started
+            process.wait()
+            raise
+    if code:
+        raise typer.Exit(code if code > 0 else 128 - code)
 
 
 def _known_comparisons() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from accident_reco.defs.dagster_internals import GRPC_INFO_TAG, is_run_at_code_s
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 LOST: Final = "the process of this run is gone: it was killed, with the platform or alone"
-CHECK_SECONDS: Final = 60
+CHECK_SECONDS: Final = 120
 """Interval of the sensor. Only a restart of the code server gives it work, and its first tick comes at once."""
 _CLOCK_SECONDS: Final = 2.0
 """Largest difference between the clock of the event log and the start time of a process."""

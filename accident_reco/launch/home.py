@@ -99,6 +99,8 @@ def child_environment(settings: Settings, environ: dict[str, str]) -> dict[str, 
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "PYTHONUNBUFFERED": "1",
+        # A quarter of the daemon's idle time goes to freshness at its default, 30; nothing is late by minutes.
+        "FRESHNESS_DAEMON_INTERVAL_SECONDS": environ.get("FRESHNESS_DAEMON_INTERVAL_SECONDS", "300"),
         # Two steps with two threads each on two cores take ten times as long where waiting threads spin.
         "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }

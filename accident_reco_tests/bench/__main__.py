@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accident_reco.cli.output import note, print_json, print_line
+from accident_reco.launch.signals import Stopped, stop_on_signals
 from accident_reco.settings import Settings
 from accident_reco_tests.bench.comparison import Comparison, Options, Result, find_exit_code
 from accident_reco_tests.bench.comparisons import COMPARISONS
@@ -50,6 +51,7 @@ def run_comparison(comparison: Comparison, options: Options) -> Result:
 
 def main() -> int:
     """Run, print, and write the report; the exit code is that of `find_exit_code`."""
+    stop_on_signals()  # so that servers end with a run that is stopped
     arguments = parse()
     names = list(dict.fromkeys(arguments.only or COMPARISONS))
     machine, results = describe_machine(), []
@@ -86,4 +88,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)

@@ -29,7 +29,7 @@ COMMON = ("/livez", "/readyz", "/metrics")
 def assets() -> Lines:
     """Asset keys with partitions, checks and descriptions."""
     yield "# Assets\n\nWhich data and models does the platform produce, and what is checked?"
-    yield "\nAsset keys are contracts. `year`: partitioned by year, from 2005 on."
+    yield "\nAsset keys are contracts. `year`: partitioned by the years that the source offers."
     graph = load_definitions().resolve_asset_graph()
     keys = sorted(graph.materializable_asset_keys, key=lambda key: key.to_user_string())
     yield from table(

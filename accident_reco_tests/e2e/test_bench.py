@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from accident_reco_tests.bench.comparison import Options
@@ -28,3 +32,21 @@ def test_one_record_against_the_noop(tmp_path: Path) -> None:
     assert tail.ours[0] >= 1
     assert steps[-2:] == [f"1 connection, log in SQLite, round 1 of 1: {side}" for side in ("ours", "no-op")]
     assert "build_features" in profile_service(home, BODY, 0.3)
+
+
+def test_a_stopped_run_leaves_no_server(tmp_path: Path) -> None:
+    """SIGTERM to the command, while its servers run: the exit code is that of the signal, and they end with it."""
+    command = [sys.executable, "-m", "accident_reco.cli", "bench", "--only", "predict", "--scale", "0.01"]
+    environment = os.environ | {"ACCIDENT_RECO_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        while "round 1 of" not in (line := run.stderr.readline()):
+            assert line, "it ended before the first round"
+        servers = [
+            one for one in psutil.Process(run.pid).children(recursive=True) if "serving.predict" in one.cmdline()
+        ]
+        assert len(servers) == 1
+        run.terminate()
+        run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert not servers[0].is_running()

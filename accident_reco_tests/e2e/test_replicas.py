@@ -155,9 +155,10 @@ def test_a_promotion_reaches_every_replica_and_no_answer_is_mixed(fleet: Fleet) 
     with loaded(fleet) as load:
         new = promote(fleet.home, real_bundle(rounds=9)).version
         moved = time.monotonic()
-        wait_for(lambda: set(fleet.champions()) == {new}, seconds=2)
+        wait_for(lambda: set(fleet.champions()) == {new})
         reached = time.monotonic()
-    assert reached - moved < 2
+    # What clients see: asking four replicas one after the other takes longer on a machine without a free core.
+    assert max(answer.sent for answer in load.answers if answer.versions == {old}) - moved < 2
     assert Counter(answer.status for answer in load.answers).keys() == {200}
     assert {answer.versions for answer in load.answers} == {frozenset({old}), frozenset({new})}
     scores = {answer.versions: answer.scores for answer in load.answers}

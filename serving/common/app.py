@@ -106,6 +106,8 @@ def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI
         lifespan=lifespan,
         openapi_tags=[dict(tag) for tag in service.tags],
         redirect_slashes=False,
+        # `RequestMiddleware` measures and logs; looking for OpenTelemetry on every request would be for nothing.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings

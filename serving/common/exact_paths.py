@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from serving.common.routing import StrictRoute
@@ -33,6 +34,10 @@ class ExactPaths(BaseRoute):
             return Match.NONE, {}
         found = self._routes.get((scope["method"], scope["path"]))
         return (Match.NONE, {}) if found is None else (Match.FULL, {"route": found[0], "endpoint": found[0].endpoint})
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Raises NoMatchFound: the documented routes have the names."""
+        raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request that matches."""

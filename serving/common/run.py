@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -32,6 +33,8 @@ UNREAD_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 # Time for running requests to end after the signal to stop (a launcher gives up after 10 s).
 GRACEFUL_SECONDS: Final = 6
+# Longest time for which a background thread keeps the interpreter from the requests.
+SWITCH_SECONDS: Final = 0.0005
 
 
 class GuardedHttpProtocol(HttpToolsProtocol):
@@ -163,6 +166,12 @@ class ServiceConfig(uvicorn.Config):
     """uvicorn's configuration with the limits of connections; workers receive it pickled."""
 
     connection_limits = ConnectionLimits()
+
+    def load(self) -> None:
+        """Load the app, in the process that serves it."""
+        # A request that becomes ready while the log's thread works waits for so long; Python's default is 5 ms.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        super().load()
 
 
 async def _refuse_request(scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ class MovieData(BaseModel):
         description="MovieLens set that `official` downloads: ml-latest-small, ml-latest, ml-32m, ml-1m …",
     )
     movies_watch_seconds: int = Field(
-        60,
+        120,
         ge=1,
         description="Interval of the sensor of movie files; a publisher's server is requested at most once an hour",
     )

@@ -12,7 +12,7 @@ from accident_reco_tests.bench.comparisons.accident_service import (
     prepare_home,
     warehouses,
 )
-from accident_reco_tests.bench.load import Target
+from accident_reco_tests.bench.load import Target, apply_load
 from accident_reco_tests.bench.predict_process import Server
 
 PEER = "the same service without a log"
@@ -26,6 +26,8 @@ def compare(options: Options) -> list[Row]:
         for store, settings in stores.items():
             with predicting(home, **settings) as logged, predicting(home, log_predictions="false", **settings) as bare:
                 cpu: dict[str, list[float]] = {"logged": [], "bare": []}
+                for _, target in (logged, bare):
+                    apply_load(target, CONNECTIONS, options.seconds)  # what first requests import is no part of a turn
                 rates = take_turns(
                     {
                         "logged": partial(_measure, logged, options.seconds, cpu["logged"]),

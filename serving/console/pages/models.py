@@ -241,11 +241,13 @@ def build_evidence(rollout: Mapping[str, Any] | None) -> dict[str, list[Line]]:
 
 
 def _get_difference(evaluation: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Difference of the losses with its bounds, in percent."""
-    low, value, high = (
-        None if evaluation.get(key) is None else 100.0 * evaluation[key] for key in ("low", "difference", "high")
-    )
-    return value, low, high
+    """Difference of the losses in per cent, and its bounds."""
+    value, low, high = (evaluation.get(key) for key in ("difference", "low", "high"))
+    return _to_percent(value), _to_percent(low), _to_percent(high)
+
+
+def _to_percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _get_loss(evaluation: Mapping[str, Any], part: str) -> tuple[float | None, float | None, float | None]:

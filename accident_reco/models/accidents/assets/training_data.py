@@ -84,7 +84,7 @@ def training_set(
             "data_source": population.data_source,
             "years": str(population.years),
             "synthetic_share": float(rows.synthetic.mean()),
-            "sample": dg.MetadataValue.json(population.sample),
+            "sample": dg.MetadataValue.json(population.sample or {}),
             "severe_real": float(severe.get(False, 0)),
             "severe_synthetic": float(severe.get(True, 0)),
             **describe_copied(rows, VICTIMS, dg.AssetKey([BASE, "synthetic_victims"])),

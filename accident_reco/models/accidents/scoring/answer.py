@@ -37,6 +37,8 @@ class AnswerField:
     bounds: tuple[float, float] | None = None
 
 
+_SEVERITIES: Final = np.array(["light", "grave"], dtype=object)
+
 FIELDS: Final[tuple[AnswerField, ...]] = (
     AnswerField(
         "probability",
@@ -49,7 +51,7 @@ FIELDS: Final[tuple[AnswerField, ...]] = (
     AnswerField(
         "severity",
         "`grave` (killed or hospitalised) when the probability reaches the threshold, else `light`",
-        lambda answer: np.where(answer.severe, "grave", "light"),
+        lambda answer: _SEVERITIES.take(answer.severe),
         Literal["grave", "light"],
         in_batch=False,
     ),

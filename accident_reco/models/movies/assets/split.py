@@ -56,7 +56,7 @@ def ratings_split(platform: Platform) -> Iterator[dg.Output[pd.DataFrame] | dg.A
             "train": len(found.train),
             "holdout": len(found.holdout),
             "simulated": loaded.simulated,
-            "sample": dg.MetadataValue.json(loaded.sample),
+            "sample": dg.MetadataValue.json(loaded.sample or {}),
             "data_source": data_source,
             "left_out": dg.MetadataValue.json(found.excluded),
             **build_lineage({name: [(warehouse_tables.key, name)] for name in PUBLISHED}),

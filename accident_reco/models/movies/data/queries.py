@@ -83,7 +83,9 @@ def read_all_received(connection: Connection, *, count: bool) -> ReceivedRatings
     kinds = {**_KINDS, "simulated": np.bool_, "received_at": np.int64}
     query = select(*(ratings.c[name] for name in kinds)).where(ratings.c.received_at.is_not(None))
     rows = connection.execute(query).all()
-    columns = {name: np.array([row[at] for row in rows], dtype=kind) for at, (name, kind) in enumerate(kinds.items())}
+    columns: dict[str, np.ndarray] = {
+        name: np.array([row[at] for row in rows], dtype=kind) for at, (name, kind) in enumerate(kinds.items())
+    }
     stored = int(connection.execute(select(func.count()).select_from(ratings)).scalar_one()) if count else None
     return ReceivedRatings(columns, stored)
 

@@ -86,6 +86,7 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
     assert set(manifest.metrics) >= {"rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "temporal_rmse"}
     assert set(manifest.lineage) >= {"sources", "data_source", "dagster_run_id", "mlflow_run_id", "git_commit"}
     assert [source["name"] for source in manifest.lineage["sources"]] == ["ratings.csv", "movies.csv"]
+    assert manifest.lineage["sample"] is None
     files = world.platform.models.files(manifest)
     assert Recommender.from_files(files).user_id[0] == 1
     assert read_reference(files["reference.json"]).model == "movies"

@@ -69,9 +69,15 @@ def test_a_new_kind_is_one_module_and_one_line(
     counts = version.rating_count[answer.movies.row]
     assert counts.max() <= np.sort(version.rating_count[version.rating_count > 0])[4]
     choice = choose({"rare": trained.bundle.metrics}, ChoiceRule())
-    assert "Order of the list: rarity. Predicted stars: rarity." in write_card(
-        trained.bundle, choice, {"rare": trained.bundle.metrics}
+    card = write_card(trained.bundle, choice, {"rare": trained.bundle.metrics})
+    assert "Order of the list: rarity. Predicted stars: rarity." in card
+    assert "**Sample**" not in card
+    sample = {"ratings": 7_000, "of": 9_000, "setting": "SOME_SETTING"}
+    limited = replace(trained.bundle, lineage={"data_source": "directory", "sample": sample})
+    stated = (
+        "**Sample**: 7,000 of 9,000 stored ratings were read: whole users, chosen by hash, by the setting SOME_SETTING."
     )
+    assert stated in write_card(limited, choice, {"rare": trained.bundle.metrics})
 
 
 def test_folds_of_als_fit_biases_only(sample_rows: TrainingRows, options: TrainingOptions) -> None:
