@@ -87,7 +87,9 @@ class AccidentTraining(BaseModel):
         600, gt=0, description="Time budget of the job `tune_accidents`, in seconds, half for each candidate"
     )
     accidents_max_people: int = Field(
-        0, ge=0, description="Maximum real road users in training: whole accidents, chosen by hash; 0: all of them"
+        200_000,
+        ge=0,
+        description="Maximum real road users in training: whole accidents, chosen by hash; 0: all of them",
     )
     accidents_floor: float = Field(0.7, ge=0.5, le=1, description="Minimum ROC AUC of a promoted accident model")
     accidents_minimum_gain: float = Field(

@@ -182,8 +182,8 @@ def count_compared(ports: list[int]) -> float:
 
 
 def test_workers_and_replicas_agree(tmp_path: Path) -> None:
-    """Nobody changes versions but once, forward; every step, an abort and a rollback reach all within seconds; no
-    request fails; each answer is of the version that it names; each comparison counts once."""
+    """Nobody changes versions but once, forward; every step, a promotion, an abort and a rollback reach all within
+    seconds; no request fails; each answer is of the version that it names; each comparison counts once."""
     first, second = tmp_path / "first", tmp_path / "second"
     prepare_home(first)
     champion, challenger = real_bundle(rounds=5, rows=600), real_bundle(rounds=5, rows=600, seed=1)
@@ -242,6 +242,17 @@ def test_workers_and_replicas_agree(tmp_path: Path) -> None:
             )
             assert requests.sequence(account)[-1] == expect(SHARES[1])(account)
 
+        # The last step makes it champion; whom it answered already, nobody else answers in between.
+        asked = {account: len(requests.answers[account]) for account in ACCOUNTS}
+        status, state = requests.call(requests.ports[0], "admin", f"{URL}/advance", reason)
+        assert (status, state["state"]) == (200, "promoted")
+        wait_for(lambda: requests.agree(lambda _: rollout.challenger), 10)
+        for account in filter(lambda account: expect(SHARES[1])(account) == rollout.challenger, ACCOUNTS):
+            assert {one.version for one in requests.answers[account][asked[account] :]} == {rollout.challenger}
+
+        # An abort of another rollout reaches all within seconds.
+        rollout = begin(first, warehouse, models.manifest("accidents", rollout.champion), "run1")
+        wait_for(lambda: requests.agree(expect(SHARES[0])), 10)
         begun = time.monotonic()
         assert requests.call(requests.ports[0], "admin", f"{URL}/abort", reason)[0] == 200
         wait_for(lambda: requests.agree(lambda _: rollout.champion), 10)
@@ -249,7 +260,6 @@ def test_workers_and_replicas_agree(tmp_path: Path) -> None:
         assert len(requests.failures) == lost
 
         # A challenger that orders everything the wrong way is found and gone everywhere.
-        begun = time.monotonic()
         begin(first, warehouse, mirrored, "run2")
         wait_for(lambda: find_outcome(models) == "rolled_back", 20)
         asked = len(requests.answers[ACCOUNTS[0]])

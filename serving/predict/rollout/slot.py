@@ -164,7 +164,7 @@ class RolloutSlot:
         if self._store is None:
             self._store = self._open_store()
         state, champion, before = read_rollout(self._store, self._slot.name), self._slot.current, self.running
-        if state is not None and state.outcome == "promoted" and before is not None and champion is before.champion:
+        if state is not None and before is not None and champion is before.champion and _is_just_promoted(state):
             return  # until its slot has loaded the new champion: whom it answered already, it goes on to answer
         if state is None or not state.is_running or champion is None or state.champion != champion.version:
             self.running = None
@@ -203,3 +203,8 @@ class RolloutSlot:
             # Another process decided in this moment, or store or warehouse failed: the next comparison tries again.
             self._stopped = None
             self._log.warning("rollout not ended yet", model=self._slot.name, error=str(error)[:500])
+
+
+def _is_just_promoted(state: Rollout) -> bool:
+    decided = datetime.fromisoformat(state.decisions[-1]["at"]).timestamp()
+    return state.outcome == "promoted" and time.time() - decided < GRACE_SECONDS

@@ -1,6 +1,6 @@
 """Raw columns behind each context column and each feature, found by computing them without one column after another.
 
-The computation itself is asked, so that no list has to follow it. The rows only have to contain every case once.
+Derived from the computation itself, there is no list to maintain. The rows have to contain every case once.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
-from accident_reco.models.accidents.serving.columns import ScoringRows, from_records, transpose
+if TYPE_CHECKING:
+    from accident_reco.models.accidents.serving.columns import ScoringRows
 
 
 class Rule(Protocol):
@@ -43,6 +44,9 @@ class AsRows:
         return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
 
     def _validate(self, value: Any, records: core_schema.ValidatorFunctionWrapHandler) -> ScoringRows:
+        # Here, since numpy is not for those who only need the schema: pages have forms of it.
+        from accident_reco.models.accidents.serving.columns import from_records, transpose
+
         if type(value) is list and 0 < len(value) <= self._max_records and all(type(row) is dict for row in value):
             names = dict.fromkeys(chain.from_iterable(value))
             # Unknown names come first: a column of each would take as long as there are names and records.

@@ -7,7 +7,7 @@ requests to the scorer's columns is in `columns`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import (
     BaseModel,
@@ -25,9 +25,11 @@ from pydantic_core import CoreSchema, core_schema
 from accident_reco.models.accidents import codebook
 from accident_reco.models.accidents.data import schema
 from accident_reco.models.accidents.features.context_columns import CONTEXT_COLUMNS, get_context_bounds
-from accident_reco.models.accidents.serving.columns import ScoringRows
 from accident_reco.models.accidents.serving.record_columns import AsRows
 from serving.common.body_limits import FewErrors
+
+if TYPE_CHECKING:
+    from accident_reco.models.accidents.serving.columns import ScoringRows
 
 MAX_RECORDS: Final = 1000
 # The largest accident of twenty years of BAAC had under 120 users.
@@ -263,7 +265,7 @@ class RecordsRequest(_Strict):
     @property
     def rows(self) -> ScoringRows:
         """The records, which `AsRows` has validated."""
-        return cast(ScoringRows, self.records)
+        return cast("ScoringRows", self.records)
 
 
 def _select_form(value: Any) -> str:

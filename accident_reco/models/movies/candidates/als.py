@@ -56,9 +56,10 @@ class AlsScorer(FactorScorer):
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__(arrays)
-        self.gram = arrays["gram"]
-        self.regularization = float(arrays["option_regularization"])
-        # MLlib multiplies it by the number of ratings of the user; implicit does not.
+        self._gram = arrays["gram"]
+        self._ridge = float(arrays["option_regularization"]) * np.eye(len(self._gram))
+        self._system = self._gram + self._ridge
+        # MLlib multiplies the regularisation by the number of ratings of the user; implicit does not.
         self.is_weighted = bool(arrays.get("option_is_weighted", 0))
         self.alpha = float(arrays["option_alpha"])
         norms = np.linalg.norm(self.movie_factors, axis=1)
@@ -90,8 +91,8 @@ class AlsScorer(FactorScorer):
     def _build_system(self, factors: np.ndarray, rating: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Confidences of the ratings, and the matrix of the half-step."""
         confidence = self.alpha * compute_confidence(rating).astype(np.float64)
-        ridge = self.regularization * (len(rating) if self.is_weighted else 1) * np.eye(len(self.gram))
-        return confidence, self.gram + ridge + (factors.T * (confidence - 1)) @ factors
+        system = self._gram + len(rating) * self._ridge if self.is_weighted else self._system
+        return confidence, system + (factors.T * (confidence - 1)) @ factors
 
     def score_all(self, state: UserState) -> np.ndarray:
         assert state.vector is not None

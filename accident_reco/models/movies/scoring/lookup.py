@@ -58,8 +58,8 @@ class MovieLookup:
     def search(self, query: str, count: int) -> list[dict[str, Any]]:
         """Movies whose title contains every word of the query, the most rated first; of all movies without a query."""
         if not query:
-            most_rated = np.lexsort((self.movie_id, -self.rating_count.astype(np.int64)))
-            return [self.describe(row) for row in most_rated[:count].tolist()]
+            by_ratings = np.lexsort((self.movie_id, -self.rating_count.astype(np.int64)))
+            return [self.describe(row) for row in by_ratings[:count].tolist()]
         found = self.titles.search(query)
         found.sort(key=lambda row: (-int(self.rating_count[row]), int(self.movie_id[row])))
         return [self.describe(row) for row in found[:count]]
