@@ -597,11 +597,6 @@ class Model(ABC):
         """The settings with those of this instance."""
         return settings.model_copy(update=dict(self.overrides)) if self.overrides else settings
 
-    @property
-    def owner(self) -> str:
-        """Owner of its assets in Dagster."""
-        return f"team:{self.name}"
-
     def tables(self) -> Sequence[Table]:
         """Tables of the model in the warehouse, with a comment on every column."""
         return ()

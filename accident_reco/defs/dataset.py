@@ -32,7 +32,6 @@ def definitions(model: Model, settings: Settings) -> dg.Definitions:
         dataset_key(model.name),
         deps=[dg.AssetKey([model.name, "candidate_model"])],
         group_name=f"{model.name}_training",
-        owners=[model.owner],
         kinds={"dvc", "git"},
         description="Exact inputs of the promoted version as DVC-tracked data, recorded at promotion.",
     )

@@ -45,7 +45,6 @@ def _report_asset(model: Model, settings: Settings) -> dg.AssetsDefinition:
         key=report_key(model.name),
         deps=[dg.AssetKey([model.name, "production_model"])],
         group_name=GROUP,
-        owners=[model.owner],
         kinds={"scipy", "evidently"},
         code_version="1",
         description=model.drift_question,

@@ -22,12 +22,26 @@ SKELETON = Path(__file__).with_name("skeleton")
 
 def build_loop(model: Model, settings: Settings) -> dg.Definitions:
     """Everything of one model: data, training, gate, promotion, drift report."""
-    return dg.Definitions.merge(
+    owners = settings.list_owners(model.name)
+    loop = dg.Definitions.merge(
         model.training().definitions(settings),  # ingestion, features, batch scoring: the model's own
         training_definitions(model),  # candidates → candidate → gate → production model
         rollout.definitions(model, settings),  # a version that passed the gate proves itself on live traffic
         drift_definitions(model, settings),  # the comparison of incoming data with the reference
         dataset.definitions(model, settings),  # versions of training inputs, if enabled
+    )
+
+    def own(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(owners=owners)
+
+    assets = loop.assets or ()
+    return dg.Definitions(
+        assets=[one.map_asset_specs(own) if isinstance(one, dg.AssetsDefinition) else one for one in assets],
+        asset_checks=loop.asset_checks,
+        jobs=loop.jobs,
+        schedules=loop.schedules,
+        sensors=loop.sensors,
+        resources=loop.resources,
     )
 
 

@@ -51,7 +51,6 @@ def _rollout_asset(model: Model) -> dg.AssetsDefinition:
         key=dg.AssetKey([model.name, "rollout"]),
         deps=[dg.AssetKey([model.name, "production_model"])],
         group_name=GROUP,
-        owners=[model.owner],
         kinds={"python"},
         code_version="1",
         description="The version that proves itself on live traffic: its steps, its evidence, its end.",

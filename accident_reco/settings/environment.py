@@ -166,6 +166,14 @@ class Settings(
         """Shares of a canary's steps."""
         return tuple(float(share) for share in self.rollout_steps.split(","))
 
+    def list_owners(self, model: str) -> list[str]:
+        """Owners of a model's assets: its own ones, else those of all models, else a team of its name."""
+        named: dict[str, list[str]] = {}
+        for entry in filter(None, self.owners.split(",")):
+            name, _, owner = entry.rpartition("=")
+            named.setdefault(name, []).append(owner)
+        return named.get(model) or named.get("") or [f"team:{model}"]
+
     def rollout_mode(self, model: str) -> str:
         """How versions of a model become champion: `direct`, `shadow` or `canary`."""
         named: dict[str, str] = {}

@@ -383,9 +383,18 @@ class RolloutSettings(BaseModel):
     )
 
 
-class LoopSettings(BaseModel):
-    """Sensors, alerts and notifications."""
+_OWNER = r"([a-z][a-z0-9_]*=)?(team:[\w.-]+|[^@\s,=]+@[^@\s,=]+\.[^@\s,=]+)"
 
+
+class LoopSettings(BaseModel):
+    """Sensors, alerts, notifications, and who is responsible."""
+
+    owners: str = Field(
+        "",
+        pattern=rf"^({_OWNER}(,{_OWNER})*)?$",
+        description="Owners of the assets in Dagster, who answer for them: e-mail addresses or `team:<name>`; of one "
+        "model as `<model>=team:<name>`; default `team:<model>`",
+    )
     loop_seconds: int = Field(30, ge=1, description="Interval of the sensors that start requested work, in seconds")
     trigger_seconds: int = Field(
         0,

@@ -18,7 +18,7 @@ from diabetes_model.serving import LinearVersion, Patient
 
 FEATURES = list(Patient.model_fields)
 ROWS_VALID = dg.AssetCheckSpec("rows_valid", asset=["diabetes", "training_rows"], blocking=True)
-ASSET = {"group_name": "diabetes", "owners": ["team:diabetes"], "kinds": {"pandas"}, "io_manager_key": "frames"}
+ASSET = {"group_name": "diabetes", "kinds": {"pandas"}, "io_manager_key": "frames"}
 
 
 @dg.asset(key=ROWS_VALID.asset_key, check_specs=[ROWS_VALID], **ASSET)

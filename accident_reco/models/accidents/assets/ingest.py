@@ -32,7 +32,6 @@ from accident_reco.settings import Settings
 YearMetadata = dict[tuple[dg.AssetKey, int], dict[str, Any]]
 
 GROUP = f"{BASE}_ingest"
-OWNERS = [f"team:{BASE}"]
 DESCRIPTIONS = {
     "caracteristiques": "When, where and in which light and weather each accident happened, as published.",
     "lieux": "The roads of each accident (one to five rows), as published.",
@@ -63,7 +62,6 @@ def _build_spec(key: dg.AssetKey, description: str, kinds: set[str], deps: list[
         description=description,
         kinds=kinds,
         group_name=GROUP,
-        owners=OWNERS,
         partitions_def=YEARS,
         skippable=True,
         freshness_policy=YEARLY,
@@ -232,7 +230,6 @@ def freshness(platform: Platform) -> dg.AssetCheckResult:
     pool=ingest_pool(BASE),
     group_name=GROUP,
     kinds={"sql"},
-    owners=OWNERS,
     description="Accidents, places, vehicles, victims, quarantine, codebook and model metrics as SQL tables and views.",
 )
 def accident_warehouse_tables(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:

@@ -46,7 +46,6 @@ def build_scored_victims(model: AccidentModel, pool: str | None) -> dg.AssetsDef
             "scored_victims": dg.AssetOut(
                 key=scored_key(model.name),
                 group_name=training_group(model.name),
-                owners=[model.owner],
                 kinds={"onnx", "parquet"},
                 io_manager_key="frames",
                 code_version="1",

@@ -15,7 +15,7 @@ from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
 from accident_reco.lifecycle.holdout import in_holdout
-from accident_reco.models.accidents.assets.ingest import OWNERS, VICTIMS
+from accident_reco.models.accidents.assets.ingest import VICTIMS
 from accident_reco.models.accidents.assets.lineage import describe_copied, describe_features
 from accident_reco.models.accidents.data.severity import is_severe
 from accident_reco.models.accidents.model import BASE, AccidentModel
@@ -30,7 +30,6 @@ from accident_reco.models.accidents.training.training_population import VICTIMS_
 COMMON: dict[str, Any] = {
     "key_prefix": BASE,
     "group_name": training_group(BASE),
-    "owners": OWNERS,
     "code_version": "1",
     "pool": training_pool(BASE),
 }
@@ -98,7 +97,6 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
     common: dict[str, Any] = {
         "key_prefix": model.name,
         "group_name": training_group(model.name),
-        "owners": [model.owner],
         "code_version": "1",
         "pool": training_pool(model.name),
     }

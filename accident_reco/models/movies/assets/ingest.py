@@ -19,7 +19,6 @@ from accident_reco.models.movies.data.tables import ratings as ratings_in_sql
 from accident_reco.models.movies.settings import MovieSettings
 
 GROUP = "movies_ingest"
-OWNERS = ["team:movies"]
 RATINGS = dg.AssetKey(["movies", "raw_ratings"])
 MOVIES = dg.AssetKey(["movies", "raw_movies"])
 PUBLISHED = {"user_id": "userId", "movie_id": "movieId", "rating": "rating", "rated_at": "timestamp"}
@@ -33,7 +32,6 @@ FEW_QUARANTINED = "few_rows_quarantined"
         dg.AssetSpec(
             key,
             group_name=GROUP,
-            owners=OWNERS,
             kinds={"csv"},
             skippable=True,
             code_version="1",
@@ -76,7 +74,6 @@ def movie_files(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     key_prefix="movies",
     deps=[RATINGS, MOVIES],
     group_name=GROUP,
-    owners=OWNERS,
     kinds={"sql"},
     code_version="1",
     description="Ratings and movies in SQL, quarantined rows with their reason. Ratings from the API are kept.",

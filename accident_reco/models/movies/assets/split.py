@@ -11,7 +11,7 @@ from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import build_lineage
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.assets.ingest import OWNERS, PUBLISHED, warehouse_tables
+from accident_reco.models.movies.assets.ingest import PUBLISHED, warehouse_tables
 from accident_reco.models.movies.data.ratings import build_pair_keys
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import loading
@@ -23,7 +23,6 @@ MIN_TRAINING_ROWS, MIN_HOLDOUT_ROWS = 500, 100
 @dg.asset(
     key_prefix="movies",
     group_name="movies_training",
-    owners=OWNERS,
     code_version="1",
     deps=[warehouse_tables],
     kinds={"parquet", "sql"},
