@@ -32,8 +32,7 @@ def link_tracked_run(settings: Settings, run_id: str | None) -> Metadata:
     """MLflow's page of a run; empty where the run is not logged yet."""
     if not run_id:
         return {}
-    base = settings.public_mlflow_url.rstrip("/") or settings.mlflow_url
-    return {"mlflow": dg.MetadataValue.url(f"{base}/#/runs/{quote(run_id)}")}
+    return {"mlflow": dg.MetadataValue.url(f"{settings.page_urls['mlflow']}/#/runs/{quote(run_id)}")}
 
 
 def describe_object(settings: Settings, key: str) -> Metadata:
