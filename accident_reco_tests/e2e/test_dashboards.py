@@ -298,7 +298,7 @@ def _write_history(warehouse: Warehouse, models: ModelStore) -> None:
                 "severity": 3 if n % 5 == 0 else 1,
                 "grave": n % 5 == 0,
                 "user_name": "ada",
-                "predicted_at": at,
+                "predicted_at": rows[n]["at"],
                 "at": at,
             },
         )

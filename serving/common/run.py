@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import shutil
@@ -179,6 +180,13 @@ async def _refuse_request(scope: Scope, receive: Receive, send: Send) -> None:
     detail = "Too many requests are in progress; retry later."
     headers = {"Retry-After": "1", "Connection": "close"}
     await problem_response(scope, 503, detail, kind="overloaded", headers=headers)(scope, receive, send)
+
+
+def run_program(service: str) -> int:
+    """`python -m serving.<service>`, a program without arguments; returns the exit code."""
+    about = f"The {service} service. It runs until a signal stops it; its settings are environment variables."
+    argparse.ArgumentParser(prog=f"python -m serving.{service}", description=about).parse_args()
+    return serve(service, f"serving.{service}.app:create_process_app", f"{service}_port")
 
 
 def serve(service: str, factory: str, port_setting: str) -> int:

@@ -2,7 +2,7 @@
 
 import sys
 
-from serving.common.run import serve
+from serving.common.run import run_program
 
 if __name__ == "__main__":
-    sys.exit(serve("console", "serving.console.app:create_process_app", "console_port"))
+    sys.exit(run_program("console"))

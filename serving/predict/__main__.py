@@ -2,7 +2,7 @@
 
 import sys
 
-from serving.common.run import serve
+from serving.common.run import run_program
 
 if __name__ == "__main__":
-    sys.exit(serve("predict", "serving.predict.app:create_process_app", "predict_port"))
+    sys.exit(run_program("predict"))

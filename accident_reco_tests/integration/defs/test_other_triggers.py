@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import numpy as np
+from sqlalchemy import select
 
 from accident_reco.defs.resources import Platform
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.data.queries import add_ratings
 from accident_reco.storage import drift_reports
 from accident_reco.storage.prediction_log import add_feedback
+from accident_reco.storage.tables.prediction_log import predictions
 from accident_reco.storage.work_requests import open_requests
 from accident_reco_tests.support.small_loop import build_loop_definitions, report, tick, traffic
 
@@ -19,8 +21,9 @@ def add_labels(platform: Platform, seed: int, calibrated: bool) -> None:
     """Labels of the predictions of one `traffic`: drawn by their scores, or independently of them."""
     rng = np.random.default_rng(seed)
     with platform.warehouse.connect() as connection:
-        scored = connection.exec_driver_sql(f"SELECT id, score FROM predictions WHERE id LIKE '{seed}-%'").all()
-    for prediction_id, score in scored[:300]:
+        columns = (predictions.c.id, predictions.c.score, predictions.c.at)
+        scored = connection.execute(select(*columns).where(predictions.c.id.startswith(f"{seed}-"))).all()
+    for prediction_id, score, predicted_at in scored[:300]:
         grave = bool(rng.random() < (score if calibrated else 0.3))
         add_feedback(
             platform.warehouse,
@@ -29,7 +32,7 @@ def add_labels(platform: Platform, seed: int, calibrated: bool) -> None:
                 "model": "accidents",
                 "grave": grave,
                 "severity": 2 if grave else 1,
-                "predicted_at": datetime.now(UTC),
+                "predicted_at": predicted_at.replace(tzinfo=UTC),
                 "at": datetime.now(UTC),
             },
         )
