@@ -38,7 +38,7 @@ TIMED_PER_BATCH: Final = 5
 WINDOW_ROWS: Final = 5_000
 """Comparisons of this process that the objectives are judged on."""
 SHARE_PER_SAMPLE: Final = 0.3
-"""Share of a core per share of the requests sampled: 4 % at 10 %."""
+"""Share of a core per share of the requests sampled: 3 % at 10 %."""
 MIN_SHARE: Final = 0.02
 
 
