@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accident_reco.launch.postgres_server import start_postgres
-from accident_reco.launch.processes import Children
+from accident_reco.launch.processes import Children, free_port
 from accident_reco.settings import Settings
 from accident_reco.storage.warehouse import Warehouse
 from serving.auth.issuing import Issuer
@@ -124,8 +124,7 @@ def running(
     cache = home / "cache" / "jwks.json"
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.write_bytes(ring.jwks())
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "ACCIDENT_RECO_HOME": str(home),
         "ACCIDENT_RECO_PREDICT_PORT": str(port),
@@ -166,8 +165,7 @@ def postgres(folder: Path) -> Iterator[str]:
     # PostgreSQL does not run as root, and whom it runs as must reach its folder.
     folder.chmod(0o755)
     (folder / "logs").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     children, password = Children({}, folder / "logs"), secrets.token_urlsafe(12)
     try:
         children.await_ready({"postgres": start_postgres(children, folder / "postgres", port, password)}, 30)

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from accident_reco.launch.processes import free_port
 from accident_reco_tests.bench import peers
 from accident_reco_tests.bench.load import Target, apply_load
 from accident_reco_tests.bench.peers import PROGRAMS, Peer, PeerMissing
@@ -43,17 +43,11 @@ class Start:
     environment: Mapping[str, str]
 
 
-def find_port() -> int:
-    """A free port of loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def start_noop(body: object, folder: Path) -> Start:
     """The authenticated no-op, in the platform's own environment."""
     import jwt
 
-    port, key = find_port(), secrets.token_hex(32)
+    port, key = free_port(), secrets.token_hex(32)
     token = jwt.encode({"sub": "bench", "exp": int(time.time()) + 86_400}, key, "HS256")
     target = Target.post(port, "/predict/accidents", body, {"authorization": f"Bearer {token}"})
     return Start([sys.executable, str(PROGRAMS / "noop.py"), str(port), key], target, folder, {})
@@ -61,14 +55,14 @@ def start_noop(body: object, folder: Path) -> Start:
 
 def start_litserve(python: Path, model: Path, row: list[float], folder: Path) -> Start:
     """LitServe with one worker."""
-    port = find_port()
+    port = free_port()
     command = [str(python), str(PROGRAMS / "lit_server.py"), str(port), str(model)]
     return Start(command, Target.post(port, "/predict", {"features": [row]}), folder, {})
 
 
 def start_bentoml(python: Path, model: Path, row: list[float], folder: Path) -> Start:
     """BentoML with one worker."""
-    port = find_port()
+    port = free_port()
     shutil.copy(PROGRAMS / "bento_service.py", folder)
     service = ["serve", "bento_service:Accidents", "--host", "127.0.0.1", "--port", str(port)]
     command = [str(python), "-m", "bentoml", *service]
@@ -78,7 +72,7 @@ def start_bentoml(python: Path, model: Path, row: list[float], folder: Path) -> 
 
 def start_mlserver(python: Path, model: Path, row: list[float], folder: Path) -> Start:
     """MLServer, inference in its own process: it is slower with a pool of workers."""
-    ports = {name: find_port() for name in ("http_port", "grpc_port", "metrics_port")}
+    ports = {name: free_port() for name in ("http_port", "grpc_port", "metrics_port")}
     shutil.copy(PROGRAMS / "mlserver_runtime.py", folder)
     settings = {**ports, "host": "127.0.0.1", "parallel_workers": 0, "debug": False}
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -92,7 +86,7 @@ def start_mlserver(python: Path, model: Path, row: list[float], folder: Path) ->
 
 def start_mlflow(python: Path, model: Path, row: list[float], folder: Path) -> Start:
     """`mlflow models serve` with one worker."""
-    port, saved = find_port(), folder / "mlflow_model"
+    port, saved = free_port(), folder / "mlflow_model"
     peers.run([str(python), str(PROGRAMS / "mlflow_model.py"), str(model), str(saved)])
     serve = ["models", "serve", "--model-uri", str(saved), "--env-manager", "local", "--workers", "1"]
     command = [str(python), "-m", "mlflow", *serve, "--host", "127.0.0.1", "--port", str(port)]

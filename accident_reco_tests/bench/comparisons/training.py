@@ -125,8 +125,8 @@ def prepare(options: Options) -> dict[str, str]:
 
 def measure_fits(side: str, environment: dict[str, str]) -> tuple[int, float]:
     """Training ratings, and seconds of all fits of a side."""
-    _, told = run([sys.executable, "-m", MODULE, side], environment)
-    spent: dict[str, Any] = json.loads(told.splitlines()[-1])
+    _, printed = run([sys.executable, "-m", MODULE, side], environment)
+    spent: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return int(spent.pop("rows")), sum(spent.values())
 
 

@@ -12,6 +12,7 @@ from accident_reco.defs.pools import ingest_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import build_lineage, table_schema, table_schemas
 from accident_reco.models.movies.data import ingest, raw_store
+from accident_reco.models.movies.data.formats import PUBLISHED
 from accident_reco.models.movies.data.quarantine import MAX_QUARANTINED, check_quarantine
 from accident_reco.models.movies.data.sources import open_source
 from accident_reco.models.movies.data.tables import TABLES
@@ -21,8 +22,6 @@ from accident_reco.models.movies.settings import MovieSettings
 GROUP = "movies_ingest"
 RATINGS = dg.AssetKey(["movies", "raw_ratings"])
 MOVIES = dg.AssetKey(["movies", "raw_movies"])
-PUBLISHED = {"user_id": "userId", "movie_id": "movieId", "rating": "rating", "rated_at": "timestamp"}
-"""Column of the ratings → its header in the published files that have one."""
 FEW_QUARANTINED = "few_rows_quarantined"
 
 

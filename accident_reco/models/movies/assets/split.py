@@ -11,7 +11,8 @@ from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import build_lineage
 from accident_reco.lifecycle.holdout import pairs_in_holdout
-from accident_reco.models.movies.assets.ingest import PUBLISHED, warehouse_tables
+from accident_reco.models.movies.assets.ingest import warehouse_tables
+from accident_reco.models.movies.data.formats import PUBLISHED
 from accident_reco.models.movies.data.ratings import build_pair_keys
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import loading

@@ -68,7 +68,8 @@ WHOLE_STARS = RatingScale(1.0, 5.0, 1.0)
 MIN_HALF_STARS = 0.01
 """Share of half stars from which a file without header is of a set with half stars (ml-10m has about a third)."""
 _ORDER = {"userId": 0, "movieId": 1, "rating": 2, "timestamp": 3}
-_PUBLISHED = {"user_id": "userId", "movie_id": "movieId", "rating": "rating", "rated_at": "timestamp"}
+PUBLISHED = {"user_id": "userId", "movie_id": "movieId", "rating": "rating", "rated_at": "timestamp"}
+"""Column of the ratings → its header in the published files that have one."""
 _RATING = re.compile(r"\s*\d+([.,]\d+)?\s*")
 _TIME = re.compile(r"\s*(\d{4}-\d\d-\d\d.*|\d+(\.0*)?)\s*")
 
@@ -226,7 +227,7 @@ class RatingReader:
         return RawChunk(
             file=self.file,
             line=np.arange(first_line, first_line + table.num_rows, dtype=np.int64),
-            text={name: lambda rows, name=name: _take_text(text()[name], rows) for name in _PUBLISHED},  # type: ignore[misc]
+            text={name: lambda rows, name=name: _take_text(text()[name], rows) for name in PUBLISHED},  # type: ignore[misc]
             user_id=column["userId"],
             movie_id=column["movieId"],
             rating=column["rating"],
@@ -238,7 +239,7 @@ class RatingReader:
         unquote, at = _unquote if b'"' in block else _keep, self.format.columns
         return {
             name: unquote(table.column(at[published])) if published in at else pa.nulls(table.num_rows, pa.string())
-            for name, published in _PUBLISHED.items()
+            for name, published in PUBLISHED.items()
         }
 
     def _parse_text(self, block: bytes, first_line: int) -> RawChunk:

@@ -55,12 +55,6 @@ def count_data(warehouse: Warehouse) -> dict[str, int]:
     return {"rows": int(rows), "users": int(users), "movies": int(catalogue)}
 
 
-def count_ratings(warehouse: Warehouse) -> int:
-    """Number of stored ratings."""
-    with warehouse.connect() as connection:
-        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
-
-
 @dataclass(frozen=True)
 class ReceivedRatings:
     """What the API received, as columns with `simulated` and `received_at`, and counts of the same moment.

@@ -298,7 +298,7 @@ def test_a_training_reads_whole_users_up_to_its_bound(warehouse: Warehouse) -> N
     store = open_store_beside(warehouse)
     everything = read_ratings(store, warehouse)
     total = len(everything.simulated)
-    assert everything.stored == total == queries.count_ratings(warehouse)
+    assert everything.stored == total == queries.count_data(warehouse)["rows"]
     sizes = dict(zip(*np.unique(everything.ratings.user_id, return_counts=True), strict=True))
     read, users = {}, {}
     for limit in (total // 4, total // 2, total, 0):
