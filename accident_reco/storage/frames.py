@@ -65,7 +65,8 @@ def read_parquet(stream: IO[bytes]) -> pd.DataFrame:
         else:
             parts.append(file.read(names, use_threads=False).to_pandas())
     _fill(file, arrays)
-    frame = pd.concat(parts, axis=1, copy=False) if parts else file.read().to_pandas()
+    # The stubs are of pandas 3, which never copies here.
+    frame = pd.concat(parts, axis=1, copy=False) if parts else file.read().to_pandas()  # type: ignore[call-overload]
     frame.attrs = json.loads((file.schema_arrow.metadata or {}).get(_ATTRIBUTES, b"{}"))
     return frame
 
