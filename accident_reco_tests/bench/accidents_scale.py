@@ -1,12 +1,14 @@
 """Time and memory of every step of a training of the accident model on many road users, as a Markdown table.
 
-Run: python -m accident_reco_tests.bench.accidents_scale PEOPLE DIRECTORY [--years N] [--only STEP…]
+Run: python -m accident_reco_tests.bench.accidents_scale PEOPLE DIRECTORY [--years N] [--only STEP…] [--rounds N]
 
 PEOPLE road users in 20 generated years, a fifth of them in the holdout. The years begin with 2019, since a training
 uses no older ones beside them. DIRECTORY is kept as the platform's home: a step that was left out with --only finds
 there what the steps before it made. A step is the asset of the job `train_accidents` with its checks, in a process of
 its own, with the frames that it reads and writes as Parquet in between. `candidates` are both, side by side, as the job
 runs them. `comparison` is the gate's: of the promoted version with itself.
+
+With --rounds a step takes little time and nearly the memory of a complete one: trees are small beside the rows.
 
 Memory is the largest sum over the processes of a step of what each has for itself and its part of what they share
 (PSS), sampled every half second. OMP_NUM_THREADS and ACCIDENT_RECO_TRAINING_JOBS limit the threads. The log of the
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from accident_reco.models.accidents.sources.sample import SampleSource
+from accident_reco.models.accidents.training.fitting import BoostingParameters
 from accident_reco.settings import variable
 
 FIRST_YEAR: Final = 2019
@@ -117,8 +120,17 @@ def compare(home: Path) -> dict[str, Any]:
     return {"rows": found.rows, "accidents": found.groups, "gain": found.gain.value, "slices": len(found.slices)}
 
 
-def run(home: Path, what: str, people: int, years: int) -> dict[str, Any]:
+def shorten(rounds: int) -> None:
+    """Let the auxiliary models of the soft labels have so many rounds, as settings do for the candidates."""
+    from accident_reco.models.accidents.training import soft_labels
+
+    soft_labels.select_soft_label_parameters = lambda rows: BoostingParameters(rounds=rounds, leaves=63, members=1)
+
+
+def run(home: Path, what: str, people: int, years: int, rounds: int) -> dict[str, Any]:
     """The work of one process."""
+    if rounds:
+        shorten(rounds)
     if what == "ingest":
         return ingest(home, people, years)
     return compare(home) if what == "comparison" else materialize(home, what)
@@ -182,16 +194,28 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="home of the platform that is measured")
     parser.add_argument("--years", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=STEPS, default=DEFAULT, metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=0,
+        help="rounds of every boosting, and trees of the forest: for memory alone",
+    )
     parser.add_argument("--process", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.process:
-        print(json.dumps(run(chosen.directory, chosen.process, chosen.people, chosen.years), default=str), flush=True)
+        print(
+            json.dumps(run(chosen.directory, chosen.process, chosen.people, chosen.years, chosen.rounds), default=str),
+            flush=True,
+        )
         return
     home = chosen.directory.resolve()
     own = {"home": str(home), "accidents_source": "sample", "models": "accidents"}
     environment = os.environ | {variable(name): value for name, value in own.items()}
     environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}  # nothing is there: runs are spooled
-    arguments = [str(chosen.people), str(home), "--years", str(chosen.years)]
+    if chosen.rounds:
+        limited = ("accidents_boosting_rounds", "accidents_forest_trees")
+        environment |= {variable(name): str(chosen.rounds) for name in limited}
+    arguments = [str(chosen.people), str(home), "--years", str(chosen.years), "--rounds", str(chosen.rounds)]
     print("| step | seconds | processor | peak memory |\n|---|---|---|---|", flush=True)
     for step in chosen.only:
         seconds, processor, peak, outputs = measure(step, arguments, environment)
