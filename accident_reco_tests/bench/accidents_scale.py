@@ -121,9 +121,11 @@ def compare(home: Path) -> dict[str, Any]:
 
 
 def shorten(rounds: int) -> None:
-    """Let the auxiliary models of the soft labels have so many rounds, as settings do for the candidates."""
+    """Let the models of severity and of the soft labels have so many rounds, as settings do for the candidates."""
+    from accident_reco.models.accidents.synthesis import sequential
     from accident_reco.models.accidents.training import soft_labels
 
+    sequential.SEVERITY_ROUNDS = rounds
     soft_labels.select_soft_label_parameters = lambda rows: BoostingParameters(rounds=rounds, leaves=63, members=1)
 
 

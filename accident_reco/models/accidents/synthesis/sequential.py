@@ -55,6 +55,7 @@ MAX_FIT_ROWS: Final = 60_000
 # With more real rows, ranks are taken among the rows that trees are fitted on, and severity is fitted on a sample.
 MAX_RANKED_ROWS: Final = 400_000
 MAX_SEVERITY_ROWS: Final = 400_000
+SEVERITY_ROUNDS: Final = 120
 BLOCK_ROWS: Final = 65_536
 MAX_ATTEMPTS: Final = 50
 # Draws with the same first donor before another one is taken.
@@ -254,7 +255,7 @@ def _fit_severity(real: Columns, seed: int, jobs: int) -> Any:
     }
     names = [name for name in COLUMNS if name in real and name != "grav"]
     data = lightgbm.Dataset(_build_inputs(real, names), severity, params={"verbosity": -1})
-    return lightgbm.train(settings, data, num_boost_round=120)
+    return lightgbm.train(settings, data, num_boost_round=SEVERITY_ROUNDS)
 
 
 def _draw_severity(model: Any, drawn: Columns, generator: np.random.Generator) -> NDArray[np.int16]:
