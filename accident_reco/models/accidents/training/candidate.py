@@ -58,6 +58,7 @@ from accident_reco.models.accidents.training.training_rows import (
 # Columns of the feature table besides the features themselves.
 NUM_ACC, LABEL, TARGET, WEIGHT, ORIGIN = "Num_Acc", "grave", "target", "weight", "origin"
 REAL, MASKED, SYNTHETIC = 0, 1, 2
+_CALIBRATED_BY: Final = (NUM_ACC, "grav", "dep", "agg", "catu", "catv")
 
 
 def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
@@ -191,7 +192,8 @@ class Prepared:
     Args:
         people: real road users of the training set.
         spec: feature spec learnt from them.
-        columns: raw columns of those that calibrate, shape (n,) each: of whole folds of accidents.
+        columns: those raw columns of the ones that calibrate, shape (n,) each, by which bounds differ: of whole folds
+            of accidents.
         matrix: their features, shape (n, features).
         folds: number of these folds.
         advice: `advice.json`.
@@ -213,7 +215,8 @@ def prepare(training: pd.DataFrame, config: TrainingConfig) -> Prepared:
     advice = learn_advice_table(real, spec.columns).to_json()
     folds = config.count_calibration_folds(people)
     real = take(real, get_fold(real[NUM_ACC]) < folds)
-    return Prepared(people, spec, real, build_features(real, spec, training_rows=True), folds, advice)
+    matrix = build_features(real, spec, training_rows=True)
+    return Prepared(people, spec, {name: real[name] for name in _CALIBRATED_BY}, matrix, folds, advice)
 
 
 @dataclass(frozen=True)
