@@ -74,7 +74,7 @@ def main() -> int:
     with measured("rows and soft labels"):
         table = candidate.build_feature_frame(training, config)
     with measured("boosting: two calibration fits and the final one"):
-        trained = candidate.train(table, training, BoostingParameters(), config)
+        trained = candidate.train(table, candidate.prepare(training, config), BoostingParameters(), config)
     scorer = AccidentScorer.from_files(trained.files)
     with measured("evaluation"):
         report = evaluate_holdout(scorer, holdout, config.seed)
