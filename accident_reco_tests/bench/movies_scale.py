@@ -81,7 +81,8 @@ def split(arguments: argparse.Namespace) -> str:
 
 def train(arguments: argparse.Namespace, kind: str) -> str:
     """Train one candidate."""
-    rows, options = load_rows(arguments), loading.build_options(load_settings(arguments))
+    frame = read_split(arguments)  # stays in memory, as it does in a step
+    rows, options = load_rows(arguments, frame), loading.build_options(load_settings(arguments))
     done = candidate_training.train_candidate(kind, rows, options, {"data_source": "sample", "sample": None})
     folder = name_folder(arguments, kind)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,16 +109,21 @@ def complete(arguments: argparse.Namespace) -> str:
             files = {"arrays.npz": (folder / "arrays.npz").read_bytes()}
             bundles[kind] = Bundle(files=files, **json.loads((folder / "bundle.json").read_text()))
     options = loading.build_options(load_settings(arguments))
-    bundle, choice = candidate_training.complete_best(bundles, ChoiceRule(), load_rows(arguments), options)
+    frame = read_split(arguments)
+    bundle, choice = candidate_training.complete_best(bundles, ChoiceRule(), load_rows(arguments, frame), options)
     (arguments.home / "card.md").write_bytes(bundle.files["card.md"])
     size = sum(map(len, bundle.files.values())) / 2**20
     return f"{choice.kind} of {len(bundles)} candidates, {size:,.0f} MB"
 
 
-def load_rows(arguments: argparse.Namespace) -> TrainingRows:
-    """The rows of a training, from the stored split."""
+def read_split(arguments: argparse.Namespace) -> pd.DataFrame:
+    """The stored split."""
+    return pd.read_parquet(arguments.home / "split.parquet")
+
+
+def load_rows(arguments: argparse.Namespace, frame: pd.DataFrame) -> TrainingRows:
+    """The rows of a training, from the split."""
     settings = load_settings(arguments)
-    frame = pd.read_parquet(arguments.home / "split.parquet")
     return loading.load_rows(frame, Warehouse(settings.database), open_store(settings.store))
 
 
