@@ -2,9 +2,10 @@
 
 Run: python -m accident_reco_tests.bench.movies_scale HOME [--ratings N] [--movies N] [--only STAGE…]
 
-The file is a generated sample in the published format. A candidate's stage reads the split, cross-validates, fits,
-evaluates and packs, as the asset of that candidate does; `best` completes the version of those that are there.
-`ACCIDENT_RECO_TRAINING_JOBS` limits threads.
+The file is a generated sample in the published format, or with `--source` that of a folder. A home of `ratings_load`
+is loaded already: `movies_scale HOME --source HOME --only file split …`. A candidate's stage reads the split,
+cross-validates, fits, evaluates and packs, as the asset of that candidate does; `best` completes the version of those
+that are there. `ACCIDENT_RECO_TRAINING_JOBS` limits threads.
 """
 
 from __future__ import annotations
@@ -39,16 +40,17 @@ PARTS = ("model", "signature", "metrics", "lineage", "history")
 
 
 def load_settings(arguments: argparse.Namespace) -> MovieSettings:
-    """Settings of a home whose sample has about so many ratings."""
+    """Settings of a home; its sample has about so many ratings."""
     return Settings.load(
         home=arguments.home,
+        movies_source=arguments.source,
         movies_sample_ratings=round(arguments.ratings / ROWS_PER_RATING),
         movies_sample_movies=arguments.movies,
     ).of(MovieSettings)
 
 
 def fetch(arguments: argparse.Namespace) -> str:
-    """Generate sample files and store them."""
+    """Fetch or generate the files and store them."""
     settings = load_settings(arguments)
     store = open_store(settings.store)
     with closing(open_source(settings)) as source:
@@ -63,7 +65,7 @@ def load(arguments: argparse.Namespace) -> str:
     store, database = open_store(settings.store), Warehouse(settings.database)
     database.upgrade()
     ratings, movies = raw_store.open_raw_file(store, "raw_ratings")[0], raw_store.open_raw_file(store, "raw_movies")[0]
-    done = ingest.import_files(database, store, ratings, movies, "sample", int(time.time()))
+    done = ingest.import_files(database, store, ratings, movies, "benchmark", int(time.time()))
     return f"{done.rows:,} ratings, {done.quarantined:,} in quarantine"
 
 
@@ -147,6 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratings", type=int, default=33_000_000)
     parser.add_argument("--movies", type=int, default=84_000)
+    parser.add_argument("--source", default="sample")
     return stages.run(parser, STAGES)
 
 

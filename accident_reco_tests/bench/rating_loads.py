@@ -54,6 +54,7 @@ class RatingLoads:
 
         random, user = np.random.default_rng(0), 1
         self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "movies.csv").write_text(self.titles)
         with self.csv.open("wb") as file, self.bare_csv.open("wb") as bare:
             file.write(b"userId,movieId,rating,timestamp\n")
             for start in range(0, self.rows, BLOCK):
