@@ -150,7 +150,9 @@ def from_records(values: Mapping[str, Sequence[Any]], n: int) -> ScoringRows:
     """
     complete = all(name in values and all(map(_is_known, values[name])) for name in CONTEXT_COLUMNS)
     rows = zip(*values.values(), strict=True) if values else ((),) * n
-    inputs = [{name: value for name, value in zip(values, row, strict=True) if value is not None} for row in rows]
+    inputs = [dict(zip(values, row, strict=True)) for row in rows]
+    if any(None in column for column in values.values()):
+        inputs = [{name: value for name, value in row.items() if value is not None} for row in inputs]
     return ScoringRows(RawRows(n, values), inputs, None, "full" if complete else "partial")
 
 
