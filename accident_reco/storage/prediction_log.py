@@ -100,7 +100,8 @@ def _to_copy_line(row: Sequence[Any]) -> str:
 
 def _to_values(rows: Sequence[Mapping[str, Any]], is_sqlite: bool) -> list[list[Any]]:
     """Rows as the driver takes them, with the values in the table's order."""
-    at, time = None, ""
+    at: Any = None
+    time = ""
     values: list[list[Any]] = []
     for row in rows:
         one = [row.get(name) for name in _COLUMNS]

@@ -311,9 +311,8 @@ def test_texts_of_every_kind_arrive_as_they_were_given(warehouse: Warehouse) -> 
     """What separates, escapes or ends rows on the way to a database, also where it looks like one of its marks."""
     texts = ["\t", "a\tb", "\n", "\r\n", "\\", "\\t", "\\N", "\\.", "", " ", '"', "''", "{}", "é\u2028", "None", "NULL"]
     inputs = [{"com": text} for text in texts]
-    rows = [
-        row | {"user_name": text} for row, text in zip(call(len(texts), inputs=inputs, answers=texts).rows(), texts)
-    ]
+    made = call(len(texts), inputs=inputs, answers=texts).rows()
+    rows = [row | {"user_name": text} for row, text in zip(made, texts, strict=True)]
     prediction_log.insert_predictions(warehouse, rows)
     found = {row["id"]: row for row in prediction_log.prediction_window(warehouse, "accidents")}
     assert found == {row["id"]: row for row in rows}
