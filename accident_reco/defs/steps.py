@@ -20,7 +20,11 @@ NICE: Final = 10
 """Niceness of steps: about a tenth of the processor time of servers and rollbacks where both want a core."""
 PRELOADED: Final = ["accident_reco.definitions", *PRELOADED_MODULES, "scipy.sparse"]
 """Modules that the steps of every job need."""
-PRELOADED_FOR_TRAINING: Final = [*PRELOADED, "mlflow.store.tracking.sqlalchemy_store"]
+PRELOADED_FOR_TRAINING: Final = [
+    *PRELOADED,
+    "accident_reco.mlflow_flavour.saving",
+    "mlflow.store.tracking.sqlalchemy_store",
+]
 """Modules that trainings need: two steps of each log to MLflow, whose import takes over two seconds."""
 
 
