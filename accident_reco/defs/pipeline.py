@@ -129,8 +129,8 @@ def run_chains(chains: Sequence[Chain], start: Callable[[Step], FollowedRun], li
             try:
                 if chain.run is not None and not chain.run.is_finished():
                     continue
-                step = None if problems else next(chain.steps, None)
-                chain.run = None if step is None else start(step)
+                step = next(chain.steps, None)  # also after a failure: of two wrong sources both are named
+                chain.run = None if step is None or problems else start(step)
                 started += chain.run is not None
             except Exception as error:  # any error of a step becomes one message
                 problems.append(root_cause(error))
