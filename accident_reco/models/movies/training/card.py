@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.lifecycle.training_identity import SAMPLE
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.heads import STARS_ROWS
 from accident_reco.models.movies.training.audience import POPULARITY, SLICES
 from accident_reco.models.movies.training.choice import Choice
 
@@ -27,7 +27,7 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
         "",
-        *_describe_sample(bundle.lineage),
+        *_describe_sample(bundle),
         f"Selection: {choice.reason}.",
         "",
         "## Evaluation on the frozen holdout",
@@ -56,13 +56,19 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
     return "\n".join(lines)
 
 
-def _describe_sample(lineage: Mapping[str, Any]) -> list[str]:
+def _describe_sample(bundle: Bundle) -> list[str]:
     """A line about ratings that a setting kept from training; none where all stored ratings were read."""
-    sample = lineage.get(SAMPLE)
+    sample = bundle.lineage.get(SAMPLE)
     if not sample:
         return []
     read = f"{sample['ratings']:,} of {sample['of']:,} stored ratings were read"
-    return [f"**Sample**: {read}: whole users, chosen by hash, by the setting {sample['setting']}.", ""]
+    lines = [f"**Sample**: {read}: whole users, chosen by hash, by the setting {sample['setting']}."]
+    if stars := bundle.signature.get(STARS_ROWS):
+        lines.append(
+            f"It trained the predicted stars ({stars['ratings']:,} ratings by {stars['users']:,} users), and its users "
+            "are those of the evaluation; the order was trained on everything outside of the holdout."
+        )
+    return [*lines, ""]
 
 
 def _describe_audience(metrics: Mapping[str, float]) -> list[str]:
