@@ -44,7 +44,8 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not all(NEEDED.values()), reason=f"needs {', '.join(k for k, v in NEEDED.items() if not v)}"),
 ]
-# The memory of an executor for data is (512 - 300) MiB times the fraction: less than the blocks of the ratings.
+# The memory of an executor for data is (512 - 300) MiB times the fraction: less than the blocks of the ratings. Pages
+# are as much smaller than Spark's, one of which would be half of it.
 DEFAULTS = """
 spark.driver.host 127.0.0.1
 spark.driver.bindAddress 127.0.0.1
@@ -52,6 +53,7 @@ spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1
 spark.executor.extraJavaOptions -XX:TieredStopAtLevel=1
 spark.executor.memory 512m
 spark.memory.fraction 0.01
+spark.buffer.pageSize 64k
 spark.default.parallelism 2
 spark.sql.shuffle.partitions 2
 spark.ui.enabled false

@@ -21,15 +21,13 @@ if TYPE_CHECKING:
 SCHEMA: Final = "id int, value double"
 
 
-def fit_biases(train: DataFrame, totals: RatingTotals) -> dict[str, np.ndarray]:
-    """`user_bias`, `movie_bias` (float64) and `global_mean` of the rows.
+def fit_biases(train: DataFrame, totals: RatingTotals, mean: float) -> dict[str, np.ndarray]:
+    """`user_bias`, `movie_bias` (float64) and `global_mean` of the rows, from their totals and mean of stars.
 
     Raises:
         RuntimeError: the rows of some user were in several partitions.
     """
     from pyspark.sql import functions as F
-
-    (mean,) = train.agg(F.avg("rating")).collect()[0]
 
     def fit_movies(former: np.ndarray | None) -> np.ndarray:
         residuals = train.mapInArrow(build_pass(totals.movie_ids, former, mean, of_users=False), SCHEMA)

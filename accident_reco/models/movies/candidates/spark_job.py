@@ -99,8 +99,8 @@ def run(session: SparkSession, job: Job) -> tuple[dict[str, np.ndarray], dict[st
     `factor_users` and `factor_movies`.
     """
     rows = spark_rows.split(session, job)
-    totals = spark_rows.compute_totals(rows, job.half_life_days)
-    arrays = {**vars(totals), **spark_biases.fit_biases(rows.train, totals)}
+    totals, mean = spark_rows.compute_totals(rows, job.half_life_days)
+    arrays = {**vars(totals), **spark_biases.fit_biases(rows.train, totals, mean)}
     user_factors, item_factors = fit(session, rows.train, job)
     movies = _collect(item_factors)
     measured = _evaluate(session, rows, user_factors, movies, job)

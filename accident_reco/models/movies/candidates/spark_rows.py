@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from accident_reco.models.movies.candidates.spark_job import Job
 
 PAIR: Final = ["user_id", "movie_id"]
-SCHEMA: Final = "user_id int, movie_id int, rating float, rated_at long, simulated boolean, holdout boolean"
+OF_PARTS: Final = "user_id int, movie_id int, rating float, rated_at long"
+OF_RECEIVED: Final = f"{OF_PARTS}, simulated boolean, received_at long"
+SCHEMA: Final = f"{OF_PARTS}, simulated boolean, holdout boolean"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,9 @@ class SparkSplit:
 
 def split(session: SparkSession, job: Job) -> SparkSplit:
     """Split all ratings as `data.split.split` does."""
-    from pyspark import StorageLevel
-
     # With their number stated, Spark leaves the partitions as they are.
     by_user = read(session, job).repartition(int(str(session.conf.get("spark.sql.shuffle.partitions"))), "user_id")
-    # On disk: a block that is read cannot leave memory, which would lack for what the pass over it computes.
-    stored = mark_holdout(by_user, job.holdout_share).persist(StorageLevel.DISK_ONLY)
+    stored = mark_holdout(by_user, job.holdout_share).persist()
     rest = stored.where("not holdout")
     few = {name: np.zeros(0, dtype=np.int64) for name in PAIR}
     while True:
@@ -68,10 +67,10 @@ def read(session: SparkSession, job: Job) -> DataFrame:
     """All ratings with `simulated`: those of the parts, and what the API received in place of them or in addition."""
     from pyspark.sql import functions as F
 
-    rows = session.read.parquet(*job.parts).select(*RATING_COLUMNS)
+    rows = session.read.schema(OF_PARTS).parquet(*job.parts)
     if not job.received:
         return rows.withColumn("simulated", F.lit(False))
-    received = session.read.parquet(*job.received)
+    received = session.read.schema(OF_RECEIVED).parquet(*job.received)
     rows = rows.join(received.select(*PAIR), PAIR, "left_anti").withColumn("simulated", F.lit(False))
     counted = received.where(F.col("received_at") <= job.received_until)
     return rows.unionByName(counted.select(*RATING_COLUMNS, "simulated"))
@@ -126,15 +125,15 @@ def _list_few(counts: tuple[np.ndarray, np.ndarray], minimum: int) -> np.ndarray
     return ids[number < minimum]
 
 
-def compute_totals(rows: SparkSplit, half_life_days: float) -> RatingTotals:
-    """`RatingTotals` of the training rows."""
+def compute_totals(rows: SparkSplit, half_life_days: float) -> tuple[RatingTotals, float]:
+    """`RatingTotals` of the training rows, and their mean of stars."""
     from pyspark.sql import functions as F
 
-    (newest,) = rows.train.agg(F.max("rated_at")).collect()[0]
+    newest, mean = rows.train.agg(F.max("rated_at"), F.avg("rating")).collect()[0]
     weight = F.pow(F.lit(2.0), (F.col("rated_at") - newest) / DAY_SECONDS / half_life_days)
     weighted = rows.train.select("movie_id", weight.alias("weight"), (weight * F.col("rating")).alias("stars"))
     sums = F.count("*").alias("count"), F.sum("weight").alias("weight"), F.sum("stars").alias("stars")
-    return RatingTotals(rows.user_ids, *collect_by_id(weighted.groupBy("movie_id").agg(*sums)).values())
+    return RatingTotals(rows.user_ids, *collect_by_id(weighted.groupBy("movie_id").agg(*sums)).values()), mean
 
 
 def collect_by_id(rows: DataFrame) -> dict[str, np.ndarray]:
