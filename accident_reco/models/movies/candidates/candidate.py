@@ -44,6 +44,25 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
+class FitSample:
+    """What a fit learned from a part of its ratings: whole users, chosen by hash.
+
+    Args:
+        purpose: one word, such as `similarities`.
+        ratings, of: the ratings that it was learned from, and all of them.
+    """
+
+    purpose: str
+    ratings: int
+    of: int
+
+
+def list_samples(purpose: str, ratings: int, of: int) -> tuple[FitSample, ...]:
+    """The sample of so many of so many ratings; none where all were used."""
+    return (FitSample(purpose, ratings, of),) if ratings < of else ()
+
+
+@dataclass(frozen=True)
 class Fit:
     """Result of a fit.
 
@@ -57,6 +76,7 @@ class Fit:
         history: metric → its value in each epoch, or of each trial of hyperparameters, for the tracker.
         totals: of the rows that it was fitted on, where the fit read them itself; its arrays are over their users and
             movies. None: the rows that it was given.
+        samples: what was learned from a part of the ratings, since all of them take too long or do not fit in memory.
     """
 
     arrays: dict[str, np.ndarray]
@@ -66,6 +86,7 @@ class Fit:
     folds: Sequence[dict[str, float]] | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     totals: RatingTotals | None = None
+    samples: tuple[FitSample, ...] = ()
 
 
 def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from accident_reco.lifecycle.bundle import Bundle, canonical_json
 from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.training_history import number_steps
-from accident_reco.lifecycle.training_identity import SAMPLE
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
 from accident_reco.models.movies.candidates.heads import OWN_ROWS, STARS_ROWS, compose_arrays
@@ -30,10 +29,9 @@ from accident_reco.models.movies.training.audience import build_evaluation, meas
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
+from accident_reco.models.movies.training.samples import add_samples, limit_to_stars, merge_samples
 
 MODEL = "movies"
-SAMPLED_HEADS: Final = "heads"
-"""Entry of a lineage's sample: the heads that were trained on it, where that is not both."""
 MAX_TEMPORAL_ROWS = 5_000_000
 """Above this number of ratings the temporal report, which fits once more, is omitted."""
 PARITY_PAIRS = 150
@@ -108,8 +106,9 @@ def train_candidate(
         **{name: number_steps(steps) for name, steps in model.fit.history.items() if steps},
         **{f"fold_{name}": number_steps(fold[name] for fold in folds) for name in folds[0]},
     }
-    if signature.get(OWN_ROWS) and lineage.get(SAMPLE):
-        lineage = {**lineage, SAMPLE: {**lineage[SAMPLE], SAMPLED_HEADS: ["stars"]}}
+    lineage = add_samples(lineage, kind, model.fit.samples)
+    if model.fit.totals is not None:
+        lineage = limit_to_stars(lineage)
     bundle = Bundle(MODEL, files, signature, drop_missing(values), lineage, history=history)
     return TrainedCandidate(
         bundle,
@@ -173,7 +172,7 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
             **asdict(options.split),
             **asdict(options.popularity),
         },
-        "fitted_with": dict(model.fit.options),
+        "fitted_with": {**model.fit.options, **{f"{one.purpose}_ratings": one.ratings for one in model.fit.samples}},
         "trained_on": {
             "ratings": model.rows,
             "users": len(model.user_ids),
@@ -239,7 +238,8 @@ def compose(ranking: Bundle, stars: Bundle) -> Bundle:
     }
     metrics = {name: value for name, value in ranking.metrics.items() if not is_of_stars(name)}
     metrics |= {name: value for name, value in stars.metrics.items() if is_of_stars(name)}
-    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, ranking.lineage)
+    lineage = merge_samples(ranking.lineage, stars.lineage)
+    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, lineage)
 
 
 def is_of_stars(metric: str) -> bool:
@@ -271,10 +271,13 @@ def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:
 
     Simulated ratings are in neither: all of them are recent, so that they would be most of the newest fifth.
     """
+    simulated = 0 if rows.simulated is None else int(rows.simulated.sum())
+    if len(rows.train) - simulated + len(rows.holdout) > MAX_TEMPORAL_ROWS:
+        return None
     real = rows.train if rows.simulated is None else rows.train.take(~rows.simulated)
     everything = Ratings.concatenate([real, rows.holdout]).sort_by_user()
     newest = cut_by_time(everything)
-    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+    if not newest.any() or newest.all():
         return None
     return everything.take(~newest), everything.take(newest)
 

@@ -225,7 +225,8 @@ def test_a_fit_that_reads_its_rows_itself(
     users = len(np.unique(some.train.user_id))
     card = completed.files["card.md"].decode()
     assert f"Trained on {len(train):,} ratings by {len(data.user_ids):,} users" in card
-    assert f"It trained the predicted stars ({len(some.train):,} ratings by {users:,} users)" in card
+    assert f"Predicted stars: {len(some.train):,} ratings by {users:,} users." in card
+    assert "The order was trained on everything outside of the holdout." in card
     version = Recommender.from_files(completed.files)
     assert (len(version.user_id), version.training_users) == (users, len(data.user_ids))
     # Novelty is of the share of all users who rated a movie: never above one.
