@@ -22,7 +22,7 @@ from accident_reco.settings import Settings
 MAX_DIFFERENCE: Final = 1e-6
 """Largest accepted difference in stars between the bundle's scores and the training library's own."""
 PARITY_CHECK: Final = "scores_as_trained"
-EVALUATED: Final = "3-fold cross-validated, evaluated on the holdout."
+EVALUATED: Final = "3-fold cross-validated (one fold above 5 million ratings), evaluated on the holdout."
 
 
 class MovieTraining(ModelTraining):
@@ -72,6 +72,7 @@ class MovieTraining(ModelTraining):
             **{metric: float(value) for metric, value in fitted.bundle.metrics.items()},
             "fit_seconds": round(fitted.fit_seconds, 3),
             "folds": dg.MetadataValue.md(_build_fold_table(fitted.folds)),
+            "sample": dg.MetadataValue.json(fitted.bundle.lineage[SAMPLE] or {}),
             "data_source": data_source,
         }
         return Fitted(fitted.bundle, check, metadata)
@@ -149,6 +150,8 @@ class MovieTraining(ModelTraining):
         )
         if is_current and loading.is_imported(objects, platform.warehouse):
             return
+        if source.data_source == "directory":
+            source.compute_fingerprint()  # raises SourceError where it does not hold the files: no run is needed for it
         named = f" ({settings.movies_source})" if source.data_source == "directory" else ""
         yield Step("ingest_movies", f"not read from {source.data_source} data{named} yet")
 

@@ -29,6 +29,7 @@ from accident_reco.models.movies.training.audience import build_evaluation, meas
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
+from accident_reco.models.movies.training.samples import add_samples, merge_samples
 
 MODEL = "movies"
 MAX_TEMPORAL_ROWS = 5_000_000
@@ -105,7 +106,9 @@ def train_candidate(
         **{name: number_steps(steps) for name, steps in model.fit.history.items() if steps},
         **{f"fold_{name}": number_steps(fold[name] for fold in folds) for name in folds[0]},
     }
-    bundle = Bundle(MODEL, files, signature, drop_missing(values), lineage, history=history)
+    bundle = Bundle(
+        MODEL, files, signature, drop_missing(values), add_samples(lineage, kind, model.fit.samples), history=history
+    )
     return TrainedCandidate(
         bundle,
         folds,
@@ -168,7 +171,7 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
             **asdict(options.split),
             **asdict(options.popularity),
         },
-        "fitted_with": dict(model.fit.options),
+        "fitted_with": {**model.fit.options, **{f"{one.purpose}_ratings": one.ratings for one in model.fit.samples}},
         "trained_on": {
             "ratings": len(rows.train),
             "users": len(model.user_ids),
@@ -229,7 +232,8 @@ def compose(ranking: Bundle, stars: Bundle) -> Bundle:
     }
     metrics = {name: value for name, value in ranking.metrics.items() if not is_of_stars(name)}
     metrics |= {name: value for name, value in stars.metrics.items() if is_of_stars(name)}
-    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, ranking.lineage)
+    lineage = merge_samples(ranking.lineage, stars.lineage)
+    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, lineage)
 
 
 def is_of_stars(metric: str) -> bool:
@@ -261,10 +265,13 @@ def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:
 
     Simulated ratings are in neither: all of them are recent, so that they would be most of the newest fifth.
     """
+    simulated = 0 if rows.simulated is None else int(rows.simulated.sum())
+    if len(rows.train) - simulated + len(rows.holdout) > MAX_TEMPORAL_ROWS:
+        return None
     real = rows.train if rows.simulated is None else rows.train.take(~rows.simulated)
     everything = Ratings.concatenate([real, rows.holdout]).sort_by_user()
     newest = cut_by_time(everything)
-    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+    if not newest.any() or newest.all():
         return None
     return everything.take(~newest), everything.take(newest)
 

@@ -16,7 +16,7 @@ from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.candidates.spark_fit import SparkCluster
 from accident_reco.models.movies.data import imports, queries, rating_columns, raw_store
 from accident_reco.models.movies.data.quarantine import check_quarantine
-from accident_reco.models.movies.data.ratings import RATING_COLUMNS, Catalogue, Ratings
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating, metrics
@@ -96,12 +96,15 @@ def build_split_frame(found: Split) -> pd.DataFrame:
 
 def load_rows(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> TrainingRows:
     """Training and holdout rows from the split's frame, with the stored catalogue and scale."""
+    # Training rows first: slices of the frame's columns are no copies, where masks would be.
     held = frame[HOLDOUT].to_numpy(dtype=bool)
+    if (held[1:] < held[:-1]).any():
+        raise ValueError("the split's training rows must come before its holdout")
+    end = len(held) - int(held.sum())
     # Frames that were stored before the column existed lack it.
-    simulated = frame[SIMULATED].to_numpy(dtype=bool)[~held] if SIMULATED in frame else None
+    simulated = frame[SIMULATED].to_numpy(dtype=bool)[:end] if SIMULATED in frame else None
     scale = raw_store.read_rating_scale(store)
-    # Part by part: all rows at once would be in memory twice.
-    train, holdout = (Ratings.from_frame(frame.loc[part, list(RATING_COLUMNS)]) for part in (~held, held))
+    train, holdout = (Ratings.from_frame(part) for part in (frame.iloc[:end], frame.iloc[end:]))
     return TrainingRows(train, holdout, load_catalogue(warehouse), scale, simulated)
 
 
