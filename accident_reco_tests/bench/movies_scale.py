@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def train(arguments: argparse.Namespace, kind: str) -> str:
     """Train one candidate."""
     frame = read_split(arguments)  # stays in memory, as it does in a step
     rows, options = load_rows(arguments, frame), loading.build_options(load_settings(arguments))
+    options = replace(options, fit=replace(options.fit, tune=not arguments.untuned))
     done = candidate_training.train_candidate(kind, rows, options, {"data_source": "sample", "sample": None})
     folder = name_folder(arguments, kind)
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +152,7 @@ def main() -> int:
     parser.add_argument("--ratings", type=int, default=33_000_000)
     parser.add_argument("--movies", type=int, default=84_000)
     parser.add_argument("--source", default="sample")
+    parser.add_argument("--untuned", action="store_true", help="fit with the hyperparameters that tuning starts from")
     return stages.run(parser, STAGES)
 
 
