@@ -36,12 +36,12 @@ def read_migrations_once() -> None:
 
 def main() -> None:
     """Replace the way in which the server starts processes and opens its instance, then run it."""
-    from accident_reco.defs.steps import PRELOADED
+    from accident_reco.defs.steps import PRELOADED_FOR_TRAINING
     from accident_reco.log_lines import report_crashes
 
     report_crashes("code")
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(PRELOADED)
+    forking.set_forkserver_preload(PRELOADED_FOR_TRAINING)  # its runs fork their steps from it, too
     other = multiprocessing.get_context
 
     def get_context(method: str | None = None) -> BaseContext:

@@ -95,10 +95,10 @@ def requested_steps(options: argparse.Namespace, instance: dg.DagsterInstance, p
     if options.train:
         return [Step(training_job(get_model(platform.settings, options.train).name), REQUESTED)]
     if options.job:
-        if options.partition:
-            for model in models(platform.settings).values():
-                model.training().register_partitions(instance, platform)
-        return [Step(options.job, REQUESTED, options.partition, options.partition)]
+        for model in models(platform.settings).values():
+            model.training().register_partitions(instance, platform)
+        named = [(job, partition or None) for job, _, partition in (word.partition(":") for word in options.job)]
+        return [Step(job, REQUESTED, partition, partition) for job, partition in named]
     name, first, last = options.backfill
     training = get_model(platform.settings, name).training()
     training.register_partitions(instance, platform)
@@ -129,8 +129,8 @@ def run_chains(chains: Sequence[Chain], start: Callable[[Step], FollowedRun], li
             try:
                 if chain.run is not None and not chain.run.is_finished():
                     continue
-                step = None if problems else next(chain.steps, None)
-                chain.run = None if step is None else start(step)
+                step = next(chain.steps, None)  # also after a failure: of two wrong sources both are named
+                chain.run = None if step is None or problems else start(step)
                 started += chain.run is not None
             except Exception as error:  # any error of a step becomes one message
                 problems.append(root_cause(error))
@@ -155,8 +155,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--train", metavar="MODEL", help="train this model")
     what.add_argument("--backfill", nargs=3, metavar=("MODEL", "FIRST", "LAST"), help="ingest these partitions again")
-    what.add_argument("--job", help="run this job")
-    parser.add_argument("--partition", help="partition of the job")
+    what.add_argument("--job", nargs="+", metavar="NAME[:PARTITION]", help="run these jobs, one after the other")
     options = parser.parse_args(arguments)
     if options.launched_by is None:
         command = "train" if options.train else "backfill" if options.backfill else "pipeline"

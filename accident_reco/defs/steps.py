@@ -1,7 +1,8 @@
 """Executors: each step in a process of its own, or all in one (`execution: {config: {in_process: {}}}`).
 
 Dagster's default starts a new interpreter per step, which imports everything again: seconds of processor time each.
-Here one process imports what all steps need, and every step is a fork of it.
+Here one process imports what all steps need, and every step is a fork of it: that of the code server where the run is a
+fork of it too, or else one of the run's own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import dagster as dg
 
 from accident_reco.defs.dagster_internals import PRELOADED_MODULES
 from accident_reco.defs.run_queue import is_urgent
+from accident_reco.defs.shared_forkserver import share_forkserver
 from accident_reco.settings import Settings
 
 NICE: Final = 10
 """Niceness of steps: about a tenth of the processor time of servers and rollbacks where both want a core."""
 PRELOADED: Final = ["accident_reco.definitions", *PRELOADED_MODULES, "scipy.sparse"]
 """Modules that the steps of every job need."""
-PRELOADED_FOR_TRAINING: Final = [*PRELOADED, "mlflow.store.tracking.sqlalchemy_store"]
+PRELOADED_FOR_TRAINING: Final = [
+    *PRELOADED,
+    "accident_reco.mlflow_flavour.saving",
+    "mlflow.store.tracking.sqlalchemy_store",
+]
 """Modules that trainings need: two steps of each log to MLflow, whose import takes over two seconds."""
 
 
@@ -33,8 +39,9 @@ def build_forked_executor(preloaded: list[str]) -> dg.ExecutorDefinition:
     def forked(config: dict[str, Any]) -> dict[str, Any]:
         if "multiprocess" not in config:
             return config
-        forkserver = {"forkserver": {"preload_modules": preloaded}}
-        return {"multiprocess": {"start_method": forkserver, **config["multiprocess"]}}
+        share_forkserver()
+        start_method = {"forkserver": {"preload_modules": preloaded}}
+        return {"multiprocess": {"start_method": start_method, **config["multiprocess"]}}
 
     return dg.multi_or_in_process_executor.configured(
         forked,

@@ -9,11 +9,12 @@ from accident_reco.contract import Evaluated, Model
 from accident_reco.lifecycle.bundle import CARD_FILE, Bundle, sha256
 from accident_reco.lifecycle.tracking import VERSION_TAG, TrackedRun
 from accident_reco.lifecycle.training_history import EvaluationTable, merge_histories
-from accident_reco.mlflow_flavour.saving import save_model
 
 
 def describe_training(model: Model, evaluated: Evaluated, candidates: Mapping[str, Bundle], job: str) -> TrackedRun:
     """The training as it is logged to MLflow, with the histories of all candidates; `job` is Dagster's."""
+    from accident_reco.mlflow_flavour.saving import save_model  # the serving half: a third of a second
+
     bundle = evaluated.bundle
     tags = {
         VERSION_TAG: bundle.version,

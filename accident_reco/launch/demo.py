@@ -16,7 +16,13 @@ from typing import Any
 import httpx
 
 from accident_reco.contract import DemoScenario
-from accident_reco.launch.dagster_servers import start_code_server, start_daemon, start_dagster, start_web_server
+from accident_reco.launch.dagster_servers import (
+    start_code_server,
+    start_daemon,
+    start_dagster,
+    start_web_server,
+    workspace_file,
+)
 from accident_reco.launch.home import child_environment, prepare_home
 from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.platform import READY_SECONDS
@@ -55,7 +61,8 @@ class Demo(Loop):
         variables = {variable(name): str(value) for name, value in overrides.items()}
         environ = child_environment(settings, dict(os.environ) | variables)
         self.children = Children(environ, settings.logs)
-        super().__init__(model, scenario, settings, environ, self.children.check, print_line)
+        self.environ = environ
+        super().__init__(model, scenario, settings, self.children.check, print_line)
 
     def prepare(self) -> None:
         """Prepare the home, ingest the first period, train the first champion, start the services."""
@@ -63,8 +70,7 @@ class Demo(Loop):
         self.scenario.write_first(self.source, self.size)
         start_code_server(self.children, self.settings)
         start_web_server(self.children, self.settings)
-        for job, partition in self.scenario.first_jobs():
-            self.job(job, partition=partition)
+        self.run_first_jobs()
         start_daemon(self.children, self.settings)
         for name in ("predict", "drift"):
             self.children.start(name, [sys.executable, "-m", f"serving.{name}"])
@@ -77,6 +83,22 @@ class Demo(Loop):
             },
             READY_SECONDS,
         )
+
+    def run_first_jobs(self) -> None:
+        """Run the scenario's first jobs to their end, without a daemon.
+
+        Raises:
+            LaunchError: a job failed.
+        """
+        workspace = str(workspace_file(self.settings))
+        jobs = [job if partition is None else f"{job}:{partition}" for job, partition in self.scenario.first_jobs()]
+        command = [sys.executable, "-m", "accident_reco.defs.pipeline", "--workspace", workspace, "--job", *jobs]
+        child = self.children.start("first-jobs", command)
+        code = child.process.wait()
+        tail = child.tail()
+        self.children.end(child.name)
+        if code != 0:
+            raise LaunchError(f"the first jobs failed; the end of {child.log}:\n{tail}")
 
     def restart_dagster(self, **settings: object) -> None:
         """Restart Dagster with other settings; requests, cursors and history are kept."""

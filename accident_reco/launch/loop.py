@@ -5,16 +5,14 @@ It uses HTTP and the platform's own commands, and reads tables where no endpoint
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import httpx
 
 from accident_reco.contract import DemoScenario
-from accident_reco.launch.dagster_servers import workspace_file
+from accident_reco.defs.tags import LAUNCHER_TAG, URGENT
 from accident_reco.launch.processes import LaunchError
 from accident_reco.settings import Settings
 from accident_reco.storage.lifecycle import promotion_history
@@ -25,6 +23,17 @@ TRAIN_SECONDS = 900.0
 """Limit on a training or an ingestion."""
 REACTION_SECONDS = 120.0
 """Limit on a reaction without a training: a decision, a gauge, a log flush."""
+_LOCATION: Final = {"repositoryLocationName": "accident_reco", "repositoryName": "__repository__"}
+_LAUNCH: Final = """mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on Error { message }
+  }
+}"""
+_LOADED: Final = "query($in: RepositorySelector!) { repositoryOrError(repositorySelector: $in) { __typename } }"
+_STATUS: Final = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+_ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 class Loop:
@@ -34,7 +43,6 @@ class Loop:
         model: its name.
         scenario: its traffic by period.
         settings: those of the platform.
-        environ: environment of its commands.
         require_alive: raises LaunchError if a process of the platform has ended; called while waiting.
         report_line: prints a line of progress.
     """
@@ -44,39 +52,66 @@ class Loop:
         model: str,
         scenario: DemoScenario,
         settings: Settings,
-        environ: Mapping[str, str],
         require_alive: Callable[[], None],
         report_line: Callable[[str], None],
     ) -> None:
         self.model = model
         self.scenario = scenario
         self.settings = settings
-        self.environ = environ
         self.require_alive = require_alive
         self.report_line = report_line
         self.predict = httpx.Client(base_url=f"http://127.0.0.1:{settings.predict_port}", timeout=60)
         self.drift = httpx.Client(base_url=f"http://127.0.0.1:{settings.drift_port}", timeout=60)
+        self.dagster = httpx.Client(base_url=f"http://127.0.0.1:{settings.dagster_port}", timeout=60)
 
     def close(self) -> None:
         """Close the connections."""
         self.predict.close()
         self.drift.close()
+        self.dagster.close()
 
-    def job(self, name: str, partition: str | None = None) -> None:
-        """Run a job of the platform to its end.
+    def job(self, name: str) -> None:
+        """Run a job of the platform to its end, as from Dagster's pages, but at once and not from the queue.
 
         Raises:
-            LaunchError: the job failed.
+            LaunchError: Dagster did not accept it, or it failed.
         """
-        workspace = str(workspace_file(self.settings))
-        command = [sys.executable, "-m", "accident_reco.defs.pipeline", "--workspace", workspace, "--job", name]
-        if partition is not None:
-            command += ["--partition", partition]
-        log = self.settings.logs / f"job-{name}.log"
-        with log.open("wb") as output:
-            done = subprocess.run(command, env=self.environ, stdout=output, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
-            raise LaunchError(f"the job {name} failed; see {log}")
+        self.wait(self.is_loaded, REACTION_SECONDS, "Dagster loaded the platform")
+        tags = {LAUNCHER_TAG: "demonstration", **URGENT}
+        parameters = {
+            "selector": {**_LOCATION, "jobName": name},
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        launched = self.graphql(_LAUNCH, parameters=parameters)["launchRun"]
+        if launched["__typename"] != "LaunchRunSuccess":
+            raise LaunchError(f"the job {name} was not started: {launched}")
+        run_id = launched["run"]["runId"]
+        self.wait(lambda: self.run_status(run_id) in _ENDED, TRAIN_SECONDS, f"the job {name} ended")
+        if self.run_status(run_id) != "SUCCESS":
+            raise LaunchError(f"the job {name} failed: run {run_id}; see {self.settings.logs}")
+
+    def is_loaded(self) -> bool:
+        """Whether Dagster's web server knows the platform's jobs: a code server takes seconds to start."""
+        return bool(self.graphql(_LOADED, **{"in": _LOCATION})["repositoryOrError"]["__typename"] == "Repository")
+
+    def run_status(self, run_id: str) -> str:
+        """Status of a run, such as STARTED or SUCCESS."""
+        return str(self.graphql(_STATUS, id=run_id)["runOrError"]["status"])
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Data of a query to Dagster's web server, as its pages send it.
+
+        Raises:
+            LaunchError: it is answered with errors.
+        """
+        answer = self.dagster.post("/graphql", json={"query": query, "variables": variables})
+        answer.raise_for_status()
+        document: dict[str, Any] = answer.json()
+        if "errors" in document:
+            raise LaunchError("; ".join(str(error["message"]) for error in document["errors"]))
+        data: dict[str, Any] = document["data"]
+        return data
 
     def send(self, year: int, seed: int) -> None:
         """Send one window of requests like a stored year's data; returns once all of them are logged."""
@@ -156,4 +191,4 @@ class Loop:
             self.require_alive()
             if time.monotonic() > deadline:
                 raise LaunchError(f"timed out after {seconds:.0f} s; expected: {what}; see {self.settings.logs}")
-            time.sleep(0.5)
+            time.sleep(0.2)

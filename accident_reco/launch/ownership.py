@@ -77,10 +77,11 @@ def _require_own(settings: Settings, mine: Installation, name: str, owner: Insta
 
 
 def _claim_store(settings: Settings, mine: Installation) -> Installation:
+    store = open_store(settings.store)  # an invalid URL is not waited for
     deadline = time.monotonic() + STORE_SECONDS
     while True:
         try:
-            return claim_store(open_store(settings.store), mine)
+            return claim_store(store, mine)
         except ValueError as error:
             raise LaunchError(str(error)) from None
         except StoreError:

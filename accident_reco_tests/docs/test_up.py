@@ -195,14 +195,15 @@ def test_invalid_configuration_is_one_message(tmp_path: Path, settings: dict[str
     assert "Traceback" not in screen
 
 
-@pytest.mark.parametrize(("model", "message"), [("accidents", "no complete year in"), ("movies", "ratings.csv")])
-def test_sources_are_arguments_of_make(tmp_path: Path, model: str, message: str) -> None:
-    """`make up ACCIDENTS=… MOVIES=…` reads these directories: one without published files is one message."""
-    (tmp_path / "empty").mkdir()
-    env = environment(tmp_path / "home", ACCIDENT_RECO_MODELS=model)
-    screen = _failed_start(env, f"{model.upper()}={tmp_path / 'empty'}")
-    assert str(tmp_path / "empty") in screen
-    assert message in screen
+def test_sources_are_arguments_of_make(tmp_path: Path) -> None:
+    """`make up ACCIDENTS=… MOVIES=…` reads these directories: each one without published files is named."""
+    empty = {model: tmp_path / model for model in ("accidents", "movies")}
+    for folder in empty.values():
+        folder.mkdir()
+    screen = _failed_start(environment(tmp_path / "home"), *(f"{name.upper()}={path}" for name, path in empty.items()))
+    for model, message in (("accidents", "no complete year in"), ("movies", "ratings.csv")):
+        (line,) = [line for line in screen.splitlines() if line.startswith("✘") and str(empty[model]) in line]
+        assert message in line
     assert "Traceback" not in screen
 
 

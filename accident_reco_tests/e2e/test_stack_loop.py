@@ -1,7 +1,6 @@
 """The whole loop on `make stack`, through Alertmanager: real servers; only the alert requests a training."""
 
 import json
-import os
 import shlex
 import signal
 import time
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from accident_reco.launch.home import child_environment
 from accident_reco.launch.loop import REACTION_SECONDS, TRAIN_SECONDS, Loop
 from accident_reco.launch.processes import LaunchError, free_port
 from accident_reco.launch.stack_servers import paired_port
@@ -83,9 +81,7 @@ def loop(stack: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
             raise LaunchError(stack.screen)
 
     settings = Settings.load()
-    client = Loop(
-        "accidents", AccidentDemo(), settings, child_environment(settings, dict(os.environ)), require_alive, print
-    )
+    client = Loop("accidents", AccidentDemo(), settings, require_alive, print)
     yield client
     client.close()
 
@@ -98,30 +94,23 @@ def request_json(url: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
-def graphql(settings: Settings, query: str, **variables: Any) -> Any:
-    """Data of a GraphQL query, as Dagster's UI sends it."""
-    answer = request_json(f"http://127.0.0.1:{settings.dagster_port}/graphql", {"query": query, "variables": variables})
-    assert "errors" not in answer, answer
-    return answer["data"]
-
-
 HERE = {"repositoryLocationName": "accident_reco", "repositoryName": "__repository__"}
 
 
-def switch_sensor_off(settings: Settings, name: str) -> None:
+def switch_sensor_off(loop: Loop, name: str) -> None:
     """Stop a sensor as the switch in Dagster's UI does."""
     query = "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor {sensorState {id}}}}"
-    found = graphql(settings, query, s=HERE | {"sensorName": name})["sensorOrError"]
+    found = loop.graphql(query, s=HERE | {"sensorName": name})["sensorOrError"]
     stop = "mutation($id: String!) {stopSensor(id: $id) {... on StopSensorMutationResult {instigationState {status}}}}"
-    stopped = graphql(settings, stop, id=found["sensorState"]["id"])
+    stopped = loop.graphql(stop, id=found["sensorState"]["id"])
     assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
 
 
-def launch(settings: Settings, job: str, config: dict[str, Any]) -> None:
+def launch(loop: Loop, job: str, config: dict[str, Any]) -> None:
     """Launch a job as the launchpad in Dagster's UI does."""
     query = "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) {__typename}}"
     parameters = {"selector": HERE | {"jobName": job}, "runConfigData": config, "mode": "default"}
-    assert graphql(settings, query, p=parameters)["launchRun"]["__typename"] == "LaunchRunSuccess"
+    assert loop.graphql(query, p=parameters)["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
 def alert_state(settings: Settings) -> str:
@@ -136,7 +125,7 @@ def test_alert_closes_the_loop(loop: Loop) -> None:
     """Gauge → Prometheus → Alertmanager → webhook → policy → training → gate → new answers → gauge; one run of it.
     Then a rollback in Dagster's UI: the API answers with the previous version."""
     settings = loop.settings
-    switch_sensor_off(settings, "drift_reports")
+    switch_sensor_off(loop, "drift_reports")
     first = loop.champion()
     assert alert_state(settings) == "inactive"
     loop.wait(lambda: loop.is_ingested(2024), TRAIN_SECONDS, "the sensor ingested the new year")
@@ -157,7 +146,7 @@ def test_alert_closes_the_loop(loop: Loop) -> None:
     loop.wait(lambda: alert_state(settings) == "inactive", REACTION_SECONDS, "the alert is resolved")
     assert len(loop.decisions()) == 1
 
-    launch(settings, "rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
+    launch(loop, "rollback_model", {"ops": {"roll_back_pointer": {"config": {"model": "accidents"}}}})
     started = time.monotonic()
     loop.wait(lambda: loop.champion() == first, REACTION_SECONDS, "the previous version answers again")
     print(f"rolled back {time.monotonic() - started:.1f} s after the job was launched")

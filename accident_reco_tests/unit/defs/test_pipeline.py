@@ -100,6 +100,8 @@ def test_an_error_of_the_decision_is_one_of_the_chain() -> None:
     with pytest.raises(RuntimeError, match="no such folder"):
         run_chains([_chain("b", "good"), Chain("a", unreadable())], runs.start)
     assert runs.record == ["+good", "-good"]
+    with pytest.raises(RuntimeError, match=r"^no such folder\n✘ no such folder$"):
+        run_chains([Chain("a", unreadable()), Chain("b", unreadable())], runs.start)
 
 
 @pytest.mark.parametrize(

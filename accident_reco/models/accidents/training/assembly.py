@@ -16,7 +16,9 @@ from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer, DecisionRule
 from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.training.bounds import MAX_SOFT_LABEL_ROWS
 from accident_reco.models.accidents.training.candidate import (
+    Prepared,
     Trained,
     TrainingConfig,
     build_signature,
@@ -43,7 +45,7 @@ from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_
 def fit_candidate(
     model: str,
     features: pd.DataFrame,
-    training: pd.DataFrame,
+    prepared: Prepared,
     parameters: Parameters,
     why: str,
     settings: AccidentSettings,
@@ -52,8 +54,9 @@ def fit_candidate(
 
     Its bundle has validation metrics; its lineage has the parameters and the reason `why`.
     """
-    trained = train(features, training, parameters, TrainingConfig.from_settings(settings))
-    stated = {**{key: str(value) for key, value in describe_parameters(parameters).items()}, "chosen": why}
+    trained = train(features, prepared, parameters, TrainingConfig.from_settings(settings))
+    described = {key: str(value) for key, value in describe_parameters(parameters).items()}
+    stated = {**described, **trained.bounds, "chosen": why}
     signature = {**build_signature(trained.files), "algorithm": get_algorithm(parameters)}
     metrics = compute_validation_metrics(trained)
     return Bundle(model, trained.files, signature, metrics, {"parameters": stated}, history=trained.history)
@@ -143,6 +146,7 @@ def assemble(
         "weight of a synthetic road user": f"{settings.accidents_synthetic_weight:g}",
         "simulated missing values": f"up to {settings.accidents_mask_most:.0%} of the fields of a row",
     }
+    facts |= describe_bounds(candidates[chosen].lineage["parameters"], len(real["Num_Acc"]))
     if sample:
         available = f"{sample['road_users']:,} of {sample['of']:,} road users outside of the holdout"
         facts["sample"] = f"{available}: whole accidents, chosen by hash, by the setting {sample['setting']}"
@@ -160,6 +164,14 @@ def assemble(
     signature = {**build_signature(files), "algorithm": candidates[chosen].signature.get("algorithm", chosen)}
     bundle = Bundle(model, files, signature, result.metrics, lineage=dict(candidates[chosen].lineage))
     return Assembled(bundle, result, holdout)
+
+
+def describe_bounds(parameters: Mapping[str, str], people: int) -> dict[str, str]:
+    """Facts of the card where a step of the training used a sample of the rows; empty for small trainings."""
+    facts = {"rows per tree": parameters["rows_per_tree"]} if "rows_per_tree" in parameters else {}
+    if people > 2 * MAX_SOFT_LABEL_ROWS:
+        facts["soft labels"] = f"of models that are trained on about {MAX_SOFT_LABEL_ROWS:,} road users each"
+    return facts
 
 
 def _format_years(years: Any) -> str:

@@ -150,6 +150,8 @@ class MovieTraining(ModelTraining):
         )
         if is_current and loading.is_imported(objects, platform.warehouse):
             return
+        if source.data_source == "directory":
+            source.compute_fingerprint()  # raises SourceError where it does not hold the files: no run is needed for it
         named = f" ({settings.movies_source})" if source.data_source == "directory" else ""
         yield Step("ingest_movies", f"not read from {source.data_source} data{named} yet")
 
