@@ -15,10 +15,9 @@ import json
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import pandas as pd
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.candidates import CANDIDATES
@@ -29,6 +28,7 @@ from accident_reco.models.movies.training import candidate_training, loading
 from accident_reco.models.movies.training.candidate_training import TrainingRows
 from accident_reco.models.movies.training.choice import ChoiceRule
 from accident_reco.settings import Settings
+from accident_reco.storage import frames
 from accident_reco.storage.objects import open_store
 from accident_reco.storage.warehouse import Warehouse
 from accident_reco_tests.bench import stages
@@ -76,15 +76,16 @@ def split(arguments: argparse.Namespace) -> str:
     store, database = open_store(settings.store), Warehouse(settings.database)
     found = loading.load_split(store, database, options.split, settings.movies_max_ratings).split
     path = arguments.home / "split.parquet"
-    loading.build_split_frame(found).to_parquet(path, index=False, compression="zstd")
+    with path.open("wb") as stream:
+        frames.write_parquet(loading.build_split_frame(found), stream)
     size = path.stat().st_size / 2**20
     return f"{len(found.train):,} training ratings, {len(found.holdout):,} in the holdout: {size:,.0f} MB"
 
 
 def train(arguments: argparse.Namespace, kind: str) -> str:
     """Train one candidate."""
-    frame = read_split(arguments)  # stays in memory, as it does in a step
-    rows, options = load_rows(arguments, frame), loading.build_options(load_settings(arguments))
+    rows, options = load_rows(arguments), loading.build_options(load_settings(arguments))
+    options = replace(options, fit=replace(options.fit, tune=not arguments.untuned))
     done = candidate_training.train_candidate(kind, rows, options, {"data_source": "sample", "sample": None})
     folder = name_folder(arguments, kind)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,21 +112,17 @@ def complete(arguments: argparse.Namespace) -> str:
             files = {"arrays.npz": (folder / "arrays.npz").read_bytes()}
             bundles[kind] = Bundle(files=files, **json.loads((folder / "bundle.json").read_text()))
     options = loading.build_options(load_settings(arguments))
-    frame = read_split(arguments)
-    bundle, choice = candidate_training.complete_best(bundles, ChoiceRule(), load_rows(arguments, frame), options)
+    bundle, choice = candidate_training.complete_best(bundles, ChoiceRule(), load_rows(arguments), options)
     (arguments.home / "card.md").write_bytes(bundle.files["card.md"])
     size = sum(map(len, bundle.files.values())) / 2**20
     return f"{choice.kind} of {len(bundles)} candidates, {size:,.0f} MB"
 
 
-def read_split(arguments: argparse.Namespace) -> pd.DataFrame:
-    """The stored split."""
-    return pd.read_parquet(arguments.home / "split.parquet")
-
-
-def load_rows(arguments: argparse.Namespace, frame: pd.DataFrame) -> TrainingRows:
-    """The rows of a training, from the split."""
+def load_rows(arguments: argparse.Namespace) -> TrainingRows:
+    """The rows of a training, from the stored split."""
     settings = load_settings(arguments)
+    with (arguments.home / "split.parquet").open("rb") as stream:
+        frame = frames.read_parquet(stream)
     return loading.load_rows(frame, Warehouse(settings.database), open_store(settings.store))
 
 
@@ -150,6 +147,7 @@ def main() -> int:
     parser.add_argument("--ratings", type=int, default=33_000_000)
     parser.add_argument("--movies", type=int, default=84_000)
     parser.add_argument("--source", default="sample")
+    parser.add_argument("--untuned", action="store_true", help="fit with the hyperparameters that tuning starts from")
     return stages.run(parser, STAGES)
 
 
