@@ -53,8 +53,7 @@ restore: install ## restore a backup into an empty installation; FROM=DIRECTORY
 lint: install ## check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy; code=$$?; wait $$imports && exit $$code
 
 test: lint ## check style, types and import rules, run all tests; WORKERS=3 at once instead of 2
 	$(BIN)/python -m accident_reco_tests.second_try -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder

@@ -11,25 +11,38 @@ from accident_reco_tests.support.signals import restore_interrupts
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
-    "test_whole_loop.py",
-    "test_up.py",
-    "test_stack_loop.py",
-    "test_one_model.py",
-    "test_wheel.py",
-    "test_backfill.py",
-    "test_containers.py",
-    "test_workers.py",
-    "test_dvc.py",
-    "test_mlflow.py",
-    "test_third_model.py",
-    "test_tracking.py",
-    "test_contract.py",
-    "test_daemon_killed.py",
-    "test_process.py",
-    "test_run_queue.py",
+    "e2e/test_whole_loop.py",
+    "docs/test_up.py",
+    "e2e/test_stack_loop.py",
+    "e2e/test_one_model.py",
+    "e2e/test_third_model.py",
+    "e2e/test_wheel.py",
+    "e2e/test_workers.py",
+    "e2e/test_containers.py",
+    "e2e/test_dvc.py",
+    "e2e/test_backfill.py",
+    "accidents/test_tracking.py",
+    "e2e/test_mlflow.py",
+    "e2e/test_spark.py",
+    "serving/test_contract.py",
+    "e2e/test_dashboards.py",
+    "console/test_accidents.py",
+    "console/test_drift.py",
+    "e2e/test_backup.py",
+    "e2e/test_page_guard.py",
+    "console/test_models.py",
+    "defs/test_run_queue.py",
+    "defs/test_daemon_killed.py",
+    "console/test_core_pages.py",
+    "defs/test_model_loop.py",
+    "serving/test_process.py",
+    "movies/test_loop.py",
+    "defs/test_run_workers.py",
+    "serving/test_rollout_processes.py",
 )
-"""Files that take longest: begun first, so that no core waits for the last of them. Those that mostly wait (for alerts,
-ticks and timeouts) alternate with those that compute, so that two workers seldom wait at the same time."""
+"""Files that take a quarter of a minute or more: begun first, so that no core waits for the last of them. Those that
+mostly wait (for alerts, ticks and timeouts) alternate with those that compute, so that two workers seldom wait at the
+same time."""
 
 
 def pytest_configure() -> None:
@@ -40,7 +53,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest files first; everything else keeps its order."""
     rank = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+    items.sort(key=lambda item: rank.get(f"{item.path.parent.name}/{item.path.name}", len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

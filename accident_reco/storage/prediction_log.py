@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -35,6 +36,7 @@ from accident_reco.storage.warehouse import Warehouse
 
 _COLUMNS: Final = tuple(column.name for column in predictions.columns)
 _ID, _AT, _ANSWER, _INPUTS = (_COLUMNS.index(name) for name in ("id", "at", "answer", "inputs"))
+_get_all: Final = itemgetter(*_COLUMNS)
 # Rows per statement. The log's writer shares the interpreter lock with request handling, and a driver releases it once
 # per statement: one row per statement makes both wait for each other, very many rows delay responses.
 _STATEMENT_ROWS: Final = 100
@@ -104,7 +106,8 @@ def _to_values(rows: Sequence[Mapping[str, Any]], is_sqlite: bool) -> list[list[
     time = ""
     values: list[list[Any]] = []
     for row in rows:
-        one = [row.get(name) for name in _COLUMNS]
+        # Rows of the log have all columns.
+        one = [*_get_all(row)] if len(row) == len(_COLUMNS) else [row.get(name) for name in _COLUMNS]
         if one[_AT] is not at:  # the rows of a call have the same
             at = one[_AT]
             # The format that SQLAlchemy writes and reads in SQLite.

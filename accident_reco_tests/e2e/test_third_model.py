@@ -318,7 +318,8 @@ def test_a_predict_process_loads_no_training_library(running: Running) -> None:
 
 def test_all_three_models_run_together(package: Path, tmp_path: Path) -> None:
     """Without a choice every installed model is part of the platform."""
-    running = Running(environment(tmp_path / "home", PYTHONPATH=third_model.python_path(package)))
+    one_year = {"ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS": "2023"}
+    running = Running(environment(tmp_path / "home", PYTHONPATH=third_model.python_path(package), **one_year))
     try:
         client = Client(running)
         names = {"accidents", "movies", MODEL}

@@ -10,4 +10,6 @@ defs = dg.Definitions(
     asset_checks=[ingest.freshness],
     jobs=[ingest.build_ingest_job(None)],
     resources={"platform": Platform()},
+    # How steps are executed is no matter of backfills: Dagster's default imports everything again for each of them.
+    executor=dg.in_process_executor,
 )

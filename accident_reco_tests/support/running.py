@@ -19,10 +19,12 @@ FIRST_PORT, PORTS = 12_000, 10_000  # the S3 store uses the port 10,000 above it
 SERVICES = ("DAGSTER", "AUTH", "PREDICT", "DRIFT", "CONSOLE", "MLFLOW")
 SMALL = {
     "ACCIDENT_RECO_ACCIDENTS_SAMPLE_YEARS": "2023-2024",
-    "ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE": "3000",
-    "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "10000",
+    "ACCIDENT_RECO_ACCIDENTS_SAMPLE_PEOPLE": "2000",
+    "ACCIDENT_RECO_ACCIDENTS_FOREST_TREES": "20",
+    "ACCIDENT_RECO_ACCIDENTS_BOOSTING_ROUNDS": "40",
+    "ACCIDENT_RECO_MOVIES_SAMPLE_RATINGS": "6000",
 }
-"""Settings that keep a first start short."""
+"""Settings that keep a first start and its trainings short."""
 
 
 def free_ports(count: int) -> list[int]:

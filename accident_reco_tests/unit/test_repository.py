@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from accident_reco.launch.platform import SERVICES
 from accident_reco.launch.programs import script
 from accident_reco.settings import Settings
+from accident_reco_tests.conftest import LONGEST
 from accident_reco_tests.support.running import ROOT
 
 GITHUB = ROOT / ".github"
@@ -145,3 +146,9 @@ def test_policies_say_how_to_report() -> None:
     assert f"| {PROJECT['version'].rsplit('.', 1)[0]} | yes |" in security
     assert "SECURITY.md" in (ROOT / "CODE_OF_CONDUCT.md").read_text(encoding="utf-8")
     assert "SECURITY.md" in (GITHUB / "ISSUE_TEMPLATE" / "bug_report.yml").read_text(encoding="utf-8")
+
+
+def test_files_that_are_begun_first_exist() -> None:
+    """A file that was renamed would be begun last again."""
+    tests = ROOT / "accident_reco_tests"
+    assert [name for name in LONGEST if len(list(tests.rglob(name))) != 1] == []

@@ -82,7 +82,8 @@ class RequestMiddleware:
         self.limits = limits
         self.special = special
         self.lifecycle = lifecycle
-        self.log = logs.get("http")
+        # Bound here, not for each line.
+        self.log = logs.get("http").bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

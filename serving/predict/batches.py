@@ -43,6 +43,7 @@ class Batches:
 
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def compute(self, version: Champion[Any], work: Work[I, R]) -> Computed[R]:
         """Compute a request, with others where its method allows it. The result is taken, or raised, by a call."""
@@ -51,6 +52,9 @@ class Batches:
         if not 0 < rows <= REQUEST_ROWS:
             return _run(partial(work.call, version))
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._waiting.clear()  # of a loop that has ended
         computed: asyncio.Future[Computed[R]] = loop.create_future()
         if not self._waiting:
             # Behind the requests that are ready now, so that they can join.

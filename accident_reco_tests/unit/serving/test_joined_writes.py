@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.common.joined_writes import JoinedWrites
+from serving.common.joined_writes import JOINED_BYTES, JoinedWrites
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -36,6 +36,10 @@ class Transport:
         ([HEAD, b"bo", b"dy"], [HEAD + b"bo", b"dy"]),
         ([HEAD, b""], [HEAD]),  # the response to HEAD, and an empty one
         ([CONTINUE, HEAD, b"body"], [CONTINUE, HEAD + b"body"]),
+        ([HEAD, memoryview(b"bo"), memoryview(b"dy")], [HEAD + b"bo", b"dy"]),
+        ([HEAD, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"], [HEAD + HEAD.replace(b"4", b"1")]),
+        ([HEAD, b"", HEAD], [HEAD, HEAD]),  # whatever a body looks like
+        ([HEAD, b"x" * (JOINED_BYTES + 1)], [HEAD, b"x" * (JOINED_BYTES + 1)]),
         # A stream may wait for its first part, and a client for the head.
         ([CHUNKED, b"4\r\nbody\r\n"], [CHUNKED, b"4\r\nbody\r\n"]),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -86,4 +87,20 @@ asyncio.run(run())
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert ended.returncode == 3
-    assert b"last words" in ended.stdout
+    (line,) = ended.stdout.splitlines()
+    assert json.loads(line).items() >= {"event": "last words", "service": "predict", "part": "x"}.items()
+
+
+def test_lines_of_every_thread_name_the_service() -> None:
+    """Also of threads that began before, or know nothing of who configured the logs."""
+    program = """
+import threading
+from serving.common import logs
+logs.configure("predict", "info")
+thread = threading.Thread(target=lambda: logs.get("x").warning("from a thread"))
+thread.start()
+thread.join()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    (line,) = ended.stdout.splitlines()
+    assert json.loads(line).items() >= {"event": "from a thread", "service": "predict", "level": "warning"}.items()

@@ -80,7 +80,7 @@ def training_set(
         population.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
     )
     rows.attrs[VICTIMS_VERSION] = population.version
-    severe = rows.assign(severe=is_severe(rows["grav"])).groupby("synthetic")["severe"].mean()
+    severe = pd.Series(is_severe(rows["grav"])).groupby(rows["synthetic"]).mean()
     context.add_output_metadata(
         {
             "data_source": population.data_source,

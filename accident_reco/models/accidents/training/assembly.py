@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle
 from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.models.accidents.features.builder import FeatureSpec
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer, DecisionRule
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.training.bounds import MAX_SOFT_LABEL_ROWS
@@ -23,7 +24,6 @@ from accident_reco.models.accidents.training.candidate import (
     TrainingConfig,
     build_signature,
     extract_real_columns,
-    get_profile_kinds,
     train,
 )
 from accident_reco.models.accidents.training.card import render_card
@@ -40,6 +40,18 @@ from accident_reco.models.accidents.training.fitting import (
 )
 from accident_reco.models.accidents.training.metrics import average_precision, evaluate, roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
+
+UNPROFILED_COLUMNS: Final = frozenset({"an", "mois", "jour", "com"})
+NUMERIC: Final = frozenset({"hrmn", "an_nais", "driver_an_nais", "other_an_nais", "lat", "long", "vma", "nbv"})
+
+
+def get_profile_kinds(spec: FeatureSpec) -> dict[str, Any]:
+    """Column → `numeric` or `categorical` in the reference profile; date and commune are not profiled."""
+    return {
+        name: "numeric" if name in NUMERIC or name.startswith(("nb_", "others_")) else "categorical"
+        for name in spec.columns
+        if name not in UNPROFILED_COLUMNS
+    }
 
 
 def fit_candidate(

@@ -16,6 +16,8 @@ from accident_reco.lifecycle.holdout import in_holdout
 
 MAX_FOREST_ROWS: Final = 300_000
 """Rows that a tree of the random forest draws."""
+MIN_FOREST_LEAF: Final = 20
+"""Rows of a leaf, at least, where that bound is reached: with smaller ones 80 trees would exceed a bundle's limit."""
 MAX_BOOSTING_ROWS: Final = 1_000_000
 """Rows that a round of gradient boosting draws."""
 MAX_SOFT_LABEL_ROWS: Final = 400_000

@@ -58,6 +58,7 @@ from accident_reco.models.accidents.training.training_rows import (
 # Columns of the feature table besides the features themselves.
 NUM_ACC, LABEL, TARGET, WEIGHT, ORIGIN = "Num_Acc", "grave", "target", "weight", "origin"
 REAL, MASKED, SYNTHETIC = 0, 1, 2
+_CALIBRATED_BY: Final = (NUM_ACC, "grav", "dep", "agg", "catu", "catv")
 
 
 def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
@@ -69,12 +70,16 @@ def build_training_frame(victims: pd.DataFrame, synthetic: pd.DataFrame, share: 
         ValueError: there are too few synthetic rows.
     """
     names = [name for name in synthetic.columns if name != "synthetic"]
-    real = victims.loc[~in_holdout(victims[NUM_ACC].to_numpy()), names].assign(synthetic=False)
+    real = np.flatnonzero(~in_holdout(victims[NUM_ACC].to_numpy()))
     wanted = round(len(real) * share / (1 - share))
     if wanted > len(synthetic):
         raise ValueError(f"a share of {share:g} needs {wanted} synthetic road users, there are {len(synthetic)}")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(synthetic))[:wanted])
-    return pd.concat([real, synthetic.iloc[chosen]], ignore_index=True)
+    # Column by column: two million road users of either kind are never in memory twice.
+    columns = {
+        name: np.concatenate([victims[name].to_numpy()[real], synthetic[name].to_numpy()[chosen]]) for name in names
+    }
+    return pd.DataFrame({**columns, "synthetic": np.repeat([False, True], [len(real), wanted])}, copy=False)
 
 
 def learn_spec(training: pd.DataFrame, feature_set: str) -> FeatureSpec:
@@ -191,7 +196,8 @@ class Prepared:
     Args:
         people: real road users of the training set.
         spec: feature spec learnt from them.
-        columns: raw columns of those that calibrate, shape (n,) each: of whole folds of accidents.
+        columns: those raw columns of the ones that calibrate, shape (n,) each, by which bounds differ: of whole folds
+            of accidents.
         matrix: their features, shape (n, features).
         folds: number of these folds.
         advice: `advice.json`.
@@ -213,7 +219,8 @@ def prepare(training: pd.DataFrame, config: TrainingConfig) -> Prepared:
     advice = learn_advice_table(real, spec.columns).to_json()
     folds = config.count_calibration_folds(people)
     real = take(real, get_fold(real[NUM_ACC]) < folds)
-    return Prepared(people, spec, real, build_features(real, spec, training_rows=True), folds, advice)
+    matrix = build_features(real, spec, training_rows=True)
+    return Prepared(people, spec, {name: real[name] for name in _CALIBRATED_BY}, matrix, folds, advice)
 
 
 @dataclass(frozen=True)
@@ -280,19 +287,6 @@ def build_signature(files: Mapping[str, bytes]) -> dict[str, Any]:
             {"name": "grave", "type": "bool"},
             {"name": "uncertain", "type": "bool"},
         ],
-    }
-
-
-UNPROFILED_COLUMNS: Final = frozenset({"an", "mois", "jour", "com"})
-NUMERIC: Final = frozenset({"hrmn", "an_nais", "driver_an_nais", "other_an_nais", "lat", "long", "vma", "nbv"})
-
-
-def get_profile_kinds(spec: FeatureSpec) -> dict[str, Any]:
-    """Column → `numeric` or `categorical` in the reference profile; date and commune are not profiled."""
-    return {
-        name: "numeric" if name in NUMERIC or name.startswith(("nb_", "others_")) else "categorical"
-        for name in spec.columns
-        if name not in UNPROFILED_COLUMNS
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.scoring.trees import Trees, from_forest, from_lightgbm, join
-from accident_reco.models.accidents.training.bounds import MAX_BOOSTING_ROWS, MAX_FOREST_ROWS
+from accident_reco.models.accidents.training.bounds import MAX_BOOSTING_ROWS, MAX_FOREST_ROWS, MIN_FOREST_LEAF
 
 Matrix = NDArray[np.float32]
 Chosen = NDArray[np.bool_]
@@ -76,12 +76,17 @@ def fit_forest(
     """
     from sklearn.ensemble import RandomForestRegressor
 
-    rows = rows if chosen is None else rows.select(chosen)
+    bounded = exceeds_rows_per_tree(rows, parameters, chosen)
+    if bounded and chosen is not None:
+        # Rows are drawn by weight: those of no weight never are, and need not be left out by a copy of the others.
+        rows = replace(rows, weight=np.where(chosen, rows.weight, 0))
+    elif chosen is not None:
+        rows = rows.select(chosen)
     forest = RandomForestRegressor(
         n_estimators=parameters.trees,
-        min_samples_leaf=parameters.leaf,
+        min_samples_leaf=max(parameters.leaf, MIN_FOREST_LEAF) if bounded else parameters.leaf,
         max_features=parameters.features,
-        max_samples=MAX_FOREST_ROWS if exceeds_rows_per_tree(rows, parameters) else parameters.rows,
+        max_samples=MAX_FOREST_ROWS if bounded else parameters.rows,
         random_state=seed,
         n_jobs=jobs,
     )
@@ -110,7 +115,10 @@ def fit_boosting(
         "deterministic": True,
         "force_row_wise": True,
     }
-    data = _bin(rows if chosen is None else rows.select(chosen), common)
+    if chosen is not None and exceeds_rows_per_tree(rows, parameters, chosen):
+        data = _bin_in_blocks(rows, np.flatnonzero(chosen), common)
+    else:
+        data = _bin(rows if chosen is None else rows.select(chosen), common)
 
     def member(number: int) -> Trees:
         random = number % 2 == 1
@@ -133,20 +141,40 @@ def _bin(rows: TrainingRows, common: dict[str, Any]) -> Any:
     return lightgbm.Dataset(rows.x, rows.y, weight=rows.weight, params=common).construct()
 
 
-def exceeds_rows_per_tree(rows: TrainingRows, parameters: Parameters) -> bool:
+def _bin_in_blocks(rows: TrainingRows, places: NDArray[np.intp], common: dict[str, Any]) -> Any:
+    """The same of rows at `places`, which are never copied all at once."""
+    import lightgbm
+
+    class Selection(lightgbm.Sequence):
+        batch_size = 65_536
+
+        def __getitem__(self, at: Any) -> Any:
+            return rows.x[places[at]].astype(np.float64)
+
+        def __len__(self) -> int:
+            return len(places)
+
+    data = lightgbm.Dataset(Selection(), rows.y[places], weight=rows.weight[places], params=common)
+    return data.construct()
+
+
+def exceeds_rows_per_tree(rows: TrainingRows, parameters: Parameters, chosen: Chosen | None = None) -> bool:
     """Whether a tree would draw more rows than one may, so that it draws `MAX_FOREST_ROWS` or `MAX_BOOSTING_ROWS`."""
+    weight = rows.weight if chosen is None else rows.weight[chosen]
     if isinstance(parameters, ForestParameters):
         # The library draws a share of the total weight.
-        return parameters.rows * float(rows.weight.sum(dtype=np.float64)) > MAX_FOREST_ROWS
-    return parameters.rows * len(rows.y) > MAX_BOOSTING_ROWS
+        return parameters.rows * float(weight.sum(dtype=np.float64)) > MAX_FOREST_ROWS
+    return parameters.rows * len(weight) > MAX_BOOSTING_ROWS
 
 
 def describe_rows_per_tree(rows: TrainingRows, parameters: Parameters) -> dict[str, str]:
     """`rows_per_tree` in words, for card and lineage; empty where a tree draws the share that the parameters state."""
     if not exceeds_rows_per_tree(rows, parameters):
         return {}
-    limit = MAX_FOREST_ROWS if isinstance(parameters, ForestParameters) else MAX_BOOSTING_ROWS
-    return {"rows_per_tree": f"{limit:,} of {len(rows.y):,}, drawn anew for each tree"}
+    forest = isinstance(parameters, ForestParameters)
+    limit = MAX_FOREST_ROWS if forest else MAX_BOOSTING_ROWS
+    leaf = f", in leaves of at least {max(parameters.leaf, MIN_FOREST_LEAF)}" if forest else ""
+    return {"rows_per_tree": f"{limit:,} of {len(rows.y):,}, drawn anew for each tree{leaf}"}
 
 
 def reduce_for_calibration(parameters: Parameters) -> Parameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -52,6 +53,7 @@ class MovieTraining(ModelTraining):
         )
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
+        from accident_reco.models.movies.data.staged_ratings import stage_ratings
         from accident_reco.models.movies.training import candidate_training, loading
 
         frame = frames["ratings_split"]
@@ -66,7 +68,8 @@ class MovieTraining(ModelTraining):
             DATA_VERSION: loading.build_data_version(platform.objects, until),
             SAMPLE: sample,
         }
-        options = loading.build_options(platform.settings.of(MovieSettings), platform.objects)
+        stage = partial(stage_ratings, platform.objects, platform.warehouse, until)
+        options = loading.build_options(platform.settings.of(MovieSettings), stage)
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
         check = check_parity(fitted.parity, fitted.pruning_loss)
         metadata = {

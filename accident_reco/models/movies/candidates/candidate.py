@@ -13,6 +13,7 @@ from accident_reco.models.movies.candidates.scorer import BaselineScorer
 if TYPE_CHECKING:
     from accident_reco.models.movies.candidates.spark_fit import SparkCluster
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
+    from accident_reco.models.movies.data.rating_totals import RatingTotals
     from accident_reco.models.movies.data.ratings import RatingScale
 
 OptionsT = TypeVar("OptionsT")
@@ -73,6 +74,8 @@ class Fit:
         pruning_loss: NDCG@10 that served weights lose to the fitted ones, on the inner split; None: none was pruned.
         folds: RMSE and MAE of each fold of the cross-validation, where the fit makes these folds itself.
         history: metric → its value in each epoch, or of each trial of hyperparameters, for the tracker.
+        totals: of the rows that it was fitted on, where the fit read them itself; its arrays are over their users and
+            movies. None: the rows that it was given.
         samples: what was learned from a part of the ratings, since all of them take too long or do not fit in memory.
     """
 
@@ -82,6 +85,7 @@ class Fit:
     pruning_loss: float | None = None
     folds: Sequence[dict[str, float]] | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    totals: RatingTotals | None = None
     samples: tuple[FitSample, ...] = ()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from accident_reco.lifecycle.bundle import Bundle
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.heads import STARS_ROWS
 from accident_reco.models.movies.data.split import FOLDS, MAX_FOLDED
 from accident_reco.models.movies.training.audience import POPULARITY, SLICES
 from accident_reco.models.movies.training.choice import Choice
@@ -24,7 +25,7 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         f"Order of the list: {CANDIDATES[choice.ranking].algorithm}. "
         f"Predicted stars: {CANDIDATES[choice.stars].algorithm}. "
         f"Trained on {trained['ratings']:,} ratings by {trained['users']:,} users of {trained['movies']:,} movies "
-        f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
+        f"(catalogue: {trained['catalogue']:,}).{_describe_stars_rows(bundle)} Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
         "",
         *(line for sentence in describe_samples(bundle.lineage) for line in (sentence, "")),
@@ -55,6 +56,12 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_stars_rows(bundle: Bundle) -> str:
+    """What the stars were trained on, where that is not what the order was trained on."""
+    rows = bundle.signature.get(STARS_ROWS)
+    return f" Predicted stars: {rows['ratings']:,} ratings by {rows['users']:,} users." if rows else ""
 
 
 def _describe_folds(candidates: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,6 +19,7 @@ from accident_reco.models.movies.data import imports, queries, rating_columns, r
 from accident_reco.models.movies.data.quarantine import check_quarantine
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
+from accident_reco.models.movies.data.staged_ratings import StagedRatings
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating, metrics
 from accident_reco.models.movies.training.arrays import PopularityOptions
@@ -32,22 +34,24 @@ HOLDOUT = "holdout"
 SIMULATED = "simulated"
 
 
-def build_options(settings: MovieSettings, store: ObjectStore | None = None) -> TrainingOptions:
+def build_options(
+    settings: MovieSettings, stage: Callable[[], AbstractContextManager[StagedRatings]] | None = None
+) -> TrainingOptions:
     """Training options as configured.
 
     Args:
-        store: of the split, for fits on Spark, where a setting names one; None: this machine fits.
+        stage: makes all ratings readable for Spark, where a setting names its master; None: this machine fits.
     """
-    spark = None
-    if store is not None and settings.spark_master:
-        split_url, work_url = f"{store.url}/{SPLIT}", f"{store.url}/{raw_store.BASE}/spark"
-        spark = SparkCluster(settings.spark_master, split_url, work_url, metrics.LIKED, metrics.TOP)
+    split_options = SplitOptions(
+        settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
+    )
+    spark, half_life = None, settings.movies_half_life_days
+    if stage is not None and settings.spark_master:
+        spark = SparkCluster(settings.spark_master, stage, split_options, half_life, metrics.LIKED, metrics.TOP)
     return TrainingOptions(
         FitOptions(seed=settings.seed, threads=settings.training_jobs, spark=spark),
-        SplitOptions(
-            settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
-        ),
-        PopularityOptions(half_life_days=settings.movies_half_life_days),
+        split_options,
+        PopularityOptions(half_life_days=half_life),
     )
 
 

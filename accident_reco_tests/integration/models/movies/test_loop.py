@@ -34,7 +34,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     chosen = {
         "MOVIES_SAMPLE_RATINGS": "6000",
         "DRIFT_WINDOW_ROWS": str(WINDOW),
-        "DRIFT_SAMPLE_ROWS": "100",
+        "DRIFT_SAMPLE_ROWS": "0",
         "RETRAIN_COOLDOWN_SECONDS": "0",
         "RETRAIN_IN_ONE_PROCESS": "true",
         "AUTH_REQUIRED": "false",

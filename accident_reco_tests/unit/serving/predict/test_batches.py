@@ -111,3 +111,25 @@ def test_who_gave_up_is_left_out() -> None:
 
     assert asyncio.run(run()) == [12.0]
     assert version.calls == [1]
+
+
+def test_a_loop_that_ended_leaves_nothing_behind() -> None:
+    """Its requests are over; those of the next loop are computed."""
+    version = Version(10)
+    champion, batches = load(ONE, version), Batches()
+
+    async def compute(number: float) -> list[float]:
+        return (await batches.compute(champion, Work(TOGETHER, [number])))()
+
+    async def leave() -> None:
+        left = asyncio.ensure_future(compute(1.0))
+        await asyncio.sleep(0)
+        assert not left.done()
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(leave())
+    loop.run_forever()
+    assert task.done()
+    loop.close()
+    assert asyncio.run(compute(2.0)) == [12.0]
