@@ -56,7 +56,9 @@ def bench(
     out: Annotated[
         Path | None,
         typer.Option(
-            file_okay=False, metavar="DIRECTORY", help="Write a table (Markdown), every turn (JSON) and a plot (SVG)."
+            file_okay=False,
+            metavar="DIRECTORY",
+            help="Write a table (Markdown), every turn (JSON) and a plot (SVG); others of a report there stay.",
         ),
     ] = None,
     as_json: AsJson = False,

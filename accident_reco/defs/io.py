@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from accident_reco.defs.links import describe_object
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.table_schema import frame_schema
 from accident_reco.lifecycle.bundle import Bundle, canonical_json, sha256
+from accident_reco.storage.frames import read_parquet, write_parquet
 from accident_reco.storage.objects import ObjectNotFound, ObjectStore
 
 
@@ -34,7 +36,7 @@ class FrameIOManager(dg.ConfigurableIOManager):
             obj = {partitions[0]: obj}
         for partition, frame in obj.items():
             stream = io.BytesIO()
-            frame.to_parquet(stream, index=False, compression="zstd")
+            write_parquet(frame, stream)
             stream.seek(0)
             self.platform.objects.write(_key(context.asset_key, partition), stream)
         # The rows of one partition are metadata of that partition: an asset over several adds its own.
@@ -69,7 +71,27 @@ def _key(asset: dg.AssetKey, partition: str) -> str:
 
 def read_frame(store: ObjectStore, asset: dg.AssetKey, partition: str) -> pd.DataFrame:
     """One stored frame. Raises ObjectNotFound."""
-    return pd.read_parquet(io.BytesIO(store.read(_key(asset, partition))))
+    with store.open(_key(asset, partition)) as stream:
+        return read_parquet(stream)
+
+
+class StoredFrames(Mapping[str, pd.DataFrame]):
+    """Frames of unpartitioned assets, each read when it is asked for, and again every time.
+
+    A step holds only the frames that it still uses; an input of Dagster stays in memory until the step ends.
+    """
+
+    def __init__(self, store: ObjectStore, assets: Mapping[str, dg.AssetKey]) -> None:
+        self._store, self._assets = store, assets
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return read_frame(self._store, self._assets[name], "all")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._assets)
+
+    def __len__(self) -> int:
+        return len(self._assets)
 
 
 class BundleIOManager(dg.ConfigurableIOManager):

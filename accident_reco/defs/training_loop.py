@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from accident_reco.contract import Check, Evaluated, Model, ModelTraining
+from accident_reco.defs.io import StoredFrames
 from accident_reco.defs.links import link_tracked_run
 from accident_reco.defs.mlflow_tracking import build_failure_hook, track
 from accident_reco.defs.pools import training_pool
@@ -70,8 +70,7 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
 
     @dg.asset(
         key=key,
-        ins=_frames(model, training, training.fit_inputs),
-        deps=_keys(model, training, training.fit_deps),
+        deps=_keys(model, training, (*training.fit_inputs, *training.fit_deps)),
         group_name=training_group(model.name),
         kinds=set(candidate.kinds),
         description=candidate.description,
@@ -83,10 +82,10 @@ def _candidate_asset(model: Model, training: ModelTraining, kind: str) -> dg.Ass
         check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True, description=description)],
     )
     def candidate_bundle(
-        context: dg.AssetExecutionContext, platform: Platform, **frames: pd.DataFrame
+        context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
         with ProcessSampler() as sampler:
-            fitted = training.fit(kind, frames, platform)
+            fitted = training.fit(kind, _frames(model, training, training.fit_inputs, platform), platform)
         bundle = replace(fitted.bundle, history={**fitted.bundle.history, **sampler.history})
         size = sum(len(content) for content in fitted.bundle.files.values())
         yield dg.Output(bundle, metadata={**fitted.metadata, "bytes": size})
@@ -101,8 +100,8 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
 
     @dg.asset(
         key=key,
-        ins=_frames(model, training, (*bundles, *training.evaluate_inputs)),
-        deps=_keys(model, training, training.evaluate_deps),
+        ins=_inputs(model, training, tuple(bundles)),
+        deps=_keys(model, training, (*training.evaluate_inputs, *training.evaluate_deps)),
         group_name=training_group(model.name),
         kinds={*_shared_kinds(training), "mlflow"},
         description="Best candidate, evaluated on the frozen holdout, with reference profile and model card.",
@@ -122,7 +121,9 @@ def _candidate_model(model: Model, training: ModelTraining) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, platform: Platform, **inputs: Any
     ) -> Iterator[dg.Output[Bundle] | dg.AssetCheckResult]:
         candidates = {kind: inputs[asset] for asset, kind in bundles.items()}
-        evaluated = training.evaluate(candidates, {name: inputs[name] for name in training.evaluate_inputs}, platform)
+        evaluated = training.evaluate(
+            candidates, _frames(model, training, training.evaluate_inputs, platform), platform
+        )
         mlflow_run_id = track(context, platform, describe_training(model, evaluated, candidates, context.run.job_name))
         bundle = _with_origin(model, evaluated, candidates, context.run.run_id, mlflow_run_id, platform)
         yield dg.Output(bundle, metadata=_metadata(model, bundle, evaluated, mlflow_run_id, platform.settings))
@@ -136,8 +137,8 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
 
     @dg.asset(
         key=key,
-        ins=_frames(model, training, ("candidate_model", *training.compare_inputs)),
-        deps=_keys(model, training, training.evaluate_deps),
+        ins=_inputs(model, training, ("candidate_model",)),
+        deps=_keys(model, training, (*training.compare_inputs, *training.evaluate_deps)),
         group_name=training_group(model.name),
         kinds=_shared_kinds(training),
         description="Production version: the candidate if the gate promotes it, an older one after a rollback.",
@@ -157,9 +158,9 @@ def _production_model(model: Model, training: ModelTraining) -> dg.AssetsDefinit
         config: Promotion,
         platform: Platform,
         candidate_model: Bundle,
-        **frames: pd.DataFrame,
     ) -> dg.MaterializeResult:
         def compare(manifest: Manifest, files: Mapping[str, bytes]) -> Comparison:
+            frames = _frames(model, training, training.compare_inputs, platform)
             return training.compare(candidate_model, manifest, files, frames, platform)
 
         def write_inputs(folder: Path) -> None:
@@ -274,5 +275,9 @@ def _keys(model: Model, training: ModelTraining, names: Iterable[str]) -> list[d
     return [dg.AssetKey([training.shared_assets.get(name, model.name), name]) for name in names]
 
 
-def _frames(model: Model, training: ModelTraining, names: Sequence[str]) -> dict[str, dg.AssetIn]:
+def _inputs(model: Model, training: ModelTraining, names: Sequence[str]) -> dict[str, dg.AssetIn]:
     return {name: dg.AssetIn(key=key) for name, key in zip(names, _keys(model, training, names), strict=True)}
+
+
+def _frames(model: Model, training: ModelTraining, names: Sequence[str], platform: Platform) -> StoredFrames:
+    return StoredFrames(platform.objects, dict(zip(names, _keys(model, training, names), strict=True)))

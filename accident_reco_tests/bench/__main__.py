@@ -14,7 +14,7 @@ from typing import Any
 from accident_reco.cli.output import note, print_json, print_line
 from accident_reco.launch.signals import Stopped, stop_on_signals
 from accident_reco.settings import Settings
-from accident_reco_tests.bench.comparison import Comparison, Options, Result, find_exit_code
+from accident_reco_tests.bench.comparison import Comparison, Options, Result, Run, find_exit_code
 from accident_reco_tests.bench.comparisons import COMPARISONS
 from accident_reco_tests.bench.machine import describe_machine
 from accident_reco_tests.bench.report import SCALE, build_document, build_markdown, write_report
@@ -34,10 +34,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run_comparison(comparison: Comparison, options: Options) -> Result:
+def run_comparison(comparison: Comparison, options: Options, run: Run) -> Result:
     """Run one comparison, and profile our side where it misses a goal. A failure is part of the result."""
     started = time.monotonic()
-    found: dict[str, Any] = {"name": comparison.name, "question": comparison.question}
+    found: dict[str, Any] = {"name": comparison.name, "question": comparison.question, "run": run}
     try:
         module = import_module(f"accident_reco_tests.bench.comparisons.{comparison.module}")
         result = Result(**found, rows=module.compare(options))
@@ -54,7 +54,8 @@ def main() -> int:
     stop_on_signals()  # so that servers end with a run that is stopped
     arguments = parse()
     names = list(dict.fromkeys(arguments.only or COMPARISONS))
-    machine, results = describe_machine(), []
+    settings = {"rounds": arguments.rounds, "seconds of a turn": arguments.seconds, SCALE: arguments.scale}
+    run, results = Run(describe_machine(), settings), []
     peers = Settings.load().home.absolute().joinpath(*PEERS_FOLDER)
     for number, name in enumerate(names, 1):
         head = f"[{number}/{len(names)}] {name}"
@@ -68,21 +69,16 @@ def main() -> int:
                 peers,
                 lambda line, head=head: note(f"{head}: {line}"),
             )
-            results.append(run_comparison(COMPARISONS[name], options))
+            results.append(run_comparison(COMPARISONS[name], options, run))
         if results[-1].error:
             note(f"{head} failed: {results[-1].error}")
-    settings = {
-        "rounds": arguments.rounds,
-        "seconds of a turn": arguments.seconds,
-        SCALE: arguments.scale,
-    }
     if arguments.out is not None:
-        write_report(arguments.out, machine, results, settings)
+        write_report(arguments.out, results)
         note(f"written: {arguments.out}")
     if arguments.json:
-        print_json(build_document(machine, results, settings))
+        print_json(build_document(results))
     else:
-        for line in build_markdown(machine, results, settings):
+        for line in build_markdown(results):
             print_line(line)
     return find_exit_code(results)
 

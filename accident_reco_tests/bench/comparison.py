@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,11 +101,33 @@ class Row:
             "ours": {"median": statistics.median(self.ours), "turns": list(self.ours)},
             "peer": self.peer or None,
             "theirs": {"median": statistics.median(self.theirs), "turns": list(self.theirs)} if self.theirs else None,
-            "goal": str(self.goal) if self.goal else None,
-            "goal_of": self.goal.of if self.goal else None,
+            "goal": asdict(self.goal) if self.goal else None,
             "goal_met": self.is_met,
             "missing": self.missing or None,
         }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Row:
+        """The row that `to_document` wrote."""
+        theirs, goal = document["theirs"], document["goal"]
+        return cls(
+            document["what"],
+            document["unit"],
+            document["ours"]["turns"],
+            document["peer"] or "",
+            theirs["turns"] if theirs else (),
+            document["kind"],
+            Goal(**goal) if goal else None,
+            document["missing"] or "",
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Under what a comparison was measured: facts about the machine, and the options that shape its figures."""
+
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,6 +140,7 @@ class Result:
     seconds: float = 0.0
     error: str = ""
     profile: str = ""
+    run: Run = field(default_factory=Run)
 
     @property
     def missed(self) -> list[Row]:
@@ -129,11 +152,25 @@ class Result:
         return {
             "name": self.name,
             "question": self.question,
+            "run": asdict(self.run),
             "seconds": round(self.seconds, 1),
             "rows": [row.to_document() for row in self.rows],
             "error": self.error or None,
             "profile": self.profile or None,
         }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Result:
+        """The result that `to_document` wrote."""
+        return cls(
+            document["name"],
+            document["question"],
+            [Row.from_document(row) for row in document["rows"]],
+            document["seconds"],
+            document["error"] or "",
+            document["profile"] or "",
+            Run(**document["run"]),
+        )
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from accident_reco_tests.bench.comparison import Result, Row
+from accident_reco_tests.bench.comparison import Result, Row, Run
+from accident_reco_tests.bench.comparisons import COMPARISONS
 
 JSON_FILE, TABLE_FILE, PLOT_FILE = "benchmarks.json", "benchmarks.md", "benchmarks.svg"
 HEAD = f"""# Figures of `accident-reco bench`
 
-What did the last run of all comparisons measure, and on which machine?
+What did the last run of each comparison measure, and on which machine?
 
-![Ratios with their goals]({PLOT_FILE})
-"""
+![Ratios with their goals]({PLOT_FILE})"""
 """Head of the page that the documentation has; the file is written by the command alone."""
 MEANING = {"rate": "× the rate of", "speedup": "× faster than", "cost": "× the time of"}
 SCALE = "scale of the data"
@@ -24,33 +25,40 @@ BUSY_LOAD = 0.5
 """Load before the run, per core, above which its figures are no evidence."""
 
 
-def write_report(folder: Path, machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> None:
-    """Write the three files into a folder."""
+def write_report(folder: Path, results: Sequence[Result]) -> None:
+    """Write the three files into a folder. Comparisons of the report there that did not run now stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = build_document(machine, results, settings)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    results = [*results, *_read_others(folder / JSON_FILE, {result.name for result in results})]
+    places = {name: place for place, name in enumerate(COMPARISONS)}
+    results = sorted(results, key=lambda result: places.get(result.name, len(places)))
+    text = json.dumps(build_document(results), indent=2, ensure_ascii=False) + "\n"
     (folder / JSON_FILE).write_text(text, encoding="utf-8")
-    page = "\n".join([HEAD, *build_markdown(machine, results, settings)]) + "\n"
-    (folder / TABLE_FILE).write_text(page, encoding="utf-8")
+    (folder / TABLE_FILE).write_text("\n".join([HEAD, *build_markdown(results)]) + "\n", encoding="utf-8")
     draw(results, folder / PLOT_FILE)
 
 
-def build_document(machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
-    """The run as JSON."""
-    return {"machine": machine, "settings": settings, "comparisons": [result.to_document() for result in results]}
+def _read_others(path: Path, names: set[str]) -> list[Result]:
+    if not path.exists():
+        return []
+    documents = json.loads(path.read_text(encoding="utf-8"))["comparisons"]
+    return [Result.from_document(document) for document in documents if document["name"] not in names]
 
 
-def build_markdown(machine: dict[str, Any], results: Sequence[Result], settings: dict[str, Any]) -> Iterator[str]:
-    """A table with the ratios first, then our figures without a peer, failures and profiles."""
-    yield f"{describe(machine)}; {', '.join(f'{name} {value}' for name, value in settings.items())}."
-    if machine["load_before"] > BUSY_LOAD * machine["cores"]:
-        yield f"\nThe machine was busy before the run (load {machine['load_before']}): its figures are no evidence."
-    if settings.get(SCALE, 1) < 1:
-        yield f"\nA trial on {settings[SCALE]:.3g} of the data and trees: its figures are no evidence."
-    pairs = [(result, row) for result in results for row in result.rows if row.peer]
+def build_document(results: Sequence[Result]) -> dict[str, Any]:
+    """The results as JSON."""
+    return {"comparisons": [result.to_document() for result in results]}
+
+
+def build_markdown(results: Sequence[Result]) -> Iterator[str]:
+    """The runs, a table with the ratios first, then our figures without a peer, failures and profiles."""
+    for line, of_run in groupby(sorted(results, key=_describe_run), key=_describe_run):
+        found = list(of_run)
+        yield f"\n{', '.join(f'`{result.name}`' for result in found)}: {line}."
+        yield from _warn(found[0].run)
+    pairs = [row for result in results for row in result.rows if row.peer]
     if pairs:
         yield "\n| ratio | turns | goal | what | peer | ours | theirs |\n|---|---|---|---|---|---|---|"
-        for _, row in sorted(pairs, key=lambda pair: pair[1].ratio is None):
+        for row in sorted(pairs, key=lambda row: row.ratio is None):
             yield f"| {' | '.join(_pair_cells(row))} |"
     alone = [row for result in results for row in result.rows if not row.peer]
     if alone:
@@ -65,7 +73,21 @@ def build_markdown(machine: dict[str, Any], results: Sequence[Result], settings:
             yield f"```text\n{result.profile.rstrip()}\n```"
 
 
-def describe(machine: dict[str, Any]) -> str:
+def _describe_run(result: Result) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in result.run.settings.items())
+    return "; ".join(part for part in (describe(result.run.machine), settings) if part)
+
+
+def _warn(run: Run) -> Iterator[str]:
+    load, cores = run.machine["load_before"], run.machine["cores"]
+    if load > BUSY_LOAD * cores:
+        yield f"\nThe machine was busy before the run (load {load}): its figures are no evidence."
+    scale = run.settings.get(SCALE, 1)
+    if scale < 1:
+        yield f"\nA trial on {scale:.3g} of the data and trees: its figures are no evidence."
+
+
+def describe(machine: Mapping[str, Any]) -> str:
     """The machine and the versions in a sentence."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return (

@@ -18,8 +18,9 @@ from accident_reco.models.accidents.features.builder import FeatureSpec, build_f
 from accident_reco.models.accidents.scoring.importances import read_importances
 from accident_reco.models.accidents.scoring.scorer import FEATURES_FILE, TREES_FILE, AccidentScorer, DecisionRule
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
+from accident_reco.models.accidents.training.assembly import get_profile_kinds
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
-from accident_reco.models.accidents.training.candidate import build_uncalibrated_scorer, get_profile_kinds
+from accident_reco.models.accidents.training.candidate import build_uncalibrated_scorer
 from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
 from accident_reco.models.accidents.training.training_rows import extract_columns, severe_label
 from accident_reco_tests.bench.published import newest_year

@@ -18,11 +18,11 @@ from accident_reco.models.accidents.scoring.scorer import (
     AccidentScorer,
 )
 from accident_reco.models.accidents.training.advice_table import learn_advice_table
+from accident_reco.models.accidents.training.assembly import get_profile_kinds
 from accident_reco.models.accidents.training.calibration import fit_decision_rule
 from accident_reco.models.accidents.training.candidate import (
     build_signature,
     build_uncalibrated_scorer,
-    get_profile_kinds,
 )
 from accident_reco.models.accidents.training.evaluation import (
     Holdout,

@@ -72,11 +72,20 @@ def get_metrics_directory(settings: Settings, service: str) -> Path:
     return settings.home / "run" / f"metrics-{service}"
 
 
+class _JsonResponse(Response):
+    """A response with the usual headers alone, which Starlette would find out each time."""
+
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.status_code, self.background, self.body = status, None, body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+
+
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response by orjson: numpy values are written, NaN becomes null, so that it is always valid JSON."""
-    return Response(
-        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, dict(headers or {}), "application/json"
-    )
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status, dict(headers), "application/json") if headers else _JsonResponse(body, status)
 
 
 def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI:
@@ -119,8 +128,9 @@ def build_app(settings: Settings, service: Service, metrics: Metrics) -> FastAPI
     for router in routers:
         app.include_router(router)
     docs.install(app, settings, routers)
-    app.router.routes.insert(0, ExactPaths(route for router in routers for route in router.routes))
     problems.install(app)
+    app.add_middleware(ExactPaths, routes=[route for router in routers for route in router.routes])
+    # Added last: the outermost one.
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,

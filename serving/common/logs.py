@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -30,6 +33,49 @@ def _is_secret(name: str) -> bool:
 
 def _dumps(event: Any, default: Any = str) -> bytes:
     return orjson.dumps(event, default=str)
+
+
+class Lines:
+    """Writes lines, those of one turn of an event loop together: each write is a system call, during which another
+    thread may take the interpreter. Lines of other threads are written at once, after those that wait.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._waiting: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.flush)
+
+    def __call__(self, *_: Any) -> Lines:
+        """The logger of structlog: always this one."""
+        return self
+
+    def msg(self, line: bytes) -> None:
+        """Write a line."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        with self._lock:
+            # A loop that has ended flushes no more.
+            is_scheduled = bool(self._waiting) and loop is self._loop
+            self._waiting += line, b"\n"
+            self._loop = loop
+        if loop is None:
+            self.flush()
+        elif not is_scheduled:
+            loop.call_soon(self.flush)
+
+    debug = info = warning = error = critical = exception = msg
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            lines, self._waiting = self._waiting, []
+            if lines:
+                self._file.write(b"".join(lines))
+                self._file.flush()
 
 
 class _JsonLines(logging.Formatter):
@@ -63,9 +109,14 @@ def configure(service: str, level: str) -> None:
     # The middleware logs each request; uvicorn's own line would be a second one.
     logging.getLogger("uvicorn.access").handlers[:] = []
     logging.getLogger("uvicorn.access").propagate = False
+
+    def add_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("service", service)
+        return event
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            add_service,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -73,10 +124,9 @@ def configure(service: str, level: str) -> None:
             structlog.processors.JSONRenderer(serializer=_dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=Lines(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def get(name: str) -> Any:

@@ -28,6 +28,8 @@ _RESPONSE_HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+BODY_ARRIVED: Final = "body_arrived"
+"""In the state of a request whose body the server has received as a whole."""
 # Many clients read no response before they have sent the whole body, and lose it if the connection is closed earlier.
 # The rest of a refused body is therefore read and discarded, up to these limits.
 DISCARDED_BYTES: Final = 8 * 1024**2
@@ -80,7 +82,8 @@ class RequestMiddleware:
         self.limits = limits
         self.special = special
         self.lifecycle = lifecycle
-        self.log = logs.get("http")
+        # Bound here, not for each line.
+        self.log = logs.get("http").bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -182,6 +185,17 @@ class _Exchange:
             return await self._receive()
         if self.declared > self.limits.body_bytes:
             raise _too_large(self.limits)
+        if self.scope["state"].get(BODY_ARRIVED):
+            message = await self._receive()
+        else:
+            message = await self._receive_in_time()
+        if message["type"] == "http.request":
+            self._count(message)
+            if self._received > self.limits.body_bytes:
+                raise _too_large(self.limits)
+        return message
+
+    async def _receive_in_time(self) -> Message:
         self.is_receiving = True  # stays if the wait is cancelled
         try:
             async with asyncio.timeout(self.limits.idle_seconds):
@@ -189,10 +203,6 @@ class _Exchange:
         except TimeoutError:
             raise _slow_body() from None
         self.is_receiving = False
-        if message["type"] == "http.request":
-            self._count(message)
-            if self._received > self.limits.body_bytes:
-                raise _too_large(self.limits)
         return message
 
     def _count(self, message: Message) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request
@@ -167,12 +167,25 @@ async def _on_warehouse_error(request: Request, error: Exception) -> Response:
     return problem_response(request.scope, 503, detail, kind="warehouse-unavailable", headers={"Retry-After": "2"})
 
 
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
+    **dict.fromkeys((OperationalError, InterfaceError, NoConnection), _on_warehouse_error),
+    HTTPException: _on_http_exception,
+    RequestValidationError: _on_validation_error,
+}
+
+
 def install(app: FastAPI) -> None:
     """Register handlers that turn every error of `app` into a problem."""
-    for kind in (OperationalError, InterfaceError, NoConnection):
-        app.add_exception_handler(kind, _on_warehouse_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def respond(request: Request, error: Exception) -> Response:
+    """The response to an error of an endpoint, by the same handlers. Raises the error where there is none."""
+    for kind in type(error).__mro__:
+        if kind in _HANDLERS:
+            return await _HANDLERS[kind](request, error)
+    raise error
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

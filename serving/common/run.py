@@ -23,6 +23,8 @@ from accident_reco.log_lines import report_crashes, report_failure
 from accident_reco.settings import Settings, SettingsError
 from serving.common.connections import ConnectionLimits, ConnectionTable
 from serving.common.draining import ignore_new_connections
+from serving.common.joined_writes import JoinedWrites
+from serving.common.middleware import BODY_ARRIVED
 from serving.common.problems import problem_response
 from serving.common.unread_timeout import UnreadTimeout, set_unread_timeout
 
@@ -119,6 +121,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.app = _refuse_request
         super().on_headers_complete()
         self.app = app
+        if self.cycle is not None:
+            self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment]
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        # Of most requests it arrives with the head: nobody has to wait for it, nor to limit the time of that.
+        self.scope["state"][BODY_ARRIVED] = True
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -19,6 +19,7 @@ from accident_reco.storage.warehouse import Warehouse
 from serving.common.guard import Guard, build_guard
 from serving.common.metrics import Metrics, remember_labels
 from serving.common.problems import Problem
+from serving.predict.batches import Batches
 from serving.predict.log_spill import Spill
 from serving.predict.model_slot import Champion, Loader, ModelSlot, SlotMetrics
 from serving.predict.prediction_log import Call, PredictionLog
@@ -52,6 +53,7 @@ class Context:
     guard: Guard
     log: PredictionLog
     predictions: PredictionMetrics
+    batches: Batches
 
     def champion(self, model: str) -> Champion[Any]:
         """The version that serves `model` now. Raises Problem 503 while there is none."""
@@ -72,8 +74,15 @@ class Context:
         rollout = self.rollouts.get(champion.name)
         if rollout is None:
             return Served(champion, work.call(champion))
-        subject = request.scope["state"]["subject"]
-        return rollout.serve(champion, f"account:{subject}" if user is None else f"user:{user}", work)
+        return rollout.serve(champion, _get_account_key(request) if user is None else f"user:{user}", work)
+
+    async def serve_together(self, champion: Champion[Any], request: Request, work: Work[I, R]) -> Served[R]:
+        """As `serve` for the account that sent the request, computed together with others that are there."""
+        rollout = self.rollouts.get(champion.name)
+        if rollout is None:
+            return Served(champion, (await self.batches.compute(champion, work))())
+        version = rollout.choose(champion, _get_account_key(request))
+        return rollout.accept(champion, version, work, await self.batches.compute(version, work))
 
     def compare(
         self,
@@ -190,4 +199,10 @@ def build_context(
         enabled=settings.log_predictions,
     )
     guard = build_guard(settings, warehouse)
-    return Context(settings, metrics, warehouse, models, slots, rollouts, guard, log, PredictionMetrics(metrics))
+    return Context(
+        settings, metrics, warehouse, models, slots, rollouts, guard, log, PredictionMetrics(metrics), Batches()
+    )
+
+
+def _get_account_key(request: Request) -> str:
+    return f"account:{request.scope['state']['subject']}"

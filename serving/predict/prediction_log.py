@@ -43,7 +43,7 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{random_hex()}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes three times as long to make
 class Call:
     """One answered (or refused) call, with a row per road user or user.
 

@@ -87,7 +87,7 @@ class AccidentTraining(BaseModel):
         600, gt=0, description="Time budget of the job `tune_accidents`, in seconds, half for each candidate"
     )
     accidents_max_people: int = Field(
-        200_000,
+        0,
         ge=0,
         description="Maximum real road users in training: whole accidents, chosen by hash; 0: all of them",
     )

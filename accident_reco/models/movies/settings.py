@@ -40,7 +40,8 @@ class MovieTraining(BaseModel):
     movies_max_ratings: int = Field(
         0,
         ge=0,
-        description="Approximate maximum of ratings that a training reads: whole users, chosen by hash; 0: all ratings",
+        description="Approximate maximum of ratings that the run's processes read: whole users, chosen by hash; 0: all "
+        "ratings. A fit on Spark reads all of them",
     )
     movies_holdout_share: float = Field(
         0.2,
@@ -68,8 +69,8 @@ class SparkSettings(BaseModel):
     spark_master: str = Field(
         "",
         pattern=r"^($|spark://.+|k8s://.+|yarn$|local(-cluster)?(\[.+\])?$)",
-        description="Spark master that fits the ranking candidate by MLlib: spark://host:7077, k8s://https://host:443, "
-        "yarn, local-cluster[2,1,2048]; empty: the machine of the run fits it",
+        description="Spark master that fits the ranking candidate by MLlib to all ratings: spark://host:7077, "
+        "k8s://https://host:443, yarn, local-cluster[2,1,2048]; empty: the machine of the run fits it",
     )
 
 

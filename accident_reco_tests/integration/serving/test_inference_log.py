@@ -307,6 +307,17 @@ def test_rows_arrive_as_they_were_given(warehouse: Warehouse, rows: int) -> None
     assert found == {row["id"]: row for row in made.rows()}
 
 
+def test_texts_of_every_kind_arrive_as_they_were_given(warehouse: Warehouse) -> None:
+    """What separates, escapes or ends rows on the way to a database, also where it looks like one of its marks."""
+    texts = ["\t", "a\tb", "\n", "\r\n", "\\", "\\t", "\\N", "\\.", "", " ", '"', "''", "{}", "é\u2028", "None", "NULL"]
+    inputs = [{"com": text} for text in texts]
+    made = call(len(texts), inputs=inputs, answers=texts).rows()
+    rows = [row | {"user_name": text} for row, text in zip(made, texts, strict=True)]
+    prediction_log.insert_predictions(warehouse, rows)
+    found = {row["id"]: row for row in prediction_log.prediction_window(warehouse, "accidents")}
+    assert found == {row["id"]: row for row in rows}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Warehouse]]:
     home = tmp_path_factory.mktemp("log")

@@ -68,7 +68,7 @@ def build(route_class: type[StrictRoute]) -> FastAPI:
     router.get("/named/{path}")(named)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.include_router(router)
-    app.router.routes.insert(0, ExactPaths(router.routes))
+    app.add_middleware(ExactPaths, routes=router.routes)
     app.state.routers = [router]
     problems.install(app)
     return app

@@ -101,21 +101,34 @@ class RolloutSlot:
     # Requests
     def serve(self, champion: Champion[Any], key: str, work: Work[I, R]) -> Served[R]:
         """Compute a request with the version that answers for its key: an account or a user."""
+        version = self.choose(champion, key)
+        return self.accept(champion, version, work, lambda: work.call(version))
+
+    def choose(self, champion: Champion[Any], key: str) -> Champion[Any]:
+        """The version that answers for a key."""
         running = self.running
         if (
             running is None
             or running.state.champion != champion.version
             or not is_chosen(running.share(time.time()), key, running.challenger.version)
         ):
-            return Served(champion, work.call(champion))
+            return champion
+        return running.challenger
+
+    def accept(
+        self, champion: Champion[Any], version: Champion[Any], work: Work[I, R], compute: Callable[[], R]
+    ) -> Served[R]:
+        """What the chosen version computes; the champion's result where that is a challenger which fails."""
+        if version is champion:
+            return Served(champion, compute())
         try:
-            result = work.call(running.challenger)
+            result = compute()
             if all(is_finite(outcome) for outcome in work.outcomes(result)):
-                return Served(running.challenger, result)
+                return Served(version, result)
         except Problem:
             raise
         except Exception as error:  # whatever a version does, the champion answers
-            self._log.warning("challenger failed", version=running.challenger.version, error=str(error)[:500])
+            self._log.warning("challenger failed", version=version.version, error=str(error)[:500])
         self._metrics.fallbacks.labels(champion.name).inc()
         return Served(champion, work.call(champion), challenger_failed=True)
 

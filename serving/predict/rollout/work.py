@@ -24,6 +24,18 @@ class Outcome(NamedTuple):
     answer: Any
 
 
+class Division(NamedTuple, Generic[I, R]):
+    """How the result of merged requests is divided again.
+
+    Args:
+        size: inputs → number of rows.
+        divide: result and the sizes of its parts → the result of each.
+    """
+
+    size: Callable[[I], int]
+    divide: Callable[[R, Sequence[int]], Sequence[R]]
+
+
 @dataclass(frozen=True)
 class Method(Generic[I, R]):
     """How an endpoint computes its requests; made once, so that sampled requests can be computed together.
@@ -33,12 +45,14 @@ class Method(Generic[I, R]):
         outcomes: result → one entry per prediction.
         merge: inputs of several requests → those of one with the same predictions, in order.
         key: inputs → key; requests with equal keys can be merged.
+        division: where requests are computed together before they are answered, too; see `batches`.
     """
 
     compute: Callable[[Champion[Any], I], R]
     outcomes: Callable[[R], Sequence[Outcome]]
     merge: Callable[[Sequence[I]], I]
     key: Callable[[I], Hashable] = lambda inputs: None
+    division: Division[I, R] | None = None
 
 
 class Work(NamedTuple, Generic[I, R]):

@@ -113,22 +113,25 @@ class AccidentTraining(ModelTraining):
         return dg.Definitions.merge(data, own)
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
-        from accident_reco.models.accidents.training import artefact_checks, assembly, parameters
+        from accident_reco.models.accidents.training import artefact_checks, assembly, candidate, parameters
+        from accident_reco.models.accidents.training.config import TrainingConfig
         from accident_reco.models.accidents.training.training_population import (
             VICTIMS_VERSION,
             build_data_version,
-            load_population,
         )
 
         settings = self._settings(platform)
-        features, training_set = frames["features"], frames["training_set"]
-        data_source = load_population(platform.objects, settings).data_source
         tuned, why = parameters.read_tuned_parameters(
-            platform.objects, self._model.name, data_source, settings.accidents_feature_set
+            platform.objects, self._model.name, self.data_source(settings), settings.accidents_feature_set
         )
-        chosen = parameters.select_parameters(settings, int((~training_set["synthetic"]).sum()), tuned)[kind]
-        bundle = assembly.fit_candidate(self._model.name, features, training_set, chosen, why, settings)
+        training_set = frames["training_set"]
         version = build_data_version(str(training_set.attrs.get(VICTIMS_VERSION, "")), why)
+        prepared = candidate.prepare(training_set, TrainingConfig.from_settings(settings))
+        # The model matrix is read after the training set is gone: it is the largest frame.
+        del training_set
+        features = frames["features"]
+        chosen = parameters.select_parameters(settings, prepared.people, tuned)[kind]
+        bundle = assembly.fit_candidate(self._model.name, features, prepared, chosen, why, settings)
         bundle = replace(bundle, lineage={**bundle.lineage, DATA_VERSION: version})
         problem = artefact_checks.check_exported_model(bundle.files, artefact_checks.sample_features(features))
         metadata = {
@@ -144,7 +147,7 @@ class AccidentTraining(ModelTraining):
         from accident_reco.models.accidents.training.training_population import load_population
 
         settings = self._settings(platform)
-        population = load_population(platform.objects, settings)
+        population = load_population(platform.objects, settings, "holdout")
         chosen, why = assembly.choose_candidate(candidates)
         done = assembly.assemble(
             chosen,
@@ -194,9 +197,8 @@ class AccidentTraining(ModelTraining):
 
         settings = self._settings(platform)
         ours, theirs = AccidentScorer.from_files(candidate.files), AccidentScorer.from_files(files, manifest)
-        return compare(
-            ours, theirs, Holdout.from_victims(load_population(platform.objects, settings).victims), settings.seed
-        )
+        victims = load_population(platform.objects, settings, "holdout").victims
+        return compare(ours, theirs, Holdout.from_victims(victims), settings.seed)
 
     def data_source(self, settings: Settings) -> str:
         from accident_reco.models.accidents.sources import open_source
@@ -207,13 +209,11 @@ class AccidentTraining(ModelTraining):
         from accident_reco.models.accidents.data.checks import find_data_problems
         from accident_reco.models.accidents.data.duplicates import find_duplicates_by_year
         from accident_reco.models.accidents.data.raw_store import load_contents, load_current_years
-        from accident_reco.models.accidents.training.training_population import load_population
+        from accident_reco.models.accidents.training.training_population import find_years
 
-        population = load_population(platform.objects, platform.settings.of(AccidentSettings))
-        stored = load_current_years(platform.objects, population.data_source)
-        return find_data_problems(
-            stored, population.years, find_duplicates_by_year(load_contents(platform.objects, stored))
-        )
+        used = find_years(platform.objects, platform.settings.of(AccidentSettings))
+        stored = load_current_years(platform.objects, used.data_source)
+        return find_data_problems(stored, used.years, find_duplicates_by_year(load_contents(platform.objects, stored)))
 
     def data_version(self, platform: Platform) -> str:
         from accident_reco.models.accidents.data.raw_store import load_current_years

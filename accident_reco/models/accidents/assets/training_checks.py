@@ -14,7 +14,7 @@ from accident_reco.models.accidents.synthesis import quality
 from accident_reco.models.accidents.training import artefact_checks
 from accident_reco.models.accidents.training.parameters import get_tuned_key
 from accident_reco.models.accidents.training.plots import embed_markdown
-from accident_reco.models.accidents.training.training_population import load_population
+from accident_reco.models.accidents.training.training_population import find_excluded, find_years, load_population
 
 
 def _build_result(wrong: str | None) -> dg.AssetCheckResult:
@@ -61,7 +61,7 @@ def synthetic_data_quality(platform: Platform, synthetic_victims: pd.DataFrame) 
 def no_holdout_leakage(platform: Platform, training_set: pd.DataFrame) -> dg.AssetCheckResult:
     """A holdout accident in the training set would invalidate every later metric."""
     settings = platform.settings.of(AccidentSettings)
-    excluded = load_population(platform.objects, settings).excluded
+    excluded = find_excluded(platform.objects, find_years(platform.objects, settings).years)
     return _build_result(
         artefact_checks.check_training_rows(training_set, settings.accidents_synthetic_share, excluded)
     )

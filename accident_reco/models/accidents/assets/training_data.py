@@ -14,7 +14,6 @@ from accident_reco.defs.pools import training_pool
 from accident_reco.defs.resources import Platform
 from accident_reco.defs.training_loop import training_group
 from accident_reco.lifecycle.bundle import canonical_json
-from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.accidents.assets.ingest import VICTIMS
 from accident_reco.models.accidents.assets.lineage import describe_copied, describe_features
 from accident_reco.models.accidents.data.severity import is_severe
@@ -25,7 +24,11 @@ from accident_reco.models.accidents.training import candidate, parameters
 from accident_reco.models.accidents.training.config import TrainingConfig
 from accident_reco.models.accidents.training.plots import embed_markdown, format_trials, plot_trials
 from accident_reco.models.accidents.training.tracked_search import describe_search
-from accident_reco.models.accidents.training.training_population import VICTIMS_VERSION, load_population
+from accident_reco.models.accidents.training.training_population import (
+    VICTIMS_VERSION,
+    find_years,
+    load_population,
+)
 
 COMMON: dict[str, Any] = {
     "key_prefix": BASE,
@@ -45,8 +48,8 @@ COMMON: dict[str, Any] = {
 def synthetic_victims(context: dg.AssetExecutionContext, platform: Platform) -> pd.DataFrame:
     """Synthesise from the real road users outside of the holdout."""
     settings = platform.settings.of(AccidentSettings)
-    population = load_population(platform.objects, settings)
-    real = population.victims[~in_holdout(population.victims["Num_Acc"].to_numpy())]
+    population = load_population(platform.objects, settings, "training")
+    real = population.victims
     share = settings.accidents_synthetic_share
     rows = round(len(real) * share / (1 - share))
     synthetic = Synthesizer(seed=settings.seed, jobs=settings.training_jobs).synthesize(real, rows)
@@ -72,12 +75,12 @@ def training_set(
 ) -> pd.DataFrame:
     """Mix real and synthetic road users."""
     settings = platform.settings.of(AccidentSettings)
-    population = load_population(platform.objects, settings)
+    population = load_population(platform.objects, settings, "training")
     rows = candidate.build_training_frame(
         population.victims, synthetic_victims, settings.accidents_synthetic_share, settings.seed
     )
     rows.attrs[VICTIMS_VERSION] = population.version
-    severe = rows.assign(severe=is_severe(rows["grav"])).groupby("synthetic")["severe"].mean()
+    severe = pd.Series(is_severe(rows["grav"])).groupby(rows["synthetic"]).mean()
     context.add_output_metadata(
         {
             "data_source": population.data_source,
@@ -135,7 +138,7 @@ def build_feature_assets(model: AccidentModel) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         """Search the parameters of both candidates and store them for the trainings that follow."""
         settings = model.own_settings(platform.settings).of(AccidentSettings)
-        data_source = load_population(platform.objects, settings).data_source
+        data_source = find_years(platform.objects, settings).data_source
         document = parameters.tune_candidates(features, data_source, settings)
         platform.objects.write(parameters.get_tuned_key(model.name), canonical_json(document))
         job, run_id = context.run.job_name, context.run.run_id

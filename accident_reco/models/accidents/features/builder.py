@@ -8,7 +8,7 @@ here only; what is learnt from data (where accidents happen) is in the `FeatureS
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
@@ -137,8 +137,10 @@ class FeatureSpec:
         spec = cls(feature_set, year, LocationStatistics.learn(accidents))
         if label is None:
             return spec
-        matrix = build_features(columns, spec, training_rows=True)
-        codes = {name: matrix[:, spec.position[name]] for name in RATED_CODES}
+        codes = {name: np.empty(len(label), dtype=np.float32) for name in RATED_CODES}
+        for rows, chunk in _iterate_chunks(columns, spec, training_rows=True):
+            for name, values in codes.items():
+                values[rows] = chunk[:, spec.position[name]]
         return replace(spec, rates=SeverityRates.learn(codes, columns, label))
 
     def to_json(self) -> bytes:
@@ -189,11 +191,26 @@ def build_features(
     if n <= CHUNK_ROWS:
         return _build_chunk(columns, n, spec, training_rows)
     matrix = np.empty((n, len(spec.names)), dtype=np.float32)
-    for start in range(0, n, CHUNK_ROWS):
-        chunk = {name: values[start : start + CHUNK_ROWS] for name, values in columns.items()}
-        rows = matrix[start : start + CHUNK_ROWS]
-        rows[...] = _build_chunk(chunk, len(rows), spec, training_rows)
+    fill_features(matrix, columns, spec, training_rows=training_rows)
     return matrix
+
+
+def fill_features(
+    matrix: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, *, training_rows: bool = False
+) -> None:
+    """As `build_features`, into a matrix of that shape, which may be part of a larger one."""
+    for rows, chunk in _iterate_chunks(columns, spec, training_rows):
+        matrix[rows] = chunk
+
+
+def _iterate_chunks(
+    columns: Mapping[str, NDArray[Any]], spec: FeatureSpec, training_rows: bool
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    n = len(next(iter(columns.values())))
+    for start in range(0, n, CHUNK_ROWS):
+        rows = slice(start, min(start + CHUNK_ROWS, n))
+        chunk = {name: values[rows] for name, values in columns.items()}
+        yield rows, _build_chunk(chunk, rows.stop - start, spec, training_rows)
 
 
 def _build_chunk(

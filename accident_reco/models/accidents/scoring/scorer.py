@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -102,6 +103,12 @@ class Answer:
     probability: NDArray[np.float64]
     severe: NDArray[np.bool_]
     uncertain: NDArray[np.bool_]
+
+    def divide(self, sizes: Sequence[int]) -> list[Answer]:
+        """The answers of so many rows each, in order."""
+        ends = list(accumulate(sizes))
+        parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        return [Answer(self.probability[part], self.severe[part], self.uncertain[part]) for part in parts]
 
 
 class AccidentScorer:

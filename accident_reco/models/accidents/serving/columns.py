@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any, Final
 
@@ -28,22 +28,58 @@ _KIND: Final = (
 _MINUS_ONE_IS_UNKNOWN: Final = frozenset(n for n in schema.REAL if not codebook.get_field(n).accepts(codebook.UNKNOWN))
 
 
+class RawRows:
+    """Raw columns of so many rows, built when they are first read: of requests that are scored together, never.
+
+    Args:
+        values: valid values of each field that any row has, None where it is unknown.
+        columns: the columns themselves, where they are there.
+    """
+
+    def __init__(self, n: int, values: Mapping[str, Sequence[Any]], columns: Columns | None = None) -> None:
+        self.n, self.values = n, values
+        self.is_built = columns is not None
+        if columns is not None:
+            self.columns = columns
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Raw columns, each of shape (n,)."""
+        # Rows without any field are valid: everything is unknown.
+        return to_columns(self.values) or {"catu": np.full(self.n, codebook.UNKNOWN, dtype=np.int32)}
+
+
+def merge_rows(parts: Sequence[RawRows]) -> RawRows:
+    """The rows of several requests, in order; what a request does not have is unknown in its rows."""
+    n = sum(part.n for part in parts)
+    if any(part.is_built for part in parts):
+        return RawRows(n, {}, merge_columns([part.columns for part in parts]))
+    names = dict.fromkeys(chain.from_iterable(part.values for part in parts))
+    given = [(part.values, (None,) * part.n) for part in parts]
+    return RawRows(n, {name: [*chain.from_iterable(v.get(name, unknown) for v, unknown in given)] for name in names})
+
+
 @dataclass
 class ScoringRows:
     """Rows to score, one per road user.
 
     Args:
-        columns: raw columns, each of shape (n,).
+        raw: their raw columns.
         inputs: the rows as requested, for the log.
-        accident: position of each row's accident in the request, shape (n,); -1 for `records`.
+        accident: position of each row's accident in the request, shape (n,); None for `records`.
         context: `full` or `partial`.
     """
 
-    columns: Columns
+    raw: RawRows
     inputs: list[dict[str, Any]]
-    accident: NDArray[np.int64]
+    accident: NDArray[np.int64] | None
     context: str
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> Columns:
+        """Raw columns, each of shape (n,)."""
+        return self.raw.columns
 
 
 def to_columns(values: Mapping[str, Sequence[Any]]) -> Columns:
@@ -112,14 +148,16 @@ def from_records(values: Mapping[str, Sequence[Any]], n: int) -> ScoringRows:
         values: valid values of each field that any record has, as `transpose` returns them.
         n: number of records.
     """
-    columns = to_columns(values)
-    if not columns:
-        # Records without any field are valid: everything is unknown.
-        columns = {"catu": np.full(n, codebook.UNKNOWN, dtype=np.int32)}
-    complete = all(name in columns and bool((columns[name] >= 0).all()) for name in CONTEXT_COLUMNS)
+    complete = all(name in values and all(map(_is_known, values[name])) for name in CONTEXT_COLUMNS)
     rows = zip(*values.values(), strict=True) if values else ((),) * n
-    inputs = [{name: value for name, value in zip(values, row, strict=True) if value is not None} for row in rows]
-    return ScoringRows(columns, inputs, np.full(n, -1, dtype=np.int64), "full" if complete else "partial")
+    inputs = [dict(zip(values, row, strict=True)) for row in rows]
+    if any(None in column for column in values.values()):
+        inputs = [{name: value for name, value in row.items() if value is not None} for row in inputs]
+    return ScoringRows(RawRows(n, values), inputs, None, "full" if complete else "partial")
+
+
+def _is_known(value: int | None) -> bool:
+    return value is not None and value != codebook.UNKNOWN
 
 
 def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
@@ -182,4 +220,4 @@ def from_accidents(accidents: Sequence[BaseModel]) -> ScoringRows:
     for name in CONTEXT_COLUMNS:
         for row, value in zip(inputs, columns[name].tolist(), strict=True):
             row[name] = value
-    return ScoringRows(columns, inputs, of_accident, "full", warnings)
+    return ScoringRows(RawRows(len(inputs), {}, columns), inputs, of_accident, "full", warnings)

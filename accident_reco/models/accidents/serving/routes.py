@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from typing import Annotated, Any, Final
 
@@ -14,10 +15,10 @@ from accident_reco.models.accidents.scoring.answer import PREDICTION_ID, build_a
 from accident_reco.models.accidents.scoring.scorer import Answer
 from accident_reco.models.accidents.serving.answers import AccidentsAnswer
 from accident_reco.models.accidents.serving.columns import (
-    Columns,
+    RawRows,
     ScoringRows,
     from_accidents,
-    merge_columns,
+    merge_rows,
 )
 from accident_reco.models.accidents.serving.request import MAX_USERS, AccidentsRequest, PredictRequest
 from serving.common.app import build_router, json_response
@@ -25,7 +26,7 @@ from serving.common.problems import Problem, responses
 from serving.predict.context import Context
 from serving.predict.model_slot import Champion
 from serving.predict.prediction_log import new_id
-from serving.predict.rollout.work import Method, Outcome, Work
+from serving.predict.rollout.work import Division, Method, Outcome, Work
 
 MAX_EXPLAINED: Final = 100
 Explain = Annotated[bool, Query(description="Add the strongest factors of each probability, known and missing fields")]
@@ -97,8 +98,8 @@ def router(context: Context, model: str) -> APIRouter:
             rows = from_accidents(accidents)
         else:
             rows = body.rows
-        work = Work(_METHOD, rows.columns)
-        served = context.serve(champion, request, work)
+        work = Work(_METHOD, rows.raw)
+        served = await context.serve_together(champion, request, work)
         version = served.version
         users = build_predictions(served.result)
         if explain or advise:
@@ -120,12 +121,12 @@ def _list_outcomes(scored: Answer) -> list[Outcome]:
     return [Outcome(score, severe) for score, severe in zip(scored.probability.tolist(), scored.severe, strict=True)]
 
 
-def _score(version: Champion[Any], columns: Columns) -> Answer:
-    scored: Answer = version.model.answer(columns)
+def _score(version: Champion[Any], rows: RawRows) -> Answer:
+    scored: Answer = version.model.answer(rows.columns)
     return scored
 
 
-_METHOD: Final = Method(_score, _list_outcomes, merge_columns)
+_METHOD: Final = Method(_score, _list_outcomes, merge_rows, division=Division(operator.attrgetter("n"), Answer.divide))
 
 
 def _check_size(users: list[dict[str, Any]]) -> None:
@@ -188,7 +189,7 @@ def _build_answer(
         "context": rows.context,
         "warnings": rows.warnings,
     }
-    if rows.accident[0] < 0:
+    if rows.accident is None:
         answer["predictions"] = users
         return answer
     n_accidents = int(rows.accident[-1]) + 1

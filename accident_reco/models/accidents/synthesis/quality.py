@@ -28,6 +28,7 @@ CODES: Final = (
 NUMBERS: Final = ("an_nais", "vma", "hrmn", "lat", "long", "nb_users", "nb_vehicles")
 MAX_REPORT_ROWS: Final = 10_000
 MAX_TRAINING_ROWS: Final = 40_000
+MAX_HOLDOUT_ROWS: Final = 100_000
 MAX_NEIGHBOURS: Final = 10_000
 MAX_QUERIES: Final = 300
 
@@ -61,7 +62,7 @@ def measure_quality(victims: pd.DataFrame, synthetic: pd.DataFrame, seed: int, j
     """All measurements; `victims` has the rows of training and holdout."""
     generator = np.random.default_rng(seed)
     held_out = in_holdout(victims["Num_Acc"].to_numpy())
-    train, holdout = victims[~held_out], victims[held_out]
+    train, holdout = victims[~held_out], _sample(victims[held_out], MAX_HOLDOUT_ROWS, generator)
     quality, shapes = compute_report_scores(
         _sample(holdout, MAX_REPORT_ROWS, generator), _sample(synthetic, MAX_REPORT_ROWS, generator)
     )

@@ -7,7 +7,7 @@ Severity is drawn last, from the distribution of gradient boosting, which predic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,6 +52,11 @@ TEXT: Final = frozenset({"dep", "com"})
 JITTER_DEGREES: Final = 0.004
 MAX_TARGETS: Final = 8
 MAX_FIT_ROWS: Final = 60_000
+# With more real rows, ranks are taken among the rows that trees are fitted on, and severity is fitted on a sample.
+MAX_RANKED_ROWS: Final = 400_000
+MAX_SEVERITY_ROWS: Final = 400_000
+SEVERITY_ROUNDS: Final = 120
+BLOCK_ROWS: Final = 65_536
 MAX_ATTEMPTS: Final = 50
 # Draws with the same first donor before another one is taken.
 MAX_REDRAWS: Final = 20
@@ -93,9 +98,9 @@ class Synthesizer:
         roots = generator.choice(eligible, rows)
         drawn = model.draw(roots, generator)
         _derive_columns(drawn)
-        known = _hash_rows(columns)
+        known = np.unique(_hash_rows(columns))
+        bad = np.flatnonzero(_is_refused(drawn, known))
         for attempt in range(MAX_ATTEMPTS):
-            bad = np.flatnonzero(~is_valid(drawn) | np.isin(_hash_rows(drawn), known))
             if not len(bad):
                 break
             if attempt >= MAX_REDRAWS:  # a rare first block, of which every draw is a copy of its donor
@@ -104,22 +109,35 @@ class Synthesizer:
             _derive_columns(again)
             for name, values in again.items():
                 drawn[name][bad] = values
-        else:
+            bad = bad[_is_refused(again, known)]
+        if len(bad):
             raise ValueError(
                 f"{len(bad)} of {rows} synthetic road users violate constraints after {MAX_ATTEMPTS} draws"
             )
         drawn["grav"] = _draw_severity(severity, drawn, generator)
-        frame = pd.DataFrame(drawn)
-        frame.insert(0, "Num_Acc", -np.arange(1, rows + 1, dtype=np.int64))
-        frame["synthetic"] = True
-        return frame
+        numbers = -np.arange(1, rows + 1, dtype=np.int64)
+        return pd.DataFrame({"Num_Acc": numbers, **drawn, "synthetic": np.ones(rows, dtype=bool)}, copy=False)
+
+
+def _is_refused(drawn: Columns, known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each row violates a constraint or has the hash of a real one (`known`, ascending), shape (n,)."""
+    hashes = _hash_rows(drawn)
+    return ~is_valid(drawn) | (known[np.minimum(known.searchsorted(hashes), len(known) - 1)] == hashes)
 
 
 def _hash_rows(columns: Columns) -> NDArray[np.uint64]:
     """Hash of each row without severity and coordinates, shape (n,): equal for copies."""
     names = [name for name in COLUMNS if name in columns and name not in ("lat", "long", "grav")]
-    drawn = pd.DataFrame({name: columns[name] for name in names})
-    return pd.util.hash_pandas_object(drawn, index=False).to_numpy().astype(np.uint64)
+    found = np.empty(len(columns["catu"]), dtype=np.uint64)
+    for rows in _iterate_blocks(len(found)):
+        drawn = pd.DataFrame({name: columns[name][rows] for name in names}, copy=False)
+        found[rows] = pd.util.hash_pandas_object(drawn, index=False).to_numpy()
+    return found
+
+
+def _iterate_blocks(rows: int) -> Iterator[slice]:
+    """Blocks of rows, so that an intermediate matrix is never as large as all real rows."""
+    return (slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS))
 
 
 class _TreeChain:
@@ -133,15 +151,18 @@ class _TreeChain:
         rows = len(next(iter(real.values())))
         sample = generator.permutation(rows)[:MAX_FIT_ROWS]
         self._steps: list[tuple[Any, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        # Ranks of all rows are those of the sample where there are enough of it.
+        ranked = real if rows <= MAX_RANKED_ROWS else {name: values[sample] for name, values in real.items()}
+        chosen = sample if rows <= MAX_RANKED_ROWS else slice(None)
         known = list(self._blocks[0])
         for block in self._blocks[1:]:
-            inputs = _build_inputs(real, known)
             tree = DecisionTreeRegressor(
                 min_samples_leaf=leaf, max_features=0.6, random_state=int(generator.integers(2**31))
             )
-            tree.fit(inputs[sample], _build_targets(real, block, generator)[sample])
+            inputs = _build_inputs({name: real[name][sample] for name in known}, known)
+            tree.fit(inputs, _build_targets(ranked, block)[chosen])
             # Every real row is a donor of its leaf, including those that the tree was not fitted on.
-            leaves = tree.apply(inputs)
+            leaves = _find_leaves(tree, real, known)
             order = np.argsort(leaves, kind="stable")
             size = np.bincount(leaves, minlength=tree.tree_.node_count)
             self._steps.append((tree, order, np.cumsum(size) - size, size))
@@ -152,7 +173,7 @@ class _TreeChain:
         drawn = {name: self._real[name][roots] for name in self._blocks[0]}
         known = list(self._blocks[0])
         for (tree, order, start, size), block in zip(self._steps, self._blocks[1:], strict=True):
-            leaves = tree.apply(_build_inputs(drawn, known))
+            leaves = _find_leaves(tree, drawn, known)
             donors = order[start[leaves] + generator.integers(0, size[leaves])]
             drawn |= {name: self._real[name][donors] for name in block}
             known += block
@@ -162,13 +183,21 @@ class _TreeChain:
         return drawn
 
 
+def _find_leaves(tree: Any, columns: Columns, names: list[str]) -> NDArray[np.int64]:
+    """Leaf of every row, shape (n,)."""
+    leaves = np.empty(len(columns[names[0]]), dtype=np.int64)
+    for rows in _iterate_blocks(len(leaves)):
+        leaves[rows] = tree.apply(_build_inputs({name: columns[name][rows] for name in names}, names))
+    return leaves
+
+
 def _build_inputs(columns: Mapping[str, NDArray[Any]], names: list[str]) -> NDArray[np.float32]:
     """Columns as tree inputs, shape (n, k): missing reals as -999; text columns are represented by coordinates."""
     numbers = [np.nan_to_num(columns[name].astype(np.float32), nan=-999.0) for name in names if name not in TEXT]
     return np.stack(numbers, axis=1)
 
 
-def _build_targets(columns: Columns, block: tuple[str, ...], generator: np.random.Generator) -> NDArray[np.float64]:
+def _build_targets(columns: Columns, block: tuple[str, ...]) -> NDArray[np.float64]:
     """A block as standardised targets, shape (n, k): ranks and one-hot codes, reduced to leading principal axes."""
     parts: list[NDArray[np.float64]] = []
     for name in block:
@@ -203,7 +232,11 @@ def _derive_columns(drawn: Columns) -> None:
 def _fit_severity(real: Columns, seed: int, jobs: int) -> Any:
     import lightgbm
 
-    threads = jobs if len(real["grav"]) >= MIN_ROWS_FOR_THREADS else 1
+    severity = real["grav"].astype(np.int64) - 1
+    rows = np.sort(np.random.default_rng(seed).permutation(len(severity))[:MAX_SEVERITY_ROWS])
+    if len(severity) > len(rows):
+        real, severity = {name: values[rows] for name, values in real.items()}, severity[rows]
+    threads = jobs if len(severity) >= MIN_ROWS_FOR_THREADS else 1
     settings = {
         "objective": "multiclass",
         "num_class": 4,
@@ -221,12 +254,15 @@ def _fit_severity(real: Columns, seed: int, jobs: int) -> Any:
         "force_row_wise": True,
     }
     names = [name for name in COLUMNS if name in real and name != "grav"]
-    data = lightgbm.Dataset(_build_inputs(real, names), real["grav"].astype(np.int64) - 1, params={"verbosity": -1})
-    return lightgbm.train(settings, data, num_boost_round=120)
+    data = lightgbm.Dataset(_build_inputs(real, names), severity, params={"verbosity": -1})
+    return lightgbm.train(settings, data, num_boost_round=SEVERITY_ROUNDS)
 
 
 def _draw_severity(model: Any, drawn: Columns, generator: np.random.Generator) -> NDArray[np.int16]:
     names = [name for name in COLUMNS if name in drawn and name != "grav"]
-    cumulative = np.cumsum(model.predict(_build_inputs(drawn, names)), axis=1)
+    cumulative = np.empty((len(drawn["catu"]), 4))
+    for rows in _iterate_blocks(len(cumulative)):
+        inputs = _build_inputs({name: drawn[name][rows] for name in names}, names)
+        np.cumsum(model.predict(inputs), axis=1, out=cumulative[rows])
     severity = (generator.random(len(cumulative))[:, None] > cumulative[:, :3]).sum(axis=1) + 1
     return severity.astype(np.int16)

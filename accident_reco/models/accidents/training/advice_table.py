@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,9 @@ from accident_reco.models.accidents.scoring.advice import (
     get_role,
     list_fields,
 )
-from accident_reco.models.accidents.training.training_rows import Columns
+from accident_reco.models.accidents.scoring.user_groups import classify_surroundings, classify_users, get_codes
+from accident_reco.models.accidents.training.bounds import MAX_ADVICE_ROWS, thin_rows
+from accident_reco.models.accidents.training.training_rows import Columns, take
 
 # Smaller groups take the values of the next larger one.
 MIN_ROWS: Final = 300
@@ -33,21 +35,33 @@ RARE: Final = 0.002
 
 def learn_advice_table(columns: Columns, inputs: Sequence[str]) -> AdviceTable:
     """The table of real training rows with raw columns of shape (n,); `inputs` are the raw columns of the model."""
-    frame = pd.DataFrame(columns)
-    names, chains = np.unique(np.array(find_groups(columns)), return_inverse=True)
-    chains = chains.reshape(len(frame), -1)
     groups: dict[str, dict[str, FieldValues]] = {}
-    for number, group in enumerate(names.tolist()):
-        rows = frame[(chains == number).any(axis=1)]
-        if len(rows) < MIN_ROWS and group not in _ALWAYS:
+    for group, members in _find_members(columns):
+        if len(members) < MIN_ROWS and group not in _ALWAYS:
             continue
+        chosen = thin_rows(members, MAX_ADVICE_ROWS)
+        rows = pd.DataFrame({name: values[chosen] for name, values in columns.items()}, copy=False)
         values = {
             field: _summarise(rows[list(names)])
             for field, names in list_fields(inputs, get_role(group))
-            if set(names) <= set(frame)
+            if set(names) <= set(columns)
         }
         groups[group] = {field: found for field, found in values.items() if found is not None}
     return AdviceTable(groups)
+
+
+def _find_members(columns: Columns) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Every group of `find_groups` in sorted order, with the positions of its rows, ascending.
+
+    Groups depend on three codes, of which there are few combinations: each is looked up once.
+    """
+    kinds, roles, places = classify_users(columns), get_codes(columns, "catu"), classify_surroundings(columns)
+    codes = (roles.astype(np.int64) * 16 + kinds + 1) * 16 + places + 1
+    _, first, of_row = np.unique(codes, return_index=True, return_inverse=True)
+    found = find_groups(take(columns, first))
+    for group in sorted({group for chain in found for group in chain}):
+        belongs = np.array([group in chain for chain in found])
+        yield group, np.flatnonzero(belongs[of_row])
 
 
 def _summarise(rows: pd.DataFrame) -> FieldValues | None:

@@ -21,7 +21,7 @@ from accident_reco.models.accidents.scoring.scorer import (
 )
 from accident_reco.models.accidents.scoring.trees import Trees
 from accident_reco.models.accidents.synthesis.constraints import find_violations
-from accident_reco.models.accidents.training.candidate import NUM_ACC, extract_rows
+from accident_reco.models.accidents.training.candidate import NUM_ACC, extract_features, extract_rows
 from accident_reco.models.accidents.training.training_rows import extract_columns
 from accident_reco.models.accidents.training.tuning import SPACE, find_values_outside_space
 
@@ -74,8 +74,7 @@ def check_feature_table(frame: pd.DataFrame, feature_set: str) -> str | None:
 
 def sample_features(features: pd.DataFrame) -> NDArray[np.float32]:
     """A fixed random sample of the feature table, shape (512, features), for `check_exported_model`."""
-    names = [name for name in features.columns if not str(name).startswith("_")]
-    return features[names].sample(SAMPLE_ROWS, random_state=0, replace=True).to_numpy(np.float32)
+    return extract_features(features).sample(SAMPLE_ROWS, random_state=0, replace=True).to_numpy(np.float32)
 
 
 def check_tuned_parameters(document: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,16 @@ from accident_reco.lifecycle.bundle import CARD_FILE, REFERENCE_FILE, Bundle
 from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.gate import GatePolicy
 from accident_reco.lifecycle.reference import build_reference, reference_bytes
+from accident_reco.models.accidents.features.builder import FeatureSpec
 from accident_reco.models.accidents.scoring.scorer import AccidentScorer, DecisionRule
 from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.training.bounds import MAX_SOFT_LABEL_ROWS
 from accident_reco.models.accidents.training.candidate import (
+    Prepared,
     Trained,
     TrainingConfig,
     build_signature,
     extract_real_columns,
-    get_profile_kinds,
     train,
 )
 from accident_reco.models.accidents.training.card import render_card
@@ -39,11 +41,23 @@ from accident_reco.models.accidents.training.fitting import (
 from accident_reco.models.accidents.training.metrics import average_precision, evaluate, roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
 
+UNPROFILED_COLUMNS: Final = frozenset({"an", "mois", "jour", "com"})
+NUMERIC: Final = frozenset({"hrmn", "an_nais", "driver_an_nais", "other_an_nais", "lat", "long", "vma", "nbv"})
+
+
+def get_profile_kinds(spec: FeatureSpec) -> dict[str, Any]:
+    """Column → `numeric` or `categorical` in the reference profile; date and commune are not profiled."""
+    return {
+        name: "numeric" if name in NUMERIC or name.startswith(("nb_", "others_")) else "categorical"
+        for name in spec.columns
+        if name not in UNPROFILED_COLUMNS
+    }
+
 
 def fit_candidate(
     model: str,
     features: pd.DataFrame,
-    training: pd.DataFrame,
+    prepared: Prepared,
     parameters: Parameters,
     why: str,
     settings: AccidentSettings,
@@ -52,8 +66,9 @@ def fit_candidate(
 
     Its bundle has validation metrics; its lineage has the parameters and the reason `why`.
     """
-    trained = train(features, training, parameters, TrainingConfig.from_settings(settings))
-    stated = {**{key: str(value) for key, value in describe_parameters(parameters).items()}, "chosen": why}
+    trained = train(features, prepared, parameters, TrainingConfig.from_settings(settings))
+    described = {key: str(value) for key, value in describe_parameters(parameters).items()}
+    stated = {**described, **trained.bounds, "chosen": why}
     signature = {**build_signature(trained.files), "algorithm": get_algorithm(parameters)}
     metrics = compute_validation_metrics(trained)
     return Bundle(model, trained.files, signature, metrics, {"parameters": stated}, history=trained.history)
@@ -143,6 +158,7 @@ def assemble(
         "weight of a synthetic road user": f"{settings.accidents_synthetic_weight:g}",
         "simulated missing values": f"up to {settings.accidents_mask_most:.0%} of the fields of a row",
     }
+    facts |= describe_bounds(candidates[chosen].lineage["parameters"], len(real["Num_Acc"]))
     if sample:
         available = f"{sample['road_users']:,} of {sample['of']:,} road users outside of the holdout"
         facts["sample"] = f"{available}: whole accidents, chosen by hash, by the setting {sample['setting']}"
@@ -160,6 +176,14 @@ def assemble(
     signature = {**build_signature(files), "algorithm": candidates[chosen].signature.get("algorithm", chosen)}
     bundle = Bundle(model, files, signature, result.metrics, lineage=dict(candidates[chosen].lineage))
     return Assembled(bundle, result, holdout)
+
+
+def describe_bounds(parameters: Mapping[str, str], people: int) -> dict[str, str]:
+    """Facts of the card where a step of the training used a sample of the rows; empty for small trainings."""
+    facts = {"rows per tree": parameters["rows_per_tree"]} if "rows_per_tree" in parameters else {}
+    if people > 2 * MAX_SOFT_LABEL_ROWS:
+        facts["soft labels"] = f"of models that are trained on about {MAX_SOFT_LABEL_ROWS:,} road users each"
+    return facts
 
 
 def _format_years(years: Any) -> str:

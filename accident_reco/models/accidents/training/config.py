@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accident_reco.models.accidents.settings import AccidentSettings
+from accident_reco.models.accidents.training.bounds import ENOUGH_CALIBRATION_ROWS
+from accident_reco.models.accidents.training.training_rows import FOLDS
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TrainingConfig:
         max_missing_fraction: each real row is repeated with up to this fraction of its fields missing; 0: never.
         soft_label_weight: weight of the soft label of a real row against its recorded label; 0: recorded labels only.
         calibration_folds: folds of the training accidents, of four, that calibrate and choose: each is scored by a fit
-            on the other three.
+            on the other three. See `count_calibration_folds`.
         miss_cost: cost of a missed severe injury in false alarms.
         coverage: coverage of the conformal bounds, per class.
         refit: whether the final trees are fitted on all rows, after calibration; otherwise they are those of one fold.
@@ -38,6 +40,10 @@ class TrainingConfig:
     refit: bool = True
     seed: int = 20
     jobs: int = 2
+
+    def count_calibration_folds(self, people: int) -> int:
+        """Folds that calibrate a training on so many real road users: one where it alone has enough of them."""
+        return 1 if people >= FOLDS * ENOUGH_CALIBRATION_ROWS else self.calibration_folds
 
     @classmethod
     def from_settings(cls, settings: AccidentSettings) -> TrainingConfig:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from accident_reco.lifecycle.training_history import Point, now
 from accident_reco.models.accidents.scoring.trees import Trees
+from accident_reco.models.accidents.training.bounds import MAX_CURVE_ROWS, thin_rows
 from accident_reco.models.accidents.training.export import compute_staged_margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, Parameters
 from accident_reco.models.accidents.training.metrics import log_loss, roc_auc
@@ -31,6 +32,7 @@ def compute_learning_curve(
         x: features of the validation rows, shape (n, k).
         label: their labels, shape (n,).
     """
+    x, label = thin_rows(x, MAX_CURVE_ROWS), thin_rows(label, MAX_CURVE_ROWS)
     members = parameters.members if isinstance(parameters, BoostingParameters) else 1
     rounds = parameters.rounds if isinstance(parameters, BoostingParameters) else len(trees.roots)
     if len(trees.roots) != members * rounds or label.min() == label.max():

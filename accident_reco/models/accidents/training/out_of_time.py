@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
+from accident_reco.models.accidents.training.bounds import MAX_OUT_OF_TIME_ROWS, thin_accidents
 from accident_reco.models.accidents.training.evaluation import Holdout, SliceResult, evaluate_slice
 from accident_reco.models.accidents.training.export import compute_margins
 from accident_reco.models.accidents.training.fitting import FAST_BOOSTING, TrainingRows, fit_boosting
@@ -43,9 +44,10 @@ def evaluate_out_of_time(
     # As many accidents of all months as there are in the earlier ones, drawn with a seed.
     drawn = np.random.default_rng(seed).permutation(accidents)[: len(np.unique(real["Num_Acc"][before]))]
     newest = {name: values[late] for name, values in holdout.columns.items()}
+    numbers = real["Num_Acc"].to_numpy()
     early, mixed = (
-        _fit_and_score(real[chosen], newest, feature_set, seed, jobs)
-        for chosen in (before, real["Num_Acc"].isin(drawn))
+        _fit_and_score(real[thin_accidents(numbers, rows, MAX_OUT_OF_TIME_ROWS)], newest, feature_set, seed, jobs)
+        for rows in (before, np.isin(numbers, drawn))
     )
     metrics = {"roc_auc_out_of_time": roc_auc(label, early), "roc_auc_in_time": roc_auc(label, mixed)}
     probability = 1 / (1 + np.exp(-early))

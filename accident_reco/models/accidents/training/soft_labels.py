@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from accident_reco.models.accidents.features.builder import FeatureSpec, build_features
+from accident_reco.models.accidents.features.builder import FeatureSpec, fill_features
+from accident_reco.models.accidents.training.bounds import MAX_SOFT_LABEL_ROWS, thin_accidents
 from accident_reco.models.accidents.training.export import compute_margins
 from accident_reco.models.accidents.training.fitting import BoostingParameters, TrainingRows, fit_boosting
 from accident_reco.models.accidents.training.training_rows import FOLDS, Columns, get_fold, severe_label
@@ -32,8 +33,9 @@ def predict_out_of_fold(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probability of a severe injury of every row, by models not trained on any row of its fold of accidents.
 
-    There is one auxiliary model for each pair of folds, trained on the other folds. A fit that is calibrated on a fold
-    must not learn from labels that its rows influenced: its soft labels are those of the pairs with that fold.
+    There is one auxiliary model for each pair of folds, trained on the other folds, on about `MAX_SOFT_LABEL_ROWS` road
+    users of them where they have more. A fit that is calibrated on a fold must not learn from labels that its rows
+    influenced: its soft labels are those of the pairs with that fold.
 
     Args:
         real: raw columns of real training rows, whole accidents, shape (n,); never of the holdout.
@@ -43,14 +45,16 @@ def predict_out_of_fold(
         were not trained on that fold either, shape (folds, n), NaN in the rows of the fold.
     """
     label = severe_label(real["grav"])
-    x = np.hstack(
-        [build_features(real, FeatureSpec.learn(real, "full"), training_rows=True), count_severities_of_others(real)]
-    )
+    spec = FeatureSpec.learn(real, "full")
+    x = np.empty((len(label), len(spec.names) + len(SEVERITIES)), dtype=np.float32)
+    fill_features(x[:, : len(spec.names)], real, spec, training_rows=True)
+    x[:, len(spec.names) :] = count_severities_of_others(real)
     fold = get_fold(real["Num_Acc"])
     rows = TrainingRows(x, label, np.ones(len(label), dtype=np.float32))
     logit = np.full((FOLDS, len(label)), np.nan)
     for first, second in combinations(range(FOLDS), 2):
-        trees = fit_boosting(rows.select((fold != first) & (fold != second)), parameters, seed, jobs)
+        outside = thin_accidents(real["Num_Acc"], (fold != first) & (fold != second), MAX_SOFT_LABEL_ROWS)
+        trees = fit_boosting(rows, parameters, seed, jobs, outside)
         for held_out, own in ((first, fold == second), (second, fold == first)):
             logit[held_out, own] = compute_margins(trees, x[own])
     return _to_probability(np.nansum(logit, axis=0) / (FOLDS - 1)), _to_probability(logit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from accident_reco.lifecycle.bundle import canonical_json, sha256
 from accident_reco.lifecycle.holdout import in_holdout
-from accident_reco.models.accidents.data.duplicates import AccidentContents, find_excluded_accidents
-from accident_reco.models.accidents.data.raw_store import load_current_years, load_frame, select_comparable_years
+from accident_reco.models.accidents.data.duplicates import find_excluded_accidents
+from accident_reco.models.accidents.data.raw_store import (
+    load_contents,
+    load_current_years,
+    load_frame,
+    select_comparable_years,
+)
 from accident_reco.models.accidents.settings import AccidentSettings
 from accident_reco.models.accidents.sources import open_source
 from accident_reco.models.accidents.synthesis.sequential import COLUMNS
@@ -21,29 +26,35 @@ from accident_reco.storage.objects import ObjectStore
 
 SAMPLE_SALT: Final = 0x5A3B_1E00
 VICTIMS_VERSION: Final = "victims_version"
-"""Attribute of the frame of training rows: `Population.version` of its rows."""
-KEYS: Final = ("Num_Acc", "id_usager")
+"""Attribute of the frame of training rows: `StoredYears.version` of its rows."""
+NUM_ACC: Final = "Num_Acc"
+Rows: TypeAlias = Literal["training", "holdout", "all"]
 
 
 @dataclass(frozen=True)
-class Population:
-    """Victims frame (keys and model columns), its origin, and the numbers of excluded duplicates, shape (m,).
+class StoredYears:
+    """The years that training and evaluation use: where they come from, their published files, and their identity."""
 
-    `version` is the identity of the stored years. `sample` is how many road users outside of the holdout are there, of
-    how many, and by which setting; None: all of them.
-    """
-
-    victims: pd.DataFrame
     data_source: str
     sources: list[dict[str, str]]
     years: list[int]
-    excluded: NDArray[np.int64]
     version: str
+
+
+@dataclass(frozen=True)
+class Population(StoredYears):
+    """Victims frame (accident number and model columns), and the numbers of excluded duplicates, shape (m,).
+
+    `sample` is how many road users outside of the holdout are used, of how many, and by which setting; None: all.
+    """
+
+    victims: pd.DataFrame
+    excluded: NDArray[np.int64]
     sample: dict[str, Any] | None = None
 
 
-def load_population(store: ObjectStore, settings: AccidentSettings) -> Population:
-    """Road users of training and holdout; of accidents published several times at most one is left.
+def find_years(store: ObjectStore, settings: AccidentSettings) -> StoredYears:
+    """The years of a training with these settings; reads no road user.
 
     Raises:
         ValueError: no year of the configured source is stored.
@@ -53,13 +64,43 @@ def load_population(store: ObjectStore, settings: AccidentSettings) -> Populatio
     if not stored:
         raise ValueError(f"no year of {data_source} accidents is stored; ingest one first")
     years = select_comparable_years(stored)
-    victims = pd.concat([load_frame(store, "victims", year)[[*KEYS, *COLUMNS]] for year in years], ignore_index=True)
-    excluded = find_excluded_accidents(AccidentContents.from_victims(victims))
-    if len(excluded):
-        victims = victims[~np.isin(victims["Num_Acc"].to_numpy(), excluded)].reset_index(drop=True)
-    victims, sample = limit_rows(victims, settings.accidents_max_people)
-    sources, version = list_sources(stored, years), hash_years(stored)
-    return Population(victims, data_source, sources, years, excluded, version, sample)
+    return StoredYears(data_source, list_sources(stored, years), years, hash_years(stored))
+
+
+def load_population(store: ObjectStore, settings: AccidentSettings, rows: Rows = "all") -> Population:
+    """Road users of training, of the holdout, or of both; of accidents published several times at most one is left.
+
+    A year at a time is in memory beside the rows that are returned.
+
+    Raises:
+        ValueError: no year of the configured source is stored.
+    """
+    found = find_years(store, settings)
+    excluded = find_excluded(store, found.years)
+    numbers = [load_frame(store, "victims", year, [NUM_ACC])[NUM_ACC].to_numpy() for year in found.years]
+    used = ~np.isin(np.concatenate(numbers), excluded)
+    chosen, sample = choose_rows(np.concatenate(numbers)[used], settings.accidents_max_people, rows)
+    used[used] = chosen
+    victims = load_rows(store, found.years, np.split(used, np.cumsum([len(part) for part in numbers])[:-1]))
+    return Population(**vars(found), victims=victims, excluded=excluded, sample=sample)
+
+
+def find_excluded(store: ObjectStore, years: list[int]) -> NDArray[np.int64]:
+    """Numbers of accidents of these years that are not used, since others have the same content; shape (m,)."""
+    return find_excluded_accidents(load_contents(store, years))
+
+
+def load_rows(store: ObjectStore, years: list[int], used: list[NDArray[np.bool_]]) -> pd.DataFrame:
+    """Accident number and model columns of the victims of each year that its mask selects, as one frame.
+
+    Columns are joined one by one, so that the years are never in memory twice.
+    """
+    names = [NUM_ACC, *COLUMNS]
+    parts = []
+    for year, mask in zip(years, used, strict=True):
+        victims = load_frame(store, "victims", year, names)
+        parts.append({name: victims[name].to_numpy()[mask] for name in names})
+    return pd.DataFrame({name: np.concatenate([part.pop(name) for part in parts]) for name in names}, copy=False)
 
 
 def hash_years(stored: dict[int, dict[str, Any]]) -> str:
@@ -74,20 +115,21 @@ def build_data_version(victims_version: str, parameters: str) -> str:
     return sha256(canonical_json([victims_version, parameters])) if victims_version else ""
 
 
-def limit_rows(victims: pd.DataFrame, max_rows: int) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """The holdout and about `max_rows` other rows at most (0: all): whole accidents, chosen by hash of the number.
+def choose_rows(
+    numbers: NDArray[np.int64], max_rows: int, rows: Rows = "all"
+) -> tuple[NDArray[np.bool_], dict[str, Any] | None]:
+    """Which road users are used, by their accident numbers of shape (n,), and `Population.sample`.
 
-    Returns:
-        The rows, and `Population.sample`.
+    Of those outside of the holdout about `max_rows` at most (0: all): whole accidents, chosen by hash of the number.
     """
-    numbers = victims["Num_Acc"].to_numpy()
     held_out = in_holdout(numbers)
     available = int(np.count_nonzero(~held_out))
-    if not max_rows or available <= max_rows:
-        return victims, None
-    chosen = in_holdout(numbers, share=max_rows / available, salt=SAMPLE_SALT) & ~held_out
-    sample = {"road_users": int(chosen.sum()), "of": available, "setting": variable("accidents_max_people")}
-    return victims[held_out | chosen].reset_index(drop=True), sample
+    training, sample = ~held_out, None
+    if max_rows and available > max_rows:
+        training &= in_holdout(numbers, share=max_rows / available, salt=SAMPLE_SALT)
+        chosen = int(np.count_nonzero(training))
+        sample = {"road_users": chosen, "of": available, "setting": variable("accidents_max_people")}
+    return {"training": training, "holdout": held_out, "all": training | held_out}[rows], sample
 
 
 def list_sources(stored: dict[int, dict[str, Any]], years: list[int]) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -22,7 +23,7 @@ from accident_reco.settings import Settings
 MAX_DIFFERENCE: Final = 1e-6
 """Largest accepted difference in stars between the bundle's scores and the training library's own."""
 PARITY_CHECK: Final = "scores_as_trained"
-EVALUATED: Final = "3-fold cross-validated, evaluated on the holdout."
+EVALUATED: Final = "3-fold cross-validated (one fold above 5 million ratings), evaluated on the holdout."
 
 
 class MovieTraining(ModelTraining):
@@ -52,19 +53,23 @@ class MovieTraining(ModelTraining):
         )
 
     def fit(self, kind: str, frames: Frames, platform: Platform) -> Fitted:
+        from accident_reco.models.movies.data.staged_ratings import stage_ratings
         from accident_reco.models.movies.training import candidate_training, loading
 
         frame = frames["ratings_split"]
+        until, sample = int(frame.attrs["received_until"]), frame.attrs.get("sample")
         rows = loading.load_rows(frame, platform.warehouse, platform.objects)
+        del frame  # with it the columns that the rows do not share are freed: a third of a gigabyte of 33 million
         data_source, sources = loading.load_sources(platform.objects)
         origin = {
             "data_source": data_source,
             "sources": sources,
-            "ratings_received_until": (until := int(frame.attrs["received_until"])),
+            "ratings_received_until": until,
             DATA_VERSION: loading.build_data_version(platform.objects, until),
-            SAMPLE: frame.attrs.get("sample"),
+            SAMPLE: sample,
         }
-        options = loading.build_options(platform.settings.of(MovieSettings), platform.objects)
+        stage = partial(stage_ratings, platform.objects, platform.warehouse, until)
+        options = loading.build_options(platform.settings.of(MovieSettings), stage)
         fitted = candidate_training.train_candidate(kind, rows, options, origin)
         check = check_parity(fitted.parity, fitted.pruning_loss)
         metadata = {
@@ -72,6 +77,7 @@ class MovieTraining(ModelTraining):
             **{metric: float(value) for metric, value in fitted.bundle.metrics.items()},
             "fit_seconds": round(fitted.fit_seconds, 3),
             "folds": dg.MetadataValue.md(_build_fold_table(fitted.folds)),
+            "sample": dg.MetadataValue.json(fitted.bundle.lineage[SAMPLE] or {}),
             "data_source": data_source,
         }
         return Fitted(fitted.bundle, check, metadata)

@@ -130,7 +130,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     """Tune on an inner split, then fit all rows on their confidences, seeded. On Spark nothing is tuned."""
     own = options.of(AlsOptions)
     if options.spark is not None:
-        return fit_on_spark(options.spark, data, own, options)
+        return fit_on_spark(options.spark, own, options)
     trials: list[float] = []
     if is_tuned(data, own, options):
         split = split_rows(data)
@@ -154,12 +154,14 @@ def fit_chosen(data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fi
     return Fit({**fit_biases(data), **_build_arrays(users, movies)}, used, history={"loss": loss})
 
 
-def fit_on_spark(cluster: SparkCluster, data: IndexedRatings, own: AlsOptions, options: FitOptions) -> Fit:
-    """Fit factors on a cluster. Metrics of all users of the holdout, measured there, are in the history."""
-    from accident_reco.models.movies.candidates import spark_fit
-    from accident_reco.models.movies.candidates.biases import fit_biases
+def fit_on_spark(cluster: SparkCluster, own: AlsOptions, options: FitOptions) -> Fit:
+    """Fit all ratings outside of the holdout on a cluster, which reads them itself.
 
-    found = spark_fit.fit_factors(cluster, data, own, options.seed)
+    Metrics of all users of the holdout, measured there, are in the history.
+    """
+    from accident_reco.models.movies.candidates import spark_fit
+
+    found = spark_fit.fit_factors(cluster, own, options.seed)
     used = {
         "factors": own.factors,
         "iterations": own.iterations,
@@ -168,8 +170,9 @@ def fit_on_spark(cluster: SparkCluster, data: IndexedRatings, own: AlsOptions, o
         "is_weighted": 1.0,
         "random_state": options.seed,
     }
-    arrays = {**fit_biases(data), **_build_arrays(found.users, found.movies)}
-    return Fit(arrays, used, history={f"spark_{name}": [value] for name, value in found.measured.items()})
+    arrays = {**found.biases, **_build_arrays(found.users, found.movies)}
+    history = {f"spark_{name}": [value] for name, value in found.measured.items()}
+    return Fit(arrays, used, history=history, totals=found.totals)
 
 
 def _build_arrays(users: np.ndarray, movies: np.ndarray) -> dict[str, np.ndarray]:

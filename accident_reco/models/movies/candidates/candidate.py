@@ -13,6 +13,7 @@ from accident_reco.models.movies.candidates.scorer import BaselineScorer
 if TYPE_CHECKING:
     from accident_reco.models.movies.candidates.spark_fit import SparkCluster
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
+    from accident_reco.models.movies.data.rating_totals import RatingTotals
     from accident_reco.models.movies.data.ratings import RatingScale
 
 OptionsT = TypeVar("OptionsT")
@@ -43,6 +44,25 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
+class FitSample:
+    """What a fit learned from a part of its ratings: whole users, chosen by hash.
+
+    Args:
+        purpose: one word, such as `similarities`.
+        ratings, of: the ratings that it was learned from, and all of them.
+    """
+
+    purpose: str
+    ratings: int
+    of: int
+
+
+def list_samples(purpose: str, ratings: int, of: int) -> tuple[FitSample, ...]:
+    """The sample of so many of so many ratings; none where all were used."""
+    return (FitSample(purpose, ratings, of),) if ratings < of else ()
+
+
+@dataclass(frozen=True)
 class Fit:
     """Result of a fit.
 
@@ -54,6 +74,9 @@ class Fit:
         pruning_loss: NDCG@10 that served weights lose to the fitted ones, on the inner split; None: none was pruned.
         folds: RMSE and MAE of each fold of the cross-validation, where the fit makes these folds itself.
         history: metric → its value in each epoch, or of each trial of hyperparameters, for the tracker.
+        totals: of the rows that it was fitted on, where the fit read them itself; its arrays are over their users and
+            movies. None: the rows that it was given.
+        samples: what was learned from a part of the ratings, since all of them take too long or do not fit in memory.
     """
 
     arrays: dict[str, np.ndarray]
@@ -62,6 +85,8 @@ class Fit:
     pruning_loss: float | None = None
     folds: Sequence[dict[str, float]] | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    totals: RatingTotals | None = None
+    samples: tuple[FitSample, ...] = ()
 
 
 def spread_movies(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:

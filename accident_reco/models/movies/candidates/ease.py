@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from accident_reco.models.movies.candidates import baseline
-from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, FitSample, MovieCandidate
 from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import (
     INPUTS,
@@ -69,6 +69,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     own = options.of(EaseOptions)
     trials: list[float] = []
+    samples: tuple[FitSample, ...] = ()
     # One order of sums on any number of cores: the same rows give the same weights.
     with threadpool_limits(1, "blas"):
         chosen, keep, loss = start_options(own), own.kept_weights[0], None
@@ -76,10 +77,10 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
             split = split_rows(data)
             chosen = choose_options(split, own)
             keep, loss = choose_kept(split, chosen, own, 0.0)
-            trials = split.trials
+            trials, samples = split.trials, split.samples
         weights = fit_weights(data, chosen, own.dense_movies, keep)
     arrays = {**fit_biases(data), **pack_weights(weights)}
-    return Fit(arrays, describe(chosen), pruning_loss=loss, history={TRIALS: trials})
+    return Fit(arrays, describe(chosen), pruning_loss=loss, history={TRIALS: trials}, samples=samples)
 
 
 def choose_kept(
@@ -125,13 +126,13 @@ def choose_options(split: InnerSplit, own: EaseOptions) -> EaseChoice:
 
 def score_users(split: InnerSplit, chosen: EaseChoice, dense_movies: int, keep: int | None) -> np.ndarray:
     """Scores of the users of an inner split, shape (users, movies); `keep`: bound of the number of weights."""
-    matrix = split.known.build_matrix()
     dense = select_dense(split.known, dense_movies)
     histories = split.seen.astype(np.float64)
     histories.data = encode_ratings(histories.data, chosen.input)
     histories = histories[:, dense]
-    solution = ClosedForm(build_inputs(matrix, chosen.input, chosen.damping)[:, dense], chosen.regularization)
-    score = np.zeros((len(split.users), matrix.shape[1]), dtype=np.float32)
+    inputs = build_inputs(split.known, dense, chosen.input, chosen.damping)
+    solution = ClosedForm(inputs, chosen.regularization)
+    score = np.zeros((len(split.users), len(split.known.movie_ids)), dtype=np.float32)
     if keep is None:
         score[:, dense] = solution.score(histories)
     else:
@@ -144,8 +145,7 @@ def fit_weights(data: IndexedRatings, chosen: EaseChoice, dense_movies: int, max
     import scipy.sparse as sparse
 
     dense = select_dense(data, dense_movies)
-    inputs = build_inputs(data.build_matrix(), chosen.input, chosen.damping)[:, dense]
-    solution = ClosedForm(inputs, chosen.regularization)
+    solution = ClosedForm(build_inputs(data, dense, chosen.input, chosen.damping), chosen.regularization)
     kept = prune_weights(solution.iterate_weights(), len(dense), max_weights).tocoo()
     size = len(data.movie_ids)
     return sparse.csr_matrix((kept.data, (dense[kept.row], dense[kept.col])), shape=(size, size))
@@ -157,16 +157,36 @@ def select_dense(data: IndexedRatings, dense_movies: int) -> np.ndarray:
     return np.sort(np.argsort(-count, kind="stable")[:dense_movies])
 
 
-def build_inputs(ratings: Any, method: str, damping: float) -> Any:
-    """What the ratings count as, each user damped by the number of ratings; CSR (users, movies) of float64."""
-    import scipy.sparse as sparse
+def build_inputs(
+    data: IndexedRatings, movies: np.ndarray, method: str, damping: float, dtype: type = np.float64
+) -> Any:
+    """What the ratings of some movies count as, each user damped by the number of all ratings.
 
-    inputs = ratings.astype(np.float64)
-    length = np.diff(inputs.indptr)
+    Returns:
+        scipy CSR matrix (users, len(movies)).
+    """
+    ratings = data.build_matrix()
+    length = np.diff(ratings.indptr)
     rated = length[length > 0]
     weight = (np.maximum(length, 1) / (rated.mean() if len(rated) else 1.0)) ** -damping
-    inputs.data = encode_ratings(inputs.data, method) * np.repeat(weight, length)
-    return sparse.csr_matrix(inputs)
+    inputs = ratings[:, movies]
+    values = encode_ratings(inputs.data, method)
+    values *= np.repeat(weight, np.diff(inputs.indptr))
+    inputs.data = values.astype(dtype, copy=False)
+    return inputs
+
+
+def compute_gram(inputs: Any) -> np.ndarray:
+    """Products of the columns of a CSR matrix, dense. Blocks of rows: as one sparse matrix they would take three times
+    as much memory.
+    """
+    columns = inputs.shape[1]
+    by_column = inputs.T.tocsr()
+    gram = np.empty((columns, columns), dtype=inputs.dtype)
+    for first in range(0, columns, ROWS_AT_ONCE):
+        block = slice(first, first + ROWS_AT_ONCE)
+        gram[block] = (by_column[block] @ inputs).toarray()
+    return gram
 
 
 class ClosedForm:
@@ -192,7 +212,7 @@ class ClosedForm:
             self._own = np.einsum("ij,ij->j", self._half, self._half)
             self._divisor = 1 - self._own
             return
-        system = (inputs.T @ inputs).toarray()
+        system = compute_gram(inputs)
         system[np.diag_indices(self.movies)] += regularization
         factor, failed = linalg.lapack.dpotrf(system, lower=True, overwrite_a=True)
         inverse, failed_too = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)

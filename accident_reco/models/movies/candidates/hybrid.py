@@ -14,7 +14,7 @@ import numpy as np
 
 from accident_reco.models.movies.candidates import als, baseline, ease, slim
 from accident_reco.models.movies.candidates.als import AlsOptions, AlsScorer
-from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, FitSample, MovieCandidate
 from accident_reco.models.movies.candidates.ease import EaseChoice, EaseOptions
 from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import ItemWeightScorer, pack_weights
@@ -121,10 +121,11 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     of_ease = options.of(EaseOptions)
     trials: list[float] = []
+    samples: tuple[FitSample, ...] = ()
     with threadpool_limits(1, "blas"):
         if options.tune:
             split = split_rows(data)
-            chosen, trials = choose_parts(split, data, options), split.trials
+            chosen, trials, samples = choose_parts(split, data, options), split.trials, split.samples
         else:
             chosen = start_parts(options)
         weights = ease.fit_weights(data, chosen.ease, of_ease.dense_movies, chosen.keep)
@@ -144,7 +145,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         "als_weight": chosen.als_weight,
     }
     history = {TRIALS: trials, **{f"als_{name}": values for name, values in by_factors.history.items()}}
-    return Fit({**biases, **arrays}, used, pruning_loss=chosen.loss, history=history)
+    return Fit({**biases, **arrays}, used, pruning_loss=chosen.loss, history=history, samples=samples)
 
 
 def start_parts(options: FitOptions) -> HybridChoice:

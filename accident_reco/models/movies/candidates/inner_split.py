@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from accident_reco.lifecycle.holdout import hash_keys, pairs_in_holdout
+from accident_reco.models.movies.candidates.candidate import FitSample, list_samples
 
 if TYPE_CHECKING:
     from accident_reco.models.movies.candidates.trainset import IndexedRatings
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 SHARE: Final = 0.2
 SALT: Final = 0x1A2B_3C4D
 """Unlike that of the frozen holdout: the inner split must not depend on it."""
+MAX_RATINGS: Final = 2_000_000
+"""Ratings that hyperparameters are chosen on: a dozen fits and more, which on all of 26 million take hours. What suits
+that many suits more, since a penalty does not grow with the number of users."""
 MAX_USERS: Final = 2_000
 """Users whose lists compare hyperparameters; chosen by hash."""
 MAX_SCORES: Final = 30_000_000
@@ -37,6 +41,7 @@ class InnerSplit:
         users: positions of the users whose lists are compared, shape (n,).
         seen: their known movies, liked: their held-out movies of 4 stars or more; CSR (n, movies).
         trials: what `measure` returned so far, in order.
+        samples: that a part of the training rows was split; empty where all were.
     """
 
     known: IndexedRatings
@@ -44,6 +49,7 @@ class InnerSplit:
     seen: Any
     liked: Any
     trials: list[float] = field(default_factory=list)
+    samples: tuple[FitSample, ...] = ()
 
     def measure(self, score: np.ndarray) -> float:
         """Mean NDCG@10 of the users by their scores, shape (n, movies); 0 without users. Recorded as a trial."""
@@ -66,10 +72,12 @@ class InnerSplit:
         return gain
 
 
-def split_rows(data: IndexedRatings) -> InnerSplit:
-    """Split by hash of user and movie; the same rows give the same split."""
+def split_rows(everything: IndexedRatings) -> InnerSplit:
+    """Split about `MAX_RATINGS` rows by hash of user and movie; the same rows give the same split."""
     import scipy.sparse as sparse
 
+    data = everything.sample_users(MAX_RATINGS)
+    samples = list_samples("hyperparameters", len(data), len(everything))
     held = pairs_in_holdout(data.user_ids[data.user], data.movie_ids[data.movie], SHARE, SALT)
     known, liked = data.take(~held), data.take(held & (data.rating >= LIKED))
     shape = (len(data.user_ids), len(data.movie_ids))
@@ -79,7 +87,7 @@ def split_rows(data: IndexedRatings) -> InnerSplit:
     if len(users) > most:
         users = np.sort(users[np.argsort(hash_keys(data.user_ids[users], SALT), kind="stable")[:most]])
     relevant = sparse.csr_matrix((np.ones(len(liked)), (liked.user, liked.movie)), shape=shape)
-    return InnerSplit(known, users, seen[users], relevant[users])
+    return InnerSplit(known, users, seen[users], relevant[users], samples=samples)
 
 
 def choose_best(options: Iterable[OptionsT], measure: Callable[[OptionsT], float]) -> tuple[OptionsT, float]:

@@ -78,13 +78,11 @@ class ItemWeightScorer(BaselineScorer):
 
     def _read_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights of some movies, one after the other: (target, weight, position in `rows`)."""
-        bounds = [slice(0, 0), *(slice(a, b) for a, b in zip(self.start[rows], self.start[rows + 1], strict=True))]
-        nth = np.repeat(np.arange(len(rows)), self.start[rows + 1] - self.start[rows])
-        return (
-            np.concatenate([self.target[at] for at in bounds]),
-            np.concatenate([self.weight[at] for at in bounds]),
-            nth,
-        )
+        first = self.start[rows]
+        length = self.start[rows + 1] - first
+        nth = np.repeat(np.arange(len(rows)), length)
+        at = np.arange(len(nth)) + (first - np.cumsum(length) + length)[nth]
+        return self.target[at], self.weight[at], nth
 
 
 def prune_weights(blocks: Iterable[tuple[int, np.ndarray]], movies: int, keep: int) -> Any:

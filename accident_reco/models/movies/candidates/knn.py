@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from accident_reco.models.movies.candidates.candidate import (
     Fit,
     FitOptions,
     MovieCandidate,
+    list_samples,
     narrow_positions,
     spread_movies,
 )
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 TABLE_CELLS: Final = 2_000_000
 """Cells of the table of similarities that one step of `predict_pairs` builds."""
+MAX_COMPARED: Final = 8_000_000
+"""Ratings that similarities are computed from: the products of Surprise's `pearson_baseline` grow with the sum of the
+squares of the users' numbers of ratings, and its matrices take some hundred bytes a rating."""
+MAX_NEIGHBOURS: Final = 10_000_000
+"""Similarities that the movies choose in all: at most 160 MB of a bundle, since a pair is kept for both movies."""
 RATINGS_AT_ONCE: Final = 500_000
 """Ratings of histories that one step of `predict_pairs` looks up."""
 _ONE_AS_BITS: Final = np.float32(1).view(np.uint32)
@@ -34,14 +40,18 @@ class KnnOptions:
     """Hyperparameters; those not named here are Surprise's own defaults.
 
     Args:
-        neighbours: similar movies kept per movie. Bounds the bundle; the rating error hardly changes (a test holds
-            ±0.003).
+        neighbours: similar movies kept per movie, fewer where the catalogue has too many (`limit_neighbours`).
+            Bounds the bundle; the rating error hardly changes (a test holds ±0.003).
     """
 
     k: int = 40
     min_k: int = 1
     shrinkage: float = 100.0
     neighbours: int = 800
+
+    def limit_neighbours(self, movies: int, max_neighbours: int = MAX_NEIGHBOURS) -> KnnOptions:
+        """The options for a catalogue of so many movies."""
+        return replace(self, neighbours=max(1, min(self.neighbours, max_neighbours // max(movies, 1))))
 
 
 class NeighbourScorer(BaselineScorer):
@@ -212,7 +222,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     from accident_reco.models.movies.candidates.similarity import compute_similar_movies
     from accident_reco.models.movies.candidates.surprise_fit import fit_surprise
 
-    own = options.of(KnnOptions)
+    own = options.of(KnnOptions).limit_neighbours(len(data.movie_ids))
 
     class SparseKNNBaseline(KNNBaseline):
         """KNNBaseline whose similarities are sparse: Surprise's own are five dense movie × movie matrices."""
@@ -220,11 +230,13 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         def __init__(self, ratings: IndexedRatings) -> None:
             similarity = {"name": "pearson_baseline", "user_based": False, "shrinkage": own.shrinkage}
             super().__init__(k=own.k, min_k=own.min_k, verbose=False, sim_options=similarity)
-            self.ratings = ratings
+            self.ratings, self.compared = ratings, 0
 
         def compute_similarities(self) -> Neighbours:
+            some = self.ratings.sample_users(MAX_COMPARED)
+            self.compared = len(some)
             return compute_similar_movies(
-                self.ratings,
+                some,
                 self.trainset.global_mean,
                 self.bu,
                 self.bi,
@@ -241,7 +253,9 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         "neighbour": similar.movie,
         "neighbour_similarity": similar.similarity,
     }
-    return Fit(arrays, {"k": own.k, "min_k": own.min_k, "neighbours": own.neighbours}, fitted.predict)
+    used = {"k": own.k, "min_k": own.min_k, "neighbours": own.neighbours}
+    samples = list_samples("similarities", fitted.algorithm.compared, len(data))
+    return Fit(arrays, used, fitted.predict, samples=samples)
 
 
 def _spread(arrays: Mapping[str, np.ndarray], place: np.ndarray, size: int) -> dict[str, np.ndarray]:

@@ -97,7 +97,8 @@ def _align(positions: Any, product: Any) -> np.ndarray:
     if product.nnz == positions.nnz:
         return np.asarray(product.data)
     rows = np.repeat(np.arange(positions.shape[0]), np.diff(positions.indptr))
-    return np.asarray(product[rows, positions.indices]).ravel()
+    dense: np.ndarray = product.toarray()  # a block has few rows; looking entries up in a sparse table takes minutes
+    return dense[rows, positions.indices]
 
 
 def _select_best_of_rows(start: np.ndarray, value: np.ndarray, keep: int) -> np.ndarray:

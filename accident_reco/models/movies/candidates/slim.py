@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from accident_reco.models.movies.candidates import baseline
-from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
-from accident_reco.models.movies.candidates.ease import build_inputs, select_dense
+from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, FitSample, MovieCandidate
+from accident_reco.models.movies.candidates.ease import build_inputs, compute_gram, select_dense
 from accident_reco.models.movies.candidates.inner_split import TRIALS, InnerSplit, choose_best, split_rows
 from accident_reco.models.movies.candidates.item_weights import (
     INPUTS,
@@ -60,10 +60,11 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
 
     own = options.of(SlimOptions)
     trials: list[float] = []
+    samples: tuple[FitSample, ...] = ()
     with threadpool_limits(1, "blas"):
         if options.tune:
             split = split_rows(data)
-            own, trials = choose_options(split, own), split.trials
+            own, trials, samples = choose_options(split, own), split.trials, split.samples
         weights = fit_weights(data, own)
     used = {
         "input": float(INPUTS.index(own.input)),
@@ -72,7 +73,7 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         "l2": own.penalties[0][1],
         "neighbours": float(own.neighbours),
     }
-    return Fit({**fit_biases(data), **pack_weights(weights)}, used, history={TRIALS: trials})
+    return Fit({**fit_biases(data), **pack_weights(weights)}, used, history={TRIALS: trials}, samples=samples)
 
 
 def choose_options(split: InnerSplit, own: SlimOptions) -> SlimOptions:
@@ -96,8 +97,7 @@ def fit_weights(data: IndexedRatings, own: SlimOptions) -> Any:
     import scipy.sparse as sparse
 
     chosen = select_dense(data, own.movies)
-    inputs = build_inputs(data.build_matrix(), own.input, own.damping)[:, chosen].astype(np.float32)
-    gram = (inputs.T @ inputs).toarray()
+    gram = compute_gram(build_inputs(data, chosen, own.input, own.damping, np.float32))
     rows, columns, values = [], [], []
     for first in range(0, len(chosen), MOVIES_AT_ONCE):
         movie = np.arange(first, min(first + MOVIES_AT_ONCE, len(chosen)))

@@ -1,9 +1,10 @@
-"""Fits and evaluates factors by MLlib on the Spark of `SPARK_MASTER`: a program of its own, started by `spark_fit`.
+"""Splits ratings, fits factors by MLlib and evaluates them on the Spark of `SPARK_MASTER`; `spark_fit` starts it.
 
 Run: python -m accident_reco.models.movies.candidates.spark_job FOLDER
 
-FOLDER has `job.json` (a `Job`); the results are `factors.npz` and `measured.json` beside it. The driver keeps the
-factors, never ratings. Spark's own configuration is its `spark-defaults.conf`; what only a cluster knows is set there.
+FOLDER has `job.json` (a `Job`); the results are `arrays.npz` and `measured.json` beside it. The driver keeps arrays
+over users and movies, never ratings. Spark's own configuration is its `spark-defaults.conf`; what only a cluster knows
+is set there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from accident_reco.models.movies.candidates import spark_biases, spark_rows
+
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
+    from accident_reco.models.movies.candidates.spark_rows import SparkSplit
+
 FILE: Final = "job.json"
-FACTORS: Final = "factors.npz"
+ARRAYS: Final = "arrays.npz"
 MEASURED: Final = "measured.json"
 # What an executor lost is computed again from the last checkpoint. From the beginning, the description of that work
 # is nested deeper than the stack of Java's threads, and the job fails.
@@ -36,16 +41,24 @@ class Job:
     """What to fit.
 
     Args:
-        ratings: URL of Parquet with `user_id`, `movie_id`, `rating` and `holdout`, which every executor reads.
-        checkpoints: URL of a folder that every executor writes; deleted at the end.
-        confidence, offset: a rating's confidence is `alpha` times the larger of `floor` and rating minus `offset`.
+        parts, received, received_until: as in `StagedRatings`; every executor reads the URLs.
+        work: URL of a folder that every executor writes; deleted at the end.
+        min_user_ratings, min_movie_ratings, holdout_share: as in `SplitOptions`.
+        half_life_days: of a rating in the totals.
+        alpha, offset, floor: a rating's confidence is `alpha` times the larger of `floor` and rating minus `offset`.
         regularization: MLlib's, which it multiplies by the number of ratings of the user or movie.
         liked, top: stars from which a holdout rating is a hit, and length of the lists.
     """
 
     master: str
-    ratings: str
-    checkpoints: str
+    parts: list[str]
+    received: list[str]
+    received_until: int
+    work: str
+    min_user_ratings: int
+    min_movie_ratings: int
+    holdout_share: float
+    half_life_days: float
     factors: int
     iterations: int
     regularization: float
@@ -66,27 +79,41 @@ def main() -> None:
 
     session = SparkSession.builder.appName("accident_reco: movies/ranking_model").master(job.master).getOrCreate()
     context = session.sparkContext
-    context.setCheckpointDir(job.checkpoints)
+    context.setCheckpointDir(f"{job.work}/checkpoints")
     try:
-        users, movies, measured = run(session, job)
+        arrays, measured = run(session, job)
     finally:
         jvm: Any = context._jvm
-        checkpoints = jvm.org.apache.hadoop.fs.Path(job.checkpoints)
-        checkpoints.getFileSystem(context._jsc.hadoopConfiguration()).delete(checkpoints, True)
+        work = jvm.org.apache.hadoop.fs.Path(job.work)
+        work.getFileSystem(context._jsc.hadoopConfiguration()).delete(work, True)
         session.stop()
-    np.savez(folder / FACTORS, user_id=users[0], user_factors=users[1], movie_id=movies[0], movie_factors=movies[1])
+    np.savez(folder / ARRAYS, allow_pickle=False, **arrays)
     (folder / MEASURED).write_text(json.dumps(measured))
 
 
-def run(
-    session: SparkSession, job: Job
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], dict[str, float]]:
-    """Ids and factors of users and of movies, and the ranking metrics of all users with a hit in the holdout."""
+def run(session: SparkSession, job: Job) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Arrays over the users and movies of the training rows, and the ranking metrics of all users with a hit in the
+    holdout.
+
+    The arrays are those of `RatingTotals` and of `fit_biases`, and `user_factors` and `movie_factors` with their ids
+    `factor_users` and `factor_movies`.
+    """
+    rows = spark_rows.split(session, job)
+    totals, mean = spark_rows.compute_totals(rows, job.half_life_days)
+    arrays = {**vars(totals), **spark_biases.fit_biases(rows.train, totals, mean)}
+    user_factors, item_factors = fit(session, rows.train, job)
+    movies = _collect(item_factors)
+    measured = _evaluate(session, rows, user_factors, movies, job)
+    users = _collect(user_factors)
+    arrays |= {"factor_users": users[0], "user_factors": users[1]}
+    return arrays | {"factor_movies": movies[0], "movie_factors": movies[1]}, measured
+
+
+def fit(session: SparkSession, train: DataFrame, job: Job) -> tuple[DataFrame, DataFrame]:
+    """Factors of users and of movies."""
     from pyspark.ml.recommendation import ALS
     from pyspark.sql import functions as F
 
-    ratings = session.read.parquet(job.ratings)
-    train, held = ratings.where(~F.col("holdout")), ratings.where(F.col("holdout"))
     # More blocks than cores only move more factors; fewer leave cores without work.
     blocks = session.sparkContext.defaultParallelism
     # MLlib adds 1 to what it gets, the confidence of a pair that nobody rated.
@@ -106,9 +133,7 @@ def run(
         checkpointInterval=CHECKPOINT_ITERATIONS,
     )
     model = als.fit(train.select("user_id", "movie_id", above.cast("float").alias("above")))
-    movies = _collect(model.itemFactors)
-    measured = _evaluate(session, train, held, model.userFactors, movies, job)
-    return _collect(model.userFactors), movies, measured
+    return model.userFactors, model.itemFactors
 
 
 def _collect(factors: DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +147,7 @@ def _collect(factors: DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def _evaluate(
     session: SparkSession,
-    train: DataFrame,
-    held: DataFrame,
+    split: SparkSplit,
     user_factors: DataFrame,
     movies: tuple[np.ndarray, np.ndarray],
     job: Job,
@@ -133,8 +157,12 @@ def _evaluate(
 
     shared = session.sparkContext.broadcast(movies)
     top = job.top
-    seen = train.groupBy("user_id").agg(F.collect_list("movie_id").alias("seen"))
-    liked = held.where(F.col("rating") >= job.liked).groupBy("user_id").agg(F.collect_list("movie_id").alias("liked"))
+    seen = split.train.groupBy("user_id").agg(F.collect_list("movie_id").alias("seen"))
+    liked = (
+        split.holdout.where(F.col("rating") >= job.liked)
+        .groupBy("user_id")
+        .agg(F.collect_list("movie_id").alias("liked"))
+    )
     rows = liked.join(seen, "user_id").join(user_factors.withColumnRenamed("id", "user_id"), "user_id")
 
     def measure(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

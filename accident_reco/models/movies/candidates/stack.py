@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from accident_reco.models.movies.candidates import baseline, knn, svd
-from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate
+from accident_reco.models.movies.candidates.candidate import Fit, FitOptions, MovieCandidate, list_samples
 from accident_reco.models.movies.candidates.knn import KnnOptions
 from accident_reco.models.movies.candidates.parts import (
     PartsState,
@@ -29,6 +29,8 @@ PARTS: Final[Mapping[str, MovieCandidate]] = {
     one.kind: one for one in (svd.CANDIDATE, knn.CANDIDATE, baseline.CANDIDATE)
 }
 """Kind → part, in the order of the weights."""
+MAX_WEIGHED: Final = 2_000_000
+"""Ratings that the weights are learned from, which are four numbers."""
 MAX_NEIGHBOURS: Final = 1_200_000
 """Similarities that the neighbourhoods choose in all: 10 to 20 MB of a bundle, since a pair is kept for both movies."""
 
@@ -102,23 +104,15 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
     """Fit each part on all rows, and the weights by least squares on what the parts of the folds predict for the rows
     that they were not fitted on. The folds are those of the cross-validation, whose errors come with them.
     """
-    from accident_reco.models.movies.data.split import iterate_folds
-
     own = options.of(StackOptions)
     of_parts = replace(options, hyperparameters=build_part_options(own, len(data.movie_ids)))
-    predicted = np.ones((len(data), len(PARTS) + 1))
-    folds = list(iterate_folds(len(data), options.seed))
-    for train, held in folds:
-        known = data.take(train)
-        for column, part in enumerate(PARTS.values()):
-            fitted = part.fit(known, scale, of_parts)
-            predicted[held, column] = predict_rows(part, fitted, known, data.take(held))
-    weights = [np.linalg.lstsq(predicted[~held], data.rating[~held], rcond=None)[0] for _, held in folds]
+    rating, predicted, folds = predict_out_of_fold(data, scale, of_parts)
+    weights = [np.linalg.lstsq(predicted[~held], rating[~held], rcond=None)[0] for held in folds]
     errors = [
-        np.clip(predicted[held] @ weight, scale.low, scale.high) - data.rating[held]
-        for weight, (_, held) in zip(weights, folds, strict=True)
+        np.clip(predicted[held] @ weight, scale.low, scale.high) - rating[held]
+        for weight, held in zip(weights, folds, strict=True)
     ]
-    weight = np.linalg.lstsq(predicted, data.rating.astype(np.float64), rcond=None)[0]
+    weight = np.linalg.lstsq(predicted, rating.astype(np.float64), rcond=None)[0]
     fits = {kind: part.fit(data, scale, of_parts) for kind, part in PARTS.items()}
     biases = {name: fits["baseline"].arrays[name] for name in ("user_bias", "movie_bias", "global_mean")}
     return Fit(
@@ -131,7 +125,36 @@ def fit(data: IndexedRatings, scale: RatingScale, options: FitOptions) -> Fit:
         {f"weight_{kind}": float(one) for kind, one in zip(PARTS, weight, strict=False)},
         _build_prediction(fits, weight),
         folds=[{"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))} for error in errors],
+        samples=(*list_samples("weights", len(rating), len(data)), *fits["knn"].samples),
     )
+
+
+def predict_out_of_fold(
+    data: IndexedRatings, scale: RatingScale, options: FitOptions
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """What the parts predict for rows that they were not fitted on.
+
+    Returns:
+        Stars of the rows, shape (n,); the parts' predictions and a column of ones, shape (n, parts + 1); and masks
+        (n,) of the rows that are held out together. They are all rows of `data`, or about `MAX_WEIGHED` rows of whole
+        users where a cross-validation has one fold alone: then a third of these is held out from learning the weights.
+    """
+    from accident_reco.models.movies.data.split import FOLDS, iterate_folds
+
+    folds = list(iterate_folds(len(data), options.seed))
+    chosen = np.logical_or.reduce([held for _, held in folds])
+    if len(folds) < FOLDS:
+        chosen[chosen] = data.take(chosen).mask_sample(MAX_WEIGHED)
+    predicted = np.ones((int(chosen.sum()), len(PARTS) + 1))
+    for train, held in folds:
+        known, unknown = data.take(train), data.take(held & chosen)
+        for column, part in enumerate(PARTS.values()):
+            fitted = part.fit(known, scale, options)
+            predicted[held[chosen], column] = predict_rows(part, fitted, known, unknown)
+    together = [held for _, held in folds]
+    if len(folds) < FOLDS:
+        together = [next(iterate_folds(len(predicted), options.seed))[1]]
+    return data.rating[chosen], predicted, together
 
 
 def build_part_options(own: StackOptions, movies: int) -> tuple[SvdOptions, KnnOptions]:

@@ -53,7 +53,7 @@ def fit_surprise(build: Callable[[IndexedRatings], Any], data: IndexedRatings, s
     Args:
         build: the renumbered ratings → an algorithm that is not fitted yet.
     """
-    compact, users, movies = data.compact()
+    compact, users, movies = data.compacted
     algorithm = build(compact)
     algorithm.fit(build_surprise_trainset(compact, scale))
     return SurpriseFit(algorithm, data, users, movies)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 
+from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.models.movies.data.ratings import Ratings, RatingScale
 
+SAMPLE_SALT: Final = 0x0B5E_55ED
+"""Unlike that of a training's users, whom a setting may have chosen by hash before."""
 KEEP_LISTS_UP_TO = 1_000_000
 """Ratings up to which the lists that Surprise reads are kept."""
 
@@ -44,11 +48,12 @@ class IndexedRatings:
     def __len__(self) -> int:
         return len(self.user)
 
-    def compact(self) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
-        """Keep the users and movies that have a row, numbered in the order of their first row, as in Surprise.
+    @cached_property
+    def compacted(self) -> tuple[IndexedRatings, np.ndarray, np.ndarray]:
+        """Only the users and movies that have a row, numbered in the order of their first row, as in Surprise.
 
-        Returns:
-            The renumbered ratings (their `movie_ids` are not sorted), and the former positions of users and movies.
+        The renumbered ratings (their `movie_ids` are not sorted), and the former positions of users and movies.
+        Computed once, since all fits of a stack hold them.
         """
         users = np.unique(self.user)
         found, first = np.unique(self.movie, return_index=True)
@@ -60,16 +65,35 @@ class IndexedRatings:
         renumbered = IndexedRatings(*ids, user, number[self.movie], self.rating)
         return renumbered, users, movies
 
+    @cached_property
+    def by_movie(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Movie, user and stars of each row, ordered by movie."""
+        order = np.argsort(self.movie, kind="stable")
+        return self.movie[order], self.user[order], self.rating[order]
+
     def take(self, rows: np.ndarray) -> IndexedRatings:
         """The rows of a mask (or of ascending positions), with the same ids."""
         return IndexedRatings(self.user_ids, self.movie_ids, self.user[rows], self.movie[rows], self.rating[rows])
 
+    def mask_sample(self, max_ratings: int) -> np.ndarray:
+        """Mask of about `max_ratings` rows at most: whole users, chosen by hash of their ids."""
+        users = in_holdout(self.user_ids, min(1.0, max_ratings / max(len(self), 1)), SAMPLE_SALT)
+        chosen: np.ndarray = users[self.user]
+        return chosen
+
+    def sample_users(self, max_ratings: int) -> IndexedRatings:
+        """The rows of `mask_sample`, with the same ids; the ratings themselves where they are few enough."""
+        return self if len(self) <= max_ratings else self.take(self.mask_sample(max_ratings))
+
     def build_matrix(self) -> Any:
-        """Users × movies as a scipy CSR matrix of float32 stars."""
+        """Users × movies as a scipy CSR matrix of float32 stars, which shares the positions of the movies."""
         import scipy.sparse as sparse
 
+        # The rows are in the order of such a matrix: nothing has to be sorted or copied but the stars.
+        start = np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=len(self.user_ids)))])
         return sparse.csr_matrix(
-            (self.rating.astype(np.float32), (self.user, self.movie)), shape=(len(self.user_ids), len(self.movie_ids))
+            (self.rating.astype(np.float32), self.movie, start.astype(np.int32)),
+            shape=(len(self.user_ids), len(self.movie_ids)),
         )
 
 
@@ -148,11 +172,10 @@ def build_surprise_trainset(data: IndexedRatings, scale: RatingScale) -> Any:
             # The inherited property builds a list of all ratings first, and every prediction reads it.
             return mean
 
-    by_movie = np.argsort(data.movie, kind="stable")
     users, movies = len(data.user_ids), len(data.movie_ids)
     return ColumnarTrainset(
         _Rows(data.user, data.movie, data.rating, users),
-        _Rows(data.movie[by_movie], data.user[by_movie], data.rating[by_movie], movies),
+        _Rows(*data.by_movie, movies),
         users,
         movies,
         len(data),

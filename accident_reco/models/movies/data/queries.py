@@ -33,6 +33,8 @@ _KINDS: dict[str, type[np.generic]] = {
     "rating": np.float32,
     "rated_at": np.int64,
 }
+_RECEIVED_KINDS: dict[str, type[np.generic]] = {**_KINDS, "simulated": np.bool_, "received_at": np.int64}
+_RECEIVED = select(*(ratings.c[name] for name in _RECEIVED_KINDS)).where(ratings.c.received_at.is_not(None))
 _BLOCK_ROWS = 100_000
 
 
@@ -74,14 +76,21 @@ class ReceivedRatings:
 
 def read_all_received(connection: Connection, *, count: bool) -> ReceivedRatings:
     """Every rating that the API received, simulated ones too. Counting all stored ratings reads the whole table."""
-    kinds = {**_KINDS, "simulated": np.bool_, "received_at": np.int64}
-    query = select(*(ratings.c[name] for name in kinds)).where(ratings.c.received_at.is_not(None))
-    rows = connection.execute(query).all()
-    columns: dict[str, np.ndarray] = {
-        name: np.array([row[at] for row in rows], dtype=kind) for at, (name, kind) in enumerate(kinds.items())
+    blocks = list(iterate_received(connection, _BLOCK_ROWS))
+    columns = {
+        name: np.concatenate([np.zeros(0, dtype=kind), *(block[name] for block in blocks)])
+        for name, kind in _RECEIVED_KINDS.items()
     }
     stored = int(connection.execute(select(func.count()).select_from(ratings)).scalar_one()) if count else None
     return ReceivedRatings(columns, stored)
+
+
+def iterate_received(connection: Connection, block_rows: int) -> Iterator[dict[str, np.ndarray]]:
+    """The columns of `read_all_received` in blocks, in no order."""
+    result = connection.execute(_RECEIVED, execution_options={"yield_per": block_rows})
+    for rows in result.partitions():
+        columns = zip(_RECEIVED_KINDS.items(), zip(*rows, strict=True), strict=True)
+        yield {name: np.array(values, dtype=kind) for (name, kind), values in columns}
 
 
 def iterate_source_ratings(connection: Connection) -> Iterator[dict[str, np.ndarray]]:

@@ -163,24 +163,39 @@ def _retry(read: Callable[[], Result]) -> Result:
 
 
 def _open(store: ObjectStore, warehouse: Warehouse, *, count: bool) -> OpenedRatings:
-    with _snapshot(warehouse) as connection:
-        load = imports.read_last(connection)
+    with open_snapshot(warehouse) as connection:
         received = queries.read_all_received(connection, count=count)
-        load_id, digest = (load.load_id, load.ratings_sha256) if load is not None else (0, "")
-        manifest = read_manifest(store, load_id, digest)
-        if manifest is not None and is_complete(store, manifest):
-            opened = OpenedRatings(store, manifest, received.columns, received.stored, received.received_until)
-            if not count or opened.count() == received.stored:
+        live, stored, until = received.columns, received.stored, received.received_until
+        manifest = find_parts(store, connection)
+        if manifest is not None:
+            opened = OpenedRatings(store, manifest, live, stored, until)
+            if not count or opened.count() == stored:
                 return opened
-        writer = PartsWriter(store, load_id, digest)
-        for block in queries.iterate_source_ratings(connection):
-            writer.add(Ratings(**block))
-        written = writer.finish()
-    return OpenedRatings(store, written, received.columns, received.stored, received.received_until)
+        return OpenedRatings(store, write_parts(store, connection), live, stored, until)
+
+
+def find_parts(store: ObjectStore, connection: Connection) -> PartsManifest | None:
+    """The parts of the last import; None where some are missing."""
+    manifest = read_manifest(store, *_read_import(connection))
+    return manifest if manifest is not None and is_complete(store, manifest) else None
+
+
+def write_parts(store: ObjectStore, connection: Connection) -> PartsManifest:
+    """Write the parts of the last import again, from the warehouse."""
+    writer = PartsWriter(store, *_read_import(connection))
+    for block in queries.iterate_source_ratings(connection):
+        writer.add(Ratings(**block))
+    return writer.finish()
+
+
+def _read_import(connection: Connection) -> tuple[int, str]:
+    """Id of the last import and digest of its ratings file."""
+    load = imports.read_last(connection)
+    return (load.load_id, load.ratings_sha256) if load is not None else (0, "")
 
 
 @contextmanager
-def _snapshot(warehouse: Warehouse) -> Iterator[Connection]:
+def open_snapshot(warehouse: Warehouse) -> Iterator[Connection]:
     """A connection whose queries all see the same moment."""
     with warehouse.connect() as connection:
         yield connection if warehouse.is_sqlite else connection.execution_options(isolation_level="REPEATABLE READ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
@@ -10,9 +11,22 @@ from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
 
+MAX_ROWS: Final = 2_000_000
+"""Holdout rows that are predicted together, which bounds memory: columns over all of their users' ratings."""
+
 
 def predict_ratings(version: Recommender, train: Ratings, holdout: Ratings) -> np.ndarray:
     """Predicted stars (float64) of each holdout row, from the users' rows of `train`; both sorted by user."""
+    stars = [np.zeros(0)]
+    for start in range(0, len(holdout), MAX_ROWS):
+        some = holdout.take(slice(start, start + MAX_ROWS))
+        first = np.searchsorted(train.user_id, some.user_id[0], side="left")
+        end = np.searchsorted(train.user_id, some.user_id[-1], side="right")
+        stars.append(_predict_ratings(version, train.take(slice(first, end)), some))
+    return np.concatenate(stars)
+
+
+def _predict_ratings(version: Recommender, train: Ratings, holdout: Ratings) -> np.ndarray:
     rated = History(train.movie_id, train.rating, train.rated_at)
     stars = version.predict_pairs(holdout.user_id, holdout.movie_id, train.user_id, rated)
     left = np.flatnonzero(np.isnan(stars))

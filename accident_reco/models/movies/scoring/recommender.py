@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accident_reco.models.movies.candidates.heads import build_heads
+from accident_reco.models.movies.candidates.heads import TRAINING_USERS, build_heads
 from accident_reco.models.movies.candidates.scorer import (
     MAX_HISTORY,
     MAX_STORED_HISTORY,
@@ -57,6 +57,7 @@ class Recommender:
         self.kind = str(arrays["kind"])
         self.low, self.high, self.step = (float(value) for value in arrays["scale"])
         self.user_id = arrays["user_id"]
+        self.training_users = int(arrays.get(TRAINING_USERS, len(self.user_id)))
         self.movies = MovieLookup(arrays)
         self.movie_id = self.movies.movie_id
         self.rating_count = self.movies.rating_count

@@ -16,7 +16,7 @@ from accident_reco.lifecycle.evaluation import EVALUATION_FILE
 from accident_reco.lifecycle.training_history import number_steps
 from accident_reco.models.movies.candidates import CANDIDATES
 from accident_reco.models.movies.candidates.candidate import FitOptions, MovieCandidate
-from accident_reco.models.movies.candidates.heads import compose_arrays
+from accident_reco.models.movies.candidates.heads import OWN_ROWS, STARS_ROWS, compose_arrays
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
 from accident_reco.models.movies.data.history import History
 from accident_reco.models.movies.data.ratings import Catalogue, Ratings, RatingScale
@@ -29,6 +29,7 @@ from accident_reco.models.movies.training.audience import build_evaluation, meas
 from accident_reco.models.movies.training.card import write_card
 from accident_reco.models.movies.training.choice import Choice, ChoiceRule, choose
 from accident_reco.models.movies.training.fitting import FittedModel, fit
+from accident_reco.models.movies.training.samples import add_samples, limit_to_stars, merge_samples
 
 MODEL = "movies"
 MAX_TEMPORAL_ROWS = 5_000_000
@@ -105,6 +106,9 @@ def train_candidate(
         **{name: number_steps(steps) for name, steps in model.fit.history.items() if steps},
         **{f"fold_{name}": number_steps(fold[name] for fold in folds) for name in folds[0]},
     }
+    lineage = add_samples(lineage, kind, model.fit.samples)
+    if model.fit.totals is not None:
+        lineage = limit_to_stars(lineage)
     bundle = Bundle(MODEL, files, signature, drop_missing(values), lineage, history=history)
     return TrainedCandidate(
         bundle,
@@ -168,13 +172,14 @@ def build_signature(model: FittedModel, rows: TrainingRows, options: TrainingOpt
             **asdict(options.split),
             **asdict(options.popularity),
         },
-        "fitted_with": dict(model.fit.options),
+        "fitted_with": {**model.fit.options, **{f"{one.purpose}_ratings": one.ratings for one in model.fit.samples}},
         "trained_on": {
-            "ratings": len(rows.train),
+            "ratings": model.rows,
             "users": len(model.user_ids),
             "movies": len(model.movie_ids),
             "catalogue": len(rows.catalogue),
         },
+        **({OWN_ROWS: True} if model.fit.totals is not None else {}),
     }
 
 
@@ -217,19 +222,24 @@ def evaluate_with_audience(
 
 
 def compose(ranking: Bundle, stars: Bundle) -> Bundle:
-    """One version of two candidates of the same rows: the order of one, the predicted ratings of the other.
+    """One version of two candidates: the order of one, the predicted ratings of the other. Both of the same rows, but
+    for a ranking candidate that read its rows itself: all of them, where the others have a sample.
 
     The metrics are each head's own, which the holdout of both gave: the other head has no part in them.
     """
-    arrays = compose_arrays(read_arrays(ranking.files[FILE]), read_arrays(stars.files[FILE]))
+    own_rows = bool(ranking.signature.get(OWN_ROWS))
+    files = read_arrays(ranking.files[FILE]), read_arrays(stars.files[FILE])
+    arrays = compose_arrays(*files, own_rows=own_rows)
     signature = {
         **ranking.signature,
         "heads": {"ranking": ranking.signature["kind"], "stars": stars.signature["kind"]},
         "stars_fitted_with": stars.signature["fitted_with"],
+        **({STARS_ROWS: stars.signature["trained_on"]} if own_rows else {}),
     }
     metrics = {name: value for name, value in ranking.metrics.items() if not is_of_stars(name)}
     metrics |= {name: value for name, value in stars.metrics.items() if is_of_stars(name)}
-    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, ranking.lineage)
+    lineage = merge_samples(ranking.lineage, stars.lineage)
+    return Bundle(MODEL, {FILE: write_arrays(arrays)}, signature, metrics, lineage)
 
 
 def is_of_stars(metric: str) -> bool:
@@ -261,10 +271,13 @@ def split_by_time(rows: TrainingRows) -> tuple[Ratings, Ratings] | None:
 
     Simulated ratings are in neither: all of them are recent, so that they would be most of the newest fifth.
     """
+    simulated = 0 if rows.simulated is None else int(rows.simulated.sum())
+    if len(rows.train) - simulated + len(rows.holdout) > MAX_TEMPORAL_ROWS:
+        return None
     real = rows.train if rows.simulated is None else rows.train.take(~rows.simulated)
     everything = Ratings.concatenate([real, rows.holdout]).sort_by_user()
     newest = cut_by_time(everything)
-    if not newest.any() or newest.all() or len(everything) > MAX_TEMPORAL_ROWS:
+    if not newest.any() or newest.all():
         return None
     return everything.take(~newest), everything.take(newest)
 

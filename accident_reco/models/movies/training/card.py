@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from accident_reco.lifecycle.bundle import Bundle
-from accident_reco.lifecycle.training_identity import SAMPLE
 from accident_reco.models.movies.candidates import CANDIDATES
+from accident_reco.models.movies.candidates.heads import STARS_ROWS
+from accident_reco.models.movies.data.split import FOLDS, MAX_FOLDED
 from accident_reco.models.movies.training.audience import POPULARITY, SLICES
 from accident_reco.models.movies.training.choice import Choice
+from accident_reco.models.movies.training.samples import describe_samples
 
 _SHOWN = ("rmse", "mae", "ndcg_at_10", "recall_at_10", "coverage", "novelty", "cv_rmse", "cv_mae")
 
@@ -24,10 +25,10 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         f"Order of the list: {CANDIDATES[choice.ranking].algorithm}. "
         f"Predicted stars: {CANDIDATES[choice.stars].algorithm}. "
         f"Trained on {trained['ratings']:,} ratings by {trained['users']:,} users of {trained['movies']:,} movies "
-        f"(catalogue: {trained['catalogue']:,}). Data source: **{source}**"
+        f"(catalogue: {trained['catalogue']:,}).{_describe_stars_rows(bundle)} Data source: **{source}**"
         + (" (generated demo data, not for real use)." if source == "sample" else "."),
         "",
-        *_describe_sample(bundle.lineage),
+        *(line for sentence in describe_samples(bundle.lineage) for line in (sentence, "")),
         f"Selection: {choice.reason}.",
         "",
         "## Evaluation on the frozen holdout",
@@ -44,6 +45,7 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
         "",
         "Ranking: holdout movies with 4 stars or more are relevant; all movies not rated in training are ranked.",
         "",
+        *_describe_folds(candidates),
         *_describe_audience(bundle.metrics),
         "## Limits",
         "",
@@ -56,13 +58,17 @@ def write_card(bundle: Bundle, choice: Choice, candidates: Mapping[str, Mapping[
     return "\n".join(lines)
 
 
-def _describe_sample(lineage: Mapping[str, Any]) -> list[str]:
-    """A line about ratings that a setting kept from training; none where all stored ratings were read."""
-    sample = lineage.get(SAMPLE)
-    if not sample:
+def _describe_stars_rows(bundle: Bundle) -> str:
+    """What the stars were trained on, where that is not what the order was trained on."""
+    rows = bundle.signature.get(STARS_ROWS)
+    return f" Predicted stars: {rows['ratings']:,} ratings by {rows['users']:,} users." if rows else ""
+
+
+def _describe_folds(candidates: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A line about a cross-validation of one fold; none where it has all."""
+    if any("fold_2_rmse" in metrics for metrics in candidates.values()):
         return []
-    read = f"{sample['ratings']:,} of {sample['of']:,} stored ratings were read"
-    return [f"**Sample**: {read}: whole users, chosen by hash, by the setting {sample['setting']}.", ""]
+    return [f"Cross-validated (cv) on one fold of {FOLDS}: there are more than {MAX_FOLDED:,} training ratings.", ""]
 
 
 def _describe_audience(metrics: Mapping[str, float]) -> list[str]:

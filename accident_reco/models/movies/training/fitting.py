@@ -15,13 +15,18 @@ from accident_reco.models.movies.data.ratings import RatingScale
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A fitted candidate: its arrays over the users and movies of its training rows, and the seconds of the fit."""
+    """A fitted candidate: its arrays over the users and movies of its training rows, and the seconds of the fit.
+
+    Args:
+        rows: number of its training rows.
+    """
 
     candidate: MovieCandidate
     user_ids: np.ndarray
     movie_ids: np.ndarray
     fit: Fit
     fit_seconds: float
+    rows: int
 
     def spread(self, place: np.ndarray, size: int) -> Mapping[str, np.ndarray]:
         """Arrays over the `size` movies of a catalogue, movie m of the model being at `place[m]`."""
@@ -36,4 +41,8 @@ def fit(candidate: MovieCandidate, data: IndexedRatings, scale: RatingScale, opt
         )
     started = time.perf_counter()
     fitted = candidate.fit(data, scale, options)
-    return FittedModel(candidate, data.user_ids, data.movie_ids, fitted, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if fitted.totals is not None:
+        own = fitted.totals
+        return FittedModel(candidate, own.user_ids, own.movie_ids, fitted, seconds, own.rows)
+    return FittedModel(candidate, data.user_ids, data.movie_ids, fitted, seconds, len(data))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -16,8 +17,9 @@ from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.candidates.spark_fit import SparkCluster
 from accident_reco.models.movies.data import imports, queries, rating_columns, raw_store
 from accident_reco.models.movies.data.quarantine import check_quarantine
-from accident_reco.models.movies.data.ratings import RATING_COLUMNS, Catalogue, Ratings
+from accident_reco.models.movies.data.ratings import Catalogue, Ratings
 from accident_reco.models.movies.data.split import Split, SplitOptions, select_users, split
+from accident_reco.models.movies.data.staged_ratings import StagedRatings
 from accident_reco.models.movies.settings import MovieSettings
 from accident_reco.models.movies.training import gating, metrics
 from accident_reco.models.movies.training.arrays import PopularityOptions
@@ -32,22 +34,24 @@ HOLDOUT = "holdout"
 SIMULATED = "simulated"
 
 
-def build_options(settings: MovieSettings, store: ObjectStore | None = None) -> TrainingOptions:
+def build_options(
+    settings: MovieSettings, stage: Callable[[], AbstractContextManager[StagedRatings]] | None = None
+) -> TrainingOptions:
     """Training options as configured.
 
     Args:
-        store: of the split, for fits on Spark, where a setting names one; None: this machine fits.
+        stage: makes all ratings readable for Spark, where a setting names its master; None: this machine fits.
     """
-    spark = None
-    if store is not None and settings.spark_master:
-        split_url, work_url = f"{store.url}/{SPLIT}", f"{store.url}/{raw_store.BASE}/spark"
-        spark = SparkCluster(settings.spark_master, split_url, work_url, metrics.LIKED, metrics.TOP)
+    split_options = SplitOptions(
+        settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
+    )
+    spark, half_life = None, settings.movies_half_life_days
+    if stage is not None and settings.spark_master:
+        spark = SparkCluster(settings.spark_master, stage, split_options, half_life, metrics.LIKED, metrics.TOP)
     return TrainingOptions(
         FitOptions(seed=settings.seed, threads=settings.training_jobs, spark=spark),
-        SplitOptions(
-            settings.movies_min_user_ratings, settings.movies_min_movie_ratings, settings.movies_holdout_share
-        ),
-        PopularityOptions(half_life_days=settings.movies_half_life_days),
+        split_options,
+        PopularityOptions(half_life_days=half_life),
     )
 
 
@@ -96,12 +100,15 @@ def build_split_frame(found: Split) -> pd.DataFrame:
 
 def load_rows(frame: pd.DataFrame, warehouse: Warehouse, store: ObjectStore) -> TrainingRows:
     """Training and holdout rows from the split's frame, with the stored catalogue and scale."""
+    # Training rows first: slices of the frame's columns are no copies, where masks would be.
     held = frame[HOLDOUT].to_numpy(dtype=bool)
+    if (held[1:] < held[:-1]).any():
+        raise ValueError("the split's training rows must come before its holdout")
+    end = len(held) - int(held.sum())
     # Frames that were stored before the column existed lack it.
-    simulated = frame[SIMULATED].to_numpy(dtype=bool)[~held] if SIMULATED in frame else None
+    simulated = frame[SIMULATED].to_numpy(dtype=bool)[:end] if SIMULATED in frame else None
     scale = raw_store.read_rating_scale(store)
-    # Part by part: all rows at once would be in memory twice.
-    train, holdout = (Ratings.from_frame(frame.loc[part, list(RATING_COLUMNS)]) for part in (~held, held))
+    train, holdout = (Ratings.from_frame(part) for part in (frame.iloc[:end], frame.iloc[end:]))
     return TrainingRows(train, holdout, load_catalogue(warehouse), scale, simulated)
 
 

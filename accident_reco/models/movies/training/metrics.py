@@ -136,7 +136,7 @@ def _compute_variety(version: Recommender, ranked: Sequence[np.ndarray]) -> dict
         return {"coverage": float("nan"), "novelty": float("nan")}
     rows = np.searchsorted(version.movie_id, np.concatenate(ranked))
     rated = int((version.rating_count > 0).sum())
-    share = version.rating_count[rows] / max(len(version.user_id), 1)
+    share = version.rating_count[rows] / max(version.training_users, 1)
     return {
         "coverage": len(np.unique(rows)) / max(rated, 1),
         "novelty": float(-np.log2(np.maximum(share, 1e-9)).mean()),

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-DAY_SECONDS = 86_400
 
-
-def compute_popularity(
-    movie: np.ndarray, rating: np.ndarray, rated_at: np.ndarray, movies: int, *, damping: float, half_life_days: float
-) -> np.ndarray:
+def compute_popularity(weight: np.ndarray, stars: np.ndarray, *, damping: float) -> np.ndarray:
     """Weighted mean of each movie's stars, pulled to the overall mean by `damping` average ratings.
 
-    score(m) = (Σ w·r + damping·μ) / (Σ w + damping), w = 2^(-age / half life). Ages are relative to the newest rating,
-    so that an old dataset keeps its order.
+    score(m) = (Σ w·r + damping·μ) / (Σ w + damping), with the weights of `RatingTotals`.
 
     Args:
-        movie: position of the rated movie, shape (n,), in [0, movies).
-        rated_at: seconds since 1970 UTC, shape (n,).
+        weight, stars: Σ w and Σ w·r of each movie, shape (movies,).
 
     Returns:
         Stars, float32, shape (movies,). A movie without ratings gets the overall mean.
     """
-    if not len(movie):
-        return np.zeros(movies, dtype=np.float32)
-    age_days = (int(rated_at.max()) - rated_at) / DAY_SECONDS
-    weight = np.exp2(-age_days / half_life_days)
-    mean = float(np.average(rating, weights=weight))
-    total = np.bincount(movie, weights=weight, minlength=movies)
-    stars = np.bincount(movie, weights=weight * rating, minlength=movies)
-    return ((stars + damping * mean) / (total + damping)).astype(np.float32)
+    if not weight.any():
+        return np.zeros(len(weight), dtype=np.float32)
+    mean = float(stars.sum() / weight.sum())
+    return ((stars + damping * mean) / (weight + damping)).astype(np.float32)

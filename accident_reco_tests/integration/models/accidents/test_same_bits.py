@@ -1,6 +1,7 @@
 """Batch scoring, a request of 1 000 records and a single record have the same probability for the same road user."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -66,6 +67,18 @@ def test_records_are_scored_like_the_year(client: httpx.Client, year: pd.DataFra
     for position in range(0, 1_000, 40):
         (alone,) = _predict(client, {"records": [records[position]]})["predictions"]
         assert alone["probability"] == rows[position]["probability"]
+
+
+def test_records_that_arrive_at_once_are_scored_like_the_year(client: httpx.Client, year: pd.DataFrame) -> None:
+    """Single records of many connections at the same time, which the service computes together."""
+    rows = year.head(200).to_dict("records")
+    records = [_build_record(row, SCORER.columns) for row in rows]
+    with ThreadPoolExecutor(16) as senders:
+        answers = list(senders.map(lambda record: _predict(client, {"records": [record]}), records))
+    alone = [answer["predictions"][0] for answer in answers]
+    assert [p["probability"] for p in alone] == [row["probability"] for row in rows]
+    assert [p["severity"] == "grave" for p in alone] == [row["grave"] for row in rows]
+    assert len({p["prediction_id"] for p in alone}) == 200
 
 
 def test_accidents_are_scored_like_the_year(client: httpx.Client, year: pd.DataFrame) -> None:

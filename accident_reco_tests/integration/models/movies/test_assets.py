@@ -63,6 +63,7 @@ def test_from_files_to_the_champion_and_again(world: World, monkeypatch: pytest.
         "stacked_stars_model",
     ):
         assert "| 3 |" in str(world.metadata(trained, asset)["folds"])
+        assert world.metadata(trained, asset)["sample"] == {}
 
     # MLflow gets every fold of every candidate, and the ranking metrics of each.
     spooled = spool / f"movies-{candidate['version']}" / "run.json"

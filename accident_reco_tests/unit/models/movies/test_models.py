@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from accident_reco.lifecycle.gate import Evaluation, decide
 from accident_reco.lifecycle.reference import read_reference
+from accident_reco.lifecycle.training_identity import SAMPLE
 from accident_reco.models.movies.candidates import CANDIDATES, biases, similarity
 from accident_reco.models.movies.candidates.als import AlsOptions
 from accident_reco.models.movies.candidates.candidate import FitOptions
 from accident_reco.models.movies.candidates.trainset import IndexedRatings, build_surprise_trainset
+from accident_reco.models.movies.data.rating_totals import RatingTotals
 from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.scoring.recommender import Recommender
 from accident_reco.models.movies.training import candidate_training, fitting, gating, metrics
@@ -190,6 +194,44 @@ def test_another_holdout_share_is_no_fair_comparison(sample_rows: TrainingRows, 
     bundle = type(bundle)(bundle.model, bundle.files, changed, bundle.metrics, bundle.lineage)
     with pytest.raises(ValueError, match=r"set ACCIDENT_RECO_MOVIES_HOLDOUT_SHARE back to 0\.2"):
         gating.compare(bundle, sample_rows, champion, bundle.files)
+
+
+def test_a_fit_that_reads_its_rows_itself(
+    sample_rows: TrainingRows, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version holds the totals of its own rows, not of those that the training has: here of a third of the users.
+    The version states what trained each head, and the sample which of them.
+    """
+    own = CANDIDATES["als"]
+    data = IndexedRatings.from_ratings(sample_rows.train)
+    whole = candidate_training.train_candidate("als", sample_rows, options, {}).bundle
+    totals = RatingTotals.from_ratings(
+        sample_rows.train, data.user_ids, data.movie_ids, options.popularity.half_life_days
+    )
+    everything = replace(own.fit(data, sample_rows.scale, options.fit), totals=totals)
+    # The report over time fits on this machine.
+    monkeypatch.setitem(CANDIDATES, "als", replace(own, fit=lambda *of: everything if of[2].tune else own.fit(*of)))
+    train, held = sample_rows.train, sample_rows.holdout
+    some = replace(sample_rows, train=train.take(train.user_id % 3 == 0), holdout=held.take(held.user_id % 3 == 0))
+    lineage = {"data_source": "sample", SAMPLE: {"ratings": 4_000, "of": 12_000, "setting": "MAX"}}
+    ranking, stars = (
+        candidate_training.train_candidate(kind, some, options, lineage).bundle for kind in ("als", "baseline")
+    )
+    assert ranking.files["arrays.npz"] == whole.files["arrays.npz"]
+    assert ranking.signature["trained_on"] == whole.signature["trained_on"]
+    completed, _ = candidate_training.complete_best({"als": ranking, "baseline": stars}, ChoiceRule(), some, options)
+    assert completed.signature["stars_trained_on"]["ratings"] == len(some.train)
+    assert completed.lineage[SAMPLE] == {**lineage[SAMPLE], "heads": ["stars"]}
+    users = len(np.unique(some.train.user_id))
+    card = completed.files["card.md"].decode()
+    assert f"Trained on {len(train):,} ratings by {len(data.user_ids):,} users" in card
+    assert f"Predicted stars: {len(some.train):,} ratings by {users:,} users." in card
+    assert "The order was trained on everything outside of the holdout." in card
+    version = Recommender.from_files(completed.files)
+    assert (len(version.user_id), version.training_users) == (users, len(data.user_ids))
+    # Novelty is of the share of all users who rated a movie: never above one.
+    found = metrics.evaluate(version, some.train, some.holdout)
+    assert found.metrics["novelty"] == pytest.approx(ranking.metrics["novelty"], rel=0.05)
 
 
 def test_ndcg_by_hand(sample_rows: TrainingRows, options: TrainingOptions) -> None:

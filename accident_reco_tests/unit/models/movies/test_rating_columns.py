@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import delete
 
-from accident_reco.models.movies.data import ingest, queries, rating_columns, rating_parts
+from accident_reco.models.movies.data import ingest, queries, rating_columns, rating_parts, staged_ratings
 from accident_reco.models.movies.data.ingest import SourceFile, import_files
 from accident_reco.models.movies.data.rating_columns import open_ratings, read_ratings, read_ratings_until
 from accident_reco.models.movies.data.rating_parts import BASE, PartsWriter
 from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.staged_ratings import stage_ratings
 from accident_reco.models.movies.data.tables import ratings
 from accident_reco.storage.objects import ObjectStore, StoreError
 from accident_reco.storage.warehouse import Warehouse
@@ -125,6 +127,44 @@ def test_received_ratings_take_the_place_of_the_files(warehouse: Warehouse, stor
             if row[0] in users and row[:2] not in late
         ]
         assert list(zip(*(values.tolist() for values in vars(found).values()), strict=True)) == expected
+
+
+@pytest.mark.parametrize("until", [0, 1_000, 2_000])
+def test_a_cluster_gets_the_rows_that_a_training_reads(
+    warehouse: Warehouse, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, until: int
+) -> None:
+    """By URLs, in blocks, while the job lasts; what a killed run left is deleted, and lost parts are written again."""
+    load(warehouse, store, 1)
+    rows = read_table(warehouse)
+    receive(warehouse, [(int(rows["user_id"][at]), int(rows["movie_id"][at]), 0.5) for at in (0, 150)], 1_000)
+    receive(warehouse, [(901, movie, 2.0) for movie in range(1, 6)], 2_000, simulated=True)
+    monkeypatch.setattr(staged_ratings, "BLOCK_ROWS", 3)
+    store.write(f"{staged_ratings.BASE}/killed/received/00000.parquet", b"left")
+    store.delete(list_parts(store)[2])
+    with stage_ratings(store, warehouse, until) as staged:
+        parts, received = (
+            pd.concat([pd.read_parquet(url.removeprefix("file://")) for url in urls])
+            for urls in (staged.parts, staged.received)
+        )
+        assert len(staged.received) == 3
+        assert all(url.startswith(f"{staged.work}/received/") for url in staged.received)
+        assert len(store.list(staged_ratings.BASE)) == 3
+    assert store.list(staged_ratings.BASE) == []
+    assert received.dtypes.astype(str).to_dict() == parts.dtypes.astype(str).to_dict() | {
+        "simulated": "bool",
+        "received_at": "int64",
+    }
+    replaced = pd.MultiIndex.from_frame(parts[["user_id", "movie_id"]]).isin(
+        pd.MultiIndex.from_frame(received[["user_id", "movie_id"]])
+    )
+    counted = pd.concat([parts[~replaced], received[received["received_at"] <= until]])
+    users = np.unique(np.append(rows["user_id"], 901))
+    expected = read_ratings_until(store, warehouse, users, until)
+    found = Ratings.from_frame(counted).sort_by_user()
+    assert {name: values.tolist() for name, values in vars(found).items()} == {
+        name: values.tolist() for name, values in vars(expected).items()
+    }
+    assert received["simulated"].sum() == 5
 
 
 def test_a_home_without_parts_gets_them_from_its_warehouse(warehouse: Warehouse, store: ObjectStore) -> None:

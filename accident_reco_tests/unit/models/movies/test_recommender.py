@@ -254,6 +254,33 @@ def test_heads_of_different_rows_are_rejected(bundles: dict[str, bytes]) -> None
         compose_arrays(read_arrays(bundles["ease"]), arrays)
 
 
+def test_an_order_of_more_rows_than_the_stars(bundles: dict[str, bytes], sample_rows: TrainingRows) -> None:
+    """Users of both heads are served by their own factors, others are folded in; counts are those of the order."""
+    order, stars = read_arrays(bundles["als"]), read_arrays(bundles["svd"])
+    some = np.arange(0, len(stars["user_id"]), 3)
+    fewer = {name: one[some] if name.startswith("user_") else one for name, one in stars.items()}
+    fewer["rating_count"] = stars["rating_count"] // 3
+    version, alone = Recommender(compose_arrays(order, fewer, own_rows=True)), Recommender(order)
+    assert version.user_id.tolist() == fewer["user_id"].tolist()
+    assert version.rating_count.tolist() == order["rating_count"].tolist()
+    assert (version.training_users, alone.training_users) == (len(order["user_id"]),) * 2
+    movies = version.movie_id[:50]
+    for at, strategy in ((0, "personalised"), (1, "fold_in")):
+        user = int(order["user_id"][at])
+        history = build_history(sample_rows, user)
+        answer = version.recommend(user, RecommendOptions(), history)
+        assert answer.reason == strategy
+        ratings = EMPTY_HISTORY if at == 0 else history
+        expected = alone.recommend(user if at == 0 else None, RecommendOptions(), history, ratings)
+        assert answer.movies.movie_id.tolist() == expected.movies.movie_id.tolist()
+        assert version.predict(user, movies, history) == pytest.approx(
+            Recommender(fewer).predict(user, movies, history)
+        )
+    fewer["movie_id"] = fewer["movie_id"] + 1
+    with pytest.raises(ValueError, match="the heads als and svd differ in movie_id: train both together"):
+        compose_arrays(order, fewer, own_rows=True)
+
+
 def test_many_predictions_are_those_of_one_by_one(
     version: Recommender, sample_rows: TrainingRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from accident_reco.models.movies.candidates.selection import select_top
+from accident_reco.models.movies.data.rating_totals import DAY_SECONDS, RatingTotals
+from accident_reco.models.movies.data.ratings import Ratings
 from accident_reco.models.movies.data.titles import TitleIndex
 from accident_reco.models.movies.scoring import cold_start
-from accident_reco.models.movies.training.popularity import DAY_SECONDS, compute_popularity
+from accident_reco.models.movies.training.popularity import compute_popularity
 
 
 def test_search_in_titles() -> None:
@@ -29,7 +31,9 @@ def test_popularity_fades_and_is_damped() -> None:
     movie = np.array([0] + [1] * 100 + [2] * 20 + [3] * 300 + [4] * 20)
     stars = np.array([5.0] + [4.0] * 100 + [5.0] * 20 + [3.0] * 300 + [5.0] * 20)
     when = np.array([now] * 421 + [now - 3650 * DAY_SECONDS] * 20)
-    score = compute_popularity(movie, stars, when, 6, damping=20, half_life_days=365)
+    ratings = Ratings.from_columns(np.zeros(441), movie, stars, when)
+    totals = RatingTotals.from_ratings(ratings, np.zeros(1), np.arange(6), half_life_days=365)
+    score = compute_popularity(totals.weight, totals.stars, damping=20)
     assert score[2] > score[1] > score[0]
     assert score[2] > score[4] + 0.2
     assert score[5] == pytest.approx(np.average(stars, weights=np.exp2(-(now - when) / DAY_SECONDS / 365)), abs=1e-5)

@@ -1,13 +1,22 @@
 """What can be tested of fits on Spark without it: how users are folded in, how results are placed, what is refused."""
 
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from accident_reco.models.movies.candidates import als, spark_fit, spark_job
+from accident_reco.lifecycle.holdout import pairs_in_holdout
+from accident_reco.models.movies.candidates import als, spark_biases, spark_fit, spark_job, spark_rows
+from accident_reco.models.movies.candidates.biases import MOVIE_DAMPING, ROUNDS, fit_biases
 from accident_reco.models.movies.candidates.trainset import IndexedRatings
+from accident_reco.models.movies.data.ratings import Ratings
+from accident_reco.models.movies.data.split import SplitOptions
+from accident_reco.models.movies.data.staged_ratings import StagedRatings
 
 
 def build_scorer(is_weighted: bool) -> als.AlsScorer:
@@ -50,18 +59,76 @@ def test_lists_are_measured_as_defined() -> None:
     assert found["recall"].tolist() == pytest.approx([2 / 3])
 
 
-def test_a_result_of_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The split was replaced while Spark read it: its factors are of other users."""
+def test_a_result_that_lacks_users_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without factors would shift those of all users after it."""
 
     def run(folder: Path) -> None:
-        factors = np.zeros((2, 1), dtype=np.float32)
-        ids = np.array([1, 2])
-        arrays = {"user_id": ids, "user_factors": factors, "movie_id": ids, "movie_factors": factors}
-        np.savez(folder / spark_job.FACTORS, **arrays)
+        ids, one = np.array([1, 2]), np.array([1])
+        arrays = {"user_ids": ids, "movie_ids": ids, "factor_users": one, "factor_movies": ids}
+        np.savez(folder / spark_job.ARRAYS, **arrays)
         (folder / spark_job.MEASURED).write_text("{}")
 
     monkeypatch.setattr(spark_fit, "_run", run)
-    data = IndexedRatings(*(np.array([1]) for _ in range(5)))
-    cluster = spark_fit.SparkCluster("local[1]", "file:///split", "file:///work", 4.0, 10)
-    with pytest.raises(spark_fit.SparkError, match="read 2 users or movies, not the 1 of the split"):
-        spark_fit.fit_factors(cluster, data, als.AlsOptions(), seed=1)
+    staged = StagedRatings(("s3://b/part",), (), 0, "s3://b/work")
+    cluster = spark_fit.SparkCluster("local[1]", lambda: nullcontext(staged), SplitOptions(), 1460.0, 4.0, 10)
+    with pytest.raises(spark_fit.SparkError, match="fitted 1 of the 2 user_ids that it read"):
+        spark_fit.fit_factors(cluster, als.AlsOptions(), seed=1)
+
+
+def test_biases_in_passes_are_those_of_one_machine() -> None:
+    """Each partition has all rows of its users, in several batches; the sums of a movie come from both."""
+    random = np.random.default_rng(0)
+    pair = random.permutation(40 * 30)[:500]
+    ratings = Ratings.from_columns(pair // 30, pair % 30 + 7, random.integers(1, 11, 500) / 2, np.zeros(500))
+    data = IndexedRatings.from_ratings(ratings)
+    expected = fit_biases(data)
+    mean = float(expected["global_mean"])
+    partitions = []
+    for rest in range(2):
+        rows = np.flatnonzero(ratings.user_id % 2 == rest)
+        partitions.append([to_batch(ratings.take(some)) for some in np.array_split(rows, 3)])
+    count = np.bincount(data.movie)
+    bias = None
+    for _ in range(ROUNDS):
+        run = spark_biases.build_pass(data.movie_ids, bias, mean, of_users=False)
+        found = pa.Table.from_batches([batch for part in partitions for batch in run(part)])
+        bias = np.bincount(np.searchsorted(data.movie_ids, found["id"]), found["value"]) / (MOVIE_DAMPING + count)
+    assert bias == pytest.approx(expected["movie_bias"], abs=1e-12)
+    run = spark_biases.build_pass(data.movie_ids, bias, mean, of_users=True)
+    users = pa.Table.from_batches([batch for part in partitions for batch in run(part)]).sort_by("id")
+    assert users["id"].to_pylist() == data.user_ids.tolist()
+    assert users["value"].to_numpy() == pytest.approx(expected["user_bias"], abs=1e-12)
+    assert list(run([])) == []
+
+
+def to_batch(ratings: Ratings) -> pa.RecordBatch:
+    """Rows as an executor gets them."""
+    types = {"user_id": pa.int32(), "movie_id": pa.int32(), "rating": pa.float32()}
+    columns = [pa.array(getattr(ratings, name)).cast(kind) for name, kind in types.items()]
+    return pa.RecordBatch.from_arrays(columns, names=list(types))
+
+
+def test_what_executors_run_needs_no_package_of_ours(tmp_path: Path) -> None:
+    """The pass that marks the holdout and that of the biases run where neither the platform nor Spark's driver is."""
+    cloudpickle = pytest.importorskip("pyspark.cloudpickle")
+
+    class Rows:
+        def mapInArrow(self, mark: object, schema: str) -> object:  # as Spark's frames name it
+            return mark
+
+    user, movie = np.arange(1, 201, dtype=np.int32), np.arange(201, 401, dtype=np.int32)
+    sent = [
+        spark_rows.mark_holdout(Rows(), 0.3),
+        spark_biases.build_pass(np.arange(201, 401), None, 3.0, of_users=True),
+    ]
+    batch = to_batch(Ratings.from_columns(user, movie, np.full(200, 3.0), np.zeros(200)))
+    (tmp_path / "sent").write_bytes(cloudpickle.dumps((sent, batch)))
+    script = f"""
+import pickle, sys
+sys.modules["accident_reco"] = None
+(mark, measure), batch = pickle.loads(open({str(tmp_path / "sent")!r}, "rb").read())
+(marked,), (users,) = mark([batch]), measure([batch])
+print(*(int(held) for held in marked.column("holdout").to_pylist()), users.num_rows)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*(str(int(held)) for held in pairs_in_holdout(user, movie, 0.3)), "200"]

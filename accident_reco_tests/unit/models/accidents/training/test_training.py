@@ -15,6 +15,7 @@ from accident_reco.lifecycle.holdout import in_holdout
 from accident_reco.lifecycle.reference import read_reference
 from accident_reco.models.accidents.model import MODEL
 from accident_reco.models.accidents.scoring.scorer import DECISION_FILE, FEATURES_FILE, AccidentScorer
+from accident_reco.models.accidents.settings import AccidentTraining
 from accident_reco.models.accidents.synthesis.sequential import Synthesizer
 from accident_reco.models.accidents.training import artefact_checks, assembly, candidate
 from accident_reco.models.accidents.training.config import TrainingConfig
@@ -26,7 +27,7 @@ from accident_reco.models.accidents.training.metrics import roc_auc
 from accident_reco.models.accidents.training.out_of_time import evaluate_out_of_time
 from accident_reco.models.accidents.training.slices import compute_months
 from accident_reco.models.accidents.training.tables import tabulate_evaluation
-from accident_reco.models.accidents.training.training_population import limit_rows
+from accident_reco.models.accidents.training.training_population import choose_rows
 from accident_reco.models.accidents.training.training_rows import (
     FOLDS,
     extract_columns,
@@ -62,12 +63,12 @@ def table(training) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def forest(table, training) -> candidate.Trained:
-    return candidate.train(table, training, FOREST, CONFIG)
+    return candidate.train(table, candidate.prepare(training, CONFIG), FOREST, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def boosting(table, training) -> candidate.Trained:
-    return candidate.train(table, training, BOOSTING, CONFIG)
+    return candidate.train(table, candidate.prepare(training, CONFIG), BOOSTING, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +214,7 @@ def test_models_predict_the_holdout(assembled):
 
 def test_the_same_inputs_and_seed_give_the_same_version(table, training, boosting):
     """The bytes depend neither on the clock nor on the run nor on the order of threads."""
-    again = candidate.train(table, training, BOOSTING, replace(CONFIG, jobs=2))
+    again = candidate.train(table, candidate.prepare(training, CONFIG), BOOSTING, replace(CONFIG, jobs=2))
     assert {n: hash(c) for n, c in again.files.items()} == {n: hash(c) for n, c in boosting.files.items()}
 
 
@@ -252,12 +253,18 @@ def test_explanations_use_the_codebook(assembled, victims):
 def test_a_sample_is_whole_accidents_beside_the_whole_holdout_and_on_the_card(victims, assembled, training, forest):
     """All train unless a setting says otherwise; the smaller sample is part of the larger one."""
     held = in_holdout(victims["Num_Acc"].to_numpy())
-    assert limit_rows(victims, 0)[0] is victims
+    accidents = victims["Num_Acc"].to_numpy()
+    used, nothing = choose_rows(accidents, AccidentTraining.model_fields["accidents_max_people"].default)
+    assert used.all()
+    assert nothing is None
     available = int((~held).sum())
-    assert limit_rows(victims, available)[1] is None
+    assert choose_rows(accidents, available)[1] is None
     chosen: list[set[int]] = []
     for bound in (available // 4, available // 2):
-        rows, sample = limit_rows(victims, bound)
+        used, sample = choose_rows(accidents, bound)
+        rows = victims[used]
+        assert (choose_rows(accidents, bound, "training")[0] == used & ~held).all()
+        assert (choose_rows(accidents, bound, "holdout")[0] == held).all()
         numbers = set(rows["Num_Acc"])
         assert len(rows) == int(victims["Num_Acc"].isin(numbers).sum())
         assert set(victims["Num_Acc"][held]) <= numbers
