@@ -84,39 +84,36 @@ class TrainedCandidate:
 def train_candidate(
     kind: str, rows: TrainingRows, options: TrainingOptions, lineage: Mapping[str, Any]
 ) -> TrainedCandidate:
-    """Cross-validate, fit on all training rows, evaluate on the holdout, pack as a bundle."""
+    """Fit on all training rows, evaluate on the holdout, pack as a bundle; and cross-validate."""
     candidate, data = CANDIDATES[kind], IndexedRatings.from_ratings(rows.train)
     model = fit(candidate, data, rows.scale, options.fit)
-    if model.fit.folds is None:
-        folds, seconds = cross_validate(candidate, data, rows, options)
-    else:
-        folds, seconds = list(model.fit.folds), 0.0
     arrays = build_arrays(model, rows.catalogue, rows.train, rows.scale, options.popularity)
     version = Recommender(arrays)
     evaluation = metrics.evaluate(version, rows.train, rows.holdout, MAX_RANKED_USERS, options.fit.threads)
+    files, signature = {FILE: write_arrays(arrays)}, build_signature(model, rows, options)
+    parity, seconds = compute_parity(model, version, rows), model.fit_seconds
+    # The folds need none of what the library and the ratings' orders take: a gigabyte and more of 26 million ratings.
+    fitted, data = replace(model.fit, arrays={}, predict=None), replace(data)
+    del model, version, arrays
+    folds = list(fitted.folds or ())
+    if not folds:
+        folds, more_seconds = cross_validate(candidate, data, rows, options)
+        seconds += more_seconds
     values = {
         **evaluation.metrics,
         "cv_rmse": float(np.mean([fold["rmse"] for fold in folds])),
         "cv_mae": float(np.mean([fold["mae"] for fold in folds])),
         **{f"fold_{number}_{name}": value for number, fold in enumerate(folds, 1) for name, value in fold.items()},
     }
-    files = {FILE: write_arrays(arrays)}
-    signature = build_signature(model, rows, options)
     history = {
-        **{name: number_steps(steps) for name, steps in model.fit.history.items() if steps},
+        **{name: number_steps(steps) for name, steps in fitted.history.items() if steps},
         **{f"fold_{name}": number_steps(fold[name] for fold in folds) for name in folds[0]},
     }
-    lineage = add_samples(lineage, kind, model.fit.samples)
-    if model.fit.totals is not None:
-        lineage = limit_to_stars(lineage)
-    bundle = Bundle(MODEL, files, signature, drop_missing(values), lineage, history=history)
-    return TrainedCandidate(
-        bundle,
-        folds,
-        seconds + model.fit_seconds,
-        compute_parity(model, version, rows),
-        model.fit.pruning_loss,
-    )
+    origin = add_samples(lineage, kind, fitted.samples)
+    if fitted.totals is not None:
+        origin = limit_to_stars(origin)
+    bundle = Bundle(MODEL, files, signature, drop_missing(values), origin, history=history)
+    return TrainedCandidate(bundle, folds, seconds, parity, fitted.pruning_loss)
 
 
 def cross_validate(
