@@ -352,7 +352,7 @@ class Step:
 
 
 Frames = Mapping[str, "pd.DataFrame"]
-"""Name of an upstream asset → its frame, read when it is asked for: ask once, and drop what is no longer needed."""
+"""Name of an upstream asset → its frame, read at each access: read once, and drop what is no longer needed."""
 
 
 class ModelTraining(ABC):

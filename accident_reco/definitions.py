@@ -17,6 +17,7 @@ from accident_reco.defs.steps import FORKED_STEPS
 from accident_reco.settings.loops import PACKAGED, declarations
 
 platform = Platform()
+_built: list[dg.Definitions] = []
 
 
 @dg.definitions
@@ -25,6 +26,19 @@ def defs() -> dg.Definitions:
 
     Models that `loops` declares are components; those of other packages and folders are built the same way.
     """
+    return _built[0] if _built else _build()
+
+
+def build_once() -> None:
+    """Build the definitions now, for this process and its forks: half a second that no run and no step repeats.
+
+    They open nothing, so that forks may share them.
+    """
+    _built[:] = [_build()]
+    _built[0].get_repository_def().get_all_jobs()
+
+
+def _build() -> dg.Definitions:
     chosen = registry.models(platform.settings)
     declared = {name for name, one in declarations().items() if PACKAGED in one.file.parents}
     components = _load_components()

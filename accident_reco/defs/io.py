@@ -76,7 +76,7 @@ def read_frame(store: ObjectStore, asset: dg.AssetKey, partition: str) -> pd.Dat
 
 
 class StoredFrames(Mapping[str, pd.DataFrame]):
-    """Frames of unpartitioned assets, each read when it is asked for, and again every time.
+    """Frames of unpartitioned assets, each read at every access.
 
     A step holds only the frames that it still uses; an input of Dagster stays in memory until the step ends.
     """

@@ -20,7 +20,7 @@ from accident_reco.settings import Settings
 
 NICE: Final = 10
 """Niceness of steps: about a tenth of the processor time of servers and rollbacks where both want a core."""
-PRELOADED: Final = ["accident_reco.definitions", *PRELOADED_MODULES, "scipy.sparse"]
+PRELOADED: Final = ["accident_reco.defs.preloaded", *PRELOADED_MODULES, "scipy.sparse"]
 """Modules that the steps of every job need."""
 PRELOADED_FOR_TRAINING: Final = [
     *PRELOADED,

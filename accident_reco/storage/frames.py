@@ -22,7 +22,6 @@ WRITTEN_ROWS: Final = 131_072
 READ_ROWS: Final = 8_192
 """Rows that are copied at once: a block of a hundred columns stays in the processor's cache."""
 _ATTRIBUTES: Final = b"PANDAS_ATTRS"
-_MATRIX, _PLAIN, _OTHER = "matrix", "plain", "other"
 
 
 def write_parquet(frame: pd.DataFrame, stream: IO[bytes]) -> None:
@@ -42,46 +41,44 @@ def write_parquet(frame: pd.DataFrame, stream: IO[bytes]) -> None:
 def read_parquet(stream: IO[bytes]) -> pd.DataFrame:
     """The frame that `write_parquet` or pandas wrote.
 
-    Neighbouring float32 columns are one matrix whose rows are contiguous, as libraries of models take them: `to_numpy`
-    of a frame of only these copies nothing.
+    The longest run of neighbouring float32 columns is one matrix whose rows are contiguous, as libraries of models take
+    it: `to_numpy` of a frame of only these columns copies nothing.
     """
     import pandas as pd
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()), pre_buffer=False)
-    rows, kinds = file.metadata.num_rows, _classify_columns(file)
-    arrays: dict[str, NDArray[Any]] = {}
-    parts = []
-    for kind, group in groupby(kinds, lambda name: kinds[name][0]):
-        names = list(group)
-        if kind == _MATRIX:
-            matrix = np.empty((rows, len(names)), dtype=np.float32)
-            arrays |= dict(zip(names, matrix.T, strict=True))
-            parts.append(pd.DataFrame(matrix, columns=names, copy=False))
-        elif kind == _PLAIN:
-            own = {name: np.empty(rows, dtype=kinds[name][1]) for name in names}
-            arrays |= own
-            parts.append(pd.DataFrame(own, copy=False))
-        else:
-            parts.append(file.read(names, use_threads=False).to_pandas())
-    _fill(file, arrays)
-    # The stubs are of pandas 3, which never copies here.
-    frame = pd.concat(parts, axis=1, copy=False) if parts else file.read().to_pandas()  # type: ignore[call-overload]
+    rows, dtypes = file.metadata.num_rows, _find_dtypes(file)
+    runs = [list(names) for real, names in groupby(dtypes, lambda name: dtypes[name] == "float32") if real]
+    run = max(runs, key=len, default=[])
+    matrix = np.empty((rows, len(run)), dtype=np.float32)
+    numbers: dict[str, NDArray[Any]] = {
+        name: np.empty(rows, dtype) for name, dtype in dtypes.items() if dtype and name not in run
+    }
+    _fill(file, {**numbers, **dict(zip(run, matrix.T, strict=True))})
+    others = [name for name, dtype in dtypes.items() if not dtype]
+    columns = {**numbers, **(file.read(others, use_threads=False).to_pandas() if others else {})}
+    if run:
+        frame = pd.DataFrame(matrix, columns=run, copy=False)
+        for position, name in enumerate(dtypes):
+            if name not in run:
+                frame.insert(position, name, columns[name])  # joining frames would copy the matrix
+    else:
+        frame = pd.DataFrame({name: columns[name] for name in dtypes}, copy=False)
     frame.attrs = json.loads((file.schema_arrow.metadata or {}).get(_ATTRIBUTES, b"{}"))
     return frame
 
 
-def _classify_columns(file: pq.ParquetFile) -> dict[str, tuple[str, str]]:
-    """Column → how it is read, and its dtype; numbers that may be missing are only plain where they are reals."""
+def _find_dtypes(file: pq.ParquetFile) -> dict[str, str]:
+    """Column → dtype of plain numbers and truth values, which a block copies; "" for any other column."""
     described = (file.schema_arrow.pandas_metadata or {}).get("columns", [])
-    dtypes = {column["field_name"]: column["numpy_type"] for column in described}
-    kinds = {}
+    written = {column["field_name"]: column["numpy_type"] for column in described}
+    found = {}
     for field in file.schema_arrow:
-        dtype = dtypes.get(field.name, "")
-        plain = dtype == {"float": "float32", "double": "float64"}.get(str(field.type), str(field.type))
-        plain = plain and np.dtype(dtype).kind in "iufb"
-        kinds[field.name] = (_MATRIX if plain and dtype == "float32" else _PLAIN if plain else _OTHER, dtype)
-    return kinds
+        dtype = {"float": "float32", "double": "float64"}.get(str(field.type), str(field.type))
+        plain = dtype == written.get(field.name) and np.dtype(dtype).kind in "iufb"
+        found[field.name] = dtype if plain else ""
+    return found
 
 
 def _fill(file: pq.ParquetFile, arrays: dict[str, NDArray[Any]]) -> None:

@@ -125,7 +125,7 @@ def shorten(rounds: int) -> None:
     from accident_reco.models.accidents.synthesis import sequential
     from accident_reco.models.accidents.training import soft_labels
 
-    sequential.SEVERITY_ROUNDS = rounds
+    sequential.SEVERITY_ROUNDS = rounds  # type: ignore[misc]
     soft_labels.select_soft_label_parameters = lambda rows: BoostingParameters(rounds=rounds, leaves=63, members=1)
 
 

@@ -11,7 +11,7 @@ from accident_reco_tests.support.running import Running, environment
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The platform, ready; `screen` is the output of its first start."""
     # Commands of the documentation train between their requests, which use one token.
-    quick = {"ACCIDENT_RECO_ACCESS_TOKEN_MINUTES": "60"}
+    quick = {"ACCIDENT_RECO_ACCESS_TOKEN_MINUTES": "60", "ACCIDENT_RECO_RETRAIN_IN_ONE_PROCESS": "true"}
     platform = Running(environment(tmp_path_factory.mktemp("up") / "home", **quick))
     try:
         platform.await_text(r"ready after \d+ s", 600)

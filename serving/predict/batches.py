@@ -83,7 +83,7 @@ def _compute_together(some: list[_Waiting]) -> list[Computed[Any]]:
         with suppress(Exception):  # then singly, to find the one that makes it fail
             result = method.compute(version, method.merge([one.work.inputs for one in some]))
             parts = method.division.divide(result, [one.rows for one in some])
-            return [partial(_return, part) for part in parts]
+            return [partial(_return, part) for _, part in zip(some, parts, strict=True)]
     return [_run(partial(one.work.call, version)) for one in some]
 
 

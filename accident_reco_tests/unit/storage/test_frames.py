@@ -70,7 +70,9 @@ def test_a_stream_without_seek_is_read(frame):
 
 def test_the_matrix_is_contiguous_by_row_and_writable(frame):
     """A model takes it as it is: a copy would be a gigabyte."""
-    found = frames.read_parquet(write(frame[["a", "b", "c"]]))
+    found = frames.read_parquet(write(frame))
+    for name in list(found)[3:]:
+        found.pop(name)
     matrix = found.to_numpy()
     assert matrix.flags.c_contiguous
     assert matrix.flags.writeable

@@ -79,7 +79,7 @@ def fit_forest(
     bounded = exceeds_rows_per_tree(rows, parameters, chosen)
     if bounded and chosen is not None:
         # Rows are drawn by weight: those of no weight never are, and need not be left out by a copy of the others.
-        rows = replace(rows, weight=np.where(chosen, rows.weight, 0))
+        rows = replace(rows, y=np.where(chosen, rows.y, 0), weight=np.where(chosen, rows.weight, 0))
     elif chosen is not None:
         rows = rows.select(chosen)
     forest = RandomForestRegressor(

@@ -98,8 +98,8 @@ def test_a_bounded_tree_sees_fewer_rows(table, parameters, monkeypatch):
     for name in ("MAX_FOREST_ROWS", "MAX_BOOSTING_ROWS"):
         monkeypatch.setattr(fitting, name, 300)
     bounded = fitting.fit(rows, parameters, 1, 1, chosen)
-    # The rows of the other fold play no part, although they are not copied away.
-    blank = replace(rows, x=np.where(chosen[:, None], rows.x, -1), y=np.where(chosen, rows.y, 9))
+    # The rows of the other fold, which have no target, play no part, although they are not copied away.
+    blank = replace(rows, x=np.where(chosen[:, None], rows.x, -1), y=np.where(chosen, rows.y, np.nan))
     assert fitting.fit(blank, parameters, 1, 1, chosen).to_npz() == bounded.to_npz()
     if isinstance(parameters, BoostingParameters):
         assert fitting.fit(rows.select(chosen), parameters, 1, 1).to_npz() == bounded.to_npz()
