@@ -19,10 +19,15 @@ _LAUNCH = """mutation($parameters: ExecutionParams!) {
 
 
 def launch(url: str, location: str, job: str) -> str:
-    """Launch a job of a code location as the launchpad in Dagster's UI; returns the run id."""
+    """Launch a job of a code location, once it is loaded, as the launchpad in Dagster's UI; returns the run id."""
     selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
     parameters = {"selector": selector, "runConfigData": {}, "mode": "default"}
-    launched = query(url, _LAUNCH, parameters=parameters)["launchRun"]
+
+    def found() -> dict[str, Any] | None:
+        launched = query(url, _LAUNCH, parameters=parameters)["launchRun"]
+        return None if launched["__typename"] == "PipelineNotFoundError" else dict(launched)
+
+    launched = await_value(found, 60, f"the job {job} is loaded")
     assert launched["__typename"] == "LaunchRunSuccess", launched
     return str(launched["run"]["runId"])
 

@@ -106,9 +106,10 @@ class Comparer:
             self._drop(rows)
 
     def _turn(self) -> float:
-        """Compare what has arrived, as far as the processor time reaches, then judge."""
-        compared = 0
-        while self._allowance.wait() == 0.0 and (jobs := self._take()):
+        """Compare what has arrived, as far as time and processor time of a turn reach, then judge."""
+        compared, end = 0, time.monotonic() + TURN_SECONDS
+        # A slow challenger waits more than it computes: requests may arrive faster than both versions are timed.
+        while time.monotonic() < end and self._allowance.wait() == 0.0 and (jobs := self._take()):
             started = time.thread_time()
             running = self._current()
             # Of a rollout or a step that is over, nothing is to be found out any more.
