@@ -7,7 +7,7 @@ calibration by slice, processor time of explanation and advice, and the error of
 the training people. Choices are made with `accident_model`; this reads the holdout.
 
 `--quarter 0` … `3` instead evaluates on a quarter of the accidents, chosen by hash, that the training never sees: as
-for somebody who keeps data back, the frozen holdout of the other three is not trained on either.
+where data are kept back by a third party, the frozen holdout of the other three is not trained on either.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from serving.common.routing import StrictRoute
 class ExactPaths:
     """ASGI middleware in front of an app: every plain endpoint without path parameters.
 
-    Whatever is not for one of them (other paths, wrong methods) goes on to the app.
+    Requests for other paths or with wrong methods go on to the app.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:

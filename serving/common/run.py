@@ -126,7 +126,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        # Of most requests it arrives with the head: nobody has to wait for it, nor to limit the time of that.
+        # Of most requests it arrives with the head: then no wait for it has to be limited.
         self.scope["state"][BODY_ARRIVED] = True
 
     def on_response_complete(self) -> None:

@@ -1,7 +1,8 @@
 """Computes small requests that wait at the same time in one call of the model: a row then costs a fraction of a call.
 
-Nobody waits for company: a batch is what the event loop has received by the time it has read all requests that are
-there. Each request's result is that of the request alone; where a common call fails, each is computed by itself.
+No request waits for others to come: a batch is what the event loop has received by the time it has read all requests
+that are there. Each request's result is that of the request alone; where a common call fails, each is computed by
+itself.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 
 from serving.predict.model_slot import Champion
-from serving.predict.rollout.work import I, R, Work
+from serving.predict.rollout.work import I, R, Work, compute_merged
 
 REQUEST_ROWS: Final = 16
 """Rows of the largest request that is computed with others: larger ones gain nothing and would delay them."""
@@ -30,12 +30,6 @@ class _Waiting(NamedTuple):
     work: Work[Any, Any]
     rows: int
     computed: asyncio.Future[Computed[Any]]
-
-    @property
-    def kind(self) -> tuple[int, int, Any]:
-        """Requests of one kind can be computed together."""
-        method, inputs = self.work
-        return id(self.version), id(method), method.key(inputs)
 
 
 class Batches:
@@ -69,7 +63,7 @@ class Batches:
             one = self._waiting.popleft()
             if not one.computed.done():  # its client is gone
                 rows += one.rows
-                kinds.setdefault(one.kind, []).append(one)
+                kinds.setdefault((id(one.version), one.work.kind), []).append(one)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._compute_next)
         for some in kinds.values():
@@ -78,12 +72,13 @@ class Batches:
 
 
 def _compute_together(some: list[_Waiting]) -> list[Computed[Any]]:
-    version, (method, _), *_ = some[0]
-    if len(some) > 1 and method.division is not None:
-        with suppress(Exception):  # then singly, to find the one that makes it fail
-            result = method.compute(version, method.merge([one.work.inputs for one in some]))
-            parts = method.division.divide(result, [one.rows for one in some])
-            return [partial(_return, part) for _, part in zip(some, parts, strict=True)]
+    version, work, *_ = some[0]
+    division = work.method.division
+    if len(some) > 1 and division is not None:
+        sizes = [one.rows for one in some]
+        parts = compute_merged(version, [one.work for one in some], lambda result: division.divide(result, sizes))
+        if parts is not None:
+            return [partial(_return, part) for part in parts]
     return [_run(partial(one.work.call, version)) for one in some]
 
 

@@ -1,4 +1,4 @@
-"""Frames of a step: read from the store when they are asked for, and held by nobody else."""
+"""Frames of a step: read from the store at every access, and kept by their user alone."""
 
 import gc
 import io

@@ -6,13 +6,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.predict.model_slot import Champion
-from serving.predict.rollout.work import Outcome, Running, Served, Work, agreement, is_finite
+from serving.predict.rollout.work import (
+    Outcome,
+    Running,
+    Served,
+    Work,
+    agreement,
+    compute_merged,
+    is_finite,
+)
 
 NUMBERS: Final = ("champion_score", "challenger_score", "agreement", "champion_ms", "challenger_ms")
 
@@ -51,8 +60,7 @@ def compute(jobs: Sequence[Job]) -> list[Sequence[Outcome] | None]:
     """What the other version says to each request, None where it fails. Requests of a kind are computed together."""
     kinds: dict[Any, list[int]] = {}
     for place, job in enumerate(jobs):
-        method, inputs = job.work
-        kinds.setdefault((id(method), method.key(inputs), job.other.version), []).append(place)
+        kinds.setdefault((job.work.kind, job.other.version), []).append(place)
     found: list[Sequence[Outcome] | None] = [None] * len(jobs)
     for places in kinds.values():
         some = [jobs[place] for place in places]
@@ -65,16 +73,16 @@ def _compute_together(jobs: Sequence[Job]) -> list[Sequence[Outcome] | None]:
     """Outcomes of requests of a kind; singly where the common call fails, to find the one that makes it fail."""
     if len(jobs) == 1:
         return [_outcomes(jobs[0].work, jobs[0].other)]
-    method = jobs[0].work.method
-    try:
-        inputs = method.merge([job.work.inputs for job in jobs])
-        merged = method.outcomes(method.compute(jobs[0].other, inputs))
-    except Exception:  # whatever a version does is a finding, not a crash
-        return [_outcomes(job.work, job.other) for job in jobs]
-    ends = np.cumsum([len(job.ids) for job in jobs]).tolist()
-    if len(merged) != ends[-1]:
-        return [_outcomes(job.work, job.other) for job in jobs]
-    return [merged[end - len(job.ids) : end] for job, end in zip(jobs, ends, strict=True)]
+    ends = list(accumulate(len(job.ids) for job in jobs))
+
+    def divide(result: Any) -> list[Sequence[Outcome]]:
+        merged = jobs[0].work.outcomes(result)
+        if len(merged) != ends[-1]:
+            return []
+        return [merged[end - len(job.ids) : end] for job, end in zip(jobs, ends, strict=True)]
+
+    parts = compute_merged(jobs[0].other, [job.work for job in jobs], divide)
+    return [_outcomes(job.work, job.other) for job in jobs] if parts is None else list(parts)
 
 
 def _outcomes(work: Work[Any, Any], version: Champion[Any]) -> Sequence[Outcome] | None:

@@ -15,6 +15,7 @@ from serving.predict.model_slot import Champion
 
 I = TypeVar("I")  # noqa: E741 - the inputs of a request
 R = TypeVar("R")
+P = TypeVar("P")
 
 
 class Outcome(NamedTuple):
@@ -68,6 +69,27 @@ class Work(NamedTuple, Generic[I, R]):
     def outcomes(self, result: R) -> Sequence[Outcome]:
         """One entry per prediction of a result."""
         return self.method.outcomes(result)
+
+    @property
+    def kind(self) -> Hashable:
+        """Requests of one kind can be merged."""
+        return id(self.method), self.method.key(self.inputs)
+
+
+def compute_merged(
+    version: Champion[Any], works: Sequence[Work[I, R]], divide: Callable[[R], Sequence[P]]
+) -> Sequence[P] | None:
+    """What a version computes for requests of one kind in one call, divided into a part for each.
+
+    None where that fails, or where there are not as many parts: then they are computed singly, to find the one that
+    makes it fail.
+    """
+    method = works[0].method
+    try:
+        parts = divide(method.compute(version, method.merge([work.inputs for work in works])))
+    except Exception:  # whatever a version does is a finding, not a crash
+        return None
+    return parts if len(parts) == len(works) else None
 
 
 @dataclass(frozen=True)
