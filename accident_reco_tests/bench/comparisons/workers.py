@@ -8,7 +8,7 @@ from accident_reco_tests.bench.comparison import Goal, Options, Row, take_turns
 from accident_reco_tests.bench.comparisons.accident_service import predicting, prepare_home, warehouses
 from accident_reco_tests.bench.load import Target, apply_load
 
-CONNECTIONS = 32
+CONNECTIONS = (32, 64)
 
 
 def compare(options: Options) -> list[Row]:
@@ -21,15 +21,19 @@ def compare(options: Options) -> list[Row]:
                 predicting(home, http_workers="2", **settings) as (_, two),
                 predicting(home, http_workers="1", **settings) as (_, one),
             ):
-                rates = take_turns(
-                    {"two": partial(_measure, two, options.seconds), "one": partial(_measure, one, options.seconds)},
-                    options.rounds,
-                    lambda line, store=store: options.report(f"{store}, {line}"),
-                )
-            what = f"one record, two workers, {CONNECTIONS} connections, log in {store}"
-            rows.append(Row(what, "requests/s", rates["two"], "one worker", rates["one"], "rate", Goal(1.8)))
+                for connections in CONNECTIONS:
+                    rates = take_turns(
+                        {
+                            "two": partial(_measure, two, connections, options.seconds),
+                            "one": partial(_measure, one, connections, options.seconds),
+                        },
+                        options.rounds,
+                        lambda line, of=f"{store}, {connections} connections": options.report(f"{of}, {line}"),
+                    )
+                    what = f"one record, two workers, {connections} connections, log in {store}"
+                    rows.append(Row(what, "requests/s", rates["two"], "one worker", rates["one"], "rate", Goal(1.8)))
     return rows
 
 
-def _measure(target: Target, seconds: float) -> float:
-    return apply_load(target, CONNECTIONS, seconds).rate
+def _measure(target: Target, connections: int, seconds: float) -> float:
+    return apply_load(target, connections, seconds).rate

@@ -1,15 +1,17 @@
 """Scoring with one bundle, for the predict service and batch scoring: numpy and onnxruntime only.
 
 Every row is scored by the same sequence of operations whatever the size of the batch, so its result is the same bit for
-bit: a single thread adds the trees in their order, and calibration works on each margin separately.
+bit: one thread adds the trees of a row in their order, and calibration works on each margin separately.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 DECISION_FORMATS: Final = (1, 2)
 # Rows per call of the runtime: bounds the memory of a large batch.
 CHUNK_ROWS: Final = 8192
+# Rows that are worth a thread of their own in an answer.
+THREAD_ROWS: Final = 200
+MAX_THREADS: Final = 4
 PROBABILITY_DIGITS: Final = 6
 MODEL_FILE, FEATURES_FILE, DECISION_FILE, TREES_FILE = "model.onnx", "features.json", "decision.json", "trees.npz"
 ADVICE_FILE: Final = "advice.json"
@@ -174,13 +179,22 @@ class AccidentScorer:
         parts = [self.margin(features[start : start + CHUNK_ROWS]) for start in range(0, len(features), CHUNK_ROWS)]
         return np.concatenate(parts)
 
+    def _margin_on_threads(self, features: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+        """As `margin`: each thread adds the trees of its rows in their order."""
+        mine, *others = np.array_split(features, threads)
+        computed = [_open_pool().submit(self.margin, part) for part in others]
+        return np.concatenate([self.margin(mine), *(part.result() for part in computed)])
+
     def probability(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Calibrated probability of a severe injury for every row of raw columns, shape (n,)."""
         return self.rule.probability(self.margin(build_features(columns, self.spec)))
 
     def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answer:
-        """Probability, class and uncertainty for every row of raw columns."""
-        probability = self.probability(columns)
+        """Probability, class and uncertainty for every row of raw columns; of many rows on several cores."""
+        features = build_features(columns, self.spec)
+        threads = min(_count_cores(), len(features) // THREAD_ROWS)
+        margin = self.margin(features) if threads < 2 else self._margin_on_threads(features, threads)
+        probability = self.rule.probability(margin)
         low, high = self.rule.find_bounds(columns)
         return Answer(probability, probability >= self.threshold, (probability >= low) & (probability < high))
 
@@ -236,12 +250,25 @@ class AccidentScorer:
         return Explainer(Trees.from_npz(self._trees), self.spec)
 
 
+@lru_cache(maxsize=1)
+def _count_cores() -> int:
+    return min(MAX_THREADS, len(os.sched_getaffinity(0)))
+
+
+@lru_cache(maxsize=1)
+def _open_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_count_cores() - 1, thread_name_prefix="scoring")
+
+
+os.register_at_fork(after_in_child=_open_pool.cache_clear)  # threads do not survive a fork
+
+
 def open_session(model: bytes) -> Any:
     """An onnxruntime session of a model file, single-threaded and deterministic."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # One thread: the order of additions is fixed, and a request never waits for a thread pool.
+    # One thread a call: the order of additions is fixed, and a small request never waits for a thread pool.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -115,6 +116,9 @@ def transpose(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[s
     """Values of each field of any row, by `names`; None where a row has none."""
     if len(rows) == 1:
         return {name: [value] for name, value in rows[0].items()}
+    names = tuple(names)
+    if len(names) > 1 and sum(map(len, rows)) == len(names) * len(rows):  # every row has all of them
+        return dict(zip(names, map(list, zip(*map(itemgetter(*names), rows), strict=True)), strict=True))
     return {name: [row.get(name) for row in rows] for name in names}
 
 
@@ -141,19 +145,20 @@ def get_provided_fields(model: BaseModel) -> dict[str, Any]:
     return {name: values[name] for name in model.model_fields_set if values[name] is not None}
 
 
-def from_records(values: Mapping[str, Sequence[Any]], n: int) -> ScoringRows:
+def from_records(records: list[dict[str, Any]], values: Mapping[str, Sequence[Any]], is_converted: bool) -> ScoringRows:
     """Rows of `records`: one road user each, with the context that the record states.
 
     Args:
         values: valid values of each field that any record has, as `transpose` returns them.
-        n: number of records.
+        is_converted: whether any of them is not what the record has. If none is, the log needs no other records.
     """
     complete = all(name in values and all(map(_is_known, values[name])) for name in CONTEXT_COLUMNS)
-    rows = zip(*values.values(), strict=True) if values else ((),) * n
-    inputs = [dict(zip(values, row, strict=True)) for row in rows]
+    inputs = records
+    if is_converted:
+        inputs = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     if any(None in column for column in values.values()):
         inputs = [{name: value for name, value in row.items() if value is not None} for row in inputs]
-    return ScoringRows(RawRows(n, values), inputs, None, "full" if complete else "partial")
+    return ScoringRows(RawRows(len(records), values), inputs, None, "full" if complete else "partial")
 
 
 def _is_known(value: int | None) -> bool:

@@ -5,7 +5,7 @@ The rules are those of the fields; the list's own schema describes the errors, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 class Rule(Protocol):
     """The rule of one field."""
+
+    is_real: bool
+    """Whether valid values become floats."""
 
     def build_schema(self) -> CoreSchema:
         """Schema of one value, or None for unknown."""
@@ -38,6 +41,7 @@ class AsRows:
             name: core_schema.typed_dict_field(core_schema.list_schema(rule.build_schema()), required=False)
             for name, rule in rules.items()
         }
+        self._reals = frozenset(name for name, rule in rules.items() if rule.is_real)
         self._columns = SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="forbid"))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -48,10 +52,18 @@ class AsRows:
         from accident_reco.models.accidents.serving.columns import from_records, transpose
 
         if type(value) is list and 0 < len(value) <= self._max_records and all(type(row) is dict for row in value):
-            names = dict.fromkeys(chain.from_iterable(value))
+            names = set().union(*value)
             # Unknown names come first: a column of each would take as long as there are names and records.
-            if names.keys() <= self._rules.keys():
+            if names <= self._rules.keys():
                 with suppress(ValidationError):
-                    return from_records(self._columns.validate_python(transpose(value, names)), len(value))
+                    given = transpose(value, names)
+                    valid = self._columns.validate_python(given)
+                    return from_records(value, valid, self._is_converted(given))
         records(value)
         raise AssertionError("records are valid that are not valid column by column")
+
+    def _is_converted(self, given: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether validation makes other numbers of some: whole ones of 2021.0, floats of 48."""
+        reals = given.keys() & self._reals
+        types = map(type, chain.from_iterable(values for name, values in given.items() if name not in reals))
+        return float in types or any(int in map(type, given[name]) for name in reals)
