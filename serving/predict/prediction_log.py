@@ -26,7 +26,7 @@ from serving.predict.log_spill import Spill, count_rows, encode_row
 
 # Rows of one transaction and of one spilled file: large enough to be cheap, short enough to let others write.
 BATCH_ROWS: Final = 1000
-# How long rows may wait for company.
+# How long the writer waits between two batches that are not full.
 LINGER_SECONDS: Final = 0.5
 FIRST_PAUSE_SECONDS: Final = 0.2
 MAX_PAUSE_SECONDS: Final = 2.0
@@ -187,14 +187,22 @@ class PredictionLog:
 
     def _write(self) -> None:
         retention_due = time.monotonic() + 60.0
-        while not self._stopping.is_set():
+        is_last = False
+        while not is_last:
             self._wake.wait(LINGER_SECONDS)
             self._wake.clear()
-            while self._send_next():
+            is_last = self._stopping.is_set()
+            # Rows that arrive meanwhile wait for company again: a transaction of a few costs as much as one of many.
+            while self._send_next() and self._is_behind():
                 self._report()
-            if time.monotonic() >= retention_due:
+            self._report()
+            is_last = is_last or bool(self._in_flight)  # not sent: the process stops
+            if not is_last and time.monotonic() >= retention_due:
                 retention_due = time.monotonic() + RETENTION_EVERY_SECONDS
                 self._forget_old()
+
+    def _is_behind(self) -> bool:
+        return self._stopping.is_set() or self._spilled > 0 or self._waiting >= self._batch_rows
 
     def _send_next(self) -> bool:
         """Send the oldest batch, however long it takes; False when none is left or the process stops."""

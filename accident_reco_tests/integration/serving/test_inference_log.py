@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from accident_reco_tests.support.toy import LOADERS, promote, toy_bundle
 from serving.common.metrics import Metrics
 from serving.predict.app import create_app
 from serving.predict.log_spill import Spill, count_rows, encode_row
-from serving.predict.prediction_log import PredictionLog, new_id
+from serving.predict.prediction_log import LINGER_SECONDS, PredictionLog, new_id
 
 
 def make_log(warehouse: Warehouse, metrics: Metrics, spill: Spill, queue_rows: int = 100) -> PredictionLog:
@@ -90,6 +91,29 @@ def test_a_full_queue_drops_and_counts(warehouse: Warehouse, spill: Spill) -> No
     assert value(metrics, "prediction_log_rows_total") == 90
     log.enqueue(call(1, "late"))
     assert dropped(metrics, "full") == 31, "no thread writes any more"
+
+
+def test_few_rows_wait_for_company(warehouse: Warehouse, spill: Spill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that arrives while others are written is no transaction of its own: the writer waits between two. At the
+    stop nothing waits.
+    """
+    metrics, insert, began = Metrics(), prediction_log.insert_predictions, []
+
+    def insert_while_one_arrives(*arguments: Any, **options: Any) -> None:
+        began.append(time.monotonic())
+        insert(*arguments, **options)
+        if len(began) <= 3:
+            log.enqueue(call(1, f"call{len(began)}"))
+
+    monkeypatch.setattr("accident_reco.storage.prediction_log.insert_predictions", insert_while_one_arrives)
+    log = make_log(warehouse, metrics, spill)
+    log.start()
+    log.enqueue(call(1, "call0"))
+    wait_for(lambda: len(began) == 3)
+    log.stop()
+    assert min(b - a for a, b in pairwise(began[:3])) >= 0.9 * LINGER_SECONDS
+    assert len(began) == 4
+    assert value(metrics, "prediction_log_rows_total") == 4
 
 
 def test_rows_that_cannot_be_written_yet_survive_a_restart(tmp_path: Path, spill: Spill) -> None:
