@@ -53,16 +53,17 @@ class ItemWeightScorer(BaselineScorer):
     def score_all(self, state: UserState) -> np.ndarray:
         if not len(state.movie):
             return self.popularity.astype(np.float64)
-        target, weight, nth = self._read_rows(state.movie)
+        target, weight, length = self._read_rows(state.movie)
         counted = encode_ratings(state.rating, self.input)
-        return np.bincount(target, weights=weight * counted[nth], minlength=len(self.movie_bias))
+        return np.bincount(target, weights=weight * np.repeat(counted, length), minlength=len(self.movie_bias))
 
     def compute_contributions(self, state: UserState, movie: np.ndarray) -> np.ndarray:
         """What each rating adds to the score of each movie: rows sum to `score_all`; shape (movies, ratings)."""
         table = np.zeros((len(movie), len(state.movie)))
         place = np.full(len(self.movie_bias), -1, dtype=np.int64)
         place[movie] = np.arange(len(movie))
-        target, weight, nth = self._read_rows(state.movie)
+        target, weight, length = self._read_rows(state.movie)
+        nth = np.repeat(np.arange(len(length)), length)
         requested = place[target] >= 0
         counted = encode_ratings(state.rating, self.input)
         table[place[target[requested]], nth[requested]] = weight[requested] * counted[nth[requested]]
@@ -71,18 +72,19 @@ class ItemWeightScorer(BaselineScorer):
     def compute_similarity(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Weights of one movie for another, as shares of its strongest weight."""
         table = np.zeros((len(one), len(self.movie_bias)), dtype=np.float32)
-        target, weight, nth = self._read_rows(one)
+        target, weight, length = self._read_rows(one)
+        nth = np.repeat(np.arange(len(length)), length)
         table[nth, target] = weight / self._strongest[one][nth]
         table[np.arange(len(one)), one] = 1
         return np.clip(table[:, other], -1, 1)
 
     def _read_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights of some movies, one after the other: (target, weight, position in `rows`)."""
+        """Weights of some movies, one after the other: (target, weight, and how many each movie has)."""
         first = self.start[rows]
         length = self.start[rows + 1] - first
-        nth = np.repeat(np.arange(len(rows)), length)
-        at = np.arange(len(nth)) + (first - np.cumsum(length) + length)[nth]
-        return self.target[at], self.weight[at], nth
+        at = np.repeat(first - np.cumsum(length) + length, length)
+        at += np.arange(len(at))
+        return self.target[at], self.weight[at], length
 
 
 def prune_weights(blocks: Iterable[tuple[int, np.ndarray]], movies: int, keep: int) -> Any:
