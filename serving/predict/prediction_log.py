@@ -26,7 +26,7 @@ from serving.predict.log_spill import Spill, count_rows, encode_row
 
 # Rows of one transaction and of one spilled file: large enough to be cheap, short enough to let others write.
 BATCH_ROWS: Final = 1000
-# How long the writer waits between two batches that are not full.
+# How long the writer waits between two batches that are not full: a row waits for at most twice as long.
 LINGER_SECONDS: Final = 0.5
 FIRST_PAUSE_SECONDS: Final = 0.2
 MAX_PAUSE_SECONDS: Final = 2.0

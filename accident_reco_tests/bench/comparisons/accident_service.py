@@ -67,7 +67,7 @@ def target_of(server: Server, body: object, path: str = "/predict/accidents") ->
 
 
 def measure_turn(
-    server: Server, target: Target, seconds: float, linger: float = LINGER_SECONDS + 0.2
+    server: Server, target: Target, seconds: float, linger: float = 2 * LINGER_SECONDS + 0.2
 ) -> tuple[float, float]:
     """Requests a second of a saturated service, and milliseconds of processor time of each.
 

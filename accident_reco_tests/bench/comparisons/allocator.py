@@ -91,6 +91,6 @@ def take_turn(server: Server) -> tuple[float, float, float]:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - started
-    time.sleep(LINGER_SECONDS + 0.3)  # what the log still holds is work of this turn
+    time.sleep(2 * LINGER_SECONDS + 0.3)  # what the log still holds is work of this turn
     sent = CLIENTS * len(requests)
     return sent / seconds, (server.cpu_seconds - before) * 1000 / sent, server.rss_mb
