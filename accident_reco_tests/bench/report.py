@@ -98,14 +98,19 @@ def describe(machine: Mapping[str, Any]) -> str:
 
 
 def _pair_cells(row: Row) -> list[str]:
-    assert row.kind is not None
     if row.ratio is None:
         return ["not measured", "–", _goal(row), row.what, row.peer, _value(row.ours, row.unit), row.missing]
     low, high = min(row.ratios), max(row.ratios)
-    ratio = f"**{format_number(row.ratio)}** {MEANING[row.kind]}"
+    ratio = f"**{format_number(row.ratio)}** {_get_meaning(row)}"
     turns = f"{format_number(low)} to {format_number(high)}"
     ours, theirs = _value(row.ours, row.unit), _value(row.theirs, row.unit)
     return [ratio, turns, _goal(row), row.what, row.peer, ours, theirs]
+
+
+def _get_meaning(row: Row) -> str:
+    """What the ratio of a row says of its peer."""
+    is_memory = row.kind == "cost" and row.unit in ("MB", "GiB")
+    return "× the memory of" if is_memory else MEANING[row.kind or "rate"]
 
 
 def _goal(row: Row) -> str:
@@ -153,7 +158,7 @@ def _draw_bars(axes: Any, rows: list[Row]) -> None:
         axes.annotate(f" {format_number(ratio)}", (max(ratios), place), va="center", fontsize=8)
         if row.goal is not None and row.goal.of == "ratio":
             axes.plot([row.goal.limit] * 2, [place - 0.45, place + 0.45], color="black", linewidth=1.5)
-    names = [f"{row.what}: {MEANING[row.kind or 'rate']} {row.peer.partition(' (')[0]}" for row in rows]
+    names = [f"{row.what}: {_get_meaning(row)} {row.peer.partition(' (')[0]}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_xscale("log")
     axes.axvline(1, color="#90a4ae", linewidth=0.8)
