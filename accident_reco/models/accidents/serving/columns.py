@@ -116,7 +116,7 @@ def transpose(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[s
     """Values of each field of any row, by `names`; None where a row has none."""
     if len(rows) == 1:
         return {name: [value] for name, value in rows[0].items()}
-    names = tuple(names)
+    names = sorted(names)
     if len(names) > 1 and sum(map(len, rows)) == len(names) * len(rows):  # every row has all of them
         return dict(zip(names, map(list, zip(*map(itemgetter(*names), rows), strict=True)), strict=True))
     return {name: [row.get(name) for row in rows] for name in names}
