@@ -23,9 +23,9 @@ ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).resolve().parents[2]
 RESTRICTED_ROLES = ("auth", "services", "console", "reader")
 """Roles of the warehouse with less than its owner's rights: `<role>_database_url` has the login of each."""
 # glibc keeps what a service frees: it raises both thresholds with each large block, up to 32 and 64 MiB. With fixed
-# ones, in bytes, freed memory goes back. Measured by `accident-reco bench --only allocator`; the serving
-# image states the same.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+# ones, in bytes, freed memory goes back. In one arena, since those of other threads give back and take again with each
+# request. Measured by `accident-reco bench --only allocator`; the serving image states the same.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 
 
 def prepare_home(settings: Settings) -> None:
