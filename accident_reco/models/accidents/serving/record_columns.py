@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
+from accident_reco.models.accidents.data import schema
+
 if TYPE_CHECKING:
     from accident_reco.models.accidents.serving.columns import ScoringRows
 
 
 class Rule(Protocol):
     """The rule of one field."""
-
-    is_real: bool
-    """Whether valid values become floats."""
 
     def build_schema(self) -> CoreSchema:
         """Schema of one value, or None for unknown."""
@@ -41,7 +40,6 @@ class AsRows:
             name: core_schema.typed_dict_field(core_schema.list_schema(rule.build_schema()), required=False)
             for name, rule in rules.items()
         }
-        self._reals = frozenset(name for name, rule in rules.items() if rule.is_real)
         self._columns = SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="forbid"))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -58,12 +56,13 @@ class AsRows:
                 with suppress(ValidationError):
                     given = transpose(value, names)
                     valid = self._columns.validate_python(given)
-                    return from_records(value, valid, self._is_converted(given))
+                    return from_records(value, valid, _is_converted(given))
         records(value)
         raise AssertionError("records are valid that are not valid column by column")
 
-    def _is_converted(self, given: Mapping[str, Sequence[Any]]) -> bool:
-        """Whether validation makes other numbers of some: whole ones of 2021.0, floats of 48."""
-        reals = given.keys() & self._reals
-        types = map(type, chain.from_iterable(values for name, values in given.items() if name not in reals))
-        return float in types or any(int in map(type, given[name]) for name in reals)
+
+def _is_converted(given: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether validation makes other numbers of some: whole ones of 2021.0, floats of 48."""
+    reals = given.keys() & schema.REAL
+    types = map(type, chain.from_iterable(values for name, values in given.items() if name not in reals))
+    return float in types or any(int in map(type, given[name]) for name in reals)

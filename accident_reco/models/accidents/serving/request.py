@@ -81,7 +81,6 @@ class BaacValue:
         self.name = name
         self.spec = codebook.get_field(name)
         self.title = f"{self.spec.en} ({self.spec.fr})"
-        self.is_real = self.spec.kind == "real"
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
         return self.build_schema()
@@ -172,7 +171,6 @@ class ContextValue(BaacValue):
     def __init__(self, name: str) -> None:
         self.name = name
         self.low, self.high = get_context_bounds(name)
-        self.is_real = False
 
     def _validation(self) -> tuple[CoreSchema, str]:
         within = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
