@@ -189,10 +189,10 @@ class AccidentScorer:
         """Calibrated probability of a severe injury for every row of raw columns, shape (n,)."""
         return self.rule.probability(self.margin(build_features(columns, self.spec)))
 
-    def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answer:
+    def answer(self, columns: Mapping[str, NDArray[Any]], max_threads: int = MAX_THREADS) -> Answer:
         """Probability, class and uncertainty for every row of raw columns; of many rows on several cores."""
         features = build_features(columns, self.spec)
-        threads = min(_count_cores(), len(features) // THREAD_ROWS)
+        threads = min(max_threads, _count_cores(), len(features) // THREAD_ROWS)
         margin = self.margin(features) if threads < 2 else self._margin_on_threads(features, threads)
         probability = self.rule.probability(margin)
         low, high = self.rule.find_bounds(columns)

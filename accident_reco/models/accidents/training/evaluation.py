@@ -108,7 +108,7 @@ def evaluate_holdout(
     scorer: AccidentScorer, holdout: Holdout, seed: int, *, with_importances: bool = True
 ) -> HoldoutReport:
     """Score the holdout and compute metrics, slices and, by default, permutation importances."""
-    answer = scorer.answer(holdout.columns)
+    answer = scorer.answer(holdout.columns, max_threads=1)  # a setting limits those of a training
     rows = (holdout.columns, holdout.label, answer.probability)
     coverage = measure_coverage(scorer.rule, *rows)
     error_rates = measure_error_rates(*rows, scorer.threshold)
