@@ -26,6 +26,8 @@ from serving.predict.prediction_log import LINGER_SECONDS
 BODY = {"records": [RECORD]}
 CONNECTIONS = 8
 """Connections of the load on a saturated service."""
+LOGGED_SECONDS = 2 * LINGER_SECONDS + 0.3
+"""Within these, the rows of the last requests are in the log."""
 ROUNDS, ROWS = 500, 20_000
 
 
@@ -66,9 +68,7 @@ def target_of(server: Server, body: object, path: str = "/predict/accidents") ->
     return Target(server.port, (server.request(body, path),))
 
 
-def measure_turn(
-    server: Server, target: Target, seconds: float, linger: float = 2 * LINGER_SECONDS + 0.2
-) -> tuple[float, float]:
+def measure_turn(server: Server, target: Target, seconds: float, linger: float = LOGGED_SECONDS) -> tuple[float, float]:
     """Requests a second of a saturated service, and milliseconds of processor time of each.
 
     Args:

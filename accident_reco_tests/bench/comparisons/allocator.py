@@ -13,11 +13,10 @@ import time
 from contextlib import ExitStack
 
 from accident_reco_tests.bench.comparison import Options, Row
-from accident_reco_tests.bench.comparisons.accident_service import prepare_home
+from accident_reco_tests.bench.comparisons.accident_service import LOGGED_SECONDS, prepare_home
 from accident_reco_tests.bench.predict_process import RECORD, Server, exchange, running
 from accident_reco_tests.support.real_movies import movie_bundle
 from accident_reco_tests.support.toy import promote
-from serving.predict.prediction_log import LINGER_SECONDS
 
 KIB = 1024
 CLIENTS = 4
@@ -91,6 +90,6 @@ def take_turn(server: Server) -> tuple[float, float, float]:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - started
-    time.sleep(2 * LINGER_SECONDS + 0.3)  # what the log still holds is work of this turn
+    time.sleep(LOGGED_SECONDS)  # what the log still holds is work of this turn
     sent = CLIENTS * len(requests)
     return sent / seconds, (server.cpu_seconds - before) * 1000 / sent, server.rss_mb
